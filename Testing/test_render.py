@@ -1,0 +1,168 @@
+"""Pictures of the skin surface: geometry of the surface, cameras, lights, and what happens without OpenGL."""
+
+import shutil
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from CTDefaceLib import render
+from CTDefaceLib.errors import CTDefaceError
+
+vtk = pytest.importorskip("vtk")
+from vtk.util.numpy_support import vtk_to_numpy
+
+LPS = np.eye(3)
+# left, anterior, superior knob of the test body, in LPS mm
+KNOBS = {"left": (50.0, 0.0, 0.0), "front": (0.0, -50.0, 0.0), "top": (0.0, 0.0, 50.0)}
+
+
+def knobbed_ball(direction=LPS, spacing=(2.0, 2.0, 2.0), centre=(10.0, -20.0, 30.0), table=False):
+    """A ball of water of 45 mm radius in air with three knobs of different size, sampled on any grid."""
+    direction = np.asarray(direction, dtype=float)
+    size = [round(160.0 / s) for s in spacing]
+    image = sitk.Image(size, sitk.sitkInt16)
+    image.SetSpacing(spacing)
+    image.SetDirection(direction.ravel().tolist())
+    half = direction @ ((np.array(size) - 1) / 2.0 * spacing)
+    image.SetOrigin((np.array(centre) - half).tolist())
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in size], indexing="ij"), axis=-1)
+    points = (index * spacing) @ direction.T - half
+    body = (points**2).sum(axis=-1) <= 45.0**2
+    for (x, y, z), radius in zip(KNOBS.values(), (18.0, 14.0, 10.0)):
+        body |= ((points - [x, y, z]) ** 2).sum(axis=-1) <= radius**2
+    if table:
+        body |= (points[..., 1] > 62.0) & (points[..., 1] < 70.0)
+    values = np.where(body, 40, -1000).astype(np.int16)
+    filled = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
+    filled.CopyInformation(image)
+    return filled
+
+
+OBLIQUE = vtk.vtkTransform()
+OBLIQUE.RotateX(25)
+OBLIQUE.RotateZ(-40)
+OBLIQUE = np.array([[OBLIQUE.GetMatrix().GetElement(r, c) for c in range(3)] for r in range(3)])
+
+
+@pytest.fixture(scope="module")
+def renderer():
+    return render.Renderer()
+
+
+@pytest.mark.parametrize(
+    "direction",
+    [np.eye(3), np.diag([-1.0, -1.0, 1.0]), np.diag([-1.0, 1.0, 1.0]), np.eye(3)[[1, 2, 0]], OBLIQUE],
+    ids=["LPS", "RAS", "mirrored", "permuted", "oblique"],
+)
+def test_surface_lies_in_lps_whatever_the_grid(direction):
+    surface = render.skin_surface(knobbed_ball(direction))
+    low, high = np.array(surface.GetBounds()).reshape(3, 2).T
+    assert low == pytest.approx([10 - 45, -20 - 64, 30 - 45], abs=2.0)
+    assert high == pytest.approx([10 + 68, -20 + 45, 30 + 60], abs=2.0)
+    points = vtk_to_numpy(surface.GetPoints().GetData())
+    normals = vtk_to_numpy(surface.GetPointData().GetNormals())
+    outwards = points - [10.0, -20.0, 30.0]
+    ball = np.linalg.norm(outwards, axis=1) < 46.0
+    assert ((normals * outwards).sum(axis=1)[ball] > 0).mean() > 0.99
+
+
+def test_pictures_do_not_depend_on_the_axis_order(renderer):
+    pictures = [
+        renderer.picture(render.skin_surface(knobbed_ball(d)), 30, 10, centre=(10, -20, 30), size=100)
+        for d in (np.eye(3), np.diag([-1.0, 1.0, 1.0]), np.eye(3)[[1, 2, 0]])
+    ]
+    for other in pictures[1:]:
+        assert np.abs(pictures[0].astype(int) - other).mean() < 1.0
+
+
+def silhouette_centre(renderer, yaw, pitch, **options):
+    picture = renderer.picture(
+        render.skin_surface(knobbed_ball()), yaw, pitch, centre=(10, -20, 30), size=100, light="head", **options
+    )
+    rows, columns = np.nonzero(np.abs(picture.astype(int) - 127).max(axis=2) > 8)
+    return columns.mean() - 49.5, 49.5 - rows.mean()
+
+
+def test_yaw_and_pitch_turn_the_camera_as_promised(renderer):
+    x, y = silhouette_centre(renderer, 0, 0)
+    assert x > 1 and y > 0.3  # from the front the left knob is on the right hand, the top one above
+    x, _ = silhouette_centre(renderer, 90, 0)
+    assert x < -1  # from the left, the front knob is on the left hand
+    x, _ = silhouette_centre(renderer, -90, 0)
+    assert x > 1
+    _, y = silhouette_centre(renderer, 0, 90)
+    assert y < -1  # from above, the front is at the bottom
+
+
+def test_head_axes_correct_the_tilt(renderer):
+    straight = render.skin_surface(knobbed_ball(centre=(0.0, 0.0, 0.0)))
+    tilted = render.skin_surface(_turned(knobbed_ball(centre=(0.0, 0.0, 0.0)), OBLIQUE))
+    expected = renderer.picture(straight, 20, 15, centre=(0, 0, 0), size=100)
+    corrected = renderer.picture(tilted, 20, 15, axes=OBLIQUE, centre=(0, 0, 0), size=100)
+    as_is = renderer.picture(tilted, 20, 15, centre=(0, 0, 0), size=100)
+    assert np.abs(expected.astype(int) - corrected).mean() < 1.0
+    assert np.abs(expected.astype(int) - as_is).mean() > 3.0
+
+
+def _turned(image, rotation):
+    turned = sitk.Image(image)
+    turned.SetDirection((rotation @ np.array(image.GetDirection()).reshape(3, 3)).ravel().tolist())
+    turned.SetOrigin((rotation @ np.array(image.GetOrigin())).tolist())
+    return turned
+
+
+def test_table_goes_away_and_fine_grids_are_bounded():
+    surface = render.skin_surface(knobbed_ball(table=True))
+    assert surface.GetBounds()[3] < 30.0
+    fine = render.skin_surface(knobbed_ball(spacing=(0.6, 0.6, 0.6)))
+    assert fine.GetNumberOfPolys() < 130_000
+
+
+def test_decimation_keeps_the_shape():
+    surface = render.skin_surface(knobbed_ball(), triangles=3000)
+    assert surface.GetNumberOfPolys() <= 3001
+    assert surface.GetPointData().GetNormals() is not None
+    assert surface.GetBounds()[1] == pytest.approx(10 + 68, abs=2.0)
+
+
+def test_lights_sizes_projection_and_label(renderer):
+    surface = render.skin_surface(knobbed_ball())
+    top = renderer.picture(surface, light="top", size=(120, 80))
+    head = renderer.picture(surface, light="head", size=(120, 80))
+    assert top.shape == head.shape == (80, 120, 3) and top.dtype == np.uint8
+    assert (top[0, 0] == 127).all() or (top[0, 0] == 128).all()
+    assert np.abs(top.astype(int) - head).mean() > 1.0
+    assert not np.array_equal(head, renderer.picture(surface, light="head", size=(120, 80), perspective=True))
+    assert not np.array_equal(head, renderer.picture(surface, light="head", size=(120, 80), label="before"))
+    with pytest.raises(CTDefaceError, match="no light"):
+        renderer.picture(surface, light="disco")
+
+
+def test_centre_is_that_of_the_head_when_the_body_is_in_view():
+    image = sitk.Image([40, 40, 130], sitk.sitkInt16) - 1000
+    image.SetSpacing([4.0, 4.0, 4.0])
+    image[15:25, 15:25, 10:125] = 40
+    centre = render.head_centre(render.skin_surface(image))
+    assert centre == pytest.approx([78.0, 78.0, 498.0 - 110.0], abs=8.0)
+
+
+def test_nothing_above_the_level_is_one_clear_sentence(renderer):
+    empty = render.skin_surface(sitk.Image([8, 8, 8], sitk.sitkInt16) - 1000)
+    assert empty.GetNumberOfPoints() == 0
+    with pytest.raises(CTDefaceError, match="nothing to draw"):
+        renderer.picture(empty)
+
+
+def test_without_opengl_one_clear_sentence(monkeypatch):
+    monkeypatch.setattr(render, "_supports_opengl", lambda window: False)
+    with pytest.raises(CTDefaceError, match="No OpenGL"):
+        render.Renderer()
+
+
+def test_before_after_picture(tmp_path):
+    target = tmp_path / "vor und nach Größe.png"
+    render.before_after_picture(knobbed_ball(), knobbed_ball(), target, size=64)
+    written = sitk.GetArrayFromImage(sitk.ReadImage(shutil.copy(target, tmp_path / "copy.png")))
+    assert written.shape == (2 * 68 - 4, 3 * 68 - 4, 3)
+    assert written[:60, 24:44].std() > 10
