@@ -1,0 +1,1 @@
+"""Measure whether a face can be found, recognised or recovered in a CT: the library below CTDefaceEval."""
