@@ -99,7 +99,7 @@ def test_head_axes_correct_the_tilt(renderer):
     straight = render.skin_surface(knobbed_ball(centre=(0.0, 0.0, 0.0)))
     tilted = render.skin_surface(_turned(knobbed_ball(centre=(0.0, 0.0, 0.0)), OBLIQUE))
     expected = renderer.picture(straight, 20, 15, centre=(0, 0, 0), size=100)
-    corrected = renderer.picture(tilted, 20, 15, axes=OBLIQUE, centre=(0, 0, 0), size=100)
+    corrected = renderer.picture(tilted, 20, 15, axes=OBLIQUE.T, centre=(0, 0, 0), size=100)
     as_is = renderer.picture(tilted, 20, 15, centre=(0, 0, 0), size=100)
     assert np.abs(expected.astype(int) - corrected).mean() < 1.0
     assert np.abs(expected.astype(int) - as_is).mean() > 3.0

@@ -176,10 +176,10 @@ def head_centre(surface, axes: np.ndarray | None = None) -> np.ndarray:
     if surface.GetNumberOfPoints() == 0:
         raise CTDefaceError("There is nothing to draw: no voxel of the volume lies above the level of the surface.")
     axes = np.eye(3) if axes is None else np.asarray(axes, dtype=float)
-    local = vtk_to_numpy(surface.GetPoints().GetData()) @ axes
+    local = vtk_to_numpy(surface.GetPoints().GetData()) @ axes.T
     head = local[local[:, 2] >= np.percentile(local[:, 2], 99.9) - 220.0]
     low, high = np.percentile(head, [1.0, 99.0], axis=0)
-    return axes @ ((low + high) / 2.0)
+    return axes.T @ ((low + high) / 2.0)
 
 
 class Renderer:
@@ -237,7 +237,7 @@ class Renderer:
         light: a key of LIGHTS: "top" (from above with a weak fill) or "head" (from the camera)
         size: pixels, one number for a square or (columns, rows)
         field_of_view_mm: height of the picture in the plane of the centre
-        axes: 3×3 rotation with the head's left, back and top as columns, in LPS; the patient's axes by default.
+        axes: 3×3, rows are unit vectors in LPS towards the head's left, back and top; the patient's by default.
             Giving the head's own corrects its tilt.
         centre: LPS mm of the point in the middle of the picture; by default :func:`head_centre` of the surface.
             Give the same to compare two volumes of one scan.
@@ -260,9 +260,9 @@ class Renderer:
         self._label.GetTextProperty().SetFontSize(max(10, int(rows) // 18))
 
         turn, lift = np.radians([yaw, pitch])
-        towards = axes @ [np.sin(turn) * np.cos(lift), -np.cos(turn) * np.cos(lift), np.sin(lift)]
+        towards = axes.T @ [np.sin(turn) * np.cos(lift), -np.cos(turn) * np.cos(lift), np.sin(lift)]
         # At the poles the view has no "up"; there the front of the head goes to the bottom, seen from above.
-        up = axes[:, 2] if abs(np.sin(lift)) < 0.999 else axes @ [-np.sin(turn), np.cos(turn), 0.0] * np.sign(lift)
+        up = axes[2] if abs(np.sin(lift)) < 0.999 else axes.T @ [-np.sin(turn), np.cos(turn), 0.0] * np.sign(lift)
         camera = self._scene.GetActiveCamera()
         camera.SetFocalPoint(*centre)
         camera.SetPosition(*(np.asarray(centre) + 1000.0 * towards))
