@@ -17,7 +17,7 @@ LPS = np.eye(3)
 KNOBS = {"left": (50.0, 0.0, 0.0), "front": (0.0, -50.0, 0.0), "top": (0.0, 0.0, 50.0)}
 
 
-def knobbed_ball(direction=LPS, spacing=(2.0, 2.0, 2.0), centre=(10.0, -20.0, 30.0), table=False):
+def knobbed_ball(direction=LPS, spacing=(2.0, 2.0, 2.0), center=(10.0, -20.0, 30.0), table=False):
     """A ball of water of 45 mm radius in air with three knobs of different size, sampled on any grid."""
     direction = np.asarray(direction, dtype=float)
     size = [round(160.0 / s) for s in spacing]
@@ -25,7 +25,7 @@ def knobbed_ball(direction=LPS, spacing=(2.0, 2.0, 2.0), centre=(10.0, -20.0, 30
     image.SetSpacing(spacing)
     image.SetDirection(direction.ravel().tolist())
     half = direction @ ((np.array(size) - 1) / 2.0 * spacing)
-    image.SetOrigin((np.array(centre) - half).tolist())
+    image.SetOrigin((np.array(center) - half).tolist())
     index = np.stack(np.meshgrid(*[np.arange(n) for n in size], indexing="ij"), axis=-1)
     points = (index * spacing) @ direction.T - half
     body = (points**2).sum(axis=-1) <= 45.0**2
@@ -69,38 +69,38 @@ def test_surface_lies_in_lps_whatever_the_grid(direction):
 
 def test_pictures_do_not_depend_on_the_axis_order(renderer):
     pictures = [
-        renderer.picture(render.skin_surface(knobbed_ball(d)), 30, 10, centre=(10, -20, 30), size=100)
+        renderer.picture(render.skin_surface(knobbed_ball(d)), 30, 10, center=(10, -20, 30), size=100)
         for d in (np.eye(3), np.diag([-1.0, 1.0, 1.0]), np.eye(3)[[1, 2, 0]])
     ]
     for other in pictures[1:]:
         assert np.abs(pictures[0].astype(int) - other).mean() < 1.0
 
 
-def silhouette_centre(renderer, yaw, pitch, **options):
+def silhouette_center(renderer, yaw, pitch, **options):
     picture = renderer.picture(
-        render.skin_surface(knobbed_ball()), yaw, pitch, centre=(10, -20, 30), size=100, light="head", **options
+        render.skin_surface(knobbed_ball()), yaw, pitch, center=(10, -20, 30), size=100, light="head", **options
     )
     rows, columns = np.nonzero(np.abs(picture.astype(int) - 127).max(axis=2) > 8)
     return columns.mean() - 49.5, 49.5 - rows.mean()
 
 
 def test_yaw_and_pitch_turn_the_camera_as_promised(renderer):
-    x, y = silhouette_centre(renderer, 0, 0)
+    x, y = silhouette_center(renderer, 0, 0)
     assert x > 1 and y > 0.3  # from the front the left knob is on the right hand, the top one above
-    x, _ = silhouette_centre(renderer, 90, 0)
+    x, _ = silhouette_center(renderer, 90, 0)
     assert x < -1  # from the left, the front knob is on the left hand
-    x, _ = silhouette_centre(renderer, -90, 0)
+    x, _ = silhouette_center(renderer, -90, 0)
     assert x > 1
-    _, y = silhouette_centre(renderer, 0, 90)
+    _, y = silhouette_center(renderer, 0, 90)
     assert y < -1  # from above, the front is at the bottom
 
 
 def test_head_axes_correct_the_tilt(renderer):
-    straight = render.skin_surface(knobbed_ball(centre=(0.0, 0.0, 0.0)))
-    tilted = render.skin_surface(_turned(knobbed_ball(centre=(0.0, 0.0, 0.0)), OBLIQUE))
-    expected = renderer.picture(straight, 20, 15, centre=(0, 0, 0), size=100)
-    corrected = renderer.picture(tilted, 20, 15, axes=OBLIQUE.T, centre=(0, 0, 0), size=100)
-    as_is = renderer.picture(tilted, 20, 15, centre=(0, 0, 0), size=100)
+    straight = render.skin_surface(knobbed_ball(center=(0.0, 0.0, 0.0)))
+    tilted = render.skin_surface(_turned(knobbed_ball(center=(0.0, 0.0, 0.0)), OBLIQUE))
+    expected = renderer.picture(straight, 20, 15, center=(0, 0, 0), size=100)
+    corrected = renderer.picture(tilted, 20, 15, axes=OBLIQUE.T, center=(0, 0, 0), size=100)
+    as_is = renderer.picture(tilted, 20, 15, center=(0, 0, 0), size=100)
     assert np.abs(expected.astype(int) - corrected).mean() < 1.0
     assert np.abs(expected.astype(int) - as_is).mean() > 3.0
 
@@ -139,12 +139,12 @@ def test_lights_sizes_projection_and_label(renderer):
         renderer.picture(surface, light="disco")
 
 
-def test_centre_is_that_of_the_head_when_the_body_is_in_view():
+def test_center_is_that_of_the_head_when_the_body_is_in_view():
     image = sitk.Image([40, 40, 130], sitk.sitkInt16) - 1000
     image.SetSpacing([4.0, 4.0, 4.0])
     image[15:25, 15:25, 10:125] = 40
-    centre = render.head_centre(render.skin_surface(image))
-    assert centre == pytest.approx([78.0, 78.0, 498.0 - 110.0], abs=8.0)
+    center = render.head_center(render.skin_surface(image))
+    assert center == pytest.approx([78.0, 78.0, 498.0 - 110.0], abs=8.0)
 
 
 def test_nothing_above_the_level_is_one_clear_sentence(renderer):

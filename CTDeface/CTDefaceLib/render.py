@@ -165,8 +165,8 @@ def _decimated(surface, triangles: int):
     return normals.GetOutput()
 
 
-def head_centre(surface, axes: np.ndarray | None = None) -> np.ndarray:
-    """Centre of the uppermost 220 mm of a surface, in LPS mm.
+def head_center(surface, axes: np.ndarray | None = None) -> np.ndarray:
+    """Center of the uppermost 220 mm of a surface, in LPS mm.
 
     With neck and shoulders in view this is the middle of the head, otherwise the middle of what there is.
     `axes` as in :meth:`Renderer.picture`. Raises CTDefaceError when the surface is empty.
@@ -223,7 +223,7 @@ class Renderer:
         size: int | tuple[int, int] = 300,
         field_of_view_mm: float = 280.0,
         axes: np.ndarray | None = None,
-        centre: Sequence[float] | None = None,
+        center: Sequence[float] | None = None,
         perspective: bool = False,
         label: str = "",
     ) -> np.ndarray:
@@ -236,10 +236,10 @@ class Renderer:
             front with the top of the head up
         light: a key of LIGHTS: "top" (from above with a weak fill) or "head" (from the camera)
         size: pixels, one number for a square or (columns, rows)
-        field_of_view_mm: height of the picture in the plane of the centre
+        field_of_view_mm: height of the picture in the plane of the center
         axes: 3×3, rows are unit vectors in LPS towards the head's left, back and top; the patient's by default.
             Giving the head's own corrects its tilt.
-        centre: LPS mm of the point in the middle of the picture; by default :func:`head_centre` of the surface.
+        center: LPS mm of the point in the middle of the picture; by default :func:`head_center` of the surface.
             Give the same to compare two volumes of one scan.
         perspective: a camera at 1 m instead of parallel rays
         label: text in the lower left corner
@@ -250,8 +250,8 @@ class Renderer:
         """
         columns, rows = (size, size) if np.isscalar(size) else size
         axes = np.eye(3) if axes is None else np.asarray(axes, dtype=float)
-        if centre is None:
-            centre = head_centre(surface, axes)
+        if center is None:
+            center = head_center(surface, axes)
         if self._mapper.GetInput() is not surface:
             self._mapper.SetInputData(surface)
         self._window.SetSize(int(columns), int(rows))
@@ -264,8 +264,8 @@ class Renderer:
         # At the poles the view has no "up"; there the front of the head goes to the bottom, seen from above.
         up = axes[2] if abs(np.sin(lift)) < 0.999 else axes.T @ [-np.sin(turn), np.cos(turn), 0.0] * np.sign(lift)
         camera = self._scene.GetActiveCamera()
-        camera.SetFocalPoint(*centre)
-        camera.SetPosition(*(np.asarray(centre) + 1000.0 * towards))
+        camera.SetFocalPoint(*center)
+        camera.SetPosition(*(np.asarray(center) + 1000.0 * towards))
         camera.SetViewUp(*up)
         camera.SetParallelProjection(not perspective)
         camera.SetParallelScale(field_of_view_mm / 2.0)
@@ -373,13 +373,13 @@ def before_after_picture(
     """
     renderer = renderer or Renderer()
     before, after = skin_surface(original), skin_surface(defaced)
-    centre = head_centre(before, axes)
+    center = head_center(before, axes)
     write_png(
         path,
         montage(
             [
                 [
-                    renderer.picture(surface, yaw, pitch, size=size, axes=axes, centre=centre, label=f"{name}, {view}")
+                    renderer.picture(surface, yaw, pitch, size=size, axes=axes, center=center, label=f"{name}, {view}")
                     for view, yaw, pitch in FRONT_OBLIQUE_SIDE
                 ]
                 for name, surface in (("before", before), ("after", after))
