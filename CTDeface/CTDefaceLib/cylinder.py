@@ -1,0 +1,83 @@
+"""The face as a map: radius over height and angle around the head's long axis.
+
+A face is a surface that every ray from the head's axis meets once, near enough; so its skin, the inner boundary of what
+is removed and the outline of the face are two-dimensional maps, which can be smoothed, bounded and randomised as such.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from .head import WORK_SPACING_MM, Head, find_head
+
+ANGLES = np.arange(-99.0, 100.0, 3.0)
+"""Degrees about the long axis; 0 is anterior, positive to the head's left."""
+HEIGHTS = np.arange(-180.0, 61.0, 3.0)
+"""Millimetres above the brow."""
+RADII = np.arange(12.0, 190.0, 2.0)
+"""Millimetres from the long axis."""
+
+
+@dataclass(frozen=True)
+class Cylinder:
+    """Cylindrical coordinates about the head's long axis. Maps have shape (heights, angles).
+
+    Attributes
+    ----------
+    head: Head
+        The head.
+    depth_mm: float
+        Distance of the axis behind the brow: half the length of the intracranial space, near the ears.
+    skin: numpy.ndarray
+        Map of the radius of the skin in mm, 0 where a ray meets no head.
+    """
+
+    head: Head
+    depth_mm: float
+    skin: np.ndarray
+
+    def coordinates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Height (mm), angle (degrees) and radius (mm) of all voxels of the work grid, each of shape (z, y, x)."""
+        left, posterior, height = np.moveaxis(self.head.grid(), -1, 0)
+        anterior = self.depth_mm - posterior
+        return height, np.degrees(np.arctan2(left, anterior)), np.hypot(left, anterior)
+
+    def sample(self, array: np.ndarray) -> np.ndarray:
+        """Values of ``array`` (work grid) along the rays, shape (heights, angles, radii), 0 outside the volume."""
+        height, angle, radius = np.meshgrid(HEIGHTS, np.radians(ANGLES), RADII, indexing="ij", sparse=True)
+        points = np.broadcast_arrays(radius * np.sin(angle), self.depth_mm - radius * np.cos(angle), height)
+        return self.head.sample(array, np.stack(points, axis=-1))
+
+    def spread(self, values: np.ndarray, height: np.ndarray, angle: np.ndarray) -> np.ndarray:
+        """Values of a map at each height and angle, linear, continued at the edges."""
+        index = [(height - HEIGHTS[0]) / 3.0, (angle - ANGLES[0]) / 3.0]
+        return ndimage.map_coordinates(values, index, output=np.float32, order=1, mode="nearest")
+
+
+def head_cylinder(image: sitk.Image) -> Cylinder:
+    """Find the head in a CT and lay the cylinder around it.
+
+    Raises
+    ------
+    NoFaceError
+        When there is no head in view, see :func:`CTDefaceLib.head.find_head`.
+    """
+    head = find_head(image)
+    posterior = (np.argwhere(head.intracranial)[:, ::-1] * WORK_SPACING_MM) @ head.axes[1]
+    bare = Cylinder(head, float(np.ptp(np.percentile(posterior, [0.5, 99.5]))) / 2, np.empty(0))
+    return replace(bare, skin=outermost(bare.sample(head.solid) > 0.5))
+
+
+def outermost(inside: np.ndarray) -> np.ndarray:
+    """Radius in mm of the last sample of each ray that is inside, 0 where none is; shape (heights, angles)."""
+    last = inside.shape[-1] - 1 - inside[..., ::-1].argmax(axis=-1)
+    return np.where(inside.any(axis=-1), RADII[last], 0.0)
+
+
+def innermost(inside: np.ndarray) -> np.ndarray:
+    """Radius in mm of the first sample of each ray that is inside, infinite where none is; shape (heights, angles)."""
+    return np.where(inside.any(axis=-1), RADII[inside.argmax(axis=-1)], np.inf)

@@ -1,0 +1,275 @@
+"""Find the head in a CT: its tissue, its skull, the intracranial space and the axes that it is turned by.
+
+Everything is done on a work grid of 3 mm aligned with the patient (LPS), on which a head has under a million voxels.
+Arrays have axis order (z, y, x): inferior to superior, anterior to posterior, right to left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage, optimize, spatial
+
+from .errors import NoFaceError
+
+WORK_SPACING_MM = 3.0
+AIR_HU = -400.0
+CAVITY_HU = -150.0
+BONE_HU = 220.0
+PADDING_HU = -1500.0
+"""Below this a value is no measurement: it marks what lies outside the scanner's field of view."""
+
+ENCLOSED_DIRECTIONS = 21
+BASE_FALL = np.radians(40.0)
+LENGTH_FALL = np.radians(24.0)
+SMALLEST_INTRACRANIAL_MM3 = 100_000.0
+FACE_REACH_MM = np.array([170.0, 150.0, 90.0])
+SKULL_REACH_MM = np.array([45.0, 90.0, 90.0])
+"""How far the head can reach beyond the intracranial space: down, forward, to the right; and up, back, to the left."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is known of the head, on the work grid.
+
+    Attributes
+    ----------
+    volume: SimpleITK.Image
+        CT in Hounsfield units on the work grid (float32, axes along LPS, 3 mm).
+    solid: numpy.ndarray
+        Bool, (z, y, x). The head with its inner air (sinuses, mouth), without couch and head holder where air parts them.
+    intracranial: numpy.ndarray
+        Bool, (z, y, x). The space inside the skull.
+    axes: numpy.ndarray
+        3×3, rows: unit vectors in LPS towards the head's own left, posterior and superior.
+    brow: numpy.ndarray
+        LPS point in mm: in the plane of symmetry, at the front of the intracranial space, at the level of its floor
+        above the orbits. Origin of head coordinates.
+    """
+
+    volume: sitk.Image
+    solid: np.ndarray
+    intracranial: np.ndarray
+    axes: np.ndarray
+    brow: np.ndarray
+
+    def to_head(self, points: np.ndarray) -> np.ndarray:
+        """LPS points in mm, shape (…, 3), as head coordinates (left, posterior, superior) in mm."""
+        return (points - self.brow) @ self.axes.T
+
+    def to_lps(self, points: np.ndarray) -> np.ndarray:
+        """Head coordinates in mm, shape (…, 3), as LPS points in mm."""
+        return points @ self.axes + self.brow
+
+    def grid(self) -> np.ndarray:
+        """Head coordinates (left, posterior, superior) in mm of all voxels of the work grid, shape (z, y, x, 3)."""
+        x, y, z = (
+            origin + WORK_SPACING_MM * np.arange(size) for origin, size in zip(self.volume.GetOrigin(), self.volume.GetSize())
+        )
+        z, y, x = np.meshgrid(z, y, x, indexing="ij", copy=False)
+        return self.to_head(np.stack([x, y, z], axis=-1)).astype(np.float32)
+
+    def sample(self, array: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Values of ``array`` (work grid) at ``points`` (head coordinates in mm, shape (…, 3)), linear, 0 outside."""
+        index = (self.to_lps(points) - self.volume.GetOrigin()) / WORK_SPACING_MM
+        return ndimage.map_coordinates(array.astype(np.float32), np.moveaxis(index[..., ::-1], -1, 0), output=np.float32, order=1)
+
+
+def find_head(image: sitk.Image) -> Head:
+    """Find the head in a CT volume.
+
+    Parameters
+    ----------
+    image: SimpleITK.Image
+        CT in Hounsfield units, LPS geometry, any axis order and obliquity. The patient's orientation in it has to be
+        right to about 45°; the head itself may be turned and tilted by 30°.
+
+    Raises
+    ------
+    NoFaceError
+        When there is no skull with an intracranial space in view.
+    """
+    work = work_volume(image)
+    intracranial = _intracranial_space(sitk.GetArrayViewFromImage(work))
+    if intracranial is None:
+        raise NoFaceError(
+            "No head was found in this volume: there is no skull around an intracranial space. Nothing was changed."
+        )
+    work, intracranial = _crop_to_head(work, intracranial)
+    return Head(work, _head_solid(work, intracranial), intracranial, *_head_axes(work, intracranial))
+
+
+def work_volume(image: sitk.Image) -> sitk.Image:
+    """The CT averaged down to the 3 mm work grid along the patient's axes; what lies outside is far below padding."""
+    small = sitk.Cast(sitk.BinShrink(image, shrink_factors(image)), sitk.sitkFloat32)
+    corners = np.array([image.TransformContinuousIndexToPhysicalPoint([(n - 0.5) if bit else -0.5 for n, bit in zip(image.GetSize(), bits)])
+                        for bits in np.ndindex(2, 2, 2)])
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    size = np.maximum(np.floor((high - low) / WORK_SPACING_MM).astype(int), 1)
+    origin = (low + high) / 2 - (size - 1) * WORK_SPACING_MM / 2
+    return sitk.Resample(small, size.tolist(), sitk.Transform(), sitk.sitkLinear, origin.tolist(),
+                         [WORK_SPACING_MM] * 3, np.eye(3).ravel().tolist(), -30000.0, sitk.sitkFloat32, True)
+
+
+def shrink_factors(image: sitk.Image) -> list[int]:
+    """By how many voxels along each axis an image is averaged on its way to the work grid."""
+    factors = (max(1, int(WORK_SPACING_MM / spacing + 0.25)) for spacing in image.GetSpacing())
+    return [min(factor, size) for factor, size in zip(factors, image.GetSize())]
+
+
+def _intracranial_space(hu: np.ndarray) -> np.ndarray | None:
+    """The largest soft space from which bone is seen in nearly all directions."""
+    inside = (_enclosure(hu) >= ENCLOSED_DIRECTIONS) & (hu < BONE_HU) & (hu > CAVITY_HU)
+    labels, count = ndimage.label(eroded(inside, 9.0))
+    if count == 0:
+        return None
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    space = dilated(labels == sizes.argmax(), 10.5) & inside
+    space = ndimage.binary_fill_holes(eroded(dilated(space, 9.0), 9.0))
+    return space if space.sum() * WORK_SPACING_MM**3 >= SMALLEST_INTRACRANIAL_MM3 else None
+
+
+def _enclosure(hu: np.ndarray) -> np.ndarray:
+    """In how many of 26 directions a ray from each voxel meets bone, or leaves the volume out of tissue (uint8)."""
+    bone, tissue, known = hu > BONE_HU, hu > AIR_HU, hu > PADDING_HU
+    directions = (np.array(bits) - 1 for bits in np.ndindex(3, 3, 3) if bits != (1, 1, 1))
+    return sum(_ray_hits(bone, tissue, known, step).astype(np.uint8) for step in directions)
+
+
+def _ray_hits(bone: np.ndarray, tissue: np.ndarray, known: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Whether the ray from each voxel along ``step`` meets bone, or leaves the known volume directly out of tissue."""
+    axis = int(np.flatnonzero(step)[0])
+    bone, tissue, known = (np.moveaxis(part, axis, 0) for part in (bone, tissue, known))
+    shift = np.delete(step, axis)
+    hits = np.zeros(bone.shape, bool)
+    ahead_hits = ahead_known = np.zeros(bone.shape[1:], bool)
+    order = range(len(bone))
+    for index in reversed(order) if step[axis] > 0 else order:
+        hits[index] = _shifted(ahead_hits, shift) | (tissue[index] & ~_shifted(ahead_known, shift))
+        ahead_hits = hits[index] | bone[index]
+        ahead_known = known[index]
+    return np.moveaxis(hits, 0, axis)
+
+
+def _shifted(plane: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """``plane[i + shift[0], j + shift[1]]``, False beyond the edge."""
+    out = np.zeros_like(plane)
+    source = tuple(slice(max(step, 0), size + min(step, 0)) for step, size in zip(shift, plane.shape))
+    target = tuple(slice(max(-step, 0), size + min(-step, 0)) for step, size in zip(shift, plane.shape))
+    out[target] = plane[source]
+    return out
+
+
+def _crop_to_head(work: sitk.Image, intracranial: np.ndarray) -> tuple[sitk.Image, np.ndarray]:
+    """The part of the work grid that can hold the head: the intracranial space and what a face adds to it."""
+    where = np.argwhere(intracranial)
+    low = np.maximum(where.min(axis=0) - (FACE_REACH_MM / WORK_SPACING_MM).astype(int), 0)
+    high = np.minimum(where.max(axis=0) + 1 + (SKULL_REACH_MM / WORK_SPACING_MM).astype(int), intracranial.shape)
+    box = tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist()))
+    return work[box[::-1]], intracranial[box]
+
+
+def _head_solid(work: sitk.Image, intracranial: np.ndarray) -> np.ndarray:
+    """The head with the air inside it: what the air around cannot reach through gaps wider than 15 mm."""
+    air = sitk.GetArrayViewFromImage(work) <= AIR_HU
+    open_air = eroded(air, 7.5)
+    labels, _ = ndimage.label(open_air)
+    edges = np.concatenate([np.ravel(labels[tuple(side)]) for side in (
+        (slice(None), 0), (slice(None), -1), (slice(None), slice(None), 0), (slice(None), slice(None), -1), (-1,))])
+    outside = dilated(np.isin(labels, edges[edges > 0]), 9.0) & air
+    core = eroded(~outside, 8.0)
+    labels, _ = ndimage.label(core)
+    sizes = np.bincount(labels[intracranial & core], minlength=2)
+    return dilated(labels == sizes[1:].argmax() + 1, 9.5) & ~outside
+
+
+def _mirror_plane(hu: np.ndarray, intracranial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The plane about which the head is most symmetric: a point on it and its unit normal to the left, in voxels (z, y, x)."""
+    around = np.argwhere(dilated(intracranial, 21.0))
+    points = around[:: max(1, len(around) // 6000)].astype(float)
+    values = ndimage.gaussian_filter(np.clip(hu, -300.0, 900.0), 1.0)
+    center = np.argwhere(intracranial).mean(axis=0)
+    here = ndimage.map_coordinates(values, points.T, order=1)
+    known = ndimage.minimum_filter(hu, 3) > PADDING_HU
+
+    def asymmetry(parameters: np.ndarray) -> float:
+        normal = _normal(*parameters[:2])
+        mirrored = points - 2 * ((points - center) @ normal - parameters[2])[:, None] * normal
+        there = ndimage.map_coordinates(values, mirrored.T, order=1, mode="nearest")
+        seen = ndimage.map_coordinates(known, np.rint(mirrored).T.astype(int), order=0, mode="constant", cval=False)
+        return float(np.abs(there - here)[seen].mean()) if seen.mean() > 0.3 else 1e6
+
+    tried = [(yaw, roll, 0.0) for yaw in np.radians(np.arange(-40, 41, 10)) for roll in np.radians(np.arange(-40, 41, 10))]
+    start = min(tried, key=asymmetry)
+    best = optimize.minimize(asymmetry, start, method="Nelder-Mead",
+                             options={"initial_simplex": np.array(start) + np.vstack([np.zeros(3), np.diag([0.1, 0.1, 2.0])]),
+                                      "xatol": 1e-3, "fatol": 1e-2, "maxfev": 150}).x
+    normal = _normal(*best[:2])
+    return center + best[2] * normal, normal
+
+
+def _normal(yaw: float, roll: float) -> np.ndarray:
+    """Unit vector (z, y, x) to the left, turned by yaw about the vertical and by roll about the sagittal axis."""
+    return np.array([np.sin(roll), np.cos(roll) * np.sin(yaw), np.cos(roll) * np.cos(yaw)])
+
+
+def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The head's axes (rows left, posterior, superior in LPS) and its brow point in LPS mm.
+
+    Left is normal to the plane of symmetry. The pitch comes from the underside of the intracranial space seen from the
+    side: the line that touches the anterior and the posterior fossa from below falls backwards by 40° in a head held
+    upright. Where the volume ends above it, the longest line through the space takes its place, which falls by 24°.
+    """
+    point, normal = _mirror_plane(sitk.GetArrayViewFromImage(work), intracranial)
+    up = np.array([1.0, 0.0, 0.0]) - normal[0] * normal
+    up /= np.linalg.norm(up)
+    back = np.cross(normal, up)  # in (z, y, x) order
+    where = np.argwhere(intracranial)
+    offset = (where - point) @ normal * WORK_SPACING_MM
+    aside = (np.abs(offset) > 10) & (np.abs(offset) < 45)
+    profile = (where[aside] - point) @ np.column_stack([back, up]) * WORK_SPACING_MM
+    at_end = where[aside, 0] == 0
+
+    hull = spatial.ConvexHull(profile)
+    ends, outward = hull.simplices, hull.equations[:, :2]
+    length = np.linalg.norm(profile[ends[:, 0]] - profile[ends[:, 1]], axis=1)
+    fall = np.arctan2(-outward[:, 0], -outward[:, 1])
+    base = (fall > 0) & (fall < np.radians(85)) & (length > 12) & ~at_end[ends].all(axis=1)
+    if length[base].sum() > 60:
+        angle = np.average(fall[base], weights=length[base] ** 2) - BASE_FALL
+    else:
+        angles = np.radians(np.arange(-70, 71, 2))
+        middle = (where[np.abs(offset) < 10] - point) @ np.column_stack([back, up])
+        widths = np.ptp(middle @ np.stack([np.cos(angles), -np.sin(angles)]), axis=0)
+        angle = angles[widths > 0.985 * widths.max()].mean() - LENGTH_FALL
+    posterior = np.cos(angle) * back - np.sin(angle) * up
+    superior = np.sin(angle) * back + np.cos(angle) * up
+
+    front = profile @ [np.cos(angle), -np.sin(angle)]
+    height = profile @ [np.sin(angle), np.cos(angle)]
+    frontal = front < np.percentile(front, 1) + 25
+    brow = front[frontal].min() * posterior + np.percentile(height[frontal], 5) * superior
+    origin = work.TransformContinuousIndexToPhysicalPoint((point + brow / WORK_SPACING_MM)[::-1].tolist())
+    return np.stack([normal, posterior, superior])[:, ::-1], np.array(origin)
+
+
+def distance_to(mask: np.ndarray) -> np.ndarray:
+    """Distance in mm of each voxel of the work grid to the nearest voxel of ``mask`` (float32, 0 inside)."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf, np.float32)
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=False)
+    return np.maximum(sitk.GetArrayFromImage(distance), 0) * np.float32(WORK_SPACING_MM)
+
+
+def dilated(mask: np.ndarray, radius_mm: float) -> np.ndarray:
+    """``mask`` of the work grid, grown by a ball."""
+    return distance_to(mask) <= radius_mm
+
+
+def eroded(mask: np.ndarray, radius_mm: float) -> np.ndarray:
+    """``mask`` of the work grid, shrunk by a ball; the grid's edge does not shrink it."""
+    return distance_to(~mask) > radius_mm
