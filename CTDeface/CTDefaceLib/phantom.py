@@ -288,7 +288,7 @@ class _Patient:
         """Points (n, 3) on the scalp in LPS mm."""
         u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 48), np.linspace(0, np.pi, 24))
         sphere = np.stack([np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v)], -1).reshape(-1, 3)
-        head = np.concatenate([sphere * (80, 95.5, 72.5) + (0, 0, 57), sphere * (67, 56.5, 48) + (0, 40, 8)])
+        head = np.concatenate([sphere * (80, 96, 77.5) + (0, 0, 52), sphere * (67, 52.5, 48) + (0, 36, 10)])
         return self.from_head(head)
 
     def extent(self) -> tuple[float, float]:
@@ -452,7 +452,7 @@ class _Slab:
                     where, part = found
                     d = half.distance(part.x, part.y, part.z)
                     gaps = np.cos((np.abs(part.x) + np.abs(part.y + 95)) * np.float32(2 * np.pi / 9.5))
-                    d = np.maximum(d + np.maximum(gaps - np.float32(0.6), 0) * 3, np.abs(part.x) * 0 + skin[where] + 2)
+                    d = np.maximum(d + np.maximum(gaps - np.float32(0.6), 0) * 3, skin[where] + 4)
                     self.put(d, 2100.0, Label.BONE, where)
 
     @staticmethod
@@ -518,13 +518,13 @@ class _Slab:
         keep = np.float32(2.2) - cavity
         inner = np.maximum(keep, skin + np.float32(2))
         for solid in anatomy.sinuses():
-            self.put_solids(-995.0, Label.AIRWAY, *pair(solid), limit=inner)
+            self.put_solids(-995.0, Label.AIRWAY, *pair(solid), limit=np.maximum(keep, skin + 6))
         for half in pair(anatomy.nasal_cavity(s)):
             found = space.cut(half.low - 3, half.high + 3)
             if found:
                 where, part = found
                 d = half.distance(part.x, part.y, part.z)
-                d = np.maximum(np.maximum(d, np.float32(1.1) - np.abs(part.x)), inner[where])
+                d = np.maximum(np.maximum(d, np.float32(1.1) - np.abs(part.x)), np.maximum(keep, skin + 5)[where])
                 self.put(d, -990.0, Label.AIRWAY, where)
         self.put_solids(50.0, Label.SOFT, *pair(chain([(8, -84, -9), (9, -44, -9)], 3.6)))
         self.put_solids(50.0, Label.SOFT, *pair(chain([(7, -76, 4), (8, -44, 3)], 2.6)))
@@ -552,7 +552,8 @@ class _Slab:
                 where, part = found
                 d = solid.distance(part.x, part.y, part.z)
                 cells = np.abs(np.sin(part.x * 1.1)) + np.abs(np.sin(part.y * 1.0)) + np.abs(np.sin(part.z * 0.9))
-                self.put(np.maximum(d, (np.float32(1.9) - cells) * 2), -800.0, Label.AIRWAY, where)
+                d = np.maximum(np.maximum(d, (np.float32(1.9) - cells) * 2), (skin + 8)[where])
+                self.put(d, -800.0, Label.AIRWAY, where)
 
     def _mouth(self, skin: Array, inner: Array) -> None:
         s = self.patient.shape

@@ -3,7 +3,7 @@
 Everything is modelled in *head coordinates*: the origin lies midway between the ear canals, x points to the patient's
 left, y to the back, z to the top (the axes of LPS when the patient looks straight ahead), in mm, for a head of average
 adult size. A distance is negative inside. Parts are ellipsoids and chains of round cones joined with the polynomial
-smooth minimum (I. Quilez, "Smooth minimum", https://iquilezles.org/articles/smin); measures follow the usual
+cubic smooth minimum (I. Quilez, "Smooth minimum", https://iquilezles.org/articles/smin); measures follow the usual
 anthropometric surveys (sellion to menton about 120 mm, bizygomatic breadth about 140 mm).
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Callable, Iterator
+from typing import Callable
 
 import numpy as np
 
@@ -110,22 +110,22 @@ def pair(solid: Solid) -> tuple[Solid, Solid]:
 
 def smooth_min(a: Array, b: Array, k: float) -> Array:
     """Minimum of two distances with a fillet of width `k` (mm)."""
-    k = np.float32(k)
+    k = np.float32(1.2 * k)
     h = np.maximum(k - np.abs(a - b), 0)
-    return np.minimum(a, b) - h * h * (np.float32(0.25) / k)
+    return np.minimum(a, b) - h * h * h * (np.float32(1 / 6) / (k * k))
 
 
 def smooth_max(a: Array, b: Array, k: float) -> Array:
     """Maximum of two distances with a fillet of width `k` (mm)."""
-    k = np.float32(k)
+    k = np.float32(1.2 * k)
     h = np.maximum(k - np.abs(a - b), 0)
-    return np.maximum(a, b) + h * h * (np.float32(0.25) / k)
+    return np.maximum(a, b) + h * h * h * (np.float32(1 / 6) / (k * k))
 
 
 def join(d: Array, space: Space, k: float, *solids: Solid, reach: float = 6.0) -> None:
     """Unite bodies with `d` (in place), each blended over `k` mm; right where `d` is less than `reach` mm."""
     for solid in solids:
-        found = space.cut(solid.low - k - reach, solid.high + k + reach)
+        found = space.cut(solid.low - 1.2 * k - reach, solid.high + 1.2 * k + reach)
         if found:
             where, part = found
             d[where] = smooth_min(d[where], solid.distance(part.x, part.y, part.z), k)
@@ -168,6 +168,7 @@ class Shape:
     nose_width: float = 0.0
     nose_bridge: float = 0.0  # forward root of the nose
     nose_hump: float = 0.0
+    nose_tilt: float = 0.0  # slope of the underside, tip up
     tip_radius: float = 0.0
     eye_spacing: float = 0.0
     eye_depth: float = 0.0
@@ -191,8 +192,8 @@ class Shape:
 
 _SPREAD = dict(
     size=0.025, width=0.035, length=0.03, lower=0.05, forehead=2.5, brow=2.0, temple=2.0, cheek_width=3.5,
-    cheek_front=2.5, fullness=3.5, jaw_width=4.0, jaw_drop=4.0, chin_forward=3.5, chin_drop=4.0, chin_width=3.5,
-    nose_length=3.5, nose_forward=3.5, nose_width=2.2, nose_bridge=2.5, nose_hump=1.5, tip_radius=1.0, eye_spacing=2.0,
+    cheek_front=2.5, fullness=3.5, jaw_width=3.0, jaw_drop=3.0, chin_forward=3.5, chin_drop=4.0, chin_width=3.5,
+    nose_length=3.5, nose_forward=3.5, nose_width=2.2, nose_bridge=2.5, nose_hump=1.5, nose_tilt=0.12, tip_radius=1.0, eye_spacing=2.0,
     eye_depth=2.0, eye_slant=1.5, eye_open=0.8, eye_size=1.0, brow_height=2.0, mouth_width=3.0, mouth_height=2.0,
     lip_upper=1.0, lip_lower=1.2, lip_forward=1.8, ear_size=0.08, ear_angle=8.0, neck=4.0, nose_bend=1.2,
     jaw_shift=1.2, side=0.015,
@@ -208,7 +209,7 @@ def draw_shape(person: int, child: bool = False, jaw_open: float = 0.0) -> Shape
     rng = np.random.default_rng([person, 20])
     values = {name: spread * float(np.clip(rng.normal(), -1.8, 1.8)) for name, spread in _SPREAD.items()}
     sex = float(rng.choice([-1.0, 1.0]) * rng.uniform(0.5, 1.0))
-    for name, step in dict(size=0.02, brow=1.5, jaw_width=2.5, jaw_drop=2.0, chin_drop=1.5, chin_width=2.0, neck=4.0,
+    for name, step in dict(size=0.02, brow=1.5, jaw_width=1.5, jaw_drop=1.5, chin_drop=1.5, chin_width=2.0, neck=4.0,
                            nose_length=1.0, nose_forward=1.0, nose_width=0.8, forehead=-1.0, lip_upper=-0.4,
                            lip_lower=-0.4, fullness=-0.5).items():  # fmt: skip
         values[name] += step * sex
@@ -246,6 +247,7 @@ def to_head(shape: Shape, x: Array, y: Array, z: Array) -> tuple[Array, Array, A
     x, y, z = x / (shape.size * shape.width), y / (shape.size * shape.length), z / shape.size
     below = np.float32(0.5) * ((z - _BROW_Z) - np.sqrt((z - _BROW_Z) ** 2 + _SOFT * _SOFT))
     z = z + np.float32(1 / shape.lower - 1) * below
+    x = x - np.float32(shape.jaw_shift) * np.clip((z + 20) * np.float32(-1 / 60), 0, 1)
     x = x * (1 + np.float32(shape.side) * np.tanh(x * np.float32(1 / 30)))
     return x, y, z
 
@@ -270,7 +272,6 @@ def _jaw(shape: Shape, *points) -> list[tuple[float, float, float]]:
     out = []
     for x, y, z in points:
         along = np.clip((-y - 10) / 75, 0, 1)
-        x = x + shape.jaw_shift * along
         z = z - shape.chin_drop * along - shape.jaw_drop * (1 - along) * np.clip((-z - 10) / 40, 0, 1)
         y = y - shape.chin_forward * along
         y, z = y + 12, z + 4
@@ -284,12 +285,15 @@ def _jaw(shape: Shape, *points) -> list[tuple[float, float, float]]:
 def cavity_distance(space: Space, shape: Shape) -> Array:
     """Signed distance of the intracranial space, with the upper end of the spinal canal hanging on it."""
     x, y, z = space.x, space.y, space.z
-    f = shape.forehead
-    d = ellipsoid((0, 0, 57), (68 + shape.temple * 0.5, 83, 60)).distance(x, y, z)
-    d = smooth_max(d, np.float32(37) - z, 12)
-    join(d, space, 14, ellipsoid((0, -42 - f, 54), (56, 40, 34)), reach=24)
+    d = ellipsoid((0, 0, 52), (68 + shape.temple * 0.5, 83, 65)).distance(x, y, z)
+    d = smooth_max(d, np.float32(37) - z - np.float32(0.8) * np.maximum(y + 5, 0), 12)
+    front = space.cut(np.array([-90, -130, -10]), np.array([90, 10, 130]))
+    if front:
+        where, part = front
+        bulge = np.exp(-((part.x / 48) ** 2) - ((part.z - 58) / 32) ** 2) * np.clip(-part.y / 70, 0, 1)
+        d[where] -= np.float32(4 + shape.forehead) * bulge
     join(d, space, 10, *pair(ellipsoid((35, -15, 22), (26, 33, 24))), reach=24)
-    join(d, space, 14, ellipsoid((0, 40, 8), (55, 44, 36)), reach=24)
+    join(d, space, 14, ellipsoid((0, 36, 10), (54, 40, 36)), reach=24)
     join(d, space, 6, ellipsoid((0, -50, 36), (8, 26, 9)), reach=24)
     join(d, space, 10, chain([(0, 6, 20), (0, 17, -28), (0, 20, -60)], [16, 13, 9]), reach=24)
     return d
@@ -389,25 +393,25 @@ def skin_distance(space: Space, shape: Shape, cavity: Array, neck: list[tuple[fl
     s = shape
     d = cavity - np.float32(12.5)
     join(d, space, 26, ellipsoid((0, -34, -14), (59 + s.temple * 0.3, 60, 76)))
-    join(d, space, 25, chain(neck, [50 + s.neck, 52 + s.neck, 54 + s.neck, 58 + s.neck]))
-    join(d, space, 14, *pair(ellipsoid((43 + s.cheek_width, -60 - s.cheek_front, -2), (19, 21, 17))))
-    join(d, space, 16, *pair(ellipsoid((40 + s.fullness * 0.5, -48, -36), (17 + s.fullness, 24 + s.fullness, 24))))
+    join(d, space, 25, chain(neck, [52 + s.neck, 54 + s.neck, 56 + s.neck, 60 + s.neck]))
+    join(d, space, 28, *pair(ellipsoid((40 + s.cheek_width, -57 - s.cheek_front, -4), (18, 20, 19))))
+    join(d, space, 22, *pair(ellipsoid((38 + s.fullness * 0.5, -48, -34), (17 + s.fullness, 24 + s.fullness, 24))))
     join(d, space, 14, ellipsoid((0, -78, -36), (29, 25, 25)))
-    jaw = _jaw(s, (9 + s.chin_width * 0.6, -83, -76), (30 + s.jaw_width * 0.6, -54, -69), (45 + s.jaw_width, -12, -58))
-    join(d, space, 18, *pair(chain(jaw, [13, 12.5, 13])))
-    ramus = _jaw(s, (45 + s.jaw_width, -12, -56), (54 + s.jaw_width * 0.4, -16, -14))
-    join(d, space, 16, *pair(chain(ramus, [13, 12])))
-    (chin,) = _jaw(s, (0, -87, -75))
-    join(d, space, 12, ellipsoid(chin, (17 + s.chin_width, 15, 14)))
+    jaw = _jaw(s, (6 + s.chin_width * 0.6, -83, -76), (27 + s.jaw_width * 0.6, -52, -69), (37 + s.jaw_width, -16, -54))
+    join(d, space, 26, *pair(chain(jaw, [12, 12, 12.5])))
+    ramus = _jaw(s, (37 + s.jaw_width, -16, -52), (51 + s.jaw_width * 0.4, -16, -14))
+    join(d, space, 24, *pair(chain(ramus, [12, 12])))
+    (chin,) = _jaw(s, (0, -85, -75))
+    join(d, space, 14, ellipsoid(chin, (15 + s.chin_width, 14, 13)))
 
-    join(d, space, 12, *pair(chain([(9, -92 - s.brow, 33 + s.brow_height), (30, -88 - s.brow, 38 + s.brow_height),
-                                    (49, -71, 32 + s.brow_height)], [6, 6.5, 6])))  # fmt: skip
+    join(d, space, 12, *pair(chain([(8, -90 - s.brow, 33 + s.brow_height), (28, -85 - s.brow, 37 + s.brow_height),
+                                    (48, -68, 31 + s.brow_height)], [6, 6.5, 6])))  # fmt: skip
+    _emboss(d, space, _surface(s))
     _eyes(d, space, s)
     _nose(d, space, s)
     _mouth(d, space, s)
-    _relief(d, space, s)
-    for ear in _ears(s):
-        ear(d, space)
+    _emboss(d, space, _features(s))
+    _ears(d, space, s)
     return d
 
 
@@ -418,28 +422,37 @@ def eye_centre(shape: Shape) -> tuple[float, float, float]:
 
 def _eyes(d: Array, space: Space, s: Shape) -> None:
     x, y, z = eye_centre(s)
-    carve(d, space, 12, *pair(ellipsoid((x - 2, y - 22, z - 1), (18, 9, 10.5), turn=12)))
+    carve(d, space, 12, *pair(ellipsoid((x - 3, y - 22, z - 1), (17, 8, 10), turn=14)))
     join(d, space, 4, *pair(ellipsoid((x, y, z), (14.5 + s.eye_size * 0.4, 14.2, 13.2 + s.eye_size * 0.4))))
 
 
 def _nose(d: Array, space: Space, s: Shape) -> None:
-    root = (s.nose_bend * 0.2, -90 - s.nose_bridge, 26)
-    middle = (s.nose_bend * 0.6, -102.5 - s.nose_bridge * 0.5 - s.nose_forward * 0.5 - s.nose_hump, 8)
-    tip = (s.nose_bend, -113.5 - s.nose_forward, -13 - s.nose_length)
-    w, low = 11.5 + s.nose_width, -18 - s.nose_length * 0.9
-    join(d, space, 9, chain([root, middle, tip], [6.5, 6.5, 7.5 + s.tip_radius]))
-    join(d, space, 8, *pair(chain([(6, -90, 12), (w - 1, -98 - s.nose_forward * 0.3, low + 1)], [4, 6])))
+    root = (-91.5 - s.nose_bridge, 27.0)
+    tip = (-116.5 - s.nose_forward, -14 - s.nose_length)
+    w, low = 11.5 + s.nose_width, -19 - s.nose_length * 0.9
+
+    def pyramid(x, y, z):
+        t = np.clip((root[1] - z) / (root[1] - tip[1]), 0, 1)
+        ridge = root[0] + (tip[0] - root[0]) * t - (s.nose_hump + 1) * 4 * t * (1 - t)
+        slope = np.float32(0.55) + np.float32(0.12 + 0.025 * s.nose_width) * t
+        round_ = np.float32(3.5) + (1 + s.tip_radius) * t
+        side = np.sqrt((x - s.nose_bend * t) ** 2 + round_ * round_) - (y - ridge) * slope - round_
+        base = low - 4 + (y + 98) * np.float32(0.03 - s.nose_tilt) - z
+        return smooth_max(smooth_max(side / np.sqrt(1 + slope * slope), base, 5), z - root[1] - 4, 8)
+
+    join(d, space, 10, Solid(pyramid, np.array([-22, tip[0] - 4, low - 8]), np.array([22, -72, root[1] + 8])))
+    join(d, space, 10, ellipsoid((s.nose_bend, tip[0] + 7.5, tip[1] + 1), (8.5 + s.tip_radius, 8, 8)))
     for side in (-1, 1):
-        wing = ellipsoid((side * w + s.nose_bend * 0.7, -102 - s.nose_forward * 0.4, low), (5.5, 9, 6.5), turn=-18 * side)
-        join(d, space, 5, wing)
-    join(d, space, 6, chain([(s.nose_bend, tip[1] + 2, tip[2] - 4), (0, -99, low - 6)], [3.5, 3]))
+        wing = ellipsoid((side * (w - 0.5) + s.nose_bend * 0.7, -102 - s.nose_forward * 0.4, low), (5.5, 10, 6.5), turn=-18 * side)
+        join(d, space, 8, wing)
+    join(d, space, 6, chain([(s.nose_bend, tip[0] + 6, tip[1] - 4), (0, -99, low - 5)], [3.5, 3.2]))
     for side in (-1, 1):
         nostril = [
-            (side * (w - 5.2) + s.nose_bend * 0.7, -105 - s.nose_forward * 0.6, low - 9),
-            (side * (w - 5.0) + s.nose_bend * 0.6, -102 - s.nose_forward * 0.4, low),
-            (side * 6, -92, low + 6),
+            (side * (w - 4.8) + s.nose_bend * 0.7, -103.5 - s.nose_forward * 0.5, low - 10),
+            (side * (w - 5.3) + s.nose_bend * 0.6, -100.5 - s.nose_forward * 0.4, low - 2),
+            (side * 5, -90, low + 6),
         ]
-        carve(d, space, 2, chain(nostril, [3.4, 3.2, 3.0]))
+        carve(d, space, 2, chain(nostril, [2.9, 3.0, 2.8]))
 
 
 def _mouth(d: Array, space: Space, s: Shape) -> None:
@@ -464,21 +477,35 @@ def _bump(x, z, cx, cz, sx, sz, turn=0.0):
     return np.exp(-(((c * u + s * v) / sx) ** 2) - ((c * v - s * u) / sz) ** 2)
 
 
-_RELIEF_STEP, _RELIEF_X, _RELIEF_Z = 0.5, (-80.0, 80.0), (-115.0, 80.0)
+_RELIEF_STEP, _RELIEF_X, _RELIEF_Z = 0.5, (-85.0, 85.0), (-125.0, 100.0)
 
 
-@lru_cache(maxsize=8)
-def relief(s: Shape) -> Array:
-    """Fine relief of the face seen from the front: mm outwards on a grid over x and z, shape (z, x).
-
-    Lids and their slit, the line of the mouth, philtrum, nasolabial and mentolabial folds, and a smooth random part
-    that is this person's own.
-    """
-    from scipy.ndimage import gaussian_filter
-
+def _relief_grid() -> tuple[Array, Array]:
+    """x and z of the points of a relief, both of shape (z, x), mm."""
     xs = np.arange(_RELIEF_X[0], _RELIEF_X[1] + 0.1, _RELIEF_STEP)
     zs = np.arange(_RELIEF_Z[0], _RELIEF_Z[1] + 0.1, _RELIEF_STEP)
     z, x = np.meshgrid(zs, xs, indexing="ij")
+    return x, z
+
+
+@lru_cache(maxsize=8)
+def _surface(s: Shape) -> Array:
+    """Relief of the face without its features: a smooth random part that is this person's own; mm outwards."""
+    from scipy.ndimage import gaussian_filter
+
+    x, _ = _relief_grid()
+    out = np.zeros_like(x)
+    rng = np.random.default_rng([s.person, 21])
+    for sigma, amplitude in ((9.0, 1.0), (18.0, 1.5)):
+        noise = gaussian_filter(rng.standard_normal(out.shape), sigma / _RELIEF_STEP)
+        out += amplitude * noise / noise.std()
+    return out.astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _features(s: Shape) -> Array:
+    """Relief of lids and their slit, the line of the mouth, philtrum, nasolabial and mentolabial folds; mm outwards."""
+    x, z = _relief_grid()
     out = np.zeros_like(x)
     ax = np.abs(x)
 
@@ -508,15 +535,17 @@ def relief(s: Shape) -> Array:
     out -= 1.2 * np.exp(-(((ax - fold) / 3.0) ** 2)) * np.exp(-(((z + 34) / 15) ** 4))
     out -= 2.0 * _bump(x, z, 0, mz - 15 - s.chin_drop * 0.5, 16, 4.5)
     out += 1.2 * _bump(ax, z, 7, -76 - s.chin_drop, 8, 8) - 0.6 * _bump(x, z, 0, -77 - s.chin_drop, 2, 7)
-
-    rng = np.random.default_rng([s.person, 21])
-    for sigma, amplitude in ((9.0, 1.1), (18.0, 1.5)):
-        noise = gaussian_filter(rng.standard_normal(out.shape), sigma / _RELIEF_STEP)
-        out += amplitude * noise / noise.std()
     return out.astype(np.float32)
 
 
-def _relief(d: Array, space: Space, s: Shape) -> None:
+def _step(t: Array) -> Array:
+    """0 below 0, 1 above 1, smooth between."""
+    t = np.clip(t, 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _emboss(d: Array, space: Space, relief: Array) -> None:
+    """Raise the front of the face by a relief (in place)."""
     from scipy.ndimage import map_coordinates
 
     found = space.cut(np.array([_RELIEF_X[0], -140, _RELIEF_Z[0]]), np.array([_RELIEF_X[1], -35, _RELIEF_Z[1]]))
@@ -527,46 +556,32 @@ def _relief(d: Array, space: Space, s: Shape) -> None:
     near = np.abs(view) < 8
     x, y, z = part.x[near], part.y[near], part.z[near]
     height = map_coordinates(
-        relief(s), [(z - _RELIEF_Z[0]) / _RELIEF_STEP, (x - _RELIEF_X[0]) / _RELIEF_STEP], order=1, mode="nearest"
+        relief, [(z - _RELIEF_Z[0]) / _RELIEF_STEP, (x - _RELIEF_X[0]) / _RELIEF_STEP], order=1, mode="nearest"
     )
-    border = np.minimum(np.minimum(_RELIEF_X[1] - np.abs(x), z - _RELIEF_Z[0]), _RELIEF_Z[1] - z) / 20
-    weight = np.clip((-45 - y) / 20, 0, 1) * np.clip(border, 0, 1) * np.clip((8 - np.abs(view[near])) / 3, 0, 1)
+    border = np.minimum(z - _RELIEF_Z[0], _RELIEF_Z[1] - z) / 32
+    weight = _step((-35 - y) / 30) * _step(border) * _step((8 - np.abs(view[near])) / 3)
     view[near] -= height * weight
     d[where] = view
 
 
-def _ears(s: Shape) -> Iterator[Callable[[Array, Space], None]]:
-    """Both ears, as functions that add them to a distance: a thin plate, its hollow, and the rim."""
-    size, angle = s.ear_size, np.radians(s.ear_angle)
-    base = np.array([71.0 + s.temple * 0.5, 2.0, 0.0])
+def _ears(d: Array, space: Space, s: Shape) -> None:
+    angle = np.radians(s.ear_angle)
+    base = np.array([70.0 + s.temple * 0.5, 1.0, 2.0])
     out, up = np.array([np.sin(angle), np.cos(angle), 0.0]), np.array([0.0, 0.2, 0.98])
-    normal = np.cross(up, out)
+    face = np.cross(out, up)
 
     def at(a, b, c=0.0):
-        return base + (out * a + up * b + normal * c) * size
+        """Point `a` mm behind the front of the ear, `b` above its canal, `c` off its plane."""
+        return base + (out * a + up * b + face * c) * s.ear_size
 
-    plate = [at(6, -24), at(8, -10), at(13, 8), at(15, 20), at(9, 30)]
-    rim = [at(0, 12), at(2, 26, 2), at(9, 33, 2), at(19, 32, 2), at(26, 22, 2), at(26, 8, 2), at(21, -6, 2), at(13, -18, 1.5),
-           at(7, -28), at(2, -26)]  # fmt: skip
-    inner = [at(6, 26, 1.5), at(15, 20, 2), at(17, 6, 2.5), at(13, -6, 2.5), at(7, -13, 2.5), at(3, -12, 2)]
-    tragus = [at(-4, -4, 3), at(1, -5, 5)]
+    def leaf(centre, radii):
+        return ellipsoid(centre, np.array(radii) * s.ear_size, turn=-s.ear_angle, tilt=-11.5)
 
-    def build(mirror: bool):
-        def add(d: Array, space: Space) -> None:
-            for k, solid in (
-                (6, chain(plate, [5, 5, 6, 6, 5])),
-                (2, chain([at(14, 20), at(19, 10), at(14, -4)], [6.5, 6.5, 5.5])),
-                (3, chain(rim, [2.5, 2.6, 2.6, 2.6, 2.6, 2.6, 2.6, 3.2, 4, 3])),
-                (3, chain(inner, 2.2)),
-                (3, chain(tragus, [4, 2.5])),
-            ):
-                join(d, space, k, solid.mirrored() if mirror else solid)
-            concha = ellipsoid(at(7, -1, 7), np.array((7.0, 7.0, 10.0)) * size)
-            scapha = chain([at(19, 24, 6), at(20.5, 10, 6.5)], 3.6)
-            for solid in (concha, scapha):
-                carve(d, space, 2, solid.mirrored() if mirror else solid)
-
-        return add
-
-    yield build(False)
-    yield build(True)
+    rim = [at(1, 2, 1), at(1, 16, 2), at(5, 27, 2.5), at(13, 31.5, 2.5), at(22, 28, 2.5), at(27, 19, 2.5), at(27, 8, 2),
+           at(23, -4, 1.5), at(17, -13, 1)]  # fmt: skip
+    fold = [at(9, 22, 1), at(17, 17, 1.5), at(19, 8, 2), at(17, -2, 2), at(11, -9, 2)]
+    join(d, space, 5, *pair(leaf(at(13, 9), (2.7, 14, 21))), *pair(leaf(at(8, -16), (3.2, 8.5, 13))))
+    join(d, space, 3, *pair(chain(rim, [2.4, 2.5, 2.6, 2.6, 2.6, 2.6, 2.5, 2.6, 3])), *pair(chain(fold, 2.2)))
+    join(d, space, 5, *pair(chain([at(4, -9, -5), at(7, 10, -5)], 5)))
+    carve(d, space, 2.5, *pair(leaf(at(8, 1, 5.5), (5.5, 7, 9.5))), *pair(chain([at(8, 28, 4.5), at(20, 24, 4.5), at(23, 12, 4.5)], 2.2)))
+    join(d, space, 6, *pair(chain([at(-5, -1, 1), at(0.5, -2, 4)], [4, 2.4])))
