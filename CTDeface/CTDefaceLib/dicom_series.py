@@ -22,8 +22,6 @@ TAGS = [
     "RescaleIntercept",
 ]  # fmt: skip
 
-CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
-
 #: how far a slice may lie from its place in an even stack: positions are often rounded to a tenth of a millimetre
 PLACE_TOLERANCE_MM = 0.1
 PLACE_TOLERANCE = 0.1  # or this share of the spacing
@@ -89,18 +87,21 @@ def _image_header(path: str) -> pydicom.Dataset | None:
     """The header of a DICOM image; an empty one for a file that is none, None for one that is cut short."""
     import pydicom
 
-    with open(path, "rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings about odd values quote them
-        start = file.read(132)
+    # What pydicom says about odd values quotes them, hence no validation and no warnings.
+    with open(path, "rb") as file, warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        start = file.read(132)  # preamble and magic
         bare = start[:2] == b"\x08\x00"  # an old file without preamble
         if start[128:] != b"DICM" and not bare:
-            empty_slice = not start and Path(path).suffix.lower() in ("", ".dcm", ".ima")
-            return None if empty_slice else pydicom.Dataset()
+            failed_copy = not start.strip(b"\0") and Path(path).suffix.lower() in ("", ".dcm", ".ima")
+            return None if failed_copy else pydicom.Dataset()
         file.seek(0)
         try:
             header = pydicom.dcmread(file, stop_before_pixels=True, force=bare, specific_tags=TAGS)
-            if "Rows" not in header and header.get("SOPClassUID") != CT_IMAGE_STORAGE:
-                return pydicom.Dataset()
+            if "Rows" not in header and not bare:
+                syntax, kind = header.file_meta.TransferSyntaxUID, header.file_meta.MediaStorageSOPClassUID
+                if syntax and not kind.name.endswith("Image Storage"):
+                    return pydicom.Dataset()
             return header if _has_all_pixels(file, header) else None
         except (EOFError, OSError, ValueError, AttributeError, NotImplementedError, struct.error, KeyError, TypeError):
             return None
@@ -108,7 +109,7 @@ def _image_header(path: str) -> pydicom.Dataset | None:
 
 def _has_all_pixels(file: BinaryIO, header: pydicom.Dataset) -> bool:
     """Whether the pixel data that starts here is complete in length (`file` stands at its tag)."""
-    syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
+    syntax = header.file_meta.get("TransferSyntaxUID")
     if syntax is not None and syntax.is_deflated:
         return True  # the header reader has inflated the file and would have noticed
     size = os.fstat(file.fileno()).st_size
@@ -172,8 +173,8 @@ def _geometry(headers: list[pydicom.Dataset]) -> tuple[np.ndarray, np.ndarray]:
         sizes = {(int(header.Rows), int(header.Columns)) for header in headers}
         row, column = orientations.mean(axis=0).reshape(2, 3)
         normal = np.cross(row, column)
-        normal /= np.linalg.norm(normal)
-        usable = positions.shape[1] == 3 and np.isfinite(positions).all() and np.isfinite(normal).all()
+        normal = normal / max(np.linalg.norm(normal), 1e-9)
+        usable = positions.shape[1] == 3 and np.isfinite(positions).all() and normal @ normal > 0.5
     except (AttributeError, TypeError, ValueError):
         usable = False
     if not usable:

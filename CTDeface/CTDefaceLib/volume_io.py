@@ -209,9 +209,12 @@ def _read_folder(folder: Path) -> sitk.Image:
     if not series.same_rescale:
         reader.SetOutputPixelType(sitk.sitkFloat32)  # else the first slice's rescale sets the type for all
     try:
-        return reader.Execute()
+        image = reader.Execute()
     except RuntimeError as error:
         raise InputError("The DICOM pixels cannot be decoded; copy or export the series again.") from error
+    if image.GetPixelID() == sitk.sitkInt32:  # 16 unsigned bits and an intercept: more than a CT needs
+        image = _as_signed(image, *_value_range(image))
+    return image
 
 
 def _read_file(path: Path) -> sitk.Image:
@@ -338,7 +341,7 @@ def _lost_its_intercept(image: sitk.Image, low: float, high: float) -> bool:
 
     Air and bone show it, and most of what lies between air and bone within 150 HU of water, where soft tissue is.
     """
-    if low < 0 or high > LARGEST_HU:
+    if low < 0 or high >= 2**15:  # above: negative values stored as unsigned ones
         return False
     hu = _sample(image) - STORED_OFFSET
     between = np.abs(hu[(hu > AIR_HU) & (hu < -AIR_HU)])
