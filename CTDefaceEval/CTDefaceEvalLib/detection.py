@@ -1,0 +1,84 @@
+"""Look at a skin surface from every side and note where face detectors find a face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import SimpleITK as sitk
+
+from CTDefaceLib.errors import Cancelled
+from CTDefaceLib.render import Renderer, skin_surface
+
+from .face_models import Face
+from .views import Pose
+
+#: what the pictures are made with, for reports and caches
+FIELD_OF_VIEW_MM = 280.0
+GRID_MM = 1.5
+
+
+@dataclass
+class Sighting:
+    """What one model found in one picture; `embedding` only when asked for and possible."""
+
+    model: str
+    yaw: float
+    pitch: float
+    light: str
+    face: Face | None
+    embedding: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def found(self) -> bool:
+        return self.face is not None
+
+
+def look(
+    renderer: Renderer,
+    surface,
+    pose: Pose,
+    views: Iterable[tuple[float, float, str]],
+    models: Sequence,
+    *,
+    embed: bool = False,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[Sighting]:
+    """Show every view (yaw, pitch, light) of a surface to every model.
+
+    An empty surface (nothing above its level) has no faces. Raises Cancelled when `cancelled()` says so.
+    """
+    sightings = []
+    for yaw, pitch, light in views:
+        if cancelled():
+            raise Cancelled("The evaluation was cancelled.")
+        pictures = {}
+        for model in models:
+            size = model.picture_size
+            if size not in pictures and surface.GetNumberOfPoints():
+                pictures[size] = renderer.picture(
+                    surface,
+                    yaw,
+                    pitch,
+                    light=light,
+                    size=size,
+                    field_of_view_mm=FIELD_OF_VIEW_MM,
+                    axes=pose.axes,
+                    center=pose.center,
+                )
+            faces = model.detect(pictures[size]) if pictures else []
+            face = faces[0] if faces else None
+            embedding = model.embed(pictures[size], face) if face and embed and model.embeds else None
+            sightings.append(Sighting(model.name, yaw, pitch, light, face, embedding))
+    return sightings
+
+
+def surface_of(image: sitk.Image, iso: float = -300.0):
+    """The skin surface as all evaluations see it."""
+    return skin_surface(image, iso, grid_mm=GRID_MM)
+
+
+def views_found(sightings: Iterable[Sighting], model: str) -> int:
+    """In how many views a model found a face."""
+    return sum(sighting.found for sighting in sightings if sighting.model == model)
