@@ -130,6 +130,7 @@ def test_old_files_without_preamble(tmp_path):
     image = small_ct()
     for path in dicom_files.write_series(tmp_path, image):
         header = pydicom.dcmread(path)
+        header.preamble = None
         del header.file_meta
         header.save_as(path, implicit_vr=True, little_endian=True)
         assert path.read_bytes()[:4] == b"\x08\x00\x16\x00"
