@@ -194,7 +194,7 @@ class _Patient:
             t = np.linspace(0, 1, 12)[:, None]
             return [tuple(v) for v in (1 - t) ** 3 * a + 3 * t * (1 - t) ** 2 * b + 3 * t * t * (1 - t) * c_ + t**3 * d_]
 
-        self.spine = curve((0, 18, -36), (0, 18, -70), (0, 34, -140), (0, 48, -230))
+        self.spine = curve((0, 4, -36), (0, 6, -70), (0, 20, -140), (0, 34, -230))
         self.neck = curve((0, 12, -25), (0, 12, -60), (0, 22, -130), (0, 30, -240))[::5] + [
             tuple(self.from_body(np.array([[0, 30, -240]]) * s.size)[0])
         ]
@@ -371,8 +371,8 @@ class _Slab:
             found = space.cut(self._flap().low, self._flap().high)
             if found:
                 where, part = found
-                sunk = np.clip(-carve_depth(part.x, part.y, part.z) / 8, 0, 1)
-                skin[where] += sunk * np.float32(3.5)
+                sunk = anatomy.step(-carve_depth(part.x, part.y, part.z) / 16)
+                skin[where] += sunk * np.float32(5)
         self.skin = skin
         self._soft(skin)
         self._bone(cavity, skin)
@@ -436,14 +436,15 @@ class _Slab:
     def _bone(self, cavity: Array, skin: Array) -> None:
         s, space = self.patient.shape, self.space
         bone = anatomy.skull_distance(space, s, cavity, self.patient.spine)
-        np.maximum(bone, skin + np.float32(2.2), out=bone)
+        np.maximum(bone, skin + np.float32(4.2), out=bone)
         if self.p.craniectomy:
             carve(bone, space, 1.5, self._flap())
         keep = np.float32(1.3) - cavity
         for half in pair(anatomy.orbit(s)):
             self._hollow(bone, half, keep)
         self.put(bone, 1050.0, Label.BONE)
-        grain = np.sin(space.x * np.float32(1.1)) * np.sin(space.y * np.float32(1.3)) * np.sin(space.z * np.float32(1.2))
+        x, y, z = space.x, space.y, space.z
+        grain = np.sin(x * np.float32(1.1) + y) * np.sin(y * np.float32(1.3) - z) * np.sin(z * np.float32(0.7) + x)
         self.put(bone + np.float32(1.9), 520.0 + 160.0 * grain, Label.BONE)
         for row in anatomy.teeth(s):
             for half in row:
@@ -526,6 +527,8 @@ class _Slab:
                 d = half.distance(part.x, part.y, part.z)
                 d = np.maximum(np.maximum(d, np.float32(1.1) - np.abs(part.x)), np.maximum(keep, skin + 5)[where])
                 self.put(d, -990.0, Label.AIRWAY, where)
+        septum = ellipsoid((0, -63, 0), (1.5, 33, 23))
+        self.put_solids(120.0, Label.SOFT, septum, limit=inner)
         self.put_solids(50.0, Label.SOFT, *pair(chain([(8, -84, -9), (9, -44, -9)], 3.6)))
         self.put_solids(50.0, Label.SOFT, *pair(chain([(7, -76, 4), (8, -44, 3)], 2.6)))
         low, high = np.array([-15, -86, 10]), np.array([15, -36, 36])
@@ -584,8 +587,8 @@ class _Slab:
 
     def _tube(self) -> None:
         s = self.patient.shape
-        mouth = anatomy._jaw(s, (6, -98, -50))[0]
-        path = [(14, -140, -62), (8, -120, -52), (mouth[0], -98, (mouth[2] - 44) / 2), (2, -60, -36), (0, -28, -36)]
+        lip = np.array(anatomy._jaw(s, (9, -101 - s.lip_forward, -46 + s.mouth_height))[0])
+        path = [(24, -135, lip[2] - 14), (16, -116, lip[2]), lip + (0, 0, 3), (3, -60, -38), (0, -28, -36)]
         path += self.patient.pharynx[4:9]
         self.put_solids(230.0, Label.DEVICE, chain(path, 5.0))
         self.put_solids(-995.0, Label.DEVICE, chain(path, 3.4))
@@ -638,7 +641,7 @@ class _Scanner:
             weight = np.exp(-(((z - mz) / 4.5) ** 2)) * self.p.metal
             dx, dy = self.x - mx, self.y - my
             r = np.hypot(dx, dy)
-            angle = (np.arctan2(dy, dx) / (2 * np.pi) * 720) % 720
+            angle = (np.arctan2(dy, dx) / (2 * np.pi) * 720 + 9 * z) % 720
             rays = np.interp(angle.ravel(), np.arange(721), np.append(self.rays[i], self.rays[i][0])).reshape(angle.shape)
             out += (weight * 320 * rays / (1 + r / 14) * np.exp(-r / 120)).astype(np.float32)
         for i in near:

@@ -192,7 +192,7 @@ class Shape:
 
 _SPREAD = dict(
     size=0.025, width=0.035, length=0.03, lower=0.05, forehead=2.5, brow=2.0, temple=2.0, cheek_width=3.5,
-    cheek_front=2.5, fullness=3.5, jaw_width=3.0, jaw_drop=3.0, chin_forward=3.5, chin_drop=4.0, chin_width=3.5,
+    cheek_front=2.5, fullness=3.5, jaw_width=3.0, jaw_drop=3.0, chin_forward=2.8, chin_drop=4.0, chin_width=3.5,
     nose_length=3.5, nose_forward=3.5, nose_width=2.2, nose_bridge=2.5, nose_hump=1.5, nose_tilt=0.12, tip_radius=1.0, eye_spacing=2.0,
     eye_depth=2.0, eye_slant=1.5, eye_open=0.8, eye_size=1.0, brow_height=2.0, mouth_width=3.0, mouth_height=2.0,
     lip_upper=1.0, lip_lower=1.2, lip_forward=1.8, ear_size=0.08, ear_angle=8.0, neck=4.0, nose_bend=1.2,
@@ -295,7 +295,7 @@ def cavity_distance(space: Space, shape: Shape) -> Array:
     join(d, space, 10, *pair(ellipsoid((35, -15, 22), (26, 33, 24))), reach=24)
     join(d, space, 14, ellipsoid((0, 36, 10), (54, 40, 36)), reach=24)
     join(d, space, 6, ellipsoid((0, -50, 36), (8, 26, 9)), reach=24)
-    join(d, space, 10, chain([(0, 6, 20), (0, 17, -28), (0, 20, -60)], [16, 13, 9]), reach=24)
+    join(d, space, 10, chain([(0, 6, 20), (0, 19, -28), (0, 23, -60)], [16, 13, 8]), reach=24)
     return d
 
 
@@ -344,7 +344,7 @@ def skull_distance(space: Space, shape: Shape, cavity: Array, spine: list[tuple[
     s = shape
     x, y, z = space.x, space.y, space.z
     thickness = np.float32(6.2) + np.float32(0.9) * np.cos(y * np.float32(0.045)) * np.sin(z * np.float32(0.05) + 1)
-    d = np.maximum(cavity - thickness, -cavity)
+    d = np.maximum(np.maximum(cavity - thickness, -cavity), np.float32(FORAMEN_MAGNUM_Z - 5) - z)
     join(d, space, 4, *pair(chain([(47, -73, 3), (59 + s.cheek_width, -54, 0), (66 + s.cheek_width * 0.5, -26, 0),
                                    (64, -6, 3)], [5, 4, 3, 4])))  # fmt: skip
     join(d, space, 5, *pair(chain([(46, -72, 32), (48.5, -69, 18), (47, -73, 5)], [5, 4, 5])))
@@ -403,6 +403,8 @@ def skin_distance(space: Space, shape: Shape, cavity: Array, neck: list[tuple[fl
     join(d, space, 24, *pair(chain(ramus, [12, 12])))
     (chin,) = _jaw(s, (0, -85, -75))
     join(d, space, 14, ellipsoid(chin, (15 + s.chin_width, 14, 13)))
+    (below_lip,) = _jaw(s, (0, -82, -60))
+    join(d, space, 16, ellipsoid(below_lip, (23, 17 + s.lip_forward * 0.7, 12)))
 
     join(d, space, 12, *pair(chain([(8, -90 - s.brow, 33 + s.brow_height), (28, -85 - s.brow, 37 + s.brow_height),
                                     (48, -68, 31 + s.brow_height)], [6, 6.5, 6])))  # fmt: skip
@@ -445,14 +447,14 @@ def _nose(d: Array, space: Space, s: Shape) -> None:
     for side in (-1, 1):
         wing = ellipsoid((side * (w - 0.5) + s.nose_bend * 0.7, -102 - s.nose_forward * 0.4, low), (5.5, 10, 6.5), turn=-18 * side)
         join(d, space, 8, wing)
-    join(d, space, 6, chain([(s.nose_bend, tip[0] + 6, tip[1] - 4), (0, -99, low - 5)], [3.5, 3.2]))
     for side in (-1, 1):
         nostril = [
-            (side * (w - 4.8) + s.nose_bend * 0.7, -103.5 - s.nose_forward * 0.5, low - 10),
-            (side * (w - 5.3) + s.nose_bend * 0.6, -100.5 - s.nose_forward * 0.4, low - 2),
-            (side * 5, -90, low + 6),
+            (side * (w - 4.5) + s.nose_bend * 0.7, -107 - s.nose_forward * 0.5, low - 4.5),
+            (side * (w - 5.0) + s.nose_bend * 0.6, -102 - s.nose_forward * 0.4, low),
+            (side * 5.5, -90, low + 7),
         ]
-        carve(d, space, 2, chain(nostril, [2.9, 3.0, 2.8]))
+        carve(d, space, 2, chain(nostril, [2.6, 2.9, 2.8]))
+    join(d, space, 3, chain([(s.nose_bend, tip[0] + 8, tip[1] - 4), (0, -99, low - 4), (0, -92, low + 4)], [3, 2.4, 2]))
 
 
 def _mouth(d: Array, space: Space, s: Shape) -> None:
@@ -468,7 +470,7 @@ def _mouth(d: Array, space: Space, s: Shape) -> None:
     if s.jaw_open:
         middle = (np.array((0, front, z)) + lip[0] + (0, 0, lower)) / 2
         gap = max((z - lip[0][2] - lower) / 2, 0.5)
-        carve(d, space, 2, ellipsoid((0, middle[1] + 18, middle[2]), (w * 0.85, 30, gap)))
+        carve(d, space, 2, ellipsoid((0, middle[1] + 18, middle[2]), (w * 0.72, 30, gap)))
 
 
 def _bump(x, z, cx, cz, sx, sz, turn=0.0):
@@ -538,7 +540,7 @@ def _features(s: Shape) -> Array:
     return out.astype(np.float32)
 
 
-def _step(t: Array) -> Array:
+def step(t: Array) -> Array:
     """0 below 0, 1 above 1, smooth between."""
     t = np.clip(t, 0, 1)
     return t * t * (3 - 2 * t)
@@ -553,13 +555,13 @@ def _emboss(d: Array, space: Space, relief: Array) -> None:
         return
     where, part = found
     view = d[where]
-    near = np.abs(view) < 8
+    near = (view > -25) & (view < 8)
     x, y, z = part.x[near], part.y[near], part.z[near]
     height = map_coordinates(
         relief, [(z - _RELIEF_Z[0]) / _RELIEF_STEP, (x - _RELIEF_X[0]) / _RELIEF_STEP], order=1, mode="nearest"
     )
     border = np.minimum(z - _RELIEF_Z[0], _RELIEF_Z[1] - z) / 32
-    weight = _step((-35 - y) / 30) * _step(border) * _step((8 - np.abs(view[near])) / 3)
+    weight = step((-35 - y) / 30) * step(border) * step((8 - view[near]) / 3) * step((view[near] + 25) / 10)
     view[near] -= height * weight
     d[where] = view
 
