@@ -2,9 +2,8 @@
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
-
 from CTDefaceEvalLib.views import Pose
+from scipy import ndimage
 
 
 def face_shell(image: sitk.Image, pose: Pose, thickness_mm: float = 18.0) -> np.ndarray:

@@ -5,11 +5,9 @@ import shutil
 import numpy as np
 import pytest
 import SimpleITK as sitk
-
+import vtk
 from CTDefaceLib import render
 from CTDefaceLib.errors import CTDefaceError
-
-vtk = pytest.importorskip("vtk")
 from vtk.util.numpy_support import vtk_to_numpy
 
 LPS = np.eye(3)

@@ -1,8 +1,9 @@
 """What somebody can win back from a defaced volume alone.
 
-Each attack takes the defaced CT and nothing else and gives volumes to render like a scan (:class:`Recovery`). A removal
-leaves its region in the file whenever the filled voxels can be told from the others: by running constant, by less or more
-noise than the scanner makes, or by a rim of half-removed voxels. The region's outer boundary then is the face.
+Each attack takes the defaced CT and nothing else and gives volumes to render like a scan (:class:`Recovery`). A
+removal leaves its region in the file whenever the filled voxels can be told from the others: by running constant, by
+less or more noise than the scanner makes, or by a rim of half-removed voxels. The region's outer boundary then is the
+face.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
-
 from CTDefaceLib.errors import Cancelled
 from CTDefaceLib.render import Renderer, skin_surface
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
 from CTDefaceLib.errors import CTDefaceError
 
 
