@@ -1,0 +1,8 @@
+"""``python -m CTDefaceLib`` is the command ``ctdeface``, also in Slicer: ``PythonSlicer -m CTDefaceLib``."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,272 @@
+"""The command line around a stand-in for the pipeline; the end-to-end tests at the bottom use the real one."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import types
+from pathlib import Path
+
+import dicom_files
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from CTDefaceLib import __version__, cli
+from CTDefaceLib.errors import NoFaceError
+from test_volume_io import small_ct
+
+STAND_IN = """
+import dataclasses, time, types
+import SimpleITK as sitk
+
+@dataclasses.dataclass
+class DefaceParameters:
+    segmenter: str = "builtin"
+    margin_mm: float = 5.0
+    keep_bone: bool = False
+    sealed: bool = True
+    fill: str = "air"
+    percentile: float = 10.0
+    constant: float = -1000.0
+    blur_mm: float = 10.0
+    seed: int | None = None
+
+def deface(image, parameters, mask=None, progress=None, cancelled=None):
+    calls.append(parameters)
+    if delay:
+        print("started", flush=True)
+    progress(0.5, "Working")
+    time.sleep(delay)
+    mask = sitk.Cast(image > 200, sitk.sitkUInt8)
+    report = dict(removed_ml=12.0, seconds=0.1, intracranial_voxels_touched=0, warnings=["from the pipeline"])
+    return types.SimpleNamespace(image=sitk.Mask(image, mask == 0, -1000), mask=mask, region=mask, report=report)
+
+calls = []
+delay = 0
+"""
+
+
+@pytest.fixture
+def pipeline(monkeypatch):
+    module = types.ModuleType("CTDefaceLib.pipeline")
+    exec(STAND_IN, module.__dict__)
+    monkeypatch.setitem(sys.modules, "CTDefaceLib.pipeline", module)
+    return module
+
+
+@pytest.fixture
+def scan(tmp_path, monkeypatch):
+    """A folder with nothing but head.nii.gz, which is the working directory."""
+    folder = tmp_path / "my scäns"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    sitk.WriteImage(small_ct(), "head.nii.gz")
+    return small_ct()
+
+
+def run(*args):
+    try:
+        return cli.main([str(arg) for arg in args])
+    except SystemExit as exit:
+        return exit.code
+
+
+def test_defaces_and_reports(pipeline, scan, capfd):
+    assert run("deface", "head.nii.gz", "out.nrrd") == 0
+    assert sorted(os.listdir()) == ["head.nii.gz", "out.json", "out.nrrd"]
+    result = sitk.ReadImage("out.nrrd")
+    assert result.GetPixelID() == scan.GetPixelID()
+    assert sitk.GetArrayFromImage(result).max() <= 200
+    report = json.loads(Path("out.json").read_text())
+    assert report["removed_ml"] == 12
+    assert report["warnings"] == ["from the pipeline"]
+    out, err = capfd.readouterr()
+    assert out == "" and err == "ctdeface: warning: from the pipeline\n"
+
+
+def test_options_reach_the_pipeline(pipeline, scan):
+    assert run("deface", "head.nii.gz", "a.nii") == 0
+    assert run("deface", "head.nii.gz", "b.nii", "--margin", 7, "--keep-bone", "--no-seal", "--seed", 3) == 0
+    assert run("deface", "head.nii.gz", "c.nii", "--fill", "percentile", "--percentile", 5) == 0
+    assert run("deface", "head.nii.gz", "d.nii", "--fill", "constant", "--constant", -900) == 0
+    assert run("deface", "head.nii.gz", "e.nii", "--fill", "blur", "--blur", 4) == 0
+    default = pipeline.DefaceParameters()
+    changes = [
+        {},
+        {"margin_mm": 7, "keep_bone": True, "sealed": False, "seed": 3},
+        {"fill": "percentile", "percentile": 5},
+        {"fill": "constant", "constant": -900},
+        {"fill": "blur", "blur_mm": 4},
+    ]
+    assert pipeline.calls == [dataclasses.replace(default, **change) for change in changes]
+
+
+def test_mask_comes_with_a_warning(pipeline, scan, capfd):
+    assert run("deface", "head.nii.gz", "out.mha", "--mask", "mask.nii.gz", "--report", "report.json") == 0
+    assert sorted(os.listdir()) == ["head.nii.gz", "mask.nii.gz", "out.mha", "report.json"]
+    assert set(np.unique(sitk.GetArrayFromImage(sitk.ReadImage("mask.nii.gz")))) == {0, 1}
+    assert cli.MASK_WARNING in json.loads(Path("report.json").read_text())["warnings"]
+    assert cli.MASK_WARNING in capfd.readouterr().err
+
+
+def test_dicom_folder_and_what_the_reader_says(pipeline, scan):
+    dicom_files.write_series("Doe Jane", scan, RescaleIntercept=0)
+    with np.errstate(all="ignore"):
+        assert run("deface", "Doe Jane", "out.nii.gz") == 0
+    text = Path("out.json").read_text()
+    assert "1024 was subtracted" in json.loads(text)["warnings"][0]
+    assert "Doe" not in text and "4711" not in text
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        ([], "required"),
+        (["deface", "head.nii.gz"], "required"),
+        (["deface", "head.nii.gz", "out.png"], "written as"),
+        (["deface", "head.nii.gz", "out"], "written as"),
+        (["deface", "head.nii.gz", "no folder/out.nii"], "does not exist"),
+        (["deface", "head.nii.gz", "head.nii.gz"], "the input itself"),
+        (["deface", "head.nii.gz", "head.nii.gz", "--overwrite"], "the input itself"),
+        (["deface", "head.nii.gz", "./../my scäns/head.nii.gz", "--overwrite"], "the input itself"),
+        (["deface", "head.nii.gz", "link.nii.gz", "--overwrite"], "the input itself"),
+        (["deface", "head.nii.gz", "out.nii", "--mask", "link.nii.gz", "--overwrite"], "--mask: This is the input"),
+        (["deface", "head.nii.gz", "out.nii", "--mask", "out.nii"], "the same name"),
+        (["deface", "head.nii.gz", "out.nii", "--mask", "mask.txt"], "written as"),
+        (["deface", "head.nii.gz", "out.nii", "--report", "report.txt"], "must end in .json"),
+        (["deface", "head.nii.gz", "out.nii", "--fill", "zero"], "invalid choice"),
+        (["deface", "head.nii.gz", "out.nii", "--percentile", "5"], "goes with --fill percentile"),
+        (["deface", "head.nii.gz", "out.nii", "--constant", "5"], "goes with --fill constant"),
+        (["deface", "head.nii.gz", "out.nii", "--blur", "5"], "--blur: goes with --fill blur"),
+        (["deface", "head.nii.gz", "out.nii", "--fill", "percentile", "--percentile", "101"], "between 0 and 100"),
+        (["deface", "head.nii.gz", "out.nii", "--margin", "-1"], "between 0 and 50"),
+        (["deface", "head.nii.gz", "out.nii", "--margin", "nan"], "between 0 and 50"),
+        (["deface", "head.nii.gz", "out.nii", "--seed", "x"], "invalid int"),
+        (["deface", "head.nii.gz", "out.nii", "--segmenter", "magic"], "invalid choice"),
+        (["enface", "head.nii.gz", "out.nii"], "invalid choice"),
+        (["demo", "head.nii.gz"], "cannot be made"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_changes_nothing(pipeline, scan, capfd, args, words):
+    os.symlink("head.nii.gz", "link.nii.gz")
+    before = Path("head.nii.gz").read_bytes()
+    assert run(*args) == 2
+    out, err = capfd.readouterr()
+    assert words in err and out == ""
+    assert pipeline.calls == []
+    assert sorted(os.listdir()) == ["head.nii.gz", "link.nii.gz"]
+    assert Path("head.nii.gz").read_bytes() == before
+
+
+@pytest.mark.parametrize("taken, label", [("out.nii", "OUT"), ("out.json", "report"), ("mask.nii", "--mask")])
+def test_nothing_is_overwritten_unless_told(pipeline, scan, capfd, taken, label):
+    Path(taken).write_text("precious")
+    command = ["deface", "head.nii.gz", "out.nii", "--mask", "mask.nii"]
+    assert run(*command) == 2
+    assert f"{label}: The output exists already" in capfd.readouterr().err
+    assert Path(taken).read_text() == "precious"
+    assert run(*command, "--overwrite") == 0
+    assert Path(taken).read_bytes()[:8] != b"precious"
+
+
+def test_scan_that_cannot_be_read_ends_with_1(pipeline, scan, capfd):
+    Path("bad.nii.gz").write_bytes(b"no gzip")
+    assert run("deface", "bad.nii.gz", "out.nii") == 1
+    assert run("deface", "nothing.nii", "out.nii") == 1
+    err = capfd.readouterr().err.splitlines()
+    assert len(err) == 2 and all(line.startswith("ctdeface: ") for line in err)
+    assert sorted(os.listdir()) == ["bad.nii.gz", "head.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    "error, status, words",
+    [
+        (NoFaceError("No face is in view; nothing was changed."), 1, "No face is in view"),
+        (MemoryError(), 1, "not enough memory"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (SystemExit(143), 143, ""),
+    ],
+)
+@pytest.mark.parametrize("where", ["deface", "write"])
+def test_failure_leaves_nothing(pipeline, scan, capfd, monkeypatch, error, status, words, where):
+    def fail(*args, **kwargs):
+        raise error
+
+    if where == "deface":
+        monkeypatch.setattr(pipeline, "deface", fail)
+    else:
+        monkeypatch.setattr("CTDefaceLib.volume_io.save_volume", fail)
+    assert run("deface", "head.nii.gz", "out.nii.gz", "--mask", "mask.nii.gz") == status
+    assert words in capfd.readouterr().err
+    assert os.listdir() == ["head.nii.gz"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.11, 0.12, 0.14])
+def test_stopped_by_a_signal(scan, number, status, after):
+    """A real process, stopped while it works (for 0.1 s) or while it writes: all outputs are there or none."""
+    process = start("deface", "head.nii.gz", "out.nii.gz", stand_in=STAND_IN + "\ndelay = 0.1")
+    process.stdout.readline()
+    time.sleep(after)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    if os.listdir() == ["head.nii.gz"]:
+        assert process.returncode == status and b"Traceback" not in err
+    else:
+        assert sorted(os.listdir()) == ["head.nii.gz", "out.json", "out.nii.gz"]
+
+
+def start(*args, stand_in=STAND_IN, **streams):
+    """``ctdeface`` in a process of its own, with a stand-in for the pipeline."""
+    script = f"""
+        import sys, types
+        sys.modules["CTDefaceLib.pipeline"] = module = types.ModuleType("CTDefaceLib.pipeline")
+        from CTDefaceLib import cli, volume_io
+        exec({stand_in!r}, module.__dict__)
+        sys.exit(cli.main())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, args)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return subprocess.Popen(command, env=environment, **pipes)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_progress_shows_on_a_terminal_only(scan):
+    import pty
+
+    ours, theirs = pty.openpty()
+    process = start("deface", "head.nii.gz", "out.nii.gz", stderr=theirs)
+    assert process.wait(timeout=60) == 0
+    assert process.stdout.read() == b""
+    shown = os.read(ours, 10000).decode()
+    assert " 50% Working" in shown and "Removed 12 mL in 0.1 s; 0 intracranial voxels touched" in shown
+
+
+def test_help_teaches(pipeline, capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert run("--help") == 0
+    assert run("deface", "--help") == 0
+    assert run("demo", "--help") == 0
+    text = capfd.readouterr().out
+    for words in ("examples:", "sealed", "--keep-bone", "CTA-DEFACE", "weakness", "exit status", "default: 5"):
+        assert words in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.isascii()
+
+
+def test_version(pipeline, capfd):
+    assert run("--version") == 0
+    assert capfd.readouterr().out == f"ctdeface {__version__}\n"
+
+
+def test_runs_as_a_module():
+    pytest.importorskip("CTDefaceLib.pipeline")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    shown = subprocess.run([sys.executable, "-m", "CTDefaceLib", "--version"], env=environment, capture_output=True)
+    assert shown.stdout.decode().strip() == f"ctdeface {__version__}"
