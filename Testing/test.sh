@@ -1,0 +1,13 @@
+#!/bin/sh
+# Run the checks:  sh Testing/test.sh [arguments of pytest]
+set -u
+checkout=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 1
+. "$checkout/Testing/environment.sh"
+
+make_environment test,faces
+ensure_opengl
+ensure "what Qt needs" "from PySide6 import QtWidgets" \
+    "libegl1 libgl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkbcommon0"
+cd "$checkout" || exit 1
+"$python" -m ruff check . || exit 1
+exec "$python" -m pytest "$@"
