@@ -1,144 +1,19 @@
-"""Shape of the synthetic head: signed distances, in mm, of skin, skull, brain and airways.
+"""Shape of the synthetic head: signed distances, in mm, of skin, skull and intracranial space.
 
 Everything is modelled in *head coordinates*: the origin lies midway between the ear canals, x points to the patient's
 left, y to the back, z to the top (the axes of LPS when the patient looks straight ahead), in mm, for a head of average
-adult size. A distance is negative inside. Parts are ellipsoids and chains of round cones joined with the polynomial
-cubic smooth minimum (I. Quilez, "Smooth minimum", https://iquilezles.org/articles/smin); measures follow the usual
-anthropometric surveys (sellion to menton about 120 mm, bizygomatic breadth about 140 mm).
+adult size; measures follow the usual anthropometric surveys (sellion to menton about 120 mm, bizygomatic breadth about
+140 mm). A person is a `Shape`, drawn by number.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Callable
 
 import numpy as np
 
-Array = np.ndarray
-
-
-# --------------------------------------------------------------------------------------------------------- solids
-
-
-@dataclass(frozen=True)
-class Solid:
-    """A body with its signed distance and the box that holds it.
-
-    Attributes:
-        distance: takes x, y, z (mm, same shape) and returns the signed distance in mm.
-        low, high: corners of a box around the body, shape (3,), mm.
-    """
-
-    distance: Callable[[Array, Array, Array], Array]
-    low: Array
-    high: Array
-
-    def mirrored(self) -> Solid:
-        """The same body on the other side of the plane x = 0."""
-        return Solid(
-            lambda x, y, z: self.distance(-x, y, z),
-            np.array([-self.high[0], self.low[1], self.low[2]]),
-            np.array([-self.low[0], self.high[1], self.high[2]]),
-        )
-
-
-@dataclass(frozen=True)
-class Space:
-    """Points in head coordinates; `find` gives the slices of the points inside a box, or None when there are none."""
-
-    x: Array
-    y: Array
-    z: Array
-    find: Callable[[Array, Array], tuple[slice, ...] | None] | None = None
-
-    def cut(self, low: Array, high: Array) -> tuple[tuple[slice, ...], Space] | None:
-        """Slices and points inside the box from `low` to `high` (mm), or None."""
-        if self.find is None:
-            return (slice(None),) * self.x.ndim, self
-        where = self.find(np.asarray(low, float), np.asarray(high, float))
-        if where is None:
-            return None
-        return where, Space(self.x[where], self.y[where], self.z[where])
-
-
-def ellipsoid(centre, radii, turn: float = 0.0, tilt: float = 0.0) -> Solid:
-    """Ellipsoid; `turn` rotates it about z and `tilt` about x (degrees, turn first)."""
-    c, r = np.array(centre, np.float32), np.array(radii, np.float32)
-    cz, sz = np.float32(np.cos(np.radians(turn))), np.float32(np.sin(np.radians(turn)))
-    cx, sx = np.float32(np.cos(np.radians(tilt))), np.float32(np.sin(np.radians(tilt)))
-
-    def distance(x, y, z):
-        x, y, z = x - c[0], y - c[1], z - c[2]
-        if tilt:
-            y, z = cx * y + sx * z, cx * z - sx * y
-        if turn:
-            x, y = cz * x + sz * y, cz * y - sz * x
-        x, y, z = x / r[0], y / r[1], z / r[2]
-        k0 = np.sqrt(x * x + y * y + z * z)
-        x, y, z = x / r[0], y / r[1], z / r[2]
-        k1 = np.sqrt(x * x + y * y + z * z)
-        return k0 * (k0 - 1) / np.maximum(k1, np.float32(1e-6))
-
-    rotation = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]]) @ np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-    reach = np.sqrt((rotation**2) @ (r.astype(float) ** 2))
-    return Solid(distance, c - reach, c + reach)
-
-
-def chain(points, radii) -> Solid:
-    """Round cones from point to point; `points` (n, 3) in mm, `radii` one number or n."""
-    p = np.array(points, np.float32)
-    r = np.broadcast_to(np.array(radii, np.float32), (len(p),))
-
-    def distance(x, y, z):
-        best = None
-        for (ax, ay, az), (bx, by, bz), ra, rb in zip(p[:-1], p[1:], r[:-1], r[1:]):
-            ux, uy, uz = bx - ax, by - ay, bz - az
-            t = ((x - ax) * ux + (y - ay) * uy + (z - az) * uz) / (ux * ux + uy * uy + uz * uz)
-            t = np.clip(t, 0, 1)
-            d = np.sqrt((x - ax - t * ux) ** 2 + (y - ay - t * uy) ** 2 + (z - az - t * uz) ** 2) - (ra + t * (rb - ra))
-            best = d if best is None else np.minimum(best, d)
-        return best
-
-    return Solid(distance, (p - r[:, None]).min(0), (p + r[:, None]).max(0))
-
-
-def pair(solid: Solid) -> tuple[Solid, Solid]:
-    """A body and its mirror image."""
-    return solid, solid.mirrored()
-
-
-def smooth_min(a: Array, b: Array, k: float) -> Array:
-    """Minimum of two distances with a fillet of width `k` (mm)."""
-    k = np.float32(1.2 * k)
-    h = np.maximum(k - np.abs(a - b), 0)
-    return np.minimum(a, b) - h * h * h * (np.float32(1 / 6) / (k * k))
-
-
-def smooth_max(a: Array, b: Array, k: float) -> Array:
-    """Maximum of two distances with a fillet of width `k` (mm)."""
-    k = np.float32(1.2 * k)
-    h = np.maximum(k - np.abs(a - b), 0)
-    return np.maximum(a, b) + h * h * h * (np.float32(1 / 6) / (k * k))
-
-
-def join(d: Array, space: Space, k: float, *solids: Solid, reach: float = 6.0) -> None:
-    """Unite bodies with `d` (in place), each blended over `k` mm; right where `d` is less than `reach` mm."""
-    for solid in solids:
-        found = space.cut(solid.low - 1.2 * k - reach, solid.high + 1.2 * k + reach)
-        if found:
-            where, part = found
-            d[where] = smooth_min(d[where], solid.distance(part.x, part.y, part.z), k)
-
-
-def carve(d: Array, space: Space, k: float, *solids: Solid) -> None:
-    """Take bodies away from `d` (in place), each blended over `k` mm."""
-    for solid in solids:
-        found = space.cut(solid.low - k - 10, solid.high + k + 10)
-        if found:
-            where, part = found
-            d[where] = smooth_max(d[where], -solid.distance(part.x, part.y, part.z), k)
-
+from .phantom_solids import Array, Solid, Space, carve, chain, ellipsoid, join, pair, smooth_max, step
 
 # ---------------------------------------------------------------------------------------------------------- people
 
@@ -193,10 +68,16 @@ class Shape:
 _SPREAD = dict(
     size=0.025, width=0.035, length=0.03, lower=0.05, forehead=2.5, brow=2.0, temple=2.0, cheek_width=3.5,
     cheek_front=2.5, fullness=3.5, jaw_width=3.0, jaw_drop=3.0, chin_forward=2.8, chin_drop=4.0, chin_width=3.5,
-    nose_length=3.5, nose_forward=3.5, nose_width=2.2, nose_bridge=2.5, nose_hump=1.5, nose_tilt=0.12, tip_radius=1.0, eye_spacing=2.0,
-    eye_depth=2.0, eye_slant=1.5, eye_open=0.8, eye_size=1.0, brow_height=2.0, mouth_width=3.0, mouth_height=2.0,
-    lip_upper=1.0, lip_lower=1.2, lip_forward=1.8, ear_size=0.08, ear_angle=8.0, neck=4.0, nose_bend=1.2,
-    jaw_shift=1.2, side=0.015,
+    nose_length=3.5, nose_forward=3.5, nose_width=2.2, nose_bridge=2.5, nose_hump=1.5, nose_tilt=0.12, tip_radius=1.0,
+    eye_spacing=2.0, eye_depth=2.0, eye_slant=1.5, eye_open=0.8, eye_size=1.0, brow_height=2.0, mouth_width=3.0,
+    mouth_height=2.0, lip_upper=1.0, lip_lower=1.2, lip_forward=1.8, ear_size=0.08, ear_angle=8.0, neck=4.0,
+    nose_bend=1.2, jaw_shift=1.2, side=0.015,
+)  # fmt: skip
+
+
+_SEX = dict(
+    size=0.02, brow=1.5, jaw_width=1.5, jaw_drop=1.5, chin_drop=1.5, chin_width=2.0, neck=4.0, nose_length=1.0,
+    nose_forward=1.0, nose_width=0.8, forehead=-1.0, lip_upper=-0.4, lip_lower=-0.4, fullness=-0.5,
 )  # fmt: skip
 
 
@@ -209,10 +90,8 @@ def draw_shape(person: int, child: bool = False, jaw_open: float = 0.0) -> Shape
     rng = np.random.default_rng([person, 20])
     values = {name: spread * float(np.clip(rng.normal(), -1.8, 1.8)) for name, spread in _SPREAD.items()}
     sex = float(rng.choice([-1.0, 1.0]) * rng.uniform(0.5, 1.0))
-    for name, step in dict(size=0.02, brow=1.5, jaw_width=1.5, jaw_drop=1.5, chin_drop=1.5, chin_width=2.0, neck=4.0,
-                           nose_length=1.0, nose_forward=1.0, nose_width=0.8, forehead=-1.0, lip_upper=-0.4,
-                           lip_lower=-0.4, fullness=-0.5).items():  # fmt: skip
-        values[name] += step * sex
+    for name, shift in _SEX.items():
+        values[name] += shift * sex
     for name in ("size", "width", "length", "lower", "ear_size"):
         values[name] += 1.0
     values["ear_angle"] += 25.0
@@ -266,7 +145,7 @@ def mean_scale(shape: Shape) -> float:
     return shape.size * (shape.width * shape.length * (1 + shape.lower) / 2) ** (1 / 3)
 
 
-def _jaw(shape: Shape, *points) -> list[tuple[float, float, float]]:
+def jaw(shape: Shape, *points) -> list[tuple[float, float, float]]:
     """Points of the lower jaw: moved by the person's shape and swung open about the jaw joint."""
     swing = np.radians(shape.jaw_open)
     out = []
@@ -325,25 +204,32 @@ def jaw_bone(shape: Shape) -> list[Solid]:
     """Left half of the mandible."""
     w = shape.jaw_width * 0.7
     return [
-        chain(_jaw(shape, (0, -89, -76), (14, -85, -75), (33 + w, -52, -68), (44 + w, -16, -58)), [7, 7, 6, 5.5]),
-        chain(_jaw(shape, (0, -89, -62), (13, -85, -61), (27 + w * 0.6, -55, -56), (38 + w, -30, -48)), [5.5, 5.5, 6, 5]),
-        chain(_jaw(shape, (44 + w, -16, -58), (46 + w, -13, -30), (49, -11, -7)), [5.5, 5, 5.5]),
-        chain(_jaw(shape, (38 + w, -30, -50), (46, -30, -14)), [5, 3]),
+        chain(jaw(shape, (0, -89, -76), (14, -85, -75), (33 + w, -52, -68), (44 + w, -16, -58)), [7, 7, 6, 5.5]),
+        chain(
+            jaw(shape, (0, -89, -62), (13, -85, -61), (27 + w * 0.6, -55, -56), (38 + w, -30, -48)), [5.5, 5.5, 6, 5]
+        ),
+        chain(jaw(shape, (44 + w, -16, -58), (46 + w, -13, -30), (49, -11, -7)), [5.5, 5, 5.5]),
+        chain(jaw(shape, (38 + w, -30, -50), (46, -30, -14)), [5, 3]),
     ]
 
 
 def teeth(shape: Shape) -> list[tuple[Solid, Solid]]:
     """Left halves of the upper and lower row of teeth."""
     upper = chain([(0, -95, -42), (10, -93, -42), (21, -80, -41), (27, -56, -39)], [4, 4, 4.5, 5])
-    lower = chain(_jaw(shape, (0, -92, -51), (9, -90, -51), (19, -78, -50), (26, -55, -48)), [3.5, 4, 4.5, 5])
+    lower = chain(jaw(shape, (0, -92, -51), (9, -90, -51), (19, -78, -50), (26, -55, -48)), [3.5, 4, 4.5, 5])
     return [pair(upper), pair(lower)]
+
+
+def metal_teeth(shape: Shape) -> list[tuple[float, float, float]]:
+    """Centres of the teeth that carry metal."""
+    return [(25.5, -62, -41), (-26, -58, -40), (17, -85, -42), *jaw(shape, (-24.5, -62, -48))]
 
 
 def skull_distance(space: Space, shape: Shape, cavity: Array, spine: list[tuple[float, float, float]]) -> Array:
     """Signed distance of bone: calvaria, base, face, mandible and the cervical spine along `spine` (points in mm)."""
-    s = shape
-    x, y, z = space.x, space.y, space.z
-    thickness = np.float32(6.2) + np.float32(0.9) * np.cos(y * np.float32(0.045)) * np.sin(z * np.float32(0.05) + 1)
+    s, z = shape, space.z
+    ripple = np.cos(space.y * np.float32(0.045)) * np.sin(z * np.float32(0.05) + 1)
+    thickness = np.float32(6.2) + np.float32(0.9) * ripple
     d = np.maximum(np.maximum(cavity - thickness, -cavity), np.float32(FORAMEN_MAGNUM_Z - 5) - z)
     join(d, space, 4, *pair(chain([(47, -73, 3), (59 + s.cheek_width, -54, 0), (66 + s.cheek_width * 0.5, -26, 0),
                                    (64, -6, 3)], [5, 4, 3, 4])))  # fmt: skip
@@ -397,13 +283,13 @@ def skin_distance(space: Space, shape: Shape, cavity: Array, neck: list[tuple[fl
     join(d, space, 28, *pair(ellipsoid((40 + s.cheek_width, -57 - s.cheek_front, -4), (18, 20, 19))))
     join(d, space, 22, *pair(ellipsoid((38 + s.fullness * 0.5, -48, -34), (17 + s.fullness, 24 + s.fullness, 24))))
     join(d, space, 14, ellipsoid((0, -78, -36), (29, 25, 25)))
-    jaw = _jaw(s, (6 + s.chin_width * 0.6, -83, -76), (27 + s.jaw_width * 0.6, -52, -69), (37 + s.jaw_width, -16, -54))
-    join(d, space, 26, *pair(chain(jaw, [12, 12, 12.5])))
-    ramus = _jaw(s, (37 + s.jaw_width, -16, -52), (51 + s.jaw_width * 0.4, -16, -14))
+    line = jaw(s, (6 + s.chin_width * 0.6, -83, -76), (27 + s.jaw_width * 0.6, -52, -69), (37 + s.jaw_width, -16, -54))
+    join(d, space, 26, *pair(chain(line, [12, 12, 12.5])))
+    ramus = jaw(s, (37 + s.jaw_width, -16, -52), (51 + s.jaw_width * 0.4, -16, -14))
     join(d, space, 24, *pair(chain(ramus, [12, 12])))
-    (chin,) = _jaw(s, (0, -85, -75))
+    (chin,) = jaw(s, (0, -85, -75))
     join(d, space, 14, ellipsoid(chin, (15 + s.chin_width, 14, 13)))
-    (below_lip,) = _jaw(s, (0, -82, -60))
+    (below_lip,) = jaw(s, (0, -82, -60))
     join(d, space, 16, ellipsoid(below_lip, (23, 17 + s.lip_forward * 0.7, 12)))
 
     join(d, space, 12, *pair(chain([(8, -90 - s.brow, 33 + s.brow_height), (28, -85 - s.brow, 37 + s.brow_height),
@@ -440,13 +326,14 @@ def _nose(d: Array, space: Space, s: Shape) -> None:
         round_ = np.float32(3.5) + (1 + s.tip_radius) * t
         side = np.sqrt((x - s.nose_bend * t) ** 2 + round_ * round_) - (y - ridge) * slope - round_
         base = low - 4 + (y + 98) * np.float32(0.03 - s.nose_tilt) - z
-        return smooth_max(smooth_max(side / np.sqrt(1 + slope * slope), base, 5), z - root[1] - 4, 8)
+        side = np.maximum(side / np.sqrt(1 + slope * slope), y + 74)
+        return smooth_max(smooth_max(side, base, 5), z - root[1] - 4, 8)
 
     join(d, space, 10, Solid(pyramid, np.array([-22, tip[0] - 4, low - 8]), np.array([22, -72, root[1] + 8])))
     join(d, space, 10, ellipsoid((s.nose_bend, tip[0] + 7.5, tip[1] + 1), (8.5 + s.tip_radius, 8, 8)))
     for side in (-1, 1):
-        wing = ellipsoid((side * (w - 0.5) + s.nose_bend * 0.7, -102 - s.nose_forward * 0.4, low), (5.5, 10, 6.5), turn=-18 * side)
-        join(d, space, 8, wing)
+        x, y = side * (w - 0.5) + s.nose_bend * 0.7, -102 - s.nose_forward * 0.4
+        join(d, space, 8, ellipsoid((x, y, low), (5.5, 10, 6.5), turn=-18 * side))
     for side in (-1, 1):
         nostril = [
             (side * (w - 4.5) + s.nose_bend * 0.7, -107 - s.nose_forward * 0.5, low - 4.5),
@@ -462,10 +349,10 @@ def _mouth(d: Array, space: Space, s: Shape) -> None:
     front = -101.5 - s.lip_forward
     upper = 3.6 + s.lip_upper * 0.5
     lower = 4.4 + s.lip_lower * 0.5
-    (corner,) = _jaw(replace(s, jaw_open=s.jaw_open * 0.5), (w, -86, z - 1))
-    join(d, space, 5, *pair(chain([(0, front, z + upper), (5, front - 0.5, z + upper + 0.8), (14, front + 4, z + upper * 0.8),
-                                   corner], [upper, upper, upper * 0.85, 2])))  # fmt: skip
-    lip = _jaw(s, (0, front + 1.5, z - lower), (8, front + 2, z - lower), (16, front + 6, z - lower * 0.8))
+    (corner,) = jaw(replace(s, jaw_open=s.jaw_open * 0.5), (w, -86, z - 1))
+    lip = [(0, front, z + upper), (5, front - 0.5, z + upper + 0.8), (14, front + 4, z + upper * 0.8)]
+    join(d, space, 5, *pair(chain([*lip, corner], [upper, upper, upper * 0.85, 2])))
+    lip = jaw(s, (0, front + 1.5, z - lower), (8, front + 2, z - lower), (16, front + 6, z - lower * 0.8))
     join(d, space, 5, *pair(chain([*lip, corner], [lower, lower, lower * 0.85, 2])))
     if s.jaw_open:
         middle = (np.array((0, front, z)) + lip[0] + (0, 0, lower)) / 2
@@ -540,12 +427,6 @@ def _features(s: Shape) -> Array:
     return out.astype(np.float32)
 
 
-def step(t: Array) -> Array:
-    """0 below 0, 1 above 1, smooth between."""
-    t = np.clip(t, 0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def _emboss(d: Array, space: Space, relief: Array) -> None:
     """Raise the front of the face by a relief (in place)."""
     from scipy.ndimage import map_coordinates
@@ -585,5 +466,6 @@ def _ears(d: Array, space: Space, s: Shape) -> None:
     join(d, space, 5, *pair(leaf(at(13, 9), (2.7, 14, 21))), *pair(leaf(at(8, -16), (3.2, 8.5, 13))))
     join(d, space, 3, *pair(chain(rim, [2.4, 2.5, 2.6, 2.6, 2.6, 2.6, 2.5, 2.6, 3])), *pair(chain(fold, 2.2)))
     join(d, space, 5, *pair(chain([at(4, -9, -5), at(7, 10, -5)], 5)))
-    carve(d, space, 2.5, *pair(leaf(at(8, 1, 5.5), (5.5, 7, 9.5))), *pair(chain([at(8, 28, 4.5), at(20, 24, 4.5), at(23, 12, 4.5)], 2.2)))
+    groove = chain([at(8, 28, 4.5), at(20, 24, 4.5), at(23, 12, 4.5)], 2.2)
+    carve(d, space, 2.5, *pair(leaf(at(8, 1, 5.5), (5.5, 7, 9.5))), *pair(groove))
     join(d, space, 6, *pair(chain([at(-5, -1, 1), at(0.5, -2, 4)], [4, 2.4])))

@@ -1,0 +1,150 @@
+"""The synthetic head laid in a scanner: person, pose, landmarks, and how much of it is scanned."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import phantom_anatomy as anatomy
+from .phantom_solids import Array, Space, chain, join
+
+if TYPE_CHECKING:
+    from .phantom import PhantomParameters
+
+
+class Patient:
+    """A person in a pose.
+
+    The head turns about a point in its middle that lies at x, y = `position` of the scanner; the trunk stays, and neck,
+    spine and throat bend between the two.
+
+    Attributes:
+        shape: the person.
+        neck, spine, throat: points along them, in head coordinates.
+        scale: mm in the scanner for a mm in head coordinates.
+        trunk_z: scanner's z of the trunk's origin, where the ear canals are when the head is straight.
+    """
+
+    def __init__(self, p: PhantomParameters):
+        self.shape = s = anatomy.draw_shape(p.person, p.child, p.jaw_open)
+        self.field_of_view = p.field_of_view
+        yaw, pitch, roll = np.radians([p.yaw, -p.pitch, p.roll])
+        cos, sin = np.cos, np.sin
+        self.rotation = (
+            np.array([[cos(yaw), -sin(yaw), 0], [sin(yaw), cos(yaw), 0], [0, 0, 1]])
+            @ np.array([[1, 0, 0], [0, cos(pitch), -sin(pitch)], [0, sin(pitch), cos(pitch)]])
+            @ np.array([[cos(roll), 0, sin(roll)], [0, 1, 0], [-sin(roll), 0, cos(roll)]])
+        )
+        self.pivot = np.array([0.0, -8.0, 25.0]) * s.size
+        self.shift = np.array([p.position[0], p.position[1], self.pivot[2]])
+        self.trunk_z = float(self.shift[2] - self.pivot[2])
+        self.scale = anatomy.mean_scale(s)
+
+        self.spine = self._bend((0, 4, -36), (0, 6, -70), (0, 20, -140), (0, 34, -230))
+        self.neck = self._bend((0, 12, -25), (0, 12, -60), (0, 22, -130), (0, 30, -240))[[0, 5, 10, 11]]
+        self.throat = self._bend((0, -20, -8), (0, -14, -70), (0, -16, -120), (0, -2, -240))
+        self._shoulders = [
+            chain(self.from_trunk([(0, 34, -200), (60 * side, 36, -212), (150 * side, 40, -240)]), [50, 46, 58])
+            for side in (-1, 1)
+        ] + [chain(self.from_trunk([(-75, 30, -275), (75, 30, -275)]), 85)]
+        self._table = np.linspace(-400, 200, 601)
+        self._heights = anatomy.to_head(s, np.zeros(601), np.zeros(601), self._table)[2]
+
+    def _bend(self, a, b, c, d) -> Array:
+        """Points (12, 3) of a Bezier curve that leaves the head with `a`, `b` and ends in the trunk with `c`, `d`."""
+        (a, b), (c, d) = np.array([a, b], float), self.from_trunk([c, d])
+        t = np.linspace(0, 1, 12)[:, None]
+        return (1 - t) ** 3 * a + 3 * t * (1 - t) ** 2 * b + 3 * t * t * (1 - t) * c + t**3 * d
+
+    def to_head(self, x: Array, y: Array, z: Array) -> tuple[Array, Array, Array]:
+        """Head coordinates of points in LPS mm (float32 arrays that broadcast together)."""
+        r = self.rotation.astype(np.float32)
+        q, t = self.pivot.astype(np.float32), self.shift.astype(np.float32)
+        x, y, z = x - t[0], y - t[1], z - t[2]
+        return anatomy.to_head(
+            self.shape,
+            r[0, 0] * x + r[1, 0] * y + r[2, 0] * z + q[0],
+            r[0, 1] * x + r[1, 1] * y + r[2, 1] * z + q[1],
+            r[0, 2] * x + r[1, 2] * y + r[2, 2] * z + q[2],
+        )
+
+    def from_head(self, points: Array) -> Array:
+        """LPS mm of points (n, 3) in head coordinates."""
+        return (anatomy.from_head(self.shape, points) - self.pivot) @ self.rotation.T + self.shift
+
+    def from_trunk(self, points) -> Array:
+        """Head coordinates of points (n, 3) of the trunk, given as if the head were straight and of average size."""
+        points = np.asarray(points, float) * self.shape.size
+        x, y, z = ((points - self.pivot) @ self.rotation + self.pivot).T
+        return np.stack(anatomy.to_head(self.shape, x, y, z), -1)
+
+    def box(self, low: Array, high: Array) -> tuple[Array, Array]:
+        """Corners of a box in LPS mm that holds a box in head coordinates."""
+        s = self.shape
+        x = np.array([low[0], high[0]]) * s.size * s.width
+        slack = abs(s.side) * np.abs(x).max()
+        y = np.array([low[1], high[1]]) * s.size * s.length
+        z = np.interp([low[2], high[2]], self._heights, self._table)
+        corners = np.array([(a, b, c) for a in (x[0] - slack, x[1] + slack) for b in y for c in z])
+        corners = (corners - self.pivot) @ self.rotation.T + self.shift
+        return corners.min(0), corners.max(0)
+
+    def distances(self, space: Space) -> tuple[Array, Array]:
+        """Signed distances (mm) of the intracranial space and of the skin, shoulders included."""
+        cavity = anatomy.cavity_distance(space, self.shape)
+        skin = anatomy.skin_distance(space, self.shape, cavity, self.neck)
+        join(skin, space, 40, *self._shoulders)
+        return cavity, skin
+
+    @cached_property
+    def landmarks(self) -> dict[str, Array]:
+        """Anatomical points in LPS mm, found on the skin's profile."""
+        s = self.shape
+        zs, ys = np.arange(-130.0, 140.0, 1.0, dtype=np.float32), np.arange(-150.0, 120.0, 0.5, dtype=np.float32)
+        z, y = np.meshgrid(zs, ys, indexing="ij")
+        inside = self.distances(Space(np.full_like(z, s.nose_bend), y, z))[1] < 0
+        front = np.where(inside.any(1), ys[inside.argmax(1)], np.inf)
+        back = np.where(inside.any(1), ys[::-1][inside[:, ::-1].argmax(1)], -np.inf)
+
+        def extreme(profile, middle, reach, pick):
+            rows = np.flatnonzero(np.abs(zs - middle) <= reach)
+            row = rows[pick(profile[rows])]
+            return s.nose_bend, profile[row], zs[row]
+
+        chin = anatomy.jaw(s, (0, -100, -76))[0][2]
+        points = dict(
+            nasion=extreme(front, 25, 11, np.argmax),
+            nose_tip=extreme(front, -13 - s.nose_length, 10, np.argmin),
+            upper_lip=extreme(front, -41 + s.mouth_height, 3, np.argmin),
+            chin=extreme(front, chin, 8, np.argmin),
+            occiput=extreme(back, 30, 30, np.argmax),
+            vertex=(0.0, 0.0, zs[inside.any(1)][-1]),
+        )
+        for side, sign in (("left", 1), ("right", -1)):
+            x, y, z = anatomy.eye_centre(s)
+            points[f"{side}_eye"] = (sign * x, y, z)
+            points[f"{side}_tragus"] = (sign * 73.0, -3.0, -3.0)
+        return dict(zip(points, self.from_head(np.array(list(points.values()), float))))
+
+    @cached_property
+    def scalp(self) -> Array:
+        """Points (n, 3) around the braincase in LPS mm."""
+        u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 48), np.linspace(0, np.pi, 24))
+        ball = np.stack([np.cos(u) * np.sin(v), np.sin(u) * np.sin(v), np.cos(v)], -1).reshape(-1, 3)
+        return self.from_head(np.concatenate([ball * (80, 96, 77.5) + (0, 0, 52), ball * (67, 52.5, 48) + (0, 36, 10)]))
+
+    def extent(self) -> tuple[float, float]:
+        """Lowest and highest z of the scan in LPS mm."""
+        points, top = self.landmarks, self.scalp[:, 2].max() + 8
+        brows = self.from_head(np.array([[-45, -85, 58], [0, -98, 60], [45, -85, 58]]))[:, 2].max()
+        below = min(points["chin"][2] - 28, self.scalp[:, 2].min() - 10)
+        return {
+            "head": (below, top),
+            "upper_lip": (points["upper_lip"][2], top),
+            "orbits": (max(points["left_eye"][2], points["right_eye"][2]), top),
+            "no_vertex": (below, min(top - 30, brows + 25)),
+            "neck": (self.trunk_z - 200 * self.shape.size, top),
+            "above_orbits": (brows, top),
+        }[self.field_of_view]
