@@ -54,3 +54,19 @@ def blurred(image: sitk.Image, pose: Pose, sigma_mm: float = 10.0) -> sitk.Image
     smooth = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(sitk.Cast(image, sitk.sitkFloat32), sigma_mm))
     hu = sitk.GetArrayFromImage(image)
     return with_values(image, np.where(region, smooth, hu))
+
+
+def shaved(image: sitk.Image, pose: Pose, depth_mm: float = 8.0) -> sitk.Image:
+    """A shallow shell taken off evenly, air with the scanner's noise in its place."""
+    shell = face_shell(image, pose, depth_mm)
+    hu = sitk.GetArrayFromImage(image)
+    air = hu[hu < -900]
+    return with_values(image, np.where(shell, np.random.default_rng(1).choice(air, hu.shape), hu))
+
+
+def rim_left(image: sitk.Image, pose: Pose) -> sitk.Image:
+    """Everything above -300 HU in the shell and far behind it removed; the half-air voxels at the skin stay."""
+    shell = face_shell(image, pose, 40.0)
+    hu = sitk.GetArrayFromImage(image)
+    air = hu[hu < -900]
+    return with_values(image, np.where(shell & (hu > -300), np.random.default_rng(1).choice(air, hu.shape), hu))

@@ -2,8 +2,9 @@
 
 Each attack takes the defaced CT and nothing else and gives volumes to render like a scan (:class:`Recovery`). A
 removal leaves its region in the file whenever the filled voxels can be told from the others: by running constant, by
-less or more noise than the scanner makes, or by a rim of half-removed voxels. The region's outer boundary then is the
-face.
+less or more noise than the scanner makes, by noise of another texture or level, by values copied from elsewhere, or by
+a rim of half-removed voxels. The region's outer boundary then is the face. A blur can be sharpened again, and tissue
+left at an even depth grown back.
 """
 
 from __future__ import annotations
@@ -20,8 +21,14 @@ from .views import Pose
 LOWERED_ISO = (-700.0, -900.0, -960.0, -990.0)
 #: mm taken off the outside of a region found: the margin that somebody may have added to the face
 PEELS_MM = (0.0, 3.0, 10.0, 20.0, 30.0)
+#: mm that the tissue left is grown by: the depth that somebody may have taken off
+GROWTHS_MM = (4.0, 8.0, 14.0)
+#: mm, standard deviations of a blur that somebody may have used
+DEBLUR_SIGMAS_MM = (3.0, 6.0, 10.0)
 TISSUE_HU = -300.0
-SMALLEST_REGION_ML = 5.0
+AIR_HU = -700.0
+#: a region found counts when this much of it lies in front
+SMALLEST_REGION_ML = 10.0
 REGION_TRIES = 2
 FIELD_MM = 300.0
 
@@ -52,16 +59,20 @@ def recoveries(defaced: sitk.Image, pose: Pose, kinds: tuple[str, ...] | None = 
     Attacks that find nothing to work with give nothing.
     """
     image = around_head(defaced, pose)
-    if kinds is None or "lowered iso" in kinds:
-        for iso in LOWERED_ISO:
-            yield Recovery(f"lowered iso {iso:.0f}", "lowered iso", image, iso)
-    finders = {name: finder for name, finder in REGION_FINDERS.items() if kinds is None or name in kinds}
-    if not finders:
-        return
-    scan = _Scan(image)
-    for kind, finder in finders.items():
-        for number, region in enumerate(_pieces(scan, finder(scan)), start=1):
-            yield from _peeled(scan, region, kind, number)
+    wanted = [kind for kind in ATTACKS if kinds is None or kind in kinds]
+    scan = None
+    for kind in wanted:
+        if kind == "lowered iso":
+            for iso in LOWERED_ISO:
+                yield Recovery(f"{kind} {iso:.0f}", kind, image, iso)
+        elif kind == "growth":
+            yield from _grown(image)
+        elif kind == "deblurring":
+            yield from _deblurred(image)
+        else:
+            scan = scan or _Scan(image, pose)
+            for number, region in enumerate(_pieces(scan, REGION_FINDERS[kind](scan)), start=1):
+                yield from _peeled(scan, region, kind, number)
 
 
 def around_head(image: sitk.Image, pose: Pose) -> sitk.Image:
@@ -76,7 +87,7 @@ def around_head(image: sitk.Image, pose: Pose) -> sitk.Image:
 class _Scan:
     """The volume as an array (z, y, x) with the local noise, which several attacks look at."""
 
-    def __init__(self, image: sitk.Image):
+    def __init__(self, image: sitk.Image, pose: Pose):
         from scipy import ndimage
 
         self.image = image
@@ -84,13 +95,24 @@ class _Scan:
         self.tissue = self.hu >= TISSUE_HU
         self.spacing = np.array(image.GetSpacing()[::-1])
         self.voxel_ml = float(np.prod(self.spacing)) / 1000.0
-        # Differences to the neighbours' mean cancel gradients, so what is left is noise.
-        self.level = ndimage.uniform_filter(self.hu, 3)
-        difference = self.hu - self.level
-        self.noise = np.sqrt(np.maximum(ndimage.uniform_filter(difference * difference, 5), 0.0))
-        air = self.level < -900.0
-        self.air_noise = float(np.median(self.noise[air])) if air.any() else 0.0
+        self.front = _posterior(image, pose) < 30.0
+        self.air = self.hu < AIR_HU
+        # Differences to the neighbours' mean cancel gradients, so what is left is noise. In air only air counts, so
+        # that the skin does not look like noise.
+        difference = self.hu - ndimage.uniform_filter(self.hu, 3)
+        self.noise = np.sqrt(np.maximum(ndimage.uniform_filter(difference**2, 3), 0.0))
         self.tissue_noise = float(np.median(self.noise[self.tissue])) if self.tissue.any() else 0.0
+        self.difference = np.where(self.air, self.hu - self.air_mean(self.hu, 3), np.float32(0.0))
+        self.noise[self.air] = np.sqrt(np.maximum(self.air_mean(self.difference**2, 3), 0.0))[self.air]
+        self.air_noise = float(np.median(self.noise[self.air])) if self.air.any() else 0.0
+
+    def air_mean(self, values: np.ndarray, width: int) -> np.ndarray:
+        """Mean of the values over the air voxels of a cube around each air voxel."""
+        from scipy import ndimage
+
+        total = ndimage.uniform_filter(np.where(self.air, values, np.float32(0.0)), width)
+        share = ndimage.uniform_filter(self.air.astype(np.float32), width)
+        return total / np.maximum(share, 1e-3)
 
 
 def _constant(scan: _Scan) -> np.ndarray:
@@ -106,34 +128,96 @@ def _constant(scan: _Scan) -> np.ndarray:
 
 def _low_variance(scan: _Scan) -> np.ndarray:
     """Voxels with less noise than the scanner's in air or in tissue."""
-    usual = np.where(scan.level < -700.0, scan.air_noise, scan.tissue_noise)
+    usual = np.where(scan.air, scan.air_noise, scan.tissue_noise)
     return (scan.noise < 0.5 * usual) & ~scan.tissue
 
 
 def _high_variance(scan: _Scan) -> np.ndarray:
-    """Voxels that are no tissue and have more noise than the air."""
-    return (scan.noise > 2.0 * scan.air_noise + 1.0) & ~scan.tissue
+    """Voxels of air with more noise than the air's usual."""
+    return (scan.noise > 2.0 * scan.air_noise + 1.0) & scan.air
 
+
+def _other_texture(scan: _Scan) -> np.ndarray:
+    """Air whose noise runs on to the next voxel more or less than the air's usual."""
+    marked = np.zeros(scan.hu.shape, dtype=bool)
+    noisy = scan.air & (scan.noise > 1.0)
+    if not noisy.any():
+        return marked
+    power = scan.air_mean(scan.difference**2, 7)
+    for axis in range(3):
+        shared = scan.air_mean(scan.difference * np.roll(scan.difference, -1, axis), 7)
+        correlation = shared / np.maximum(power, 1.0)
+        marked |= noisy & (np.abs(correlation - np.median(correlation[noisy])) > 0.25)
+    return marked
+
+
+def _other_level(scan: _Scan) -> np.ndarray:
+    """Air whose mean lies off the air's usual."""
+    level = scan.air_mean(scan.hu, 5)
+    usual = float(np.median(level[scan.air])) if scan.air.any() else 0.0
+    return scan.air & (np.abs(level - usual) > max(15.0, scan.air_noise))
+
+
+def _repeats(scan: _Scan) -> np.ndarray:
+    """Air that holds the same values as air elsewhere: a fill copied from the scan's own air."""
+    values = sitk.GetArrayViewFromImage(scan.image)
+    marked = np.zeros(values.shape, dtype=bool)
+    candidates = scan.air & (scan.noise > 1.0)
+    candidates[:, -1:] = False
+    candidates[:, :, -REPEAT_LENGTH:] = False
+    where = np.flatnonzero(candidates)
+    if len(where) == 0:
+        return marked
+    flat, row = values.ravel(), values.shape[2]
+    # Two rows of six voxels: chance makes no twins of twelve noisy values.
+    prints = np.zeros(len(where), dtype=np.uint64)
+    for offset in [*range(REPEAT_LENGTH), *range(row, row + REPEAT_LENGTH)]:
+        prints = prints * np.uint64(0x100000001B3) + (flat[where + offset].astype(np.int64) + 4096).astype(np.uint64)
+    _, inverse, counts = np.unique(prints, return_inverse=True, return_counts=True)
+    # More than a few twins are clipped values, not copies.
+    marked.ravel()[where[(counts[inverse] > 1) & (counts[inverse] < 20)]] = True
+    return marked
+
+
+REPEAT_LENGTH = 6
 
 #: kind of attack → function of the scan that marks the voxels that look filled
 REGION_FINDERS = {
     "constant region": _constant,
     "low variance": _low_variance,
     "high variance": _high_variance,
+    "texture": _other_texture,
+    "level": _other_level,
+    "repeats": _repeats,
 }
+ATTACKS = ("lowered iso", *REGION_FINDERS, "growth", "deblurring")
+
+
+def _posterior(image: sitk.Image, pose: Pose) -> np.ndarray:
+    """Position of every voxel along the head's own axis to the back, mm from the pose's center, (z, y, x)."""
+    per_index = pose.axes[1] @ (np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing())
+    start = float(pose.axes[1] @ (np.array(image.GetOrigin()) - pose.center))
+    nx, ny, nz = image.GetSize()
+    x, y, z = (step * np.arange(n, dtype=np.float32) for step, n in zip(per_index, (nx, ny, nz)))
+    return start + z[:, None, None] + y[None, :, None] + x[None, None, :]
 
 
 def _pieces(scan: _Scan, marked: np.ndarray) -> Iterator[np.ndarray]:
-    """The largest connected pieces of the voxels marked, without thin rims, grown back to their edges."""
+    """The largest connected pieces of the voxels marked, without thin rims, grown back to their edges.
+
+    What takes up most of the air is the air itself.
+    """
     from scipy import ndimage
 
     cube = np.ones((3, 3, 3), dtype=bool)
     core = sitk.GetImageFromArray(ndimage.binary_opening(marked, cube).astype(np.uint8))
     labels = sitk.GetArrayFromImage(sitk.ConnectedComponent(core))
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    for label in np.argsort(sizes)[::-1][:REGION_TRIES]:
-        if sizes[label] * scan.voxel_ml < SMALLEST_REGION_ML:
+    everywhere = np.bincount(labels.ravel())
+    in_front = np.bincount(labels[scan.front], minlength=len(everywhere))
+    in_front[everywhere > 0.5 * np.count_nonzero(scan.air)] = 0
+    in_front[0] = 0
+    for label in np.argsort(in_front)[::-1][:REGION_TRIES]:
+        if in_front[label] * scan.voxel_ml < SMALLEST_REGION_ML:
             return
         yield ndimage.binary_dilation(labels == label, cube, iterations=2)
 
@@ -146,9 +230,49 @@ def _peeled(scan: _Scan, region: np.ndarray, kind: str, number: int) -> Iterator
     region_ml = float(region.sum()) * scan.voxel_ml
     for peel in PEELS_MM:
         kept = region & (depth >= peel) & ~scan.tissue
-        if kept.sum() * scan.voxel_ml < SMALLEST_REGION_ML:
+        if np.count_nonzero(kept & scan.front) * scan.voxel_ml < SMALLEST_REGION_ML:
             return
         values = np.where(kept, np.float32(40.0), scan.hu)
         image = sitk.GetImageFromArray(values)
         image.CopyInformation(scan.image)
         yield Recovery(f"{kind} {number}, peel {peel:.0f} mm", kind, image, TISSUE_HU, region_ml)
+
+
+def _grown(image: sitk.Image) -> Iterator[Recovery]:
+    coarse = _on_grid(image, 2.0)
+    outside = sitk.SignedMaurerDistanceMap(
+        sitk.SmoothingRecursiveGaussian(coarse, 1.0) >= TISSUE_HU, False, False, True
+    )
+    for growth in GROWTHS_MM:
+        yield Recovery(f"growth {growth:.0f} mm", "growth", -outside, -growth)
+
+
+def _deblurred(image: sitk.Image) -> Iterator[Recovery]:
+    """Undo a Gaussian blur in the frequency domain, held back where the blur left next to nothing."""
+    from scipy import fft
+
+    coarse = _on_grid(image, 2.0)
+    # The cosine transform takes the volume as mirrored at its faces, so nothing wraps round.
+    spectrum = fft.dctn(sitk.GetArrayViewFromImage(coarse), norm="ortho")
+    frequencies = [np.pi * np.arange(n, dtype=np.float32) / n / 2.0 for n in spectrum.shape]  # radians per mm at 2 mm
+    square = sum(f**2 for f in np.meshgrid(*frequencies, indexing="ij", sparse=True))
+    for sigma in DEBLUR_SIGMAS_MM:
+        blur = np.exp(-0.5 * sigma**2 * square)
+        sharp = fft.idctn(spectrum * ((blur + 0.01) / (blur**2 + 0.01)), norm="ortho").astype(np.float32)
+        sharpened = sitk.GetImageFromArray(sharp)
+        sharpened.CopyInformation(coarse)
+        for iso in (TISSUE_HU, -700.0):
+            yield Recovery(f"deblurring {sigma:.0f} mm, iso {iso:.0f}", "deblurring", sharpened, iso)
+
+
+def _on_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:
+    size = [max(2, int((n - 1) * s / spacing_mm) + 1) for n, s in zip(image.GetSize(), image.GetSpacing())]
+    return sitk.Resample(
+        sitk.Cast(image, sitk.sitkFloat32),
+        size,
+        sitk.Transform(),
+        sitk.sitkLinear,
+        image.GetOrigin(),
+        [spacing_mm] * 3,
+        image.GetDirection(),
+    )
