@@ -13,7 +13,9 @@ there. Weights are never downloaded here.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,14 +159,143 @@ class OpenCvHaar:
         return sorted(faces, key=lambda face: -face.score)
 
 
-MODELS = {model.name: model for model in (DlibHog, DlibCnn, OpenCvHaar)}
+class InsightFace:
+    """The detector (SCRFD, RetinaFace) and embedder (ArcFace) of an insightface model pack, any folder of .onnx files.
+
+    `folder` is the pack's; by default `buffalo_l` where insightface itself keeps it. Nothing is downloaded.
+    """
+
+    name = "insightface"
+    licence = "insightface: MIT; its own model packs: for non-commercial research only"
+    needs = "Python package insightface and the folder of a model pack, such as buffalo_l"
+    picture_size = 320
+
+    def __init__(self, folder: str | os.PathLike | None = None):
+        folder = Path(folder) if folder else Path.home() / ".insightface" / "models" / "buffalo_l"
+        if not folder.is_dir() or not list(folder.glob("*.onnx")):
+            raise ModelMissingError(
+                f"There is no insightface model pack in {folder}: give a folder with the pack's .onnx files."
+            )
+        app = _require("insightface.app", "insightface", self.name)
+        self._face = _require("insightface.app.common", "insightface", self.name).Face
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                self._app = app.FaceAnalysis(
+                    str(folder.resolve()),
+                    allowed_modules=["detection", "recognition"],
+                    providers=["CPUExecutionProvider"],
+                )
+                self._app.prepare(ctx_id=-1, det_size=(self.picture_size, self.picture_size))
+        except Exception as error:
+            # onnxruntime and insightface raise anything from AssertionError to their own types here.
+            raise ModelMissingError(
+                f"The insightface model pack in {folder} cannot be loaded, so it is incomplete or damaged: "
+                "get it again or choose another folder."
+            ) from error
+        self.pack = folder.name
+        self.embeds = "recognition" in self._app.models
+
+    def detect(self, picture: np.ndarray) -> list[Face]:
+        """Find faces with five landmarks, the best first."""
+        boxes, landmarks = self._app.det_model.detect(np.ascontiguousarray(picture[:, :, ::-1]))
+        faces = [
+            Face(tuple(float(edge) for edge in box[:4]), float(box[4]), None if landmarks is None else landmarks[i])
+            for i, box in enumerate(boxes)
+        ]
+        return sorted(faces, key=lambda face: -face.score)
+
+    def embed(self, picture: np.ndarray, face: Face) -> np.ndarray:
+        """Describe a face that has landmarks by 512 numbers (float32)."""
+        found = self._face(bbox=np.array(face.box), kps=face.landmarks, det_score=face.score)
+        return self._app.models["recognition"].get(np.ascontiguousarray(picture[:, :, ::-1]), found)
 
 
-def load_model(name: str):
-    """Make a face model by its name, a key of MODELS.
+class FaceNet:
+    """MTCNN and an Inception-ResNet (FaceNet) from facenet-pytorch, the models of the CTA-DEFACE paper.
+
+    `folder` holds the embedder's weights as one .pt file; those of MTCNN come with the package.
+    """
+
+    name = "facenet"
+    licence = "facenet-pytorch: MIT; weights trained on VGGFace2 or CASIA-WebFace, for research"
+    needs = "Python packages facenet-pytorch and torch, and a folder with the embedder's weights (.pt)"
+    picture_size = 320
+    embeds = True
+
+    def __init__(self, folder: str | os.PathLike | None = None):
+        weights = sorted(Path(folder).glob("*.pt")) if folder else []
+        if not weights:
+            raise ModelMissingError(
+                "FaceNet needs a folder with its weights, such as 20180402-114759-vggface2.pt: give that folder."
+            )
+        facenet = _require("facenet_pytorch", "facenet-pytorch", self.name)
+        self._torch = _require("torch", "torch", self.name)
+        self._extract = _require("facenet_pytorch.models.utils.detect_face", "facenet-pytorch", self.name).extract_face
+        self._detector = facenet.MTCNN(image_size=160, keep_all=True, device="cpu")
+        self._embedder = facenet.InceptionResnetV1(pretrained=None).eval()
+        try:
+            state = self._torch.load(weights[0], map_location="cpu", weights_only=True)
+            # The classifier of the training set's people is not part of the embedding.
+            state = {key: value for key, value in state.items() if not key.startswith("logits.")}
+            self._embedder.load_state_dict(state)
+        except Exception as error:
+            raise ModelMissingError(
+                f"{weights[0].name} does not hold FaceNet weights: give the folder of an InceptionResnetV1 state (.pt)."
+            ) from error
+
+    def detect(self, picture: np.ndarray) -> list[Face]:
+        """Find faces with five landmarks, the best first."""
+        boxes, scores, landmarks = self._detector.detect(np.ascontiguousarray(picture), landmarks=True)
+        if boxes is None:
+            return []
+        faces = [
+            Face(tuple(float(edge) for edge in box), float(score), np.asarray(points, dtype=np.float32))
+            for box, score, points in zip(boxes, scores, landmarks)
+        ]
+        return sorted(faces, key=lambda face: -face.score)
+
+    def embed(self, picture: np.ndarray, face: Face) -> np.ndarray:
+        """Describe a face by 512 numbers (float32)."""
+        crop = (self._extract(np.ascontiguousarray(picture), face.box, 160) - 127.5) / 128.0
+        with self._torch.no_grad():
+            return self._embedder(crop[None].float())[0].numpy()
+
+
+MODELS = {model.name: model for model in (DlibHog, DlibCnn, InsightFace, FaceNet, OpenCvHaar)}
+#: models that are loaded from a folder
+FROM_FOLDER = (InsightFace.name, FaceNet.name)
+#: the ones that work everywhere
+DEFAULT_MODELS = (DlibHog.name, DlibCnn.name)
+#: too many false alarms to base a verdict on
+ADVICE_ONLY = (OpenCvHaar.name,)
+
+
+def load_model(name: str, folder: str | os.PathLike | None = None):
+    """Make a face model by its name, a key of MODELS; `folder` for those of FROM_FOLDER.
 
     Raises ModelMissingError when a package or a weight file is missing, CTDefaceError for an unknown name.
     """
     if name not in MODELS:
         raise CTDefaceError(f"There is no face model called “{name}”; choose one of {', '.join(MODELS)}.")
-    return MODELS[name]()
+    return MODELS[name](folder) if name in FROM_FOLDER else MODELS[name]()
+
+
+def availability(folder: str | os.PathLike | None = None) -> list[dict]:
+    """What every model needs, its licence, and why it is not there.
+
+    Returns a list of {"name", "licence", "needs", "missing"}; "missing" is None or one sentence.
+    """
+    rows = []
+    for name, model in MODELS.items():
+        try:
+            load_model(name, folder)
+            missing = None
+        except ModelMissingError as error:
+            missing = str(error)
+        rows.append({"name": name, "licence": model.licence, "needs": model.needs, "missing": missing})
+    return rows
+
+
+def similarity(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine of two embeddings: 1 for the same direction."""
+    return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))

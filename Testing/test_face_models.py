@@ -1,0 +1,121 @@
+"""The face models behind their one interface, with the weights that are at hand."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from CTDefaceEvalLib import face_models
+from CTDefaceEvalLib.detection import look, surface_of, views_found
+from CTDefaceEvalLib.views import PRESETS, ViewGrid, head_pose
+from CTDefaceLib.errors import Cancelled, CTDefaceError
+from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.render import Renderer
+
+PACK = Path(__file__).parent / "data" / "insightface" / "fa9"
+
+
+@pytest.fixture(scope="module")
+def head():
+    """Surface and pose of a phantom, and a renderer."""
+    image = make_phantom(PhantomParameters(person=0, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
+    return surface_of(image), head_pose(image), Renderer()
+
+
+def front(head, size, light="top"):
+    surface, pose, renderer = head
+    return renderer.picture(surface, 0, 0, light=light, size=size, axes=pose.axes, center=pose.center)
+
+
+@pytest.mark.parametrize("name", ["dlib-hog", "dlib-cnn", "opencv-haar"])
+def test_detectors_find_a_face_and_only_there(head, name):
+    pytest.importorskip("cv2" if name == "opencv-haar" else "dlib")
+    model = face_models.load_model(name)
+    picture = front(head, model.picture_size)
+    face = model.detect(picture)[0]
+    left, top, right, bottom = face.box
+    # nose and mouth of the phantom lie just below the middle
+    assert left < picture.shape[1] / 2 < right and top < 0.55 * picture.shape[0] < bottom
+    assert model.detect(np.full_like(picture, 128)) == []
+
+
+def test_dlib_embedding_tells_light_from_person(head):
+    pytest.importorskip("dlib")
+    model = face_models.load_model("dlib-hog")
+    assert model.embeds
+    top, other_light = front(head, 300), front(head, 300, "head")
+    face = model.detect(top)[0]
+    own = model.embed(top, face)
+    assert own.shape == (128,)
+    assert face_models.similarity(own, own) == pytest.approx(1.0)
+    elsewhere = face_models.Face((0.0, 0.0, 90.0, 90.0), 0.0)
+    same = face_models.similarity(own, model.embed(other_light, face))
+    assert same > face_models.similarity(own, model.embed(top, elsewhere))
+
+
+def ellipse(size=320):
+    y, x = np.mgrid[:size, :size] - size / 2
+    return np.where((x / 60) ** 2 + (y / 80) ** 2 < 1, 250, 20).astype(np.uint8)[..., None].repeat(3, axis=2)
+
+
+def test_insightface_pack_from_any_folder():
+    pytest.importorskip("insightface")
+    model = face_models.load_model("insightface", PACK)
+    face = model.detect(ellipse())[0]
+    assert face.landmarks.shape == (5, 2) and 0 < face.score <= 1
+    assert abs((face.box[0] + face.box[2]) / 2 - 160) < 40
+    assert model.embeds and model.embed(ellipse(), face).shape == (512,)
+    assert model.detect(np.zeros((320, 320, 3), np.uint8)) == []
+
+
+def test_missing_or_broken_packs_end_in_one_sentence(tmp_path):
+    with pytest.raises(face_models.ModelMissingError, match="no insightface model pack"):
+        face_models.load_model("insightface", tmp_path)
+    with pytest.raises(face_models.ModelMissingError, match="folder with its weights"):
+        face_models.load_model("facenet", tmp_path)
+    pytest.importorskip("insightface")
+    (tmp_path / "det.onnx").write_bytes(b"not a model")
+    with pytest.raises(face_models.ModelMissingError, match="damaged"):
+        face_models.load_model("insightface", tmp_path)
+
+
+def test_missing_package_ends_in_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    with pytest.raises(face_models.ModelMissingError, match="pip install dlib-bin"):
+        face_models.load_model("dlib-hog")
+    rows = {row["name"]: row for row in face_models.availability()}
+    assert set(rows) == set(face_models.MODELS)
+    assert "dlib-bin" in rows["dlib-cnn"]["missing"] and all(row["licence"] and row["needs"] for row in rows.values())
+
+
+def test_unknown_names():
+    with pytest.raises(CTDefaceError, match="no face model"):
+        face_models.load_model("eigenfaces")
+
+
+def test_presets_have_the_views_they_promise():
+    assert len(PRESETS["default"]) == 70 and len(PRESETS["study"]) == 117 and len(PRESETS["quick"]) == 9
+    assert len(list(PRESETS["default"])) == 70
+
+
+class Counting:
+    """A detector that finds a face in pictures from the left."""
+
+    name, picture_size, embeds = "counting", 64, False
+
+    def __init__(self):
+        self.shown = []
+
+    def detect(self, picture):
+        self.shown.append(picture)
+        return [face_models.Face((0, 0, 1, 1), 2.0)] if len(self.shown) % 2 else []
+
+
+def test_look_shows_every_view_once(head):
+    surface, pose, renderer = head
+    model = Counting()
+    sightings = look(renderer, surface, pose, ViewGrid((-30, 30), (0,)), [model])
+    assert [(s.yaw, s.light) for s in sightings] == [(-30, "top"), (30, "top"), (-30, "head"), (30, "head")]
+    assert views_found(sightings, "counting") == 2 and len(model.shown) == 4
+    with pytest.raises(Cancelled):
+        look(renderer, surface, pose, PRESETS["quick"], [model], cancelled=lambda: True)
