@@ -1,0 +1,82 @@
+"""What the tests of the Slicer modules share: the stand-in application, started once, and a user's hands."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+MODULES = ("CTDeface/CTDeface.py", "CTDefaceEval/CTDefaceEval.py")
+
+for needed in ("slicer", "PySide6"):
+    pytest.importorskip(needed, reason="the stand-in for Slicer needs slicer-core and PySide6", exc_type=ImportError)
+
+import slicer_host  # noqa: E402
+
+host = slicer_host.start()
+
+import numpy as np  # noqa: E402
+import SimpleITK as sitk  # noqa: E402
+import slicer  # noqa: E402
+from slicer_host import pythonqt  # noqa: E402
+
+for module in MODULES:
+    host.add_scripted_module(CHECKOUT / module)
+slicer.app.startupCompleted()
+window = slicer.util.mainWindow()
+window.show()
+dialogs = pythonqt.dialogs
+
+
+def wait(condition, seconds=60.0):
+    """Let the application run until the condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        slicer.app.processEvents()
+        time.sleep(0.005)
+
+
+def run_for(seconds):
+    end = time.monotonic() + seconds
+    wait(lambda: time.monotonic() > end, seconds + 30)
+
+
+def volume(image: sitk.Image, name: str):
+    """A volume node with the voxels and geometry of an image."""
+    from CTDefaceSlicer import nodes
+
+    geometry = image.GetSpacing(), image.GetOrigin(), image.GetDirection()
+    return nodes.addVolume(sitk.GetArrayViewFromImage(image), *geometry, name=name)
+
+
+def picture(widget, path: Path) -> np.ndarray:
+    """Screenshot of a widget, also as array (rows, columns, 3)."""
+    image = host.picture(widget)
+    image.save(str(path))
+    image = image.convertToFormat(image.Format.Format_RGB888)
+    rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
+    return rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).copy()
+
+
+@contextlib.contextmanager
+def user():
+    """A fresh scene and an open panel; afterwards nothing may be left behind or have gone wrong."""
+    pythonqt.problems.clear()
+    dialogs.answers.clear()
+    dialogs.shown.clear()
+    host.select_module(None)
+    slicer.mrmlScene.Clear()
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    host.select_module("CTDeface")
+    panel = slicer.util.getModuleWidget("CTDeface")
+    yield panel
+    host.select_module(None)
+    panel.stop()
+    slicer.mrmlScene.Clear()
+    run_for(0.05)
+    assert not pythonqt.problems
+    assert not dialogs.answers, "a dialog that the test expected did not open"
+    assert not os.listdir(slicer.app.temporaryPath) or os.listdir(slicer.app.temporaryPath) == ["presets.xml"]

@@ -1,0 +1,353 @@
+"""Stand-ins for the CTK and qMRML widgets of a module panel. Each shows exactly the attributes the real class has."""
+
+from __future__ import annotations
+
+import os
+
+import slicer
+from PySide6 import QtCore, QtGui, QtWidgets
+
+from .pythonqt import dialogs, wrap
+
+
+def stand_in(name, native=QtWidgets.QWidget, **members):
+    return wrap(name, native, stand_in=True, **members)
+
+
+def _in_a_row(widget, first, *others):
+    row = QtWidgets.QHBoxLayout()
+    row.setContentsMargins(0, 0, 0, 0)
+    row.addWidget(first, 1)
+    for other in others:
+        row.addWidget(other)
+    QtWidgets.QWidget.setLayout(widget, row)
+    QtWidgets.QWidget.setSizePolicy(widget, QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed)
+
+
+# ctkCollapsibleButton: a header to click on, and under it a layout that it shows or hides
+
+
+def _collapsible_init(self, *arguments):
+    text, parent = "", None
+    for argument in arguments:
+        text, parent = (argument, parent) if isinstance(argument, str) else (text, argument)
+    QtWidgets.QAbstractButton.__init__(self, parent)
+    self._collapsed = False
+    self._qt("setText")(text)
+    self._qt("setSizePolicy")(QtWidgets.QSizePolicy.Policy.Minimum, QtWidgets.QSizePolicy.Policy.Preferred)
+    self._qt("setContentsMargins")(0, self._headerHeight(), 0, 0)
+    QtCore.QObject.connect(self, QtCore.SIGNAL("clicked()"), lambda: setattr(self, "collapsed", not self._collapsed))
+
+
+def _header_height(self):
+    return self._qt("fontMetrics")().height() + 8
+
+
+def _set_collapsed(self, collapsed):
+    if collapsed == self._collapsed:
+        return
+    self._collapsed = bool(collapsed)
+    for child in QtCore.QObject.findChildren(
+        self, QtWidgets.QWidget, options=QtCore.Qt.FindChildOption.FindDirectChildrenOnly
+    ):
+        QtWidgets.QWidget.setVisible(child, not collapsed)
+    self._qt("setMaximumHeight")(self._headerHeight() if collapsed else 16777215)
+    self._qt("updateGeometry")()
+    self._qt("contentsCollapsed").emit(self._collapsed)
+
+
+def _collapsible_paint(self, event):
+    painter = QtWidgets.QStylePainter(self)
+    header = QtCore.QRect(0, 0, self._qt("width")(), self._headerHeight())
+    palette = self._qt("palette")()
+    painter.fillRect(header, palette.color(QtGui.QPalette.ColorRole.Button))
+    option = QtWidgets.QStyleOption()
+    option.initFrom(self)
+    option.rect = QtCore.QRect(4, header.height() // 2 - 6, 12, 12)
+    arrow = QtWidgets.QStyle.PrimitiveElement
+    painter.drawPrimitive(arrow.PE_IndicatorArrowRight if self._collapsed else arrow.PE_IndicatorArrowDown, option)
+    font = painter.font()
+    font.setBold(True)
+    painter.setFont(font)
+    painter.drawText(
+        header.adjusted(22, 0, 0, 0), QtCore.Qt.AlignmentFlag.AlignVCenter, QtWidgets.QAbstractButton.text(self)
+    )
+
+
+def _collapsible_hint(method):
+    def hint(self):
+        size = method(self)  # that of the layout, with the header as margin
+        return QtCore.QSize(size.width(), self._headerHeight()) if self._collapsed else size
+
+    return hint
+
+
+ctkCollapsibleButton = stand_in(
+    "ctkCollapsibleButton",
+    QtWidgets.QAbstractButton,
+    __init__=_collapsible_init,
+    contentsCollapsed=QtCore.Signal(bool),
+    _headerHeight=_header_height,
+    _get_collapsed=lambda self: self._collapsed,
+    _set_collapsed=_set_collapsed,
+    paintEvent=_collapsible_paint,
+    sizeHint=_collapsible_hint(QtWidgets.QWidget.sizeHint),
+    minimumSizeHint=_collapsible_hint(QtWidgets.QWidget.minimumSizeHint),
+)
+
+
+# ctkSliderWidget: a slider and a spin box that show one value
+
+
+def _slider_init(self, parent=None):
+    QtWidgets.QWidget.__init__(self, parent)
+    self._slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+    self._box = QtWidgets.QDoubleSpinBox()
+    self._box.setDecimals(2)
+    _in_a_row(self, self._slider, self._box)
+    self._slider.valueChanged.connect(lambda tick: self._moved(tick))
+    self._box.valueChanged.connect(lambda value: self._typed(value))
+    self._fitRange()
+
+
+def _slider_range(self, *_):
+    self._slider.blockSignals(True)
+    self._box.setRange(self.minimum, self.maximum)
+    self._box.setSingleStep(self.singleStep)
+    self._box.setDecimals(self.decimals)
+    self._box.setPrefix(self.prefix)
+    self._box.setSuffix(self.suffix)
+    self._slider.setRange(0, max(1, round((self.maximum - self.minimum) / self.singleStep)))
+    self._slider.setValue(round((self._box.value() - self.minimum) / self.singleStep))
+    self._slider.blockSignals(False)
+
+
+def _slider_typed(self, value):
+    self._slider.blockSignals(True)
+    self._slider.setValue(round((value - self.minimum) / self.singleStep))
+    self._slider.blockSignals(False)
+    self._qt("valueChanged").emit(value)
+
+
+_SLIDER_DEFAULTS = {
+    "minimum": 0.0,
+    "maximum": 99.0,
+    "singleStep": 1.0,
+    "pageStep": 10.0,
+    "decimals": 2,
+    "prefix": "",
+    "suffix": "",
+    "tracking": True,
+    "spinBoxVisible": True,
+    "invertedAppearance": False,
+    "popupSlider": False,
+}
+ctkSliderWidget = stand_in(
+    "ctkSliderWidget",
+    __init__=_slider_init,
+    valueChanged=QtCore.Signal(float),
+    valueIsChanging=QtCore.Signal(float),
+    decimalsChanged=QtCore.Signal(int),
+    _defaults=_SLIDER_DEFAULTS,
+    _fitRange=_slider_range,
+    _moved=lambda self, tick: self._box.setValue(self.minimum + tick * self.singleStep),
+    _typed=_slider_typed,
+    _get_value=lambda self: self._box.value(),
+    _set_value=lambda self, value: self._box.setValue(value),
+    **{f"_set_{name}": _slider_range for name in ("minimum", "maximum", "singleStep", "decimals", "prefix", "suffix")},
+    _set_spinBoxVisible=lambda self, visible: self._box.setVisible(visible),
+)
+
+
+# ctkPathLineEdit: a path and a button that browses for one
+
+
+def _path_init(self, parent=None):
+    QtWidgets.QWidget.__init__(self, parent)
+    self._line = QtWidgets.QLineEdit()
+    self._button = QtWidgets.QToolButton()
+    self._button.setText("…")
+    _in_a_row(self, self._line, self._button)
+    self._line.textChanged.connect(self._qt("currentPathChanged").emit)
+    self._button.clicked.connect(lambda: self._browse())
+
+
+def _path_browse(self):
+    path = dialogs.answer(f"{self.label}: {self._line.text()}")
+    if path:
+        self._line.setText(path)
+
+
+ctkPathLineEdit = stand_in(
+    "ctkPathLineEdit",
+    __init__=_path_init,
+    currentPathChanged=QtCore.Signal(str),
+    validInputChanged=QtCore.Signal(bool),
+    Files=0x002,
+    Dirs=0x001,
+    Writable=0x020,
+    Readable=0x010,
+    _defaults={"label": "", "nameFilters": (), "settingKey": "", "showHistoryButton": True, "showBrowseButton": True},
+    _browse=_path_browse,
+    browse=_path_browse,
+    addCurrentPathToHistory=lambda self: None,
+    _get_currentPath=lambda self: self._line.text(),
+    _set_currentPath=lambda self, path: self._line.setText(os.fspath(path).replace("\\", "/")),
+)
+
+
+# qMRMLNodeComboBox: the nodes of the scene that fit, one of them current
+
+
+def _combo_init(self, parent=None):
+    QtWidgets.QWidget.__init__(self, parent)
+    self._scene, self._ids, self._tags, self._shown, self._attributes = None, [], [], None, []
+    self._box = QtWidgets.QComboBox()
+    self._box.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    _in_a_row(self, self._box)
+    self._box.currentIndexChanged.connect(lambda index: self._tell())
+
+
+def _combo_scene(self, scene):
+    for tag in self._tags:
+        self._scene.RemoveObserver(tag)
+    self._scene, self._tags = scene, []
+    if scene:
+        kinds = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent)
+        self._tags = [scene.AddObserver(kind, lambda *_: self._refresh()) for kind in kinds]
+    self._refresh()
+
+
+def _combo_fits(self, node):
+    types = self.nodeTypes or ()
+    if node.GetHideFromEditors() and not self.showHidden:
+        return False
+    if any(node.IsA(kind) and node.GetAttribute(name) != value for kind, name, value in self._attributes):
+        return False
+    if self.showChildNodeTypes:
+        return any(node.IsA(kind) for kind in types)
+    return node.GetClassName() in types
+
+
+def _combo_refresh(self, *_):
+    scene = self._scene
+    nodes = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())] if scene else []
+    nodes = [node for node in nodes if self._fits(node)]
+    current = self._shown
+    self._box.blockSignals(True)
+    self._box.clear()
+    self._ids = [None] * bool(self.noneEnabled) + [node.GetID() for node in nodes]
+    self._box.addItems(["None"] * bool(self.noneEnabled) + [node.GetName() or "" for node in nodes])
+    wanted = current if current in self._ids else None if self.noneEnabled or not self._ids else self._ids[0]
+    self._box.setCurrentIndex(self._ids.index(wanted) if wanted in self._ids else -1)
+    self._box.blockSignals(False)
+    self._tell()
+
+
+def _combo_tell(self):
+    node_id = self._currentID()
+    if node_id != self._shown:
+        self._shown = node_id
+        self._qt("currentNodeChanged").emit(self._current())
+        self._qt("currentNodeIDChanged").emit(node_id or "")
+
+
+def _combo_current_id(self):
+    index = self._box.currentIndex()
+    return self._ids[index] if 0 <= index < len(self._ids) else None
+
+
+def _combo_set_current(self, node):
+    wanted = node.GetID() if hasattr(node, "GetID") else node or None
+    self._box.setCurrentIndex(self._ids.index(wanted) if wanted in self._ids else -1)
+
+
+qMRMLNodeComboBox = stand_in(
+    "qMRMLNodeComboBox",
+    __init__=_combo_init,
+    currentNodeChanged=QtCore.Signal(object),
+    currentNodeIDChanged=QtCore.Signal(str),
+    nodeAddedByUser=QtCore.Signal(object),
+    _defaults={
+        "nodeTypes": (),
+        "noneEnabled": False,
+        "addEnabled": True,
+        "removeEnabled": True,
+        "renameEnabled": False,
+        "editEnabled": False,
+        "showHidden": False,
+        "showChildNodeTypes": True,
+        "selectNodeUponCreation": False,
+        "baseName": "",
+        "noneDisplay": "None",
+    },
+    setMRMLScene=_combo_scene,
+    mrmlScene=lambda self: self._scene,
+    _fits=_combo_fits,
+    _refresh=_combo_refresh,
+    _tell=_combo_tell,
+    _currentID=_combo_current_id,
+    _current=lambda self: self._scene.GetNodeByID(self._currentID()) if self._scene and self._currentID() else None,
+    currentNode=lambda self: self._current(),
+    setCurrentNode=_combo_set_current,
+    setCurrentNodeID=_combo_set_current,
+    addAttribute=lambda self, kind, name, value=None: (self._attributes.append((kind, name, value)), self._refresh())[
+        1
+    ],
+    nodeCount=lambda self: sum(i is not None for i in self._ids),
+    _get_currentNodeID=lambda self: self._currentID() or "",
+    _get_currentNodeId=lambda self: self._currentID() or "",
+    _set_nodeTypes=lambda self, kinds: (self._values.update(nodeTypes=tuple(kinds)), self._refresh()),
+    **{f"_set_{name}": _combo_refresh for name in ("noneEnabled", "showHidden", "showChildNodeTypes")},
+)
+
+
+# qMRMLWidget and what derives from it: a widget that tells its children about the scene
+
+
+def _widget_scene(self, scene):
+    self._scene = scene
+    self._qt("mrmlSceneChanged").emit(scene)
+
+
+_SCENE = {
+    "mrmlSceneChanged": QtCore.Signal(object),
+    "_scene": None,
+    "setMRMLScene": _widget_scene,
+    "mrmlScene": lambda self: self._scene,
+}
+qMRMLWidget = stand_in("qMRMLWidget", **_SCENE)
+qSlicerWidget = stand_in("qSlicerWidget", **_SCENE)
+
+
+# qMRMLSegmentEditorWidget: what the editor is pointed at
+
+
+def _editor_set(name):
+    def setter(self, value):
+        node = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+        getattr(node, f"SetAndObserve{name}")(value)
+
+    return setter
+
+
+def _editor_get(name):
+    def getter(self):
+        return getattr(slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode"), f"Get{name}")()
+
+    return getter
+
+
+qMRMLSegmentEditorWidget = stand_in(
+    "qMRMLSegmentEditorWidget",
+    **_SCENE,
+    setSegmentationNode=_editor_set("SegmentationNode"),
+    segmentationNode=_editor_get("SegmentationNode"),
+    setSourceVolumeNode=_editor_set("SourceVolumeNode"),
+    sourceVolumeNode=_editor_get("SourceVolumeNode"),
+    setCurrentSegmentID=lambda self, segment: slicer.mrmlScene.GetSingletonNode(
+        "SegmentEditor", "vtkMRMLSegmentEditorNode"
+    ).SetSelectedSegmentID(segment),
+    currentSegmentID=_editor_get("SelectedSegmentID"),
+    setActiveEffectByName=lambda self, effect: None,
+)

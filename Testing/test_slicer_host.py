@@ -1,0 +1,206 @@
+"""The stand-in for Slicer behaves like PythonQt and refuses what a running Slicer does not have."""
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import gui  # noqa: F401  starts the application
+import numpy as np
+import pytest
+from slicer_host import pythonqt
+
+import ctk  # isort: skip
+import qt  # isort: skip
+import slicer  # isort: skip
+from slicer.parameterNodeWrapper import Choice, Default, WithinRange, parameterNodeWrapper  # isort: skip
+
+UI = """<ui version="4.0"><class>Form</class><widget class="qMRMLWidget" name="Form">
+<layout class="QVBoxLayout" name="column">
+<item><widget class="{widget}" name="thing"><property name="{name}">{value}</property></widget></item>
+</layout></widget>{rest}</ui>"""
+
+
+@pytest.fixture(autouse=True)
+def no_problems():
+    pythonqt.problems.clear()
+    yield
+    assert not pythonqt.problems
+
+
+def test_a_property_is_an_attribute_and_no_method():
+    button = qt.QPushButton("press")
+    assert button.text == "press"
+    button.text = "here"
+    button.setText(button.text + "!")
+    assert (button.text, button.enabled, button.isEnabled()) == ("here!", True, True)
+    with pytest.raises(TypeError):
+        button.text()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: qt.QLabel(), lambda: ctk.ctkSliderWidget(), lambda: slicer.qMRMLNodeComboBox()]
+)
+def test_what_the_class_lacks_raises(make):
+    widget = make()
+    with pytest.raises(AttributeError):
+        widget.txt = "x"
+    with pytest.raises(AttributeError):
+        _ = widget.curentNode
+    with pytest.raises(AttributeError):
+        widget.show = 1  # a method cannot be assigned
+
+
+def test_what_only_qt_6_has_raises():
+    with pytest.raises(AttributeError):
+        _ = qt.QComboBox().setPlaceholderTexts
+    with pytest.raises(AttributeError):
+        _ = qt.QLabel().grabKeys
+
+
+def test_a_text_property_takes_text_only():
+    with pytest.raises(AttributeError):
+        qt.QLabel().text = 5
+
+
+def test_signals_connect_by_name_with_and_without_arguments_and_as_attributes():
+    button, heard = qt.QPushButton(), []
+    button.connect("clicked()", lambda: heard.append("plain"))
+    button.connect("clicked(bool)", lambda checked: heard.append(checked))
+    button.clicked.connect(lambda: heard.append("short"))
+    button.clicked.connect(lambda checked: heard.append(checked))
+    button.click()
+    assert heard == ["plain", False, "short", False]
+    with pytest.raises(ValueError, match="no signal"):
+        button.connect("clickd()", print)
+
+
+def test_disconnect():
+    slider, heard = ctk.ctkSliderWidget(), []
+    slider.connect("valueChanged(double)", heard.append)
+    slider.value = 3
+    slider.disconnect("valueChanged(double)", heard.append)
+    slider.value = 4
+    assert heard == [3.0]
+
+
+def test_an_exception_in_a_slot_is_noted(capsys):
+    button = qt.QPushButton()
+    button.connect("clicked()", lambda: 1 / 0)
+    button.click()
+    assert "ZeroDivisionError" in pythonqt.problems.pop()
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def load(tmp_path, rest="", **values):
+    (tmp_path / "form.ui").write_text(UI.format(rest=rest, **values), encoding="utf-8")
+    return slicer.util.childWidgetVariables(slicer.util.loadUI(str(tmp_path / "form.ui")))
+
+
+def test_a_form_gets_its_properties(tmp_path):
+    types = "<stringlist><string>vtkMRMLScalarVolumeNode</string></stringlist>"
+    ui = load(tmp_path, widget="qMRMLNodeComboBox", name="nodeTypes", value=types)
+    assert ui.thing.nodeTypes == ("vtkMRMLScalarVolumeNode",)
+    ui = load(tmp_path, widget="ctkCollapsibleButton", name="text", value="<string>Steps</string>")
+    assert ui.thing.text == "Steps"
+
+
+def test_a_form_with_a_misspelt_property_or_slot_is_refused(tmp_path):
+    with pytest.raises(AttributeError, match="collapsd"):
+        load(tmp_path, widget="ctkCollapsibleButton", name="collapsd", value="<bool>true</bool>")
+    link = (
+        "<connections><connection><sender>Form</sender><signal>mrmlSceneChanged(vtkMRMLScene*)</signal>"
+        "<receiver>thing</receiver><slot>setMRMLSceen(vtkMRMLScene*)</slot></connection></connections>"
+    )
+    with pytest.raises(AttributeError, match="setMRMLSceen"):
+        load(tmp_path, link, widget="qMRMLNodeComboBox", name="addEnabled", value="<bool>true</bool>")
+
+
+def test_a_node_selector_follows_the_scene():
+    slicer.mrmlScene.Clear()
+    selector, heard = slicer.qMRMLNodeComboBox(), []
+    selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    selector.showChildNodeTypes = False
+    selector.noneEnabled = True
+    selector.setMRMLScene(slicer.mrmlScene)
+    selector.connect("currentNodeChanged(vtkMRMLNode*)", heard.append)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT")
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
+    assert (selector.nodeCount(), selector.currentNode()) == (1, None)
+    selector.setCurrentNode(node)
+    assert selector.currentNode() is node
+    slicer.mrmlScene.RemoveNode(node)
+    assert selector.currentNode() is None
+    assert heard == [node, None]
+
+
+class Color(enum.Enum):
+    RED = "red"
+    GREEN = "green"
+
+
+@parameterNodeWrapper
+class Parameters:
+    count: Annotated[float, WithinRange(0, 10)] = 2.0
+    name: Annotated[str, Choice(["a", "b"])] = "a"
+    flag: Annotated[bool, Default(True)]
+    color: Color = Color.GREEN
+    path: Path
+    node: slicer.vtkMRMLScalarVolumeNode
+
+
+def test_parameters_live_in_the_node():
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    parameters = Parameters(node)
+    assert (parameters.count, parameters.flag, parameters.color, parameters.node) == (2.0, True, Color.GREEN, None)
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT")
+    parameters.count, parameters.color, parameters.node = 3, Color.RED, volume
+    assert (node.GetParameter("count"), node.GetParameter("color")) == ("3", "RED")
+    again = Parameters(node)
+    assert (again.count, again.color, again.node) == (3.0, Color.RED, volume)
+    with pytest.raises(ValueError):
+        parameters.count = 11.0
+    with pytest.raises(TypeError):
+        parameters.flag = "yes"
+
+
+def test_widgets_and_parameters_follow_each_other():
+    parameters = Parameters(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
+    form, slider, box = qt.QWidget(), ctk.ctkSliderWidget(), qt.QCheckBox()
+    column = qt.QVBoxLayout(form)
+    for widget, name in ((slider, "count"), (box, "flag")):
+        widget.setProperty("SlicerParameterName", name)
+        column.addWidget(widget)
+    tag = parameters.connectGui(form)
+    assert (slider.value, slider.maximum, box.checked) == (2.0, 10.0, True)
+    slider.value = 5
+    box.click()
+    assert (parameters.count, parameters.flag) == (5.0, False)
+    parameters.count = 7.0
+    assert slider.value == 7.0
+    parameters.disconnectGui(tag)
+    slider.value = 1
+    assert parameters.count == 7.0
+
+
+def test_a_widget_that_slicer_cannot_connect_is_refused():
+    parameters = Parameters(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
+    form, button = qt.QWidget(), qt.QRadioButton()
+    qt.QVBoxLayout(form).addWidget(button)
+    button.setProperty("SlicerParameterName", "flag")
+    with pytest.raises(RuntimeError, match="cannot connect"):
+        parameters.connectGui(form)
+
+
+def test_views_draw_the_scene(tmp_path):
+    slicer.mrmlScene.Clear()
+    z, y, x = np.mgrid[0:40, 0:40, 0:40]
+    ball = np.where((x - 20) ** 2 + (y - 20) ** 2 + (z - 20) ** 2 < 15**2, 40, -1000).astype(np.int16)
+    node = slicer.util.addVolumeFromArray(ball, np.diag([-4.0, -4.0, 4.0, 1.0]), "Ball")
+    slicer.util.setSliceViewerLayers(background=node)
+    gui.run_for(0.05)
+    slicer.app.layoutManager().resetSliceViews()
+    pixels = gui.picture(slicer.app.layoutManager().sliceWidget("Red"), tmp_path / "red.png")
+    rows, columns, _ = pixels.shape
+    assert pixels[rows // 2, columns // 2].min() > 200
+    assert pixels[10, 10].max() < 50
+    slicer.mrmlScene.Clear()
