@@ -32,7 +32,7 @@ class PhantomParameters:
         child: a child's proportions.
         yaw, pitch, roll: pose in degrees; positive turns the face to the patient's left, lifts the chin, leans the top
             of the head to the patient's left. Made for -30 to 30.
-        position: where the head lies from the middle of the field of view, (x, y) in mm, LPS.
+        position: where the middle of the head lies in the field of view, (x, y) in mm from its middle, LPS.
         field_of_view: one of `FIELDS_OF_VIEW`: "head" vertex to chin; "upper_lip" and "orbits" vertex to there;
             "no_vertex" chin to forehead; "neck" vertex to shoulders; "above_orbits" has no face in view.
         matrix: columns and rows.
@@ -88,12 +88,14 @@ class Phantom:
         labels: uint8 `Label` on the same grid, by the voxel's centre.
         landmarks: points in LPS mm: nasion, nose_tip, upper_lip, chin, left_tragus, right_tragus, left_eye, right_eye,
             vertex, occiput; also those outside the field of view.
+        axes: 3×3, rows are unit vectors in LPS towards the head's left, back and top.
         parameters: what it was made from.
     """
 
     image: sitk.Image
     labels: sitk.Image
     landmarks: dict[str, tuple[float, float, float]]
+    axes: np.ndarray
     parameters: PhantomParameters
 
     def mask(self, *labels: Label) -> sitk.Image:
@@ -148,7 +150,7 @@ def make_phantom(parameters: PhantomParameters | None = None) -> Phantom:
         labels[:, scanner.outside] = Label.AIR
 
     landmarks = {name: tuple(float(v) for v in point) for name, point in patient.landmarks.items()}
-    return Phantom(_image(image, p, origin), _image(labels, p, origin), landmarks, p)
+    return Phantom(_image(image, p, origin), _image(labels, p, origin), landmarks, patient.rotation.T, p)
 
 
 def _image(array: np.ndarray, p: PhantomParameters, origin: np.ndarray) -> sitk.Image:

@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 class Patient:
     """A person in a pose.
 
-    The head turns about a point in its middle that lies at x, y = `position` of the scanner; the trunk stays, and neck,
-    spine and throat bend between the two.
+    The head turns about a point in its middle; the trunk stays, and neck, spine and throat bend between the two. The
+    middle between the foremost point of the face and the back of the head then lies at y = `position`.
 
     Attributes:
         shape: the person.
         neck, spine, throat: points along them, in head coordinates.
         scale: mm in the scanner for a mm in head coordinates.
-        trunk_z: scanner's z of the trunk's origin, where the ear canals are when the head is straight.
     """
 
     def __init__(self, p: PhantomParameters):
@@ -38,19 +37,20 @@ class Patient:
             @ np.array([[cos(roll), 0, sin(roll)], [0, 1, 0], [-sin(roll), 0, cos(roll)]])
         )
         self.pivot = np.array([0.0, -8.0, 25.0]) * s.size
-        self.shift = np.array([p.position[0], p.position[1], self.pivot[2]])
-        self.trunk_z = float(self.shift[2] - self.pivot[2])
+        self.shift = self.pivot * (0, 0, 1)
         self.scale = anatomy.mean_scale(s)
 
         self.spine = self._bend((0, 4, -36), (0, 6, -70), (0, 20, -140), (0, 34, -230))
         self.neck = self._bend((0, 12, -25), (0, 12, -60), (0, 22, -130), (0, 30, -240))[[0, 5, 10, 11]]
         self.throat = self._bend((0, -20, -8), (0, -14, -70), (0, -16, -120), (0, -2, -240))
         self._shoulders = [
-            chain(self.from_trunk([(0, 34, -200), (60 * side, 36, -212), (150 * side, 40, -240)]), [50, 46, 58])
+            chain(self.from_trunk([(0, 36, -172), (60 * side, 38, -188), (150 * side, 42, -215)]), [44, 42, 55])
             for side in (-1, 1)
-        ] + [chain(self.from_trunk([(-75, 30, -275), (75, 30, -275)]), 85)]
+        ] + [chain(self.from_trunk([(-75, 34, -250), (75, 34, -250)]), 82)]
         self._table = np.linspace(-400, 200, 601)
         self._heights = anatomy.to_head(s, np.zeros(601), np.zeros(601), self._table)[2]
+        front = self.from_head(np.array(list(self._profile.values())))[:, 1].min()
+        self.shift = np.array([*p.position, self.pivot[2]]) - (0, (front + self.scalp[:, 1].max()) / 2, 0)
 
     def _bend(self, a, b, c, d) -> Array:
         """Points (12, 3) of a Bezier curve that leaves the head with `a`, `b` and ends in the trunk with `c`, `d`."""
@@ -98,11 +98,16 @@ class Patient:
         join(skin, space, 40, *self._shoulders)
         return cavity, skin
 
-    @cached_property
+    @property
     def landmarks(self) -> dict[str, Array]:
-        """Anatomical points in LPS mm, found on the skin's profile."""
+        """Anatomical points in LPS mm."""
+        return dict(zip(self._profile, self.from_head(np.array(list(self._profile.values())))))
+
+    @cached_property
+    def _profile(self) -> dict[str, tuple[float, float, float]]:
+        """Anatomical points in head coordinates, those in the middle found on the skin's profile."""
         s = self.shape
-        zs, ys = np.arange(-130.0, 140.0, 1.0, dtype=np.float32), np.arange(-150.0, 120.0, 0.5, dtype=np.float32)
+        zs, ys = np.arange(-130, 140, dtype=np.float32), np.arange(-150, 120, dtype=np.float32)
         z, y = np.meshgrid(zs, ys, indexing="ij")
         inside = self.distances(Space(np.full_like(z, s.nose_bend), y, z))[1] < 0
         front = np.where(inside.any(1), ys[inside.argmax(1)], np.inf)
@@ -126,9 +131,9 @@ class Patient:
             x, y, z = anatomy.eye_centre(s)
             points[f"{side}_eye"] = (sign * x, y, z)
             points[f"{side}_tragus"] = (sign * 73.0, -3.0, -3.0)
-        return dict(zip(points, self.from_head(np.array(list(points.values()), float))))
+        return points
 
-    @cached_property
+    @property
     def scalp(self) -> Array:
         """Points (n, 3) around the braincase in LPS mm."""
         u, v = np.meshgrid(np.linspace(0, 2 * np.pi, 48), np.linspace(0, np.pi, 24))
@@ -137,14 +142,15 @@ class Patient:
 
     def extent(self) -> tuple[float, float]:
         """Lowest and highest z of the scan in LPS mm."""
-        points, top = self.landmarks, self.scalp[:, 2].max() + 8
+        points, scalp = self.landmarks, self.scalp[:, 2]
+        top = scalp.max() + 8
         brows = self.from_head(np.array([[-45, -85, 58], [0, -98, 60], [45, -85, 58]]))[:, 2].max()
-        below = min(points["chin"][2] - 28, self.scalp[:, 2].min() - 10)
+        below = min(points["chin"][2] - 28, scalp.min() - 10)
         return {
             "head": (below, top),
             "upper_lip": (points["upper_lip"][2], top),
-            "orbits": (max(points["left_eye"][2], points["right_eye"][2]), top),
+            "orbits": (min(points["left_eye"][2], points["right_eye"][2]) - 12 * self.scale, top),
             "no_vertex": (below, min(top - 30, brows + 25)),
-            "neck": (self.trunk_z - 200 * self.shape.size, top),
+            "neck": (-190 * self.shape.size, top),
             "above_orbits": (brows, top),
         }[self.field_of_view]

@@ -113,7 +113,7 @@ class Slab:
     def _holder(self) -> None:
         """Curved shell with foam under the head; below the neck the couch, a foam core between two skins."""
         x, y, z = self.world
-        back, end = float(self.patient.scalp[:, 1].max()), self.patient.trunk_z - 60 * self.shape.size
+        back, end = float(self.patient.scalp[:, 1].max()), -60 * self.shape.size
         x = x - np.float32(self.patient.shift[0])
         radius = 116.0
         depth = y - (back + 7 - radius)
@@ -157,7 +157,7 @@ class Slab:
             found = space.cut(half.low - 3, half.high + 3)
             if found:
                 where, part = found
-                hollow = np.maximum(half.distance(part.x, part.y, part.z), np.float32(1.3) - cavity[where])
+                hollow = np.maximum(half.distance(part.x, part.y, part.z), np.float32(1.8) - cavity[where])
                 bone[where] = np.maximum(bone[where], -hollow)
         self.put(bone, 1050, Label.BONE)
         x, y, z = space.x, space.y, space.z
@@ -195,7 +195,7 @@ class Slab:
 
     def _orbits(self, cavity: Array, skin: Array) -> None:
         """Fat, muscles, optic nerve and eyeball."""
-        wall = np.float32(1.3) - cavity
+        wall = np.float32(1.8) - cavity
         limit = np.maximum(wall, skin + 3)
         eye, apex = np.array(anatomy.eye_centre(self.shape)), np.array([17.0, -32.0, 22.0])
         self.put_solids(-85, Label.FAT, *pair(anatomy.orbit(self.shape)), limit=limit)
