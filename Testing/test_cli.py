@@ -19,6 +19,8 @@ from CTDefaceLib import __version__, cli
 from CTDefaceLib.errors import NoFaceError
 from test_volume_io import small_ct
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # as pytest set it, for processes of their own
+
 STAND_IN = """
 import dataclasses, time, types
 import SimpleITK as sitk
@@ -231,9 +233,8 @@ def start(*args, stand_in=STAND_IN, **streams):
         sys.exit(cli.main())
     """
     command = [sys.executable, "-c", textwrap.dedent(script), *map(str, args)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-    return subprocess.Popen(command, env=environment, **pipes)
+    return subprocess.Popen(command, env=ENVIRONMENT, **pipes)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
@@ -267,6 +268,98 @@ def test_version(pipeline, capfd):
 
 def test_runs_as_a_module():
     pytest.importorskip("CTDefaceLib.pipeline")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    shown = subprocess.run([sys.executable, "-m", "CTDefaceLib", "--version"], env=environment, capture_output=True)
+    shown = subprocess.run([sys.executable, "-m", "CTDefaceLib", "--version"], env=ENVIRONMENT, capture_output=True)
     assert shown.stdout.decode().strip() == f"ctdeface {__version__}"
+
+
+# --------------------------------------------------------------------------------------------------------- end to end
+
+
+@pytest.fixture(scope="module")
+def ctdeface():
+    """Runs ``python -m CTDefaceLib``."""
+    pytest.importorskip("CTDefaceLib.pipeline")
+
+    def call(*args, **options):
+        command = [sys.executable, "-m", "CTDefaceLib", *map(str, args)]
+        return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, **options)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def demo_folder(ctdeface, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "with späces"
+    shown = ctdeface("demo", folder)
+    assert shown.returncode == 0, shown.stderr
+    assert str(folder) in shown.stdout
+    assert sorted(os.listdir(folder)) == ["before_after.png", "defaced.json", "defaced.nii.gz", "original.nii.gz"]
+    return folder
+
+
+def test_demo_shows_a_head_and_no_face(demo_folder):
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(demo_folder / "before_after.png"))).astype(int)
+    rows, columns, _ = picture.shape
+    before, after = picture[: rows // 2], picture[rows // 2 :]
+    assert columns > rows > 200 and before.std() > 10 and after.std() > 10
+    front = np.s_[: rows // 3, : columns // 3]
+    assert np.abs(before[front] - after[front]).mean() > 5
+
+
+def test_demo_report(demo_folder):
+    text = (demo_folder / "defaced.json").read_text()
+    report = json.loads(text)
+    assert report["intracranial_voxels_touched"] == 0
+    assert report["removed_ml"] > 100
+    assert str(demo_folder) not in text
+    assert report["parameters"].get("seed") is None  # a drawn one would let the fill be subtracted
+
+
+def test_demo_runs_twice_and_on_a_scan_that_is_only_read(ctdeface, demo_folder, tmp_path):
+    head = demo_folder / "original.nii.gz"
+    before = head.read_bytes()
+    for _ in range(2):
+        shown = ctdeface("demo", "--ct", head, cwd=tmp_path)
+        assert shown.returncode == 0, shown.stderr
+        assert "do not share" in shown.stdout
+    assert sorted(os.listdir(tmp_path / "ctdeface-demo")) == ["before_after.png", "defaced.json", "defaced.nii.gz"]
+    assert head.read_bytes() == before
+    assert ctdeface("demo", demo_folder, "--ct", demo_folder / "defaced.nii.gz").returncode == 2
+
+
+@pytest.mark.parametrize("options", [[], ["--fill", "percentile", "--no-seal"], ["--keep-bone", "--margin", 2]])
+def test_deface_end_to_end(ctdeface, demo_folder, tmp_path, options):
+    original = sitk.ReadImage(str(demo_folder / "original.nii.gz"))
+    shown = ctdeface(
+        "deface", demo_folder / "original.nii.gz", "out.nrrd", "--mask", "mask.nii.gz", *options, cwd=tmp_path
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == ""
+    assert sorted(os.listdir(tmp_path)) == ["mask.nii.gz", "out.json", "out.nrrd"]
+    result, mask = sitk.ReadImage(str(tmp_path / "out.nrrd")), sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
+    assert result.GetPixelID() == original.GetPixelID() and result.GetSize() == original.GetSize() == mask.GetSize()
+    np.testing.assert_allclose(result.GetOrigin(), original.GetOrigin(), atol=1e-3)
+    changed = sitk.GetArrayFromImage(result != original)
+    assert 0 < changed.sum() < changed.size / 2
+
+
+def test_no_face_in_view(ctdeface, tmp_path):
+    phantom = pytest.importorskip("CTDefaceLib.phantom")
+    head = phantom.make_phantom(phantom.PhantomParameters(field_of_view="above_orbits", spacing=(1.0, 1.0, 2.0)))
+    sitk.WriteImage(head.image, str(tmp_path / "head.nii"))
+    shown = ctdeface("deface", "head.nii", "out.nii", cwd=tmp_path)
+    assert shown.returncode == 1 and shown.stdout == "" and len(shown.stderr.splitlines()) == 1
+    assert os.listdir(tmp_path) == ["head.nii"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@pytest.mark.parametrize("after", [1.0, 2.0, 3.0, 4.0])
+def test_real_work_stopped_by_ctrl_c(demo_folder, tmp_path, after):
+    command = [sys.executable, "-m", "CTDefaceLib", "deface", demo_folder / "original.nii.gz", tmp_path / "out.nii.gz"]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(after)
+        pytest.skip("done before it could be stopped")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert sorted(os.listdir(tmp_path)) in ([], ["out.json", "out.nii.gz"])
