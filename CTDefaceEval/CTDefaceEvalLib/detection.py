@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +20,7 @@ GRID_MM = 1.5
 
 @dataclass
 class Sighting:
-    """What one model found in one picture; `embedding` only when asked for and possible."""
+    """What one model found in one picture; `embedding` only when asked for."""
 
     model: str
     yaw: float
@@ -33,6 +33,10 @@ class Sighting:
     def found(self) -> bool:
         return self.face is not None
 
+    @property
+    def view(self) -> tuple[float, float, str]:
+        return self.yaw, self.pitch, self.light
+
 
 def look(
     renderer: Renderer,
@@ -41,11 +45,14 @@ def look(
     views: Iterable[tuple[float, float, str]],
     models: Sequence,
     *,
-    embed: bool = False,
+    embedders: Collection[str] = (),
+    embed_at: Mapping[tuple[float, float, str], Face] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Sighting]:
     """Show every view (yaw, pitch, light) of a surface to every model.
 
+    The models named in `embedders` also describe the face that they find. Where one finds none, it describes what lies
+    where `embed_at` says a face should be, as somebody who knows the pose of the head could do.
     An empty surface (nothing above its level) has no faces. Raises Cancelled when `cancelled()` says so.
     """
     sightings = []
@@ -56,21 +63,29 @@ def look(
         for model in models:
             size = model.picture_size
             if size not in pictures and surface.GetNumberOfPoints():
-                pictures[size] = renderer.picture(
-                    surface,
-                    yaw,
-                    pitch,
-                    light=light,
-                    size=size,
-                    field_of_view_mm=FIELD_OF_VIEW_MM,
-                    axes=pose.axes,
-                    center=pose.center,
-                )
+                pictures[size] = picture_of(renderer, surface, pose, yaw, pitch, light, size)
             faces = model.detect(pictures[size]) if pictures else []
             face = faces[0] if faces else None
-            embedding = model.embed(pictures[size], face) if face and embed and model.embeds else None
+            embedding = None
+            if model.name in embedders and pictures:
+                where = face or (embed_at or {}).get((yaw, pitch, light))
+                embedding = model.embed(pictures[size], where) if where else None
             sightings.append(Sighting(model.name, yaw, pitch, light, face, embedding))
     return sightings
+
+
+def picture_of(renderer: Renderer, surface, pose: Pose, yaw, pitch, light, size) -> np.ndarray:
+    """One picture as the models see it, (size, size, 3) uint8."""
+    return renderer.picture(
+        surface,
+        yaw,
+        pitch,
+        light=light,
+        size=size,
+        field_of_view_mm=FIELD_OF_VIEW_MM,
+        axes=pose.axes,
+        center=pose.center,
+    )
 
 
 def surface_of(image: sitk.Image, iso: float = -300.0):

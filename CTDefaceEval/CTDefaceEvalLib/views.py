@@ -49,10 +49,12 @@ class Pose:
     ----------
     axes: 3×3, rows are unit vectors in LPS towards the head's left, back and top
     center: LPS mm
+    found: False where no skull was found and the axes are the patient's
     """
 
     axes: np.ndarray
     center: np.ndarray
+    found: bool = True
 
 
 def head_pose(image: sitk.Image) -> Pose:
@@ -68,6 +70,6 @@ def head_pose(image: sitk.Image) -> Pose:
     try:
         head = find_head(image)
     except NoFaceError:
-        return Pose(np.eye(3), head_center(skin_surface(image, grid_mm=4.0)))
+        return Pose(np.eye(3), head_center(skin_surface(image, grid_mm=4.0)), found=False)
     # Behind and a little below the brow: nearer to the face than the middle of the head, so that it stays in view.
     return Pose(head.axes, head.to_lps(np.array([0.0, 40.0, -15.0])))

@@ -1,0 +1,117 @@
+"""What travels with a defaced volume and gives the face away: a mask, a thumbnail, another series in its folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from CTDefaceLib.errors import CTDefaceError
+from CTDefaceLib.volume_io import IMAGE_IO, read_ct
+
+from .attacks import TISSUE_HU, Recovery
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif")
+#: more different values than this is no mask
+MOST_LABELS = 300
+#: longer side that pictures are shown to detectors at
+PICTURE_PIXELS = 400
+
+
+def volumes_beside(defaced_path: str | os.PathLike, defaced: sitk.Image, ignore: Sequence = ()) -> Iterator[Recovery]:
+    """Volumes in the folder of a defaced one, as recoveries to look at.
+
+    A mask on the same grid is joined with the tissue left; another CT (a volume file, or a DICOM series in a folder
+    beside a DICOM series) is looked at as it is. `ignore` names paths that stay here, such as the original.
+    What cannot be read is passed over. File names may name the patient, so that none goes into the result.
+    """
+    masks = scans = 0
+    for path in _neighbours(Path(defaced_path), ignore):
+        image = _volume(path)
+        if image is None:
+            continue
+        if _is_mask(image):
+            if image.GetSize() != defaced.GetSize():
+                continue
+            masks += 1
+            yield _joined(defaced, image, f"mask beside it {masks}")
+        elif float(sitk.GetArrayViewFromImage(image).min()) < -500:
+            scans += 1
+            yield Recovery(f"another scan beside it {scans}", "another scan beside it", image)
+
+
+def pictures_beside(defaced_path: str | os.PathLike, models: Sequence, ignore: Sequence = ()) -> list[str]:
+    """One sentence for each picture in the folder of a defaced volume in which a model finds a face."""
+    findings = []
+    for path in _neighbours(Path(defaced_path), ignore):
+        if path.suffix.lower() not in PICTURES:
+            continue
+        picture = _picture(path)
+        if picture is None:
+            continue
+        names = [model.name for model in models if model.detect(picture)]
+        if names:
+            findings.append(f"A picture ({path.suffix.lower()}) beside it shows a face, found by {', '.join(names)}.")
+    return findings
+
+
+def _neighbours(path: Path, ignore: Sequence) -> Iterator[Path]:
+    path = path.resolve()
+    ignored = {Path(other).resolve() for other in ignore} | {path}
+    for neighbour in sorted(path.parent.iterdir()):
+        if neighbour.resolve() not in ignored:
+            yield neighbour
+
+
+def _volume(path: Path) -> sitk.Image | None:
+    if path.is_dir():
+        try:
+            return read_ct(path)
+        except (CTDefaceError, OSError):
+            return None
+    if not path.name.lower().endswith(tuple(IMAGE_IO)):
+        return None
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError:
+        return None
+    return image if image.GetDimension() == 3 and image.GetNumberOfComponentsPerPixel() == 1 else None
+
+
+def _is_mask(image: sitk.Image) -> bool:
+    values = sitk.GetArrayViewFromImage(image)
+    low, high = float(values.min()), float(values.max())
+    return low >= 0 and low < high <= MOST_LABELS and not np.any(values % 1)
+
+
+def _joined(defaced: sitk.Image, mask: sitk.Image, name: str) -> Recovery:
+    marked = sitk.GetArrayViewFromImage(mask) > 0
+    values = np.where(marked, np.float32(40.0), sitk.GetArrayViewFromImage(defaced).astype(np.float32))
+    image = sitk.GetImageFromArray(values)
+    image.CopyInformation(defaced)
+    return Recovery(
+        name, "mask beside it", image, TISSUE_HU, float(marked.sum()) * float(np.prod(mask.GetSpacing())) / 1e3
+    )
+
+
+def _picture(path: Path) -> np.ndarray | None:
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError:
+        return None
+    pixels = np.atleast_3d(np.squeeze(sitk.GetArrayFromImage(image)))
+    if pixels.ndim != 3 or min(pixels.shape[:2]) < 20:
+        return None
+    pixels = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1].repeat(3, axis=2)
+    if pixels.dtype != np.uint8:
+        low, high = float(pixels.min()), float(pixels.max())
+        pixels = ((pixels - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
+    zoom = PICTURE_PIXELS / max(pixels.shape[:2])
+    rows, columns = (max(1, int(n * zoom)) for n in pixels.shape[:2])
+    picked = np.ix_(
+        np.minimum((np.arange(rows) / zoom).astype(int), pixels.shape[0] - 1),
+        np.minimum((np.arange(columns) / zoom).astype(int), pixels.shape[1] - 1),
+    )
+    return np.ascontiguousarray(pixels[picked])

@@ -1,0 +1,193 @@
+"""One scan and its defaced version: the numbers, the scale, the verdict, and the way they are kept."""
+
+import json
+
+import numpy as np
+import poor_defacings
+import pytest
+import SimpleITK as sitk
+from CTDefaceEvalLib import evaluation as library
+from CTDefaceEvalLib.detection import Sighting
+from CTDefaceEvalLib.evaluation import Evaluation, Scale, Settings, Subject, evaluate
+from CTDefaceEvalLib.face_models import Face
+from CTDefaceEvalLib.verdict import judge
+from CTDefaceEvalLib.views import PRESETS, ViewGrid, head_pose
+from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NoFaceError
+from CTDefaceLib.phantom import PhantomParameters, make_phantom
+
+GRID = ViewGrid((-30, 0, 30), (-15, 0, 15), ("top",))
+OTHER = np.array([0.0, 1.0, 0.0])
+
+
+def phantom(person, **changes):
+    return make_phantom(PhantomParameters(person=person, spacing=(2.0, 2.0, 2.0), matrix=(110, 130), **changes)).image
+
+
+@pytest.fixture(scope="module")
+def original():
+    return phantom(0)
+
+
+@pytest.fixture(scope="module")
+def other():
+    return phantom(5)
+
+
+# ------------------------------------------------------------------------------------------------ arithmetic, no pixels
+
+
+def sightings(found, direction=(1.0, 0.0, 0.0), score=1.0, grid=GRID):
+    """Sightings of the model "m" in every view, with a face in the first `found` of them."""
+    face = Face((0.0, 0.0, 9.0, 9.0), score)
+    return [Sighting("m", *view, face if i < found else None, np.array(direction)) for i, view in enumerate(grid)]
+
+
+def made_up(original=9, defaced=0, attack=0, towards=(0.0, 1.0, 0.0), attack_towards=(0.0, 1.0, 0.0), beside=()):
+    subjects = [
+        Subject("original", "original", 0.0, sightings(original)),
+        Subject("defaced", "defaced", 0.0, sightings(defaced, towards)),
+        Subject("growth 4 mm", "growth", 0.0, sightings(attack, attack_towards)),
+    ]
+    if original is None:
+        subjects.pop(0)
+    scale = Scale([0.9, 0.95, 0.99], [0.1, 0.2, 0.3])
+    return Evaluation(Settings(models=("m",)), GRID, [], "m", subjects, scale, list(beside))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "level"),
+    [
+        ({}, "none of these"),
+        ({"defaced": 1}, "face found"),
+        ({"towards": (1.0, 0.1, 0.0)}, "recognisable"),
+        ({"attack": 5}, "recoverable"),
+        ({"attack_towards": (1.0, 0.1, 0.0)}, "recoverable"),
+        ({"beside": ["A picture (.png) beside it shows a face, found by m."]}, "recoverable"),
+        ({"original": 1}, "not evaluable"),
+        ({"original": 0, "defaced": 0}, "not evaluable"),
+    ],
+)
+def test_verdict(numbers, level):
+    verdict = judge(made_up(**numbers))
+    assert verdict.level == level
+    assert verdict.sentence.endswith(".")
+    assert (verdict.recovered_by == ("growth 4 mm",)) == ("attack" in str(numbers))
+
+
+def test_one_false_alarm_on_a_full_grid_is_no_face():
+    grid = PRESETS["default"]
+    subjects = [
+        Subject("original", "original", 0.0, sightings(15, grid=grid)),
+        Subject("defaced", "defaced", 0.0, sightings(1, OTHER, grid=grid)),
+    ]
+    evaluation = Evaluation(Settings(models=("m",)), grid, [], "m", subjects, Scale([0.9], [0.1]), [])
+    assert judge(evaluation).level == "none of these"
+    subjects[1].sightings = sightings(2, OTHER, grid=grid)
+    assert judge(evaluation).level == "face found"
+
+
+def test_threshold_lies_in_the_gap_or_where_errors_are_equal():
+    assert 0.5 < Scale([0.9, 0.8], [0.5, 0.1]).threshold < 0.8
+    rng = np.random.default_rng(0)
+    overlapping = Scale(rng.normal(0.65, 0.2, 4000).tolist(), rng.normal(0.45, 0.2, 4000).tolist())
+    assert overlapping.threshold == pytest.approx(0.55, abs=0.02)
+    assert Scale([], [0.5]).threshold is None
+
+
+def test_numbers_hold_no_names_and_survive_json():
+    evaluation = made_up(defaced=3)
+    evaluation.verdict = judge(evaluation)
+    numbers = json.loads(json.dumps(evaluation.as_dict(), allow_nan=False))
+    assert numbers["verdict"]["level"] == "face found"
+    assert numbers["subjects"][1]["models"]["m"]["views_found"] == 3
+    assert len(numbers["subjects"][1]["models"]["m"]["scores"]) == 9
+    assert "folder" not in json.dumps(numbers)
+
+
+# --------------------------------------------------------------------------------------------------- on synthetic heads
+
+
+@pytest.mark.parametrize(
+    ("attack", "deface"),
+    [
+        ("constant region", poor_defacings.constant_filled),
+        ("lowered iso", poor_defacings.rim_left),
+        ("deblurring", lambda image, pose: poor_defacings.blurred(image, pose, 5.0)),
+        ("growth", lambda image, pose: poor_defacings.shaved(image, pose, 6.0)),
+    ],
+)
+def test_poor_defacings_are_caught_by_the_attack_meant_for_them(original, other, attack, deface):
+    pytest.importorskip("dlib")
+    defaced = deface(original, head_pose(original))
+    settings = Settings(models=("dlib-hog",), views="quick", attacks=(attack,))
+    result = evaluate(original, defaced, settings, others=[other])
+    assert result.verdict.level in ("recoverable", "face found")
+    assert any(name.startswith(attack) for name in result.verdict.recovered_by)
+
+
+def test_the_original_itself_is_found_and_recognised(original, other):
+    pytest.importorskip("dlib")
+    result = evaluate(original, original, Settings(("dlib-hog",), None, "quick", ()), others=[other])
+    assert result.verdict.level == "face found"
+    assert result.recognised_share(result.subject("defaced")) == 1.0
+    assert min(result.scale.same_head) > np.median(result.scale.other_heads)
+    assert result.subject("original").pictures[0].startswith(b"\x89PNG")
+
+
+def test_interrupted_evaluation_goes_on(original, tmp_path, monkeypatch):
+    pytest.importorskip("dlib")
+    memory = tmp_path / "memory.json"
+    settings = Settings(("dlib-hog",), None, "quick", ("lowered iso",))
+    looks = []
+    real_look = library.look
+
+    def counted(*arguments, **options):
+        looks.append(1)
+        if len(looks) == 3:
+            raise Cancelled("stop")
+        return real_look(*arguments, **options)
+
+    monkeypatch.setattr(library, "look", counted)
+    with pytest.raises(Cancelled):
+        evaluate(original, original, settings, others=[], memory=memory)
+    assert memory.exists()
+    result = evaluate(original, original, settings, others=[], memory=memory)
+    assert len(looks) == 3 + 4  # of original, defaced and four iso levels, the first two were kept
+    assert not memory.exists()
+    assert result.recogniser == "dlib-hog"
+    assert result.similarities(result.subject("defaced"))
+
+
+def test_a_scan_without_its_original(original):
+    pytest.importorskip("dlib")
+    result = evaluate(None, original, Settings(("dlib-hog",), None, "quick", ()))
+    assert result.verdict.level == "face found"
+    assert "Without the original" in result.verdict.sentence
+
+
+# ------------------------------------------------------------------------------------------------------------ bad input
+
+
+def test_wrong_pairs_end_in_one_sentence(original, other):
+    cropped = original[:, :, 4:]
+    with pytest.raises(InputError, match="same grid"):
+        evaluate(original, cropped)
+    size = [min(a, b) for a, b in zip(original.GetSize(), other.GetSize())]
+    a, b = (sitk.RegionOfInterest(image, size) for image in (original, other))
+    b.CopyInformation(a)
+    turned = sitk.Flip(b, [True, True, True])
+    turned.CopyInformation(a)
+    with pytest.raises(InputError, match="same scan"):
+        evaluate(a, turned)
+
+
+def test_no_head_and_wrong_names_end_in_one_sentence(original):
+    pytest.importorskip("dlib")
+    block = sitk.Image([60, 60, 60], sitk.sitkInt16) - 1000
+    block[20:40, 20:40, 20:40] = 40
+    with pytest.raises(NoFaceError, match="No head"):
+        evaluate(block, block, Settings(("dlib-hog",), None, "quick", ()))
+    with pytest.raises(CTDefaceError, match="no attack called"):
+        evaluate(original, original, Settings(attacks=("magic",)))
+    with pytest.raises(CTDefaceError, match="no set of views"):
+        evaluate(original, original, Settings(views="all"))
