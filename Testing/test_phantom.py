@@ -7,6 +7,7 @@ import numpy as np
 import phantom_cases
 import pytest
 import SimpleITK as sitk
+from CTDefaceLib import render
 from CTDefaceLib.errors import CTDefaceError, InputError
 from CTDefaceLib.phantom import FIELDS_OF_VIEW, Label, PhantomParameters, make_phantom
 from scipy import ndimage
@@ -381,24 +382,23 @@ def test_acceptance_cases_show_a_face(name):
 # --------------------------------------------------------------------------------------------------- face detectors
 
 
-@pytest.fixture(scope="module")
-def look():
+@lru_cache(maxsize=1)
+def renderer():
+    return render.Renderer()
+
+
+@lru_cache(maxsize=8)
+def surface(**changes):
+    """Skin of a phantom, its axes and the middle of its face."""
+    head = phantom(matrix=(160, 160), spacing=(1.5, 1.5, 1.8), holder=False, **changes)
+    ears = np.add(head.landmarks["left_tragus"], head.landmarks["right_tragus"]) / 2
+    return render.skin_surface(head.image), head.axes, (ears + head.landmarks["nose_tip"]) / 2
+
+
+def picture(azimuth, elevation, size, **changes):
     """Picture of a phantom from an angle to its head."""
-    from CTDefaceLib.render import Renderer, skin_surface
-
-    renderer = Renderer()
-    surfaces = {}
-
-    def picture(azimuth, elevation, size=300, **changes):
-        key = tuple(sorted(changes.items()))
-        if key not in surfaces:
-            head = phantom(matrix=(160, 160), spacing=(1.5, 1.5, 1.8), holder=False, **changes)
-            ears = np.add(head.landmarks["left_tragus"], head.landmarks["right_tragus"]) / 2
-            surfaces[key] = skin_surface(head.image), head.axes, (ears + head.landmarks["nose_tip"]) / 2
-        surface, axes, center = surfaces[key]
-        return renderer.picture(surface, azimuth, elevation, size=size, axes=axes, center=center)
-
-    return picture
+    skin, axes, center = surface(**changes)
+    return renderer().picture(skin, azimuth, elevation, size=size, axes=axes, center=center)
 
 
 def face_model(name):
@@ -411,22 +411,22 @@ def face_model(name):
 
 
 @pytest.mark.parametrize("name", ["dlib-hog", "dlib-cnn"])
-def test_detectors_find_the_face_of_most_phantoms(look, name):
+def test_detectors_find_the_face_of_most_phantoms(name):
     model = face_model(name)
     found = [
-        bool(model.detect(look(yaw, pitch, model.picture_size, person=person)))
+        bool(model.detect(picture(yaw, pitch, model.picture_size, person=person)))
         for person in range(3)
         for yaw, pitch in ((0, 0), (30, 0), (-30, 0), (0, 15))
     ]
     assert np.mean(found) >= 0.75
 
 
-def test_embeddings_tell_the_people_apart(look):
+def test_embeddings_tell_the_people_apart():
     model = face_model("dlib-cnn")
 
     def embedding(**changes):
-        picture = look(0, 0, 300, **changes)
-        return model.embed(picture, model.detect(picture)[0])
+        front = picture(0, 0, 300, **changes)
+        return model.embed(front, model.detect(front)[0])
 
     first = [embedding(person=person) for person in range(3)]
     second = [embedding(person=person, seed=1, yaw=5, pitch=-3) for person in range(3)]

@@ -100,7 +100,7 @@ class Slab:
         self._orbits(cavity, skin)
         self._airways(cavity, skin)
         if p.contrast:
-            self._vessels()
+            self._vessels(skin)
         if p.metal:
             self.put_solids(9000, Label.DEVICE, *(ellipsoid(c, (4.5, 4.5, 4)) for c in anatomy.metal_teeth(self.shape)))
         if p.tube:
@@ -249,7 +249,7 @@ class Slab:
             walls = np.minimum(np.abs(np.sin(part.x * np.float32(0.48))), np.abs(np.sin(part.y * np.float32(0.39))))
             self.put(np.maximum(d, np.float32(0.7) - np.float32(2.2) * walls), -990, Label.AIRWAY, where)
 
-    def _vessels(self) -> None:
+    def _vessels(self, skin: Array) -> None:
         sinus = chain([(0, -60, 98), (0, 0, 114), (0, 60, 94), (0, 80, 40), (0, 74, 18)], [2, 3.5, 4, 4.5, 4.5])
         basilar = chain([(0, 4, -20), (0, -4, 10), (0, -6, 26)], 2.2)
         sides = (
@@ -260,7 +260,7 @@ class Slab:
             chain([(34, 4, -60), (36, 8, -20), (40, 14, -12)], [4.5, 4.5, 4]),  # jugular
             chain([(44, -36, -62), (30, -78, -40), (16, -94, -10), (16, -88, 20)], 1.3),  # facial
         )
-        self.put_solids(310, None, sinus, basilar, *(half for side in sides for half in pair(side)))
+        self.put_solids(310, None, sinus, basilar, *(half for side in sides for half in pair(side)), limit=skin + 5)
 
     def _tube(self) -> None:
         s = self.shape
