@@ -27,7 +27,7 @@ def start(with_main_window: bool = True):
 
     for name in ("qMRMLWidget", "qSlicerWidget", "qMRMLNodeComboBox", "qMRMLSegmentEditorWidget"):
         setattr(slicer, name, getattr(widgets, name))
-    for name in ("ctkCollapsibleButton", "ctkSliderWidget", "ctkPathLineEdit"):
+    for name in ("ctkCollapsibleButton", "ctkSliderWidget", "ctkPathLineEdit", "ctkMessageBox"):
         setattr(ctk, name, getattr(widgets, name))
 
     from . import application

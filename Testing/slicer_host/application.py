@@ -385,6 +385,11 @@ def start(with_main_window: bool = True):
     _default_nodes()
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
     scene.SetRootDirectory(slicer.app._temporaryPath)
+    cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()
+    cache.SetRemoteCacheDirectory(str(settings))
+    manager.SetCacheManager(cache)
+    scene.SetCacheManager(cache)
+    scene.SetDataIOManager(manager)
 
     slicer.app._moduleManager = manager = qSlicerModuleManager()
     manager._modules = {}

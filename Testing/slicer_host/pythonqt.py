@@ -282,7 +282,7 @@ class Dialogs:
 dialogs = Dialogs()
 
 
-def _message_box_exec(self):
+def message_box_exec(self):
     answer = dialogs.answer(self.text)
     return QtWidgets.QMessageBox.StandardButton.Cancel if answer is None else answer
 
@@ -362,7 +362,7 @@ def _start_process(self, program, arguments=(), *mode):
 
 
 SPECIALISED = {
-    "QMessageBox": {"exec_": _message_box_exec},
+    "QMessageBox": {"exec_": message_box_exec},
     "QFileDialog": {
         "getSaveFileName": staticmethod(_file_dialog),
         "getOpenFileName": staticmethod(_file_dialog),

@@ -354,7 +354,8 @@ def _three_d_widget(self, which):
 
 
 def _slice_widget(self, name):
-    return next((w for i, w in self._widgets.items() if w._view._node.GetLayoutName() == name), None)
+    slices = [w for w in self._widgets.values() if w._view._node.IsA("vtkMRMLSliceNode")]
+    return next((w for w in slices if w._view._node.GetLayoutName() == name), None)
 
 
 def _reset_slices(self):

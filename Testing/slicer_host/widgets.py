@@ -7,7 +7,7 @@ import os
 import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from .pythonqt import dialogs, wrap
+from .pythonqt import dialogs, message_box_exec, wrap
 
 
 def stand_in(name, native=QtWidgets.QWidget, **members):
@@ -157,6 +157,9 @@ ctkSliderWidget = stand_in(
     **{f"_set_{name}": _slider_range for name in ("minimum", "maximum", "singleStep", "decimals", "prefix", "suffix")},
     _set_spinBoxVisible=lambda self, visible: self._box.setVisible(visible),
 )
+
+
+ctkMessageBox = wrap("ctkMessageBox", QtWidgets.QMessageBox, exec_=message_box_exec)
 
 
 # ctkPathLineEdit: a path and a button that browses for one

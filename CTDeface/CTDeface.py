@@ -1,0 +1,806 @@
+import enum
+import html
+import json
+import os
+import shutil
+from typing import Annotated
+
+import numpy as np
+import qt
+import slicer
+import vtk
+from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError
+from CTDefaceLib.volume_io import check_ct, check_output, check_volume_name, suffix, written_whole
+from CTDefaceSlicer import nodes, views
+from CTDefaceSlicer.process import BackgroundProcess
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+PREVIEW_DELAY_MSEC = 400
+AS_SEGMENTED = "as segmented"
+ASK_OVERLAP_ML = 0.1
+"""From this much of a mask made by hand inside the skull on, the panel asks before it defaces."""
+PROVENANCE = "CTDeface."
+"""Attributes that tell how a node was made, and the roles of the nodes that it was made from, start with this."""
+
+
+class CTDeface(ScriptedLoadableModule):
+    """Removes the face from a head CT: segment, preview in 3D, correct, deface, export."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("CTDeface")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Utilities")]
+        self.parent.dependencies = ["Segmentations", "VolumeRendering", "SubjectHierarchy"]
+        self.parent.contributors = ["CTDeface contributors"]
+        self.parent.helpText = _(
+            "Removes the face from head CTs, so that they can be shared for research. Work through the panel from top "
+            "to bottom, and look at every result before you share it. It changes pixels only: names and other entries "
+            "in DICOM headers have to be removed separately."
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """Offer the phantom in the Sample Data module. It is made on the spot; nothing is downloaded."""
+    import SampleData
+
+    icon = os.path.join(os.path.dirname(__file__), "Resources", "Icons", "CTDeface.png")
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="CTDeface",
+        sampleName="CTDefacePhantom",
+        sampleDescription=_("Head CT phantom"),
+        uris="",
+        fileNames="CTDefacePhantom.nrrd",
+        nodeNames="CTDefacePhantom",
+        thumbnailFileName=icon,
+        customDownloader=downloadSample,
+    )
+
+
+def downloadSample(source):
+    logic = CTDefaceLogic()
+    try:
+        return [logic.loadSample()]
+    finally:
+        logic.process.stop()
+
+
+class Segmenter(enum.Enum):
+    """How the face is found."""
+
+    BUILTIN = "builtin"
+
+    def label(self):
+        return {Segmenter.BUILTIN: _("Built-in (geometry, no model)")}[self]
+
+
+class Fill(enum.Enum):
+    """What takes the place of the face."""
+
+    AIR = "air"
+    CONSTANT = "constant"
+    PERCENTILE = "percentile"
+    BLUR = "blur"
+
+    def label(self):
+        return {
+            Fill.AIR: _("Air like this scanner's (safest)"),
+            Fill.CONSTANT: _("One value (weaker)"),
+            Fill.PERCENTILE: _("Low percentile (weaker)"),
+            Fill.BLUR: _("Blur (weakest)"),
+        }[self]
+
+
+@parameterNodeWrapper
+class CTDefaceParameterNode:
+    """Every choice of the panel. It is saved with the scene; file names are not, since they may name a patient."""
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    segmenter: Segmenter = Segmenter.BUILTIN
+    faceMask: vtkMRMLSegmentationNode
+    showAfter: bool = False
+    skinShift: Annotated[float, WithinRange(-300.0, 600.0)] = 0.0
+    margin: Annotated[float, WithinRange(0.0, 20.0)] = 0.0
+    fill: Fill = Fill.AIR
+    keepBone: bool = False
+    sealed: bool = True
+    defacedVolume: vtkMRMLScalarVolumeNode
+
+    def defaceParameters(self):
+        """The choices that the removal depends on, as the library names them."""
+        return {
+            "segmenter": self.segmenter.value,
+            "margin_mm": self.margin,
+            "fill": self.fill.value,
+            "keep_bone": self.keepBone,
+            "sealed": self.sealed,
+        }
+
+
+class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel. Each step says what is missing before it can run; all work is done by the logic."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._guiTag = None
+        self._observedMask = None
+        self._task = ""  # what runs in the background: sample, segment, preview, deface or export
+        self._errors = {}  # of the last try, by step
+        self._problem = (None, "")  # fingerprint of a volume, and what is wrong with it
+
+    # Life of the panel
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/CTDeface.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = CTDefaceLogic()
+
+        self._previewTimer = qt.QTimer()
+        self._previewTimer.setSingleShot(True)
+        self._previewTimer.setInterval(PREVIEW_DELAY_MSEC)
+        self._previewTimer.connect("timeout()", self.updatePreview)
+
+        ui = self.ui
+        ui.loadSampleButton.connect("clicked()", self.onLoadSample)
+        ui.segmentButton.connect("clicked()", self.onSegment)
+        ui.beforeRadioButton.connect("clicked()", self.onBefore)
+        ui.afterRadioButton.connect("clicked()", self.onAfter)
+        ui.frontButton.connect("clicked()", self.onFront)
+        ui.leftButton.connect("clicked()", self.onLeft)
+        ui.rightButton.connect("clicked()", self.onRight)
+        ui.editButton.connect("clicked()", self.onEdit)
+        ui.defaceButton.connect("clicked()", self.onDeface)
+        ui.compareButton.connect("clicked()", self.onCompare)
+        ui.exportPathLineEdit.connect("currentPathChanged(QString)", self.onExportPathChanged)
+        ui.exportButton.connect("clicked()", self.onExport)
+        ui.evaluateButton.connect("clicked()", self.onEvaluate)
+
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
+        self.setParameterNode(self.logic.getParameterNode())
+
+    def cleanup(self):
+        self.stop()
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def enter(self):
+        self.setParameterNode(self.logic.getParameterNode())
+        self.preselectVolume()
+        self._previewTimer.start()
+
+    def exit(self):
+        self._previewTimer.stop()
+
+    def onSceneStartClose(self, caller, event):
+        self.stop()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        self.setParameterNode(self.logic.getParameterNode())
+
+    def onSceneEndImport(self, caller, event):
+        self.setParameterNode(self.logic.getParameterNode())
+        self.preselectVolume()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node):
+        if node is not None and node.IsA("vtkMRMLScalarVolumeNode"):
+            qt.QTimer.singleShot(0, self.preselectVolume)  # its voxels come after it
+
+    def stop(self):
+        """Drop what runs in the background."""
+        self.logic.process.stop()
+        self._previewTimer.stop()
+        self._task = ""
+        self._errors = {}
+
+    def setParameterNode(self, parameterNode):
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self._parameterNode = parameterNode
+        self.observeMask()
+        if parameterNode is not None:
+            self._guiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self.onParametersChanged()
+
+    def preselectVolume(self):
+        """Choose the first CT of the scene when none is chosen."""
+        if self._parameterNode is None or self._parameterNode.inputVolume is not None:
+            return
+        for volumeNode in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+            isShown = volumeNode.GetClassName() == "vtkMRMLScalarVolumeNode" and not volumeNode.GetHideFromEditors()
+            if isShown and not self.logic.problemOf(volumeNode):
+                self._parameterNode.inputVolume = volumeNode
+                views.showInSlices(volumeNode, fit=True)
+                return
+
+    # What the panel shows
+
+    def onParametersChanged(self, caller=None, event=None):
+        parameters = self._parameterNode
+        self.observeMask()
+        for volumeNode in (parameters.inputVolume, self.afterVolume()):
+            views.setSkinShift(volumeNode, parameters.skinShift)
+        self.updateGUI()
+        if self.parent.isEntered:
+            self._previewTimer.start()
+
+    def observeMask(self):
+        maskNode = self._parameterNode.faceMask if self._parameterNode is not None else None
+        if maskNode is self._observedMask:
+            return
+        event = slicer.vtkSegmentation.SourceRepresentationModified
+        if self._observedMask is not None:
+            self.removeObserver(self._observedMask, event, self.onMaskModified)
+        self._observedMask = maskNode
+        if maskNode is not None:
+            self.addObserver(maskNode, event, self.onMaskModified)
+
+    def onMaskModified(self, caller, event):
+        if self.parent.isEntered:
+            self._previewTimer.start()
+
+    def inputProblem(self):
+        """What is wrong with the input volume, in one sentence; looked at once per content."""
+        volumeNode = self._parameterNode.inputVolume
+        if volumeNode is None:
+            return _("Load a head CT, or press Load sample.")
+        if volumeNode.GetImageData() is None:
+            return self.logic.problemOf(volumeNode)
+        content = nodes.fingerprint(volumeNode)
+        if self._problem[0] != content:
+            self._problem = content, self.logic.problemOf(volumeNode)
+        return self._problem[1]
+
+    def afterVolume(self):
+        """The volume that shows what will remain, or None; it may be out of date while the preview is made."""
+        parameters = self._parameterNode
+        if parameters is None or parameters.inputVolume is None:
+            return None
+        return self.currentResult() or self.logic.previewVolume(parameters.inputVolume)
+
+    def currentResult(self):
+        """The preview, or the result, that was made from exactly the present choices; None if there is none."""
+        parameters = self._parameterNode
+        if parameters.inputVolume is None or parameters.faceMask is None:
+            return None
+        return self.logic.findResult(parameters.inputVolume, parameters.faceMask, parameters.defaceParameters())
+
+    def updateGUI(self):
+        """Enable what can be done now, and say at each step what is missing."""
+        parameters, ui, task = self._parameterNode, self.ui, self._task
+        if parameters is None:
+            return
+        problem = self.inputProblem()
+        missing = _("Choose a CT volume first (step 1).") if problem else ""
+        if not missing and parameters.faceMask is None:
+            missing = _("Segment the face first (step 2).")
+        isFree = task in ("", "preview")  # a preview gives way to what the user starts
+
+        ui.loadSampleButton.enabled = isFree
+        ui.loadSampleButton.text = _("Making a phantom head…") if task == "sample" else _("Load sample")
+        self.say(ui.inputHintLabel, problem if task != "sample" else "", parameters.inputVolume is not None)
+
+        ui.segmentButton.text = _("Cancel") if task == "segment" else _("Segment face")
+        ui.segmentButton.enabled = task == "segment" or (isFree and not problem)
+        ui.segmenterComboBox.enabled = isFree
+        ui.segmentProgressBar.visible = task == "segment"
+        self.say(ui.segmentHintLabel, _("Choose a CT volume first (step 1).") if problem else "", error="segment")
+
+        ui.previewFrame.enabled = not missing
+        ui.beforeRadioButton.checked = not parameters.showAfter
+        ui.afterRadioButton.checked = parameters.showAfter
+        ui.previewProgressBar.visible = task == "preview"
+        self.say(ui.previewHintLabel, missing, error="preview")
+        self.showReport({} if missing else self.logic.report(self.currentResult()))
+
+        ui.editButton.enabled = not missing and isFree
+        self.say(ui.correctHintLabel, missing)
+
+        ui.defaceButton.text = _("Cancel") if task == "deface" else _("Deface")
+        ui.defaceButton.enabled = task == "deface" or (isFree and not missing)
+        ui.defaceProgressBar.visible = task == "deface"
+        ui.compareButton.enabled = parameters.defacedVolume is not None and not problem
+        self.say(ui.defaceHintLabel, missing, error="deface")
+
+        missing = _("Deface the volume first (step 5).") if parameters.defacedVolume is None else ""
+        path = ui.exportPathLineEdit.currentPath
+        ui.exportButton.text = _("Exporting…") if task == "export" else _("Export")
+        ui.exportButton.enabled = not missing and isFree and bool(path)
+        ui.evaluateButton.enabled = not missing and not problem
+        self.say(ui.exportHintLabel, missing or ("" if path else _("Choose a file name.")), error="export")
+
+    def say(self, label, text, isError=False, error=None):
+        """Show a hint, or in its place the error of the last try of that step."""
+        isError = isError or error in self._errors
+        label.text = html.escape(self._errors.get(error, text))
+        label.styleSheet = "color: #c0392b;" if isError else ""
+        label.visible = bool(label.text)
+
+    def showReport(self, report):
+        """The numbers of the preview, and its warnings."""
+        lines = []
+        if report:
+            lines = [
+                _("Removed: {ml:.0f} mL").format(ml=report["removed_ml"]),
+                _("Facial skin covered: {share:.0%}").format(share=report["facial_skin_covered"]),
+                _("Face mask inside the skull: {ml:.1f} mL").format(ml=report["mask_intracranial_ml"]),
+                _("Intracranial voxels touched: {count}").format(count=report["intracranial_voxels_touched"]),
+            ]
+        self.ui.reportLabel.text = "<br>".join(html.escape(line) for line in lines)
+        self.ui.reportLabel.visible = bool(lines)
+        self.say(self.ui.warningLabel, " ".join(report.get("warnings", [])), isError=True)
+
+    # Tasks in the background
+
+    def run(self, task, start, done, bar=None):
+        """Start one of the logic's long methods; the panel shows that it runs and, when it ends, what came out."""
+
+        def onProgress(fraction, text):
+            if bar is not None:
+                bar.value = round(100 * fraction)
+                bar.format = f"{text} … %p%"
+            self.ui.logTextEdit.appendPlainText(text)
+
+        def onDone(result):
+            self._task = ""
+            with slicer.util.tryWithErrorDisplay(_("The result could not be shown.")):
+                done(result)
+            self.updateGUI()
+
+        def onFailed(error):
+            self._task = ""
+            self.ui.logTextEdit.appendPlainText(str(error))
+            if not isinstance(error, Cancelled):
+                self._errors[task] = str(error)
+            self.updateGUI()
+            if self._parameterNode is not None and task != "preview":
+                self._previewTimer.start()
+
+        if self._task == "preview":
+            self.logic.process.stop()
+        self._errors.pop(task, None)
+        if bar is not None:
+            bar.value = 0
+            bar.format = "%p%"
+        self._task = task
+        with slicer.util.tryWithErrorDisplay(_("The task could not be started.")):
+            try:
+                start(progress=onProgress, done=onDone, failed=onFailed)
+            except CTDefaceError as error:
+                onFailed(error)
+            except Exception:
+                self._task = ""
+                raise
+            finally:
+                self.updateGUI()
+
+    def updatePreview(self):
+        """Bring what the views show up to date with mask and choices; compute it first where it is not there yet."""
+        parameters = self._parameterNode
+        if parameters is None or self._task or parameters.faceMask is None or self.inputProblem():
+            return
+        volumeNode, maskNode = parameters.inputVolume, parameters.faceMask
+        if self.currentResult() is not None:
+            self.showPreview()
+            return
+        choices = parameters.defaceParameters()
+        self.run(
+            "preview",
+            lambda **callbacks: self.logic.preview(volumeNode, maskNode, choices, **callbacks),
+            lambda result: self.onPreviewDone(),
+            self.ui.previewProgressBar,
+        )
+
+    def onPreviewDone(self):
+        self.showPreview()
+        self._previewTimer.start()  # the choices may have changed meanwhile
+
+    def showPreview(self):
+        """Show before or after in 3D and in the slices, unless original and result are shown side by side."""
+        parameters = self._parameterNode
+        before, after = parameters.inputVolume, self.afterVolume()
+        if before is None or parameters.faceMask is None or views.isSideBySide():
+            return
+        nodes.updateFaceSurface(parameters.faceMask, before)
+        isAfter = parameters.showAfter and after is not None
+        shown, hidden = (after, before) if isAfter else (before, after)
+        with slicer.util.RenderBlocker():
+            if hidden is not None:
+                views.hideSkin(hidden)
+            views.renderSkin(shown, parameters.skinShift)
+            views.showInSlices(shown)
+            views.showMask(parameters.faceMask, visible=not isAfter)
+
+    # What the user presses
+
+    def onLoadSample(self):
+        def done(volumeNode):
+            self._parameterNode.inputVolume = volumeNode
+            self._parameterNode.faceMask = None
+            self._parameterNode.defacedVolume = None
+            views.showInSlices(volumeNode, fit=True)
+
+        self.run("sample", self.logic.loadSample, done)
+
+    def onSegment(self):
+        if self._task == "segment":
+            self.logic.process.cancel()
+            return
+        parameters = self._parameterNode
+        volumeNode, segmenter = parameters.inputVolume, parameters.segmenter.value
+        maskNode = parameters.faceMask
+
+        def start(**callbacks):
+            self.logic.segmentFace(volumeNode, segmenter, maskNode, **callbacks)
+
+        def done(maskNode):
+            parameters.faceMask = maskNode
+            parameters.showAfter = False
+            self.look("front")
+            self.updatePreview()
+
+        self.run("segment", start, done, self.ui.segmentProgressBar)
+
+    def onBefore(self):
+        self._parameterNode.showAfter = False
+        views.showThreeDLayout()
+        self.showPreview()
+
+    def onAfter(self):
+        self._parameterNode.showAfter = True
+        views.showThreeDLayout()
+        self.showPreview()
+
+    def onFront(self):
+        self.look("front")
+
+    def onLeft(self):
+        self.look("left")
+
+    def onRight(self):
+        self.look("right")
+
+    def look(self, side):
+        if not views.isSideBySide():
+            views.showThreeDLayout()
+            self.showPreview()
+        views.lookAt(self._parameterNode.faceMask, side)
+
+    def onEdit(self):
+        with slicer.util.tryWithErrorDisplay(_("The Segment Editor could not be opened.")):
+            views.showThreeDLayout()
+            self._parameterNode.showAfter = False
+            self.showPreview()
+            self.logic.editMask(self._parameterNode.inputVolume, self._parameterNode.faceMask)
+
+    def onDeface(self):
+        if self._task == "deface":
+            self.logic.process.cancel()
+            return
+        parameters = self._parameterNode
+        volumeNode, maskNode, choices = parameters.inputVolume, parameters.faceMask, parameters.defaceParameters()
+
+        def done(result):
+            if not self.confirmGuard(self.logic.report(result)):
+                self._errors["deface"] = _("Not defaced. Correct the mask in step 4.")
+                return
+            parameters.defacedVolume = self.logic.publish(result)
+            self.onCompare()
+
+        result = self.currentResult()
+        if result is not None:
+            self._errors.pop("deface", None)
+            with slicer.util.tryWithErrorDisplay(_("The volume could not be defaced.")):
+                done(result)
+            self.updateGUI()
+            return
+        self.run(
+            "deface",
+            lambda **callbacks: self.logic.preview(volumeNode, maskNode, choices, **callbacks),
+            done,
+            self.ui.defaceProgressBar,
+        )
+
+    def confirmGuard(self, report):
+        """Ask when a mask made by hand reaches into the skull: nothing in there is removed, whatever was painted."""
+        overlap = report["mask_intracranial_ml"]
+        if overlap < ASK_OVERLAP_ML or report["mask"] == AS_SEGMENTED:
+            return True
+        return slicer.util.confirmYesNoDisplay(
+            _(
+                "The face mask covers {ml:.1f} mL of the space inside the skull. That part stays as it is: "
+                "nothing inside the skull is ever removed.\n\nDeface with the rest of the mask?"
+            ).format(ml=overlap)
+        )
+
+    def onCompare(self):
+        parameters = self._parameterNode
+        with slicer.util.tryWithErrorDisplay(_("The volumes could not be shown side by side."), waitCursor=True):
+            views.showMask(parameters.faceMask, visible=False) if parameters.faceMask is not None else None
+            views.showSideBySide(parameters.inputVolume, parameters.defacedVolume, parameters.skinShift)
+            views.lookAt(parameters.faceMask or parameters.inputVolume, "front")
+
+    def onExportPathChanged(self, path):
+        self._errors.pop("export", None)
+        self.updateGUI()
+
+    def onExport(self):
+        volumeNode, path = self._parameterNode.defacedVolume, self.ui.exportPathLineEdit.currentPath
+        overwrite = False
+        if os.path.isfile(path):
+            question = _("{name} exists already. Replace it?").format(name=os.path.basename(path))
+            if not slicer.util.confirmYesNoDisplay(question):
+                return
+            overwrite = True
+        self.run(
+            "export",
+            lambda **callbacks: self.logic.exportVolume(volumeNode, path, overwrite, **callbacks),
+            lambda result: self.ui.logTextEdit.appendPlainText(_("Exported.")),
+        )
+
+    def onEvaluate(self):
+        with slicer.util.tryWithErrorDisplay(_("CTDefaceEval could not be opened.")):
+            self.logic.evaluate(self._parameterNode.inputVolume, self._parameterNode.defacedVolume)
+
+
+class CTDefaceLogic(ScriptedLoadableModuleLogic):
+    """Everything the panel does, with nodes as arguments and without any window.
+
+    The long methods wait for their result and return it. With ``done`` given they return at once, and later call
+    ``done(result)`` or ``failed(error)``, and ``progress(fraction, text)`` meanwhile.
+    """
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleLogic.__init__(self, parent)
+        self.process = BackgroundProcess()
+
+    def getParameterNode(self):
+        return CTDefaceParameterNode(super().getParameterNode())
+
+    def checkVolume(self, volumeNode):
+        """Raise InputError, with the reason in one sentence, when the volume is not a CT that can be defaced."""
+        if volumeNode.GetImageData() is None or volumeNode.GetImageData().GetNumberOfPoints() == 0:
+            raise InputError(_("The volume is empty. Choose another one."))
+        check_ct(nodes.imageFromVolume(volumeNode), nodes.modality(volumeNode))
+
+    def problemOf(self, volumeNode):
+        """The sentence of :meth:`checkVolume`, or an empty text."""
+        try:
+            self.checkVolume(volumeNode)
+        except CTDefaceError as error:
+            return str(error)
+        return ""
+
+    def loadSample(self, **callbacks):
+        """Make the phantom, a synthetic head CT. Returns its volume node."""
+
+        def finish(report, path):
+            geometry = report["spacing"], report["origin"], report["direction"]
+            return nodes.addVolume(
+                np.load(path), *geometry, name=slicer.mrmlScene.GenerateUniqueName(_("Phantom head CT"))
+            )
+
+        self.process.start("phantom", finish=finish, **callbacks)
+        return self._result(callbacks)
+
+    def segmentFace(self, volumeNode, segmenter="builtin", maskNode=None, **callbacks):
+        """Find the face. Returns a segmentation node with one segment, Face.
+
+        :param maskNode: segmentation node to write into; a new one is made when it is None.
+        """
+        self.checkVolume(volumeNode)
+
+        def finish(report, path):
+            self._checkPresent(volumeNode)
+            node = maskNode
+            if node is None or slicer.mrmlScene.GetNodeByID(node.GetID()) is None:
+                name = slicer.mrmlScene.GenerateUniqueName(_("{name} face mask").format(name=volumeNode.GetName()))
+                node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+            nodes.setFaceMask(node, np.load(path), volumeNode)
+            self._setReport(node, report)
+            node.SetAttribute(PROVENANCE + "made", str(nodes.faceFingerprint(node)))
+            node.SetNodeReferenceID(PROVENANCE + "original", volumeNode.GetID())
+            views.showMask(node)
+            nodes.keepTogether(volumeNode, node)
+            return node
+
+        self.process.start("segment", volumeNode, finish, segmenter=segmenter, **callbacks)
+        return self._result(callbacks)
+
+    def deface(self, volumeNode, maskNode, parameters=None, **callbacks):
+        """Remove the face into a new volume node, named after the input.
+
+        :param parameters: dict with any of margin_mm, keep_bone, sealed, fill, constant, percentile, blur_mm, seed.
+        """
+        done = callbacks.get("done")
+        if done is None:
+            return self.publish(self.preview(volumeNode, maskNode, parameters))
+        callbacks["done"] = lambda result: done(self.publish(result))
+        return self.preview(volumeNode, maskNode, parameters, **callbacks)
+
+    def preview(self, volumeNode, maskNode, parameters=None, **callbacks):
+        """As :meth:`deface`, into a hidden volume node; :meth:`publish` makes it a result without further work."""
+        self.checkVolume(volumeNode)
+        parameters = dict(parameters or {})
+        mask = nodes.faceMask(maskNode, volumeNode)
+        if not mask.any():
+            raise InputError(_("The face mask is empty, or does not lie in the volume. Segment the face again."))
+        madeFrom = self._key(volumeNode, maskNode, parameters)
+
+        def finish(report, path):
+            self._checkPresent(volumeNode)
+            array = np.load(path, mmap_mode="r")
+            node = self.previewVolume(volumeNode)
+            if node is None:
+                name = _("{name} preview").format(name=volumeNode.GetName())
+                node = nodes.addVolumeLike(volumeNode, array, name, isHelper=True)
+                node.SetNodeReferenceID(PROVENANCE + "original", volumeNode.GetID())
+            else:
+                slicer.util.updateVolumeFromArray(node, array)
+            self._setReport(node, {**report, "mask": self._maskMethod(maskNode)})
+            node.SetAttribute(PROVENANCE + "madeFrom", madeFrom)
+            return node
+
+        message = self.process.maskMessage(mask, volumeNode)
+        self.process.start("deface", volumeNode, finish, mask=message, parameters=parameters, **callbacks)
+        return self._result(callbacks)
+
+    def publish(self, resultNode):
+        """Make a preview the result: a volume node like any other, beside its original. Deleting it undoes this."""
+        if not resultNode.GetHideFromEditors():
+            return resultNode
+        original = resultNode.GetNodeReference(PROVENANCE + "original")
+        name = slicer.mrmlScene.GenerateUniqueName(_("{name} defaced").format(name=original.GetName()))
+        node = nodes.addVolumeLike(original, None, name)
+        node.SetAndObserveImageData(resultNode.GetImageData())
+        node.SetNodeReferenceID(PROVENANCE + "original", original.GetID())
+        for attribute in resultNode.GetAttributeNames():
+            node.SetAttribute(attribute, resultNode.GetAttribute(attribute))
+        nodes.keepTogether(original, node)
+        views.passRendering(resultNode, node)
+        slicer.mrmlScene.RemoveNode(resultNode)
+        return node
+
+    def previewVolume(self, volumeNode):
+        """The hidden volume with the preview of ``volumeNode``, or None."""
+        return next((node for node in self._madeFrom(volumeNode) if node.GetHideFromEditors()), None)
+
+    def findResult(self, volumeNode, maskNode, parameters):
+        """The preview or result that was made from exactly this volume, mask and parameters, or None."""
+        key = self._key(volumeNode, maskNode, parameters)
+        found = [node for node in self._madeFrom(volumeNode) if node.GetAttribute(PROVENANCE + "madeFrom") == key]
+        return min(found, key=lambda node: node.GetHideFromEditors(), default=None)
+
+    def report(self, node):
+        """What is known of how a mask or a result was made, as dict; empty for other nodes."""
+        text = node.GetAttribute(PROVENANCE + "report") if node is not None else None
+        return json.loads(text) if text else {}
+
+    def editMask(self, volumeNode, maskNode):
+        """Open the face mask in the Segment Editor, with the volume as source volume."""
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.util.getModuleWidget("SegmentEditor").editor
+        editor.setSegmentationNode(maskNode)
+        editor.setSourceVolumeNode(volumeNode)
+        editor.setCurrentSegmentID(nodes.faceSegmentID(maskNode))
+
+    def exportVolume(self, volumeNode, path, overwrite=False, **callbacks):
+        """Write a volume to a file, and beside it, as .json, how it was made. Appears whole or not at all.
+
+        :raises OutputError: if the file exists and ``overwrite`` is not set, or it cannot be written.
+        """
+        path = str(path)
+        check_volume_name(path)
+        reportPath = path[: -len(suffix(path))] + ".json"
+        for output in (path, reportPath):
+            check_output(output, overwrite)
+
+        def finish(report, file):
+            with written_whole(reportPath, path, overwrite=overwrite) as (reportPart, part):
+                reportPart.write_text(json.dumps(self.report(volumeNode), indent=2) + "\n", encoding="utf-8")
+                shutil.copyfile(file, part)
+            return path
+
+        self.process.start("write", volumeNode, finish, suffix=suffix(path), **callbacks)
+        return self._result(callbacks)
+
+    def evaluate(self, originalNode, defacedNode):
+        """Open CTDefaceEval with both volumes chosen."""
+        handover = ScriptedLoadableModuleLogic()
+        handover.moduleName = "CTDefaceEval"
+        parameterNode = handover.getParameterNode()
+        for name, node in (("originalVolume", originalNode), ("defacedVolume", defacedNode)):
+            parameterNode.SetParameter(name, "")
+            parameterNode.SetNodeReferenceID(name, node.GetID())
+        slicer.util.selectModule("CTDefaceEval")
+
+    def _result(self, callbacks):
+        return None if callbacks.get("done") else self.process.wait()
+
+    @staticmethod
+    def _checkPresent(volumeNode):
+        if slicer.mrmlScene.GetNodeByID(volumeNode.GetID()) is not volumeNode:
+            raise InputError(_("The volume was removed from the scene meanwhile."))
+
+    @staticmethod
+    def _key(volumeNode, maskNode, parameters):
+        content = f"{nodes.fingerprint(volumeNode)} {nodes.faceFingerprint(maskNode)}"
+        return f"{content} {json.dumps(parameters, sort_keys=True)}"
+
+    @staticmethod
+    def _madeFrom(volumeNode):
+        role = PROVENANCE + "original"
+        return [
+            n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n.GetNodeReference(role) is volumeNode
+        ]
+
+    @staticmethod
+    def _setReport(node, report):
+        node.SetAttribute(PROVENANCE + "report", json.dumps(report))
+        for name in ("version", "method"):
+            if name in report:
+                node.SetAttribute(PROVENANCE + name, str(report[name]))
+
+    def _maskMethod(self, maskNode):
+        made = maskNode.GetAttribute(PROVENANCE + "made")
+        if made is None:
+            return "supplied"
+        return AS_SEGMENTED if made == str(nodes.faceFingerprint(maskNode)) else "corrected by hand"
+
+
+class CTDefaceTest(ScriptedLoadableModuleTest):
+    """The work of the panel on the phantom, without a mouse; *Reload and Test* and ctest run it inside Slicer."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_phantom()
+
+    def test_phantom(self):
+        self.delayDisplay("Making the phantom")
+        logic = CTDefaceLogic()
+        try:
+            volumeNode = logic.loadSample()
+            self.delayDisplay("Segmenting the face")
+            maskNode = logic.segmentFace(volumeNode)
+            mask = nodes.faceMask(maskNode, volumeNode)
+            self.assertEqual(maskNode.GetSegmentation().GetNumberOfSegments(), 1)
+            self.assertGreater(mask.sum(), 0)
+            self.delayDisplay("Defacing")
+            before = slicer.util.arrayFromVolume(volumeNode).copy()
+            result = logic.deface(volumeNode, maskNode)
+            after = slicer.util.arrayFromVolume(result)
+            report = logic.report(result)
+            self.assertEqual(report["intracranial_voxels_touched"], 0)
+            self.assertGreater(report["removed_ml"], 100)
+            self.assertTrue(np.array_equal(before, slicer.util.arrayFromVolume(volumeNode)))
+            self.assertFalse(np.array_equal(before, after))
+            self.assertLess(after[(mask > 0) & (before > 0)].mean(), -500)
+        finally:
+            logic.process.stop()
+        self.delayDisplay("Test passed")

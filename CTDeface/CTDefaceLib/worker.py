@@ -1,0 +1,208 @@
+"""Background worker: takes jobs as lines of JSON on standard input and answers in lines of JSON on standard output.
+
+    {"id": 1, "task": "segment", "image": {"key": "a", "array": "image.npy", "spacing": …}, "result": "mask.npy", …}
+    {"id": 1, "progress": 0.3, "text": "Finding the head"}
+    {"id": 1, "done": {"face_ml": 412.0, …}}
+    {"id": 1, "failed": "one sentence", "kind": "NoFaceError", "details": "…"}
+
+The first line that it writes is ``{"ready": process id}``. The worker ends when its standard input closes, which is how
+a job is cancelled, and which also happens when the application that started it dies: it then removes its working
+folder and ends every process it started. Volumes travel as .npy files in that folder; the worker removes each as soon
+as it has read it, and remembers the last volume by its key, so that further jobs need not send it again.
+
+    python -m CTDefaceLib.worker FOLDER
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import CTDefaceError, InputError
+
+
+def volume_message(array, path, spacing, origin, direction, key: str = "") -> dict:
+    """Write voxels to ``path`` and return what :class:`Worker` needs to read them.
+
+    Parameters
+    ----------
+    array: numpy.ndarray
+        Shape (slices, rows, columns).
+    path: path of the .npy file
+    spacing, origin: three numbers in mm, x, y, z in LPS
+    direction: nine numbers, rows of the direction matrix
+    key: what the worker shall remember the volume by
+    """
+    import numpy as np
+
+    np.save(path, array)
+    geometry = {"spacing": list(spacing), "origin": list(origin), "direction": list(direction)}
+    return {"key": key, "array": str(path), **geometry}
+
+
+def read_volume(message: dict):
+    """The ``SimpleITK.Image`` of :func:`volume_message`; the file is gone afterwards."""
+    import numpy as np
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.load(message["array"]))
+    os.remove(message["array"])
+    image.SetSpacing(message["spacing"])
+    image.SetOrigin(message["origin"])
+    image.SetDirection(message["direction"])
+    return image
+
+
+class Worker:
+    """Runs jobs one after the other; ``send`` takes the answers."""
+
+    def __init__(self, send: Callable[[dict], None]):
+        self._send = send
+        self._key, self._image = "", None
+
+    def run(self, job: dict) -> None:
+        """Do one job; every error becomes an answer."""
+        job_id = job["id"]
+
+        def progress(fraction: float, text: str) -> None:
+            self._send({"id": job_id, "progress": round(fraction, 3), "text": text})
+
+        try:
+            self._send({"id": job_id, "done": getattr(self, f"_{job['task']}")(job, progress)})
+        except CTDefaceError as error:
+            self._send({"id": job_id, "failed": str(error), "kind": type(error).__name__, "details": ""})
+        except MemoryError:
+            sentence = "There is not enough memory for this volume: close other programs or crop it to the head."
+            self._send({"id": job_id, "failed": sentence, "kind": "MemoryError", "details": ""})
+        except Exception as error:
+            sentence = f"An error that this program did not expect stopped it ({type(error).__name__})."
+            self._send({"id": job_id, "failed": sentence, "kind": "", "details": traceback.format_exc()})
+
+    def _volume(self, message: dict):
+        if "array" in message:
+            self._key, self._image = message["key"], read_volume(message)
+        elif message["key"] != self._key:
+            raise InputError("The worker no longer has this volume: send it again.")
+        return self._image
+
+    def _segment(self, job, progress) -> dict:
+        import numpy as np
+        import SimpleITK as sitk
+
+        from .pipeline import segment
+
+        image = self._volume(job["image"])
+        mask, report = segment(image, job["segmenter"], progress=progress)
+        np.save(job["result"], sitk.GetArrayViewFromImage(mask))
+        return report
+
+    def _deface(self, job, progress) -> dict:
+        import numpy as np
+        import SimpleITK as sitk
+
+        from .pipeline import DefaceParameters, deface
+
+        image = self._volume(job["image"])
+        parameters = DefaceParameters(**job["parameters"])
+        result = deface(image, parameters, mask=read_volume(job["mask"]), progress=progress)
+        np.save(job["result"], sitk.GetArrayViewFromImage(result.image))
+        return result.report
+
+    def _write(self, job, progress) -> dict:
+        from .volume_io import save_volume
+
+        save_volume(self._volume(job["image"]), Path(job["result"]))
+        return {}
+
+    def _phantom(self, job, progress) -> dict:
+        import numpy as np
+        import SimpleITK as sitk
+
+        from .phantom import make_phantom
+
+        image = make_phantom().image
+        np.save(job["result"], sitk.GetArrayViewFromImage(image))
+        return {"spacing": image.GetSpacing(), "origin": image.GetOrigin(), "direction": image.GetDirection()}
+
+
+def end_process_group(pid: int | None = None) -> None:
+    """End a worker and every process it started; ``None`` is the calling one. No return in the latter case."""
+    if os.name == "nt":  # the worker's job object takes its children with it
+        os.kill(pid or os.getpid(), signal.SIGTERM)
+    else:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid or os.getpid(), signal.SIGKILL)
+
+
+def _lead_process_group() -> None:
+    """Make this process and what it will start one group that ends together."""
+    if os.name != "nt":
+        if os.getpgrp() != os.getpid():
+            os.setsid()
+        return
+    import ctypes
+    from ctypes import wintypes
+
+    class Limits(ctypes.Structure):  # JOBOBJECT_EXTENDED_LIMIT_INFORMATION
+        _fields_ = [
+            ("times", ctypes.c_int64 * 2),
+            ("flags", wintypes.DWORD),
+            ("working_set", ctypes.c_size_t * 2),
+            ("processes", wintypes.DWORD),
+            ("affinity", ctypes.c_size_t),
+            ("priority", wintypes.DWORD * 2),
+            ("io", ctypes.c_uint64 * 6),
+            ("memory", ctypes.c_size_t * 4),
+        ]
+
+    kill_on_close, extended_information = 0x2000, 9
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    kernel.CreateJobObjectW.restype = kernel.GetCurrentProcess.restype = wintypes.HANDLE
+    job = wintypes.HANDLE(kernel.CreateJobObjectW(None, None))
+    limits = Limits(flags=kill_on_close)
+    kernel.SetInformationJobObject(job, extended_information, ctypes.byref(limits), ctypes.sizeof(limits))
+    kernel.AssignProcessToJobObject(job, wintypes.HANDLE(kernel.GetCurrentProcess()))
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    _lead_process_group()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)  # what a library prints must not get among the answers
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        os.environ[name] = str(folder)
+    tempfile.tempdir = str(folder)
+    lock = threading.Lock()
+
+    def send(message: dict) -> None:
+        with lock:
+            answers.write(json.dumps(message) + "\n")
+            answers.flush()
+
+    jobs: queue.SimpleQueue[dict] = queue.SimpleQueue()
+    worker = Worker(send)
+
+    def listen() -> None:
+        for line in iter(sys.stdin.readline, ""):
+            jobs.put(json.loads(line))
+        shutil.rmtree(folder, ignore_errors=True)
+        end_process_group()
+
+    threading.Thread(target=listen, daemon=True).start()
+    send({"ready": os.getpid()})
+    while True:
+        worker.run(jobs.get())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""MRML nodes and the arrays and images of the library; the only place where RAS meets LPS."""
+
+import zlib
+
+import numpy as np
+import SimpleITK as sitk
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+FACE_NAME = "Face"
+FACE_COLOR = (0.90, 0.16, 0.16)
+FACE_TERMINOLOGY = (
+    "Segmentation category and type - DICOM master list~SCT^123037004^Anatomical Structure~SCT^89545001^Face~^^"
+    "~Anatomic codes - DICOM master list~^^~^^"
+)
+SURFACE_SPACING_MM = 1.8
+"""Spacing of the grid that the face surface is made on: fine enough to look at, and quick to draw and to make."""
+
+SURFACE_OF = "CTDeface.surfaceOf"
+"""Attribute with the fingerprint of the mask that the surface was made of."""
+
+FLIP = np.diag([-1.0, -1.0, 1.0])
+
+
+def volumeGeometry(volumeNode):
+    """Spacing in mm, origin and direction cosines of a volume node in LPS, without its parent transform.
+
+    :return: three, three and nine numbers; the nine are the rows of the direction matrix.
+    """
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    ijkToRAS = slicer.util.arrayFromVTKMatrix(matrix)
+    spacing = np.linalg.norm(ijkToRAS[:3, :3], axis=0)
+    direction = FLIP @ (ijkToRAS[:3, :3] / spacing)
+    return spacing.tolist(), (FLIP @ ijkToRAS[:3, 3]).tolist(), direction.ravel().tolist()
+
+
+def imageFromVolume(volumeNode):
+    """The volume as SimpleITK.Image."""
+    spacing, origin, direction = volumeGeometry(volumeNode)
+    image = sitk.GetImageFromArray(slicer.util.arrayFromVolume(volumeNode))
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    image.SetDirection(direction)
+    return image
+
+
+def addVolume(array, spacing, origin, direction, name, isHelper=False):
+    """A new scalar volume node, shown by no view yet; the geometry is in LPS as :func:`volumeGeometry` gives it.
+
+    :param isHelper: it only serves the display: no selector offers it and no scene file keeps it.
+    """
+    ijkToRAS = np.eye(4)
+    ijkToRAS[:3, :3] = FLIP @ np.reshape(direction, (3, 3)) * spacing
+    ijkToRAS[:3, 3] = FLIP @ np.array(origin)
+    volumeNode = slicer.vtkMRMLScalarVolumeNode()
+    volumeNode.SetName(name)
+    volumeNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRAS))
+    volumeNode.SetHideFromEditors(isHelper)
+    slicer.mrmlScene.AddNode(volumeNode)
+    volumeNode.CreateDefaultDisplayNodes()
+    display = volumeNode.GetDisplayNode()
+    display.SetAutoWindowLevel(False)  # looking for a good one takes long on a large volume
+    display.SetWindowLevel(400.0, 40.0)
+    if isHelper:
+        volumeNode.SetSelectable(False)
+        volumeNode.SetSaveWithScene(False)
+        display.SetSaveWithScene(False)
+    if array is not None:
+        slicer.util.updateVolumeFromArray(volumeNode, array)
+    return volumeNode
+
+
+def addVolumeLike(volumeNode, array, name, isHelper=False):
+    """As :func:`addVolume`, with geometry, transform and window of another volume."""
+    node = addVolume(array, *volumeGeometry(volumeNode), name=name, isHelper=isHelper)
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    if volumeNode.GetDisplayNode() is not None:
+        display = volumeNode.GetDisplayNode()
+        node.GetDisplayNode().SetWindowLevel(display.GetWindow(), display.GetLevel())
+    return node
+
+
+def fingerprint(volumeNode):
+    """A number that changes with the voxels of a volume, and not when the scene is saved and opened again."""
+    return _crc(volumeNode, volumeNode.GetImageData(), lambda: slicer.util.arrayFromVolume(volumeNode))
+
+
+def faceFingerprint(segmentationNode):
+    """A number that changes with the face mask, and not when the scene is saved and opened again."""
+    labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(faceSegmentID(segmentationNode))
+    if labelmap is None:
+        return 0
+
+    def face():
+        label = segmentationNode.GetSegmentation().GetSegment(faceSegmentID(segmentationNode)).GetLabelValue()
+        array = vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(labelmap.GetDimensions()[::-1]) == label
+        if not array.any():
+            return np.zeros(1, np.uint8)
+        box = [np.flatnonzero(array.any(axis=tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in range(3)]
+        matrix = vtk.vtkMatrix4x4()
+        labelmap.GetImageToWorldMatrix(matrix)
+        corner = [low + start for (low, _high), start in zip(box[::-1], labelmap.GetExtent()[::2])]
+        position = np.round(matrix.MultiplyPoint([*corner, 1.0]), 2).astype(np.float32) + np.float32(0)
+        bits = np.packbits(array[tuple(slice(low, high + 1) for low, high in box)])
+        return np.concatenate([position.view(np.uint8), bits])
+
+    return _crc(segmentationNode, labelmap, face)
+
+
+def _crc(node, imageData, voxels):
+    known = _crcs.get(node.GetID())
+    if known is None or known[0] != imageData.GetMTime():
+        known = _crcs[node.GetID()] = imageData.GetMTime(), zlib.crc32(np.ascontiguousarray(voxels()))
+    return known[1]
+
+
+_crcs = {}
+
+
+def modality(volumeNode):
+    """DICOM modality that the volume was loaded with, or an empty text."""
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(volumeNode)
+    return hierarchy.GetItemAttribute(item, "DICOM.Modality") if item != hierarchy.GetInvalidItemID() else ""
+
+
+def faceSegmentID(segmentationNode):
+    """The segment named Face, else the first one, else an empty text."""
+    segmentation = segmentationNode.GetSegmentation()
+    segmentID = segmentation.GetSegmentIdBySegmentName(FACE_NAME)
+    if not segmentID and segmentation.GetNumberOfSegments():
+        segmentID = segmentation.GetNthSegmentID(0)
+    return segmentID or ""
+
+
+def faceMask(segmentationNode, volumeNode):
+    """The face mask on the grid of the volume, uint8 0 or 1, axis order (slices, rows, columns)."""
+    segmentID = faceSegmentID(segmentationNode)
+    shape = slicer.util.arrayFromVolume(volumeNode).shape
+    if not segmentID or segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentID) is None:
+        return np.zeros(shape, np.uint8)
+    array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentID, volumeNode)
+    return (array > 0).astype(np.uint8) if array.shape == shape else np.zeros(shape, np.uint8)
+
+
+def setFaceMask(segmentationNode, array, volumeNode):
+    """Make the segmentation hold the mask ``array`` (grid of the volume) as its one segment, Face."""
+    segmentation = segmentationNode.GetSegmentation()
+    segmentation.RemoveAllSegments()
+    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    segmentID = segmentationNode.AddSegmentFromBinaryLabelmapRepresentation(
+        _labelmap(array, volumeNode), FACE_NAME, FACE_COLOR
+    )
+    segment = segmentation.GetSegment(segmentID)
+    segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), FACE_TERMINOLOGY)
+    updateFaceSurface(segmentationNode, volumeNode)
+
+
+def updateFaceSurface(segmentationNode, volumeNode):
+    """Give the Face segment a closed surface made on a coarse grid, which 3D views draw fluidly whatever the volume."""
+    segment = segmentationNode.GetSegmentation().GetSegment(faceSegmentID(segmentationNode))
+    content = str(faceFingerprint(segmentationNode))
+    surfaceName = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
+    isThere = segment is not None and segment.GetRepresentation(surfaceName) is not None
+    if segment is None or (isThere and segmentationNode.GetAttribute(SURFACE_OF) == content):
+        return
+    factors = [max(1, int(SURFACE_SPACING_MM / s + 0.5)) for s in volumeGeometry(volumeNode)[0]]
+    coarse = slicer.vtkSegmentation()
+    coarse.SetSourceRepresentationName(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName())
+    face = slicer.vtkSegment()
+    face.SetName(FACE_NAME)
+    labelmap = _labelmap(faceMask(segmentationNode, volumeNode), volumeNode, factors)
+    face.AddRepresentation(coarse.GetSourceRepresentationName(), labelmap)
+    coarse.AddSegment(face)
+    coarse.CreateRepresentation(surfaceName)
+    segment.AddRepresentation(surfaceName, face.GetRepresentation(surfaceName))
+    segmentationNode.SetAttribute(SURFACE_OF, content)
+
+
+def _labelmap(array, volumeNode, factors=(1, 1, 1)):
+    """Where ``array`` is not 0, as vtkOrientedImageData cropped to that.
+
+    :param factors: how many voxels to join along columns, rows and slices.
+    """
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    extent = []
+    for axis in range(3):
+        filled = np.flatnonzero(array.any(axis=tuple(a for a in range(3) if a != 2 - axis)))
+        extent.append((filled[0] // factors[axis], filled[-1] // factors[axis]) if len(filled) else (0, 0))
+    slices = [slice(low * f, (high + 1) * f) for (low, high), f in zip(extent, factors)]
+    part = array[slices[2], slices[1], slices[0]]
+    fz, fy, fx = factors[::-1]
+    if factors != (1, 1, 1):
+        part = np.pad(part, [(0, -size % f) for size, f in zip(part.shape, (fz, fy, fx))])
+        z, y, x = part.shape
+        part = part.reshape(z // fz, fz, y // fy, fy, x // fx, fx).max(axis=(1, 3, 5))
+        scaled = slicer.util.arrayFromVTKMatrix(matrix)
+        scaled[:3, 3] += scaled[:3, :3] @ ((np.array(factors) - 1) / 2)
+        scaled[:3, :3] *= factors
+        matrix = slicer.util.vtkMatrixFromArray(scaled)
+    labelmap = slicer.vtkOrientedImageData()
+    labelmap.SetExtent(*(int(edge) for pair in extent for edge in pair))
+    labelmap.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(part.shape)[:] = part
+    labelmap.SetImageToWorldMatrix(matrix)
+    return labelmap
+
+
+def keepTogether(volumeNode, node):
+    """Put a node beside the volume in the subject hierarchy, in a folder of their own where the volume lies in none."""
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    parent = hierarchy.GetItemParent(_hierarchyItem(volumeNode))
+    if parent == hierarchy.GetSceneItemID():
+        parent = hierarchy.CreateFolderItem(parent, volumeNode.GetName())
+        hierarchy.SetItemParent(_hierarchyItem(volumeNode), parent)
+    hierarchy.SetItemParent(_hierarchyItem(node), parent)
+
+
+def _hierarchyItem(node):
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(node)
+    return item if item != hierarchy.GetInvalidItemID() else hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)

@@ -1,0 +1,209 @@
+"""The background process that does the long work, so that the window stays usable and Cancel really cancels."""
+
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+
+import qt
+import slicer
+from CTDefaceLib import errors, worker
+from slicer.i18n import tr as _
+
+from .nodes import fingerprint, volumeGeometry
+
+STOP_MSEC = 1000
+
+
+class BackgroundProcess:
+    """One process of Slicer's Python that runs :mod:`CTDefaceLib.worker`, one job at a time.
+
+    The process starts with the first job and stays for the next ones. It has a temporary folder of its own; ``stop()``
+    ends the process with all that it started and removes the folder.
+    """
+
+    def __init__(self):
+        self._process = None
+        self._folder = None
+        self._pid = None
+        self._job = None  # id, finish, progress, done, failed
+        self._count = 0
+        self._sentVolume = None
+        self._output = b""
+        self._log = []
+
+    @property
+    def busy(self):
+        return self._job is not None
+
+    @property
+    def folder(self):
+        """Temporary folder of the running process, or None."""
+        return self._folder
+
+    def start(self, task, volumeNode=None, finish=None, progress=None, done=None, failed=None, **message):
+        """Start a job.
+
+        :param task: name of the job in :mod:`CTDefaceLib.worker`.
+        :param volumeNode: the volume it works on; sent only when the process does not have it yet.
+        :param finish: called in Slicer with the report and the path of the result's file; returns the result.
+        :param progress: called with a fraction and a text.
+        :param done: called with the result.
+        :param failed: called with the error.
+        :param message: further members of the job.
+        :raises CTDefaceError: if another job runs.
+        """
+        if self.busy:
+            raise errors.CTDefaceError(_("Another task is still running: wait for it or cancel it."))
+        self._startProcess()
+        self._count += 1
+        message.update(id=self._count, task=task, result=self.path("result", message.get("suffix", ".npy")))
+        if volumeNode is not None:
+            message["image"] = self._volume(volumeNode)
+        self._job = {
+            "id": self._count,
+            "result": message["result"],
+            "finish": finish or (lambda report, path: report),
+            "progress": progress,
+            "done": done,
+            "failed": failed,
+        }
+        self._process.write((json.dumps(message) + "\n").encode())
+
+    def wait(self):
+        """Wait for the running job and return its result, or raise its error. The window stands still meanwhile."""
+        outcome = {}
+        self._job["done"] = lambda result: outcome.update(result=result)
+        self._job["failed"] = lambda error: outcome.update(error=error)
+        while not outcome:
+            self._process.waitForReadyRead(100)
+            self._onOutput()
+            if self._process is not None and self._process.state() == qt.QProcess.NotRunning:
+                self._onFinished()
+        if "error" in outcome:
+            raise outcome["error"]
+        return outcome["result"]
+
+    def cancel(self):
+        """Stop the running job, with the process and everything it started."""
+        if self.busy:
+            self._fail(errors.Cancelled(_("Cancelled. Nothing was changed.")))
+
+    def stop(self):
+        """End the process, if any, and remove its files. A running job is dropped silently."""
+        self._job = None
+        process, self._process = self._process, None
+        if process is None:
+            return
+        slicer.app.disconnect("aboutToQuit()", self.stop)
+        process.disconnect("readyReadStandardOutput()", self._onOutput)
+        process.disconnect("readyReadStandardError()", self._onLog)
+        process.disconnect("finished(int,QProcess::ExitStatus)", self._onFinished)
+        process.closeWriteChannel()  # the worker ends itself and its children when its input closes
+        if process.state() != qt.QProcess.NotRunning and not process.waitForFinished(STOP_MSEC):
+            if self._pid is not None:
+                worker.end_process_group(self._pid)
+            process.kill()
+            process.waitForFinished(STOP_MSEC)
+        process.deleteLater()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = self._pid = self._sentVolume = None
+
+    def path(self, name, suffix=".npy"):
+        """A file name for the next job."""
+        return os.path.join(self._folder, f"{name}{self._count}{suffix}")
+
+    def maskMessage(self, array, volumeNode):
+        """The member of a job that holds a mask on the grid of a volume."""
+        self._startProcess()
+        return worker.volume_message(array, self.path("mask"), *volumeGeometry(volumeNode))
+
+    def _volume(self, volumeNode):
+        """The volume as member of a job: its voxels when the process does not have them yet, else only its key."""
+        geometry = volumeGeometry(volumeNode)
+        key = f"{fingerprint(volumeNode)} {geometry}"
+        if key == self._sentVolume:
+            return {"key": key}
+        self._sentVolume = key
+        return worker.volume_message(slicer.util.arrayFromVolume(volumeNode), self.path("image"), *geometry, key=key)
+
+    def _startProcess(self):
+        if self._process is not None:
+            return
+        self._folder = tempfile.mkdtemp(prefix="CTDeface-", dir=slicer.app.temporaryPath)
+        self._output, self._log = b"", []
+        library = os.path.dirname(os.path.dirname(os.path.abspath(worker.__file__)))
+        code = f"import sys; sys.path.insert(0, {library!r}); from CTDefaceLib.worker import main; main()"
+        self._process = qt.QProcess()
+        self._process.setWorkingDirectory(self._folder)
+        self._process.connect("readyReadStandardOutput()", self._onOutput)
+        self._process.connect("readyReadStandardError()", self._onLog)
+        self._process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
+        slicer.app.connect("aboutToQuit()", self.stop)
+        self._process.start(sys.executable, ["-c", code, self._folder])
+
+    def _onOutput(self):
+        if self._process is None:
+            return
+        *lines, self._output = (self._output + self._process.readAllStandardOutput().data()).split(b"\n")
+        for line in lines:
+            self._onMessage(json.loads(line))
+
+    def _onLog(self):
+        if self._process is not None:
+            self._log += self._process.readAllStandardError().data().decode(errors="replace").splitlines()
+            del self._log[:-50]
+
+    def _onMessage(self, message):
+        if "ready" in message:
+            self._pid = message["ready"]
+        elif self._job is None or message["id"] != self._job["id"]:
+            return
+        elif "progress" in message:
+            if self._job["progress"]:
+                self._job["progress"](message["progress"], message["text"])
+        elif "failed" in message:
+            if message["details"]:
+                logging.error(message["details"])
+            self._fail(getattr(errors, message["kind"], errors.CTDefaceError)(message["failed"]), stop=False)
+        else:
+            self._finish(message["done"])
+
+    def _finish(self, report):
+        job, self._job = self._job, None
+        try:
+            result = job["finish"](report, job["result"])
+        except errors.CTDefaceError as error:
+            self._tell(job["failed"], error)
+        else:
+            self._tell(job["done"], result)
+        finally:
+            if os.path.exists(job["result"]):
+                os.remove(job["result"])
+
+    def _fail(self, error, stop=True):
+        job = self._job
+        if stop:
+            self.stop()
+        self._job = None
+        self._tell(job["failed"], error)
+
+    @staticmethod
+    def _tell(callback, value):
+        if callback:
+            callback(value)
+
+    def _onFinished(self, *_arguments):
+        """The process ended although nobody asked it to."""
+        self._onLog()
+        for line in self._log:
+            logging.error(line)
+        message = _("The background process stopped unexpectedly, perhaps because memory ran out. Please try again.")
+        if self._process is not None and self._process.error() == qt.QProcess.FailedToStart:
+            message = _("Slicer's Python could not be started in the background.")
+        if self.busy:
+            self._fail(errors.CTDefaceError(message))
+        else:
+            self.stop()

@@ -1,0 +1,656 @@
+"""The CTDeface module in the stand-in for Slicer: clicked through as a user does, and called from the console."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import gui
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicer
+import vtk
+from CTDefaceLib import worker
+from CTDefaceLib.errors import CTDefaceError, InputError, OutputError
+from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.volume_io import check_ct, read_ct
+from CTDefaceSlicer import nodes, views
+from gui import dialogs, run_for, wait
+
+import qt  # isort: skip
+
+YES, NO = qt.QMessageBox.Yes, qt.QMessageBox.No
+PICTURES = os.environ.get("CTDEFACE_PICTURES")  # a folder that keeps the screenshots for a look
+
+
+@pytest.fixture
+def panel():
+    with gui.user() as panel:
+        yield panel
+
+
+@pytest.fixture(scope="session")
+def phantom():
+    """A phantom head with large voxels, so that the tests are quick."""
+    return make_phantom(PhantomParameters(matrix=(128, 128), spacing=(2.0, 2.0, 2.0), field_of_view="head")).image
+
+
+@pytest.fixture(scope="session")
+def scans(phantom, real_data, tmp_path_factory):
+    """A scan by its name: the phantom, or one of the real ones."""
+
+    def find(name):
+        if name == "phantom":
+            return phantom
+        path = real_data(name)
+        if name.endswith(".zip"):
+            folder = tmp_path_factory.mktemp("dicom")
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(folder)
+            path = min((p.parent for p in folder.rglob("*") if p.is_file()), key=lambda p: len(p.parts))
+        return read_ct(path)
+
+    return find
+
+
+def keep(widget, name, folder):
+    return gui.picture(widget, Path(PICTURES or folder) / f"{name}.png")
+
+
+def idle(panel):
+    return not panel._task and panel.currentResult() is not None
+
+
+def segment(panel):
+    panel.ui.segmentButton.click()
+    assert panel.ui.segmentButton.text == "Cancel"
+    wait(lambda: idle(panel))
+    return panel.ui.maskSelector.currentNode()
+
+
+def deface(panel):
+    panel.ui.defaceButton.click()
+    wait(lambda: not panel._task)
+    return panel.ui.defacedSelector.currentNode()
+
+
+def backgrounds():
+    return {c.GetBackgroundVolumeID() for c in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return not Path(f"/proc/{pid}/stat").exists() or Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+
+
+# ------------------------------------------------------------------------------------------------ the steps, one by one
+
+
+SCANS = [
+    "phantom",
+    "head_ct_brain_fov.nii.gz",
+    "head_ct_full_face_lowres.nii.gz",
+    pytest.param("phantom_ct_dicom.zip", id="phantom_ct_dicom"),
+]
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_from_input_to_evaluation_by_mouse(panel, scans, name, tmp_path):
+    ui = panel.ui
+    image = scans(name)
+    voxels = sitk.GetArrayViewFromImage(image)
+
+    # 1. the first CT is chosen by itself
+    volume = gui.volume(image, "Head CT")
+    wait(lambda: ui.inputSelector.currentNode() is volume)
+    assert not ui.inputHintLabel.visible
+    assert backgrounds() == {volume.GetID()}
+
+    # 2. segment: the window lives meanwhile
+    ticks = []
+    timer = qt.QTimer()
+    timer.connect("timeout()", lambda: ticks.append(time.monotonic()))
+    timer.start(10)
+    ui.segmentButton.click()
+    assert ui.segmentButton.text == "Cancel"
+    assert ui.segmentProgressBar.visible
+    wait(lambda: panel._task != "segment")
+    timer.stop()
+    assert len(ticks) > 5
+    assert ui.logTextEdit.plainText
+    mask = ui.maskSelector.currentNode()
+    segmentation = mask.GetSegmentation()
+    assert [segmentation.GetNthSegment(i).GetName() for i in range(segmentation.GetNumberOfSegments())] == ["Face"]
+    terminology = vtk.reference("")
+    segmentation.GetNthSegment(0).GetTag("TerminologyEntry", terminology)
+    assert "SCT^89545001^Face" in terminology.get()
+    assert mask.GetNodeReference(mask.GetReferenceImageGeometryReferenceRole()) is volume
+    face = nodes.faceMask(mask, volume)
+    assert face.shape == voxels.shape
+    assert 100 < face.sum() * np.prod(image.GetSpacing()) / 1000 < 1500
+
+    # 3. preview: what will remain, before anything is a result
+    wait(lambda: idle(panel))
+    assert ui.reportLabel.visible
+    assert "Intracranial voxels touched: 0" in ui.reportLabel.text
+    assert ui.defacedSelector.currentNode() is None
+    ui.afterRadioButton.click()
+    preview = panel.currentResult()
+    assert preview.GetHideFromEditors()
+    assert backgrounds() == {preview.GetID()}
+    assert not mask.GetDisplayNode().GetVisibility()
+    keep(gui.window, f"{name}-after", tmp_path)
+    ui.beforeRadioButton.click()
+    assert backgrounds() == {volume.GetID()}
+    assert mask.GetDisplayNode().GetVisibility()
+    camera = slicer.modules.cameras.logic().GetViewActiveCameraNode(views.threeDView().mrmlViewNode())
+    for button, axis, sign in ((ui.leftButton, 0, -1), (ui.rightButton, 0, 1), (ui.frontButton, 1, 1)):
+        button.click()
+        direction = np.subtract(camera.GetPosition(), camera.GetFocalPoint())
+        assert np.argmax(np.abs(direction)) == axis
+        assert np.sign(direction[axis]) == sign
+    keep(gui.window, f"{name}-before", tmp_path)
+
+    # 5. deface: a new volume beside the input, which stays as it was
+    result = deface(panel)
+    assert result.GetName() == "Head CT defaced"
+    assert result is not volume
+    assert not result.GetHideFromEditors()
+    removed = slicer.util.arrayFromVolume(result)
+    assert np.array_equal(slicer.util.arrayFromVolume(volume), voxels)
+    assert removed.dtype == voxels.dtype
+    assert not np.array_equal(removed, voxels)
+    assert removed[(face > 0) & (voxels > 0)].mean() < -500
+    report = panel.logic.report(result)
+    assert report["intracranial_voxels_touched"] == 0
+    assert report["version"] == result.GetAttribute("CTDeface.version")
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    folders = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) for node in (volume, mask, result)}
+    assert len(folders) == 1
+    assert folders != {hierarchy.GetSceneItemID()}
+
+    # … shown side by side, linked
+    run_for(0.05)
+    layout = slicer.app.layoutManager()
+    assert layout.threeDViewCount == 2
+    shown = [layout.sliceWidget(view).mrmlSliceCompositeNode() for view in views.COMPARE_VIEWS]
+    assert [composite.GetBackgroundVolumeID() for composite in shown] == [volume.GetID(), result.GetID()]
+    assert all(composite.GetLinkedControl() for composite in shown)
+    pixels = keep(gui.window, f"{name}-side-by-side", tmp_path)
+    assert pixels.std() > 20
+
+    # 6. export and evaluate
+    ui.exportPathLineEdit.currentPath = str(tmp_path / "süß out.nii.gz")
+    ui.exportButton.click()
+    wait(lambda: not panel._task)
+    written = read_ct(tmp_path / "süß out.nii.gz")
+    assert np.array_equal(sitk.GetArrayViewFromImage(written), removed)
+    assert np.allclose(written.GetOrigin(), image.GetOrigin(), atol=1e-3)
+    assert np.allclose(written.GetDirection(), image.GetDirection(), atol=1e-5)
+    assert np.allclose(written.GetSpacing(), image.GetSpacing(), atol=1e-5)
+    assert json.loads((tmp_path / "süß out.json").read_text(encoding="utf-8")) == report
+    assert len([p for p in tmp_path.iterdir() if p.suffix != ".png"]) == 2
+    ui.evaluateButton.click()
+    assert slicer.util.selectedModule() == "CTDefaceEval"
+    chosen = slicer.mrmlScene.GetSingletonNode("CTDefaceEval", "vtkMRMLScriptedModuleNode")
+    assert chosen.GetNodeReference("originalVolume") is volume
+    assert chosen.GetNodeReference("defacedVolume") is result
+
+
+def test_each_step_says_what_is_missing(panel, phantom):
+    ui = panel.ui
+    assert ui.inputHintLabel.text == "Load a head CT, or press Load sample."
+    for label in (ui.segmentHintLabel, ui.previewHintLabel, ui.correctHintLabel, ui.defaceHintLabel):
+        assert "step 1" in label.text
+    for button in (
+        ui.segmentButton,
+        ui.editButton,
+        ui.defaceButton,
+        ui.compareButton,
+        ui.exportButton,
+        ui.evaluateButton,
+    ):
+        assert not button.enabled
+    assert not ui.previewFrame.enabled
+    gui.volume(phantom, "CT")
+    wait(lambda: ui.segmentButton.enabled)
+    assert not ui.segmentHintLabel.visible
+    assert "step 2" in ui.previewHintLabel.text
+    assert "step 5" in ui.exportHintLabel.text
+
+
+def bad_volumes():
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 50)).astype(np.int16)
+    nan = noise.astype(np.float32) * 8 - 1000
+    nan[3, 4, 5] = np.nan
+    return {
+        "a picture": noise,
+        "air only": np.full((30, 40, 50), -1000, np.int16),
+        "not a number": nan,
+        "a single slice": noise[:1] * 8 - 1000,
+    }
+
+
+@pytest.mark.parametrize("name", bad_volumes())
+def test_what_is_no_ct_is_refused_with_the_sentence_of_the_library(panel, name):
+    array = bad_volumes()[name]
+    with pytest.raises(InputError) as refused:
+        check_ct(sitk.GetImageFromArray(array))
+    volume = gui.volume(sitk.GetImageFromArray(array), name)
+    run_for(0.05)
+    assert panel.ui.inputSelector.currentNode() is None, "only a CT is chosen by itself"
+    panel.ui.inputSelector.setCurrentNode(volume)
+    assert panel.ui.inputHintLabel.text == str(refused.value)
+    assert not panel.ui.segmentButton.enabled
+    with pytest.raises(InputError, match="^" + str(refused.value)[:20]):
+        panel.logic.segmentFace(volume)
+
+
+def test_an_mr_and_an_empty_volume_are_refused(panel, phantom):
+    volume = gui.volume(phantom, "MR")
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    hierarchy.SetItemAttribute(hierarchy.GetItemByDataNode(volume), "DICOM.Modality", "MR")
+    panel.ui.inputSelector.setCurrentNode(volume)
+    assert "MR" in panel.ui.inputHintLabel.text
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
+    panel.ui.inputSelector.setCurrentNode(empty)
+    assert "empty" in panel.ui.inputHintLabel.text
+    assert not panel.ui.segmentButton.enabled
+
+
+def test_a_scan_without_a_face_ends_in_its_sentence(panel):
+    image = make_phantom(
+        PhantomParameters(matrix=(96, 96), spacing=(2.5, 2.5, 2.5), field_of_view="above_orbits")
+    ).image
+    gui.volume(image, "Vertex")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    panel.ui.segmentButton.click()
+    wait(lambda: not panel._task)
+    assert "face" in panel.ui.segmentHintLabel.text
+    assert panel.ui.maskSelector.currentNode() is None
+
+
+def test_load_sample_and_sample_data(panel):
+    import SampleData
+
+    panel.ui.loadSampleButton.click()
+    assert not panel.ui.loadSampleButton.enabled
+    wait(lambda: not panel._task)
+    volume = panel.ui.inputSelector.currentNode()
+    assert not panel.logic.problemOf(volume)
+    assert panel.ui.segmentButton.enabled
+    (again,) = SampleData.click("CTDefacePhantom")
+    assert np.array_equal(slicer.util.arrayFromVolume(volume), slicer.util.arrayFromVolume(again))
+
+
+def test_the_preview_follows_the_choices(panel, phantom):
+    gui.volume(phantom, "CT")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    segment(panel)
+
+    def removed():
+        return panel.logic.report(panel.currentResult())["removed_ml"]
+
+    before = removed()
+    panel.ui.marginSlider.value = 8
+    assert panel.currentResult() is None
+    wait(lambda: idle(panel))
+    larger = removed()
+    assert larger > before
+    panel.ui.sealedCheckBox.click()
+    panel.ui.fillComboBox.currentIndex = 1
+    wait(lambda: idle(panel))
+    assert removed() < larger
+    assert panel.logic.report(panel.currentResult())["parameters"]["fill"] == "constant"
+    previews = [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n.GetName().endswith("preview")]
+    assert len(previews) == 1, "one preview is kept, not one for each choice"
+
+
+def test_the_skin_level_shifts_the_rendering(panel, phantom):
+    volume = gui.volume(phantom, "CT")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    segment(panel)
+    display = slicer.modules.volumerendering.logic().GetFirstVolumeRenderingDisplayNode(views.rendering(volume))
+    opacity = display.GetVolumePropertyNode().GetVolumeProperty().GetScalarOpacity()
+    assert opacity.GetValue(0) == 1
+    panel.ui.skinShiftSlider.value = 500
+    assert opacity.GetValue(0) == 0
+
+
+# --------------------------------------------------------------------------------------------------- correction by hand
+
+
+def paint(mask, volume, where):
+    """What the Segment Editor does to the mask."""
+    array = nodes.faceMask(mask, volume)
+    array[where] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, mask, nodes.faceSegmentID(mask), volume)
+
+
+def test_the_mask_is_edited_in_the_segment_editor_and_the_edit_is_respected(panel, phantom):
+    volume = gui.volume(phantom, "CT")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    mask = segment(panel)
+    old = panel.currentResult().GetAttribute("CTDeface.madeFrom")
+    panel.ui.editButton.click()
+    assert slicer.util.selectedModule() == "SegmentEditor"
+    editor = slicer.util.getModuleWidget("SegmentEditor").editor
+    assert editor.segmentationNode() is mask
+    assert editor.sourceVolumeNode() is volume
+    assert editor.currentSegmentID() == nodes.faceSegmentID(mask)
+
+    scalp = np.zeros(nodes.faceMask(mask, volume).shape, bool)
+    rows = np.flatnonzero((slicer.util.arrayFromVolume(volume) > -300).any(axis=(0, 2)))
+    scalp[20:26, rows[0] : rows[0] + 30, 60:66] = True
+    paint(mask, volume, scalp)
+    edited = nodes.faceMask(mask, volume)
+    gui.host.select_module("CTDeface")
+    wait(lambda: idle(panel))
+    assert np.array_equal(nodes.faceMask(mask, volume), edited)
+    assert panel.currentResult().GetAttribute("CTDeface.madeFrom") != old
+    dialogs.answers.append(YES)  # what was painted reaches into the skull
+    result = deface(panel)
+    assert panel.logic.report(result)["mask"] == "corrected by hand"
+    tissue = scalp & (slicer.util.arrayFromVolume(volume) > 0)
+    assert tissue.any()
+    assert (slicer.util.arrayFromVolume(result)[tissue] < -500).mean() > 0.95
+
+
+def test_painting_into_the_skull_asks_and_never_touches_the_brain(panel, phantom):
+    volume = gui.volume(phantom, "CT")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    mask = segment(panel)
+    brain = np.zeros(nodes.faceMask(mask, volume).shape, bool)
+    z = np.flatnonzero(nodes.faceMask(mask, volume).any(axis=(1, 2)))[-1]
+    brain[z + 5 : z + 15, 55:75, 55:75] = True
+    paint(mask, volume, brain)
+    wait(lambda: idle(panel))
+    dialogs.answers.append(NO)
+    assert deface(panel) is None
+    assert "inside the skull" in dialogs.shown[-1]
+    assert "step 4" in panel.ui.defaceHintLabel.text
+    dialogs.answers.append(YES)
+    result = deface(panel)
+    assert np.array_equal(slicer.util.arrayFromVolume(result)[brain], slicer.util.arrayFromVolume(volume)[brain])
+    assert panel.logic.report(result)["intracranial_voxels_touched"] == 0
+
+
+def test_an_emptied_mask_says_so(panel, phantom):
+    volume = gui.volume(phantom, "CT")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    mask = segment(panel)
+    array = np.zeros_like(nodes.faceMask(mask, volume))
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, mask, nodes.faceSegmentID(mask), volume)
+    wait(lambda: panel.ui.previewHintLabel.visible)
+    assert "empty" in panel.ui.previewHintLabel.text
+
+
+# ------------------------------------------------------------------------------------------ cancel, close, break, delete
+
+
+def start_segmenting(panel, phantom):
+    """A run in full swing: the process works, its folder exists."""
+    volume = gui.volume(phantom, "CT")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    panel.ui.segmentButton.click()
+    wait(lambda: panel.logic.process._pid is not None)
+    pid, folder = panel.logic.process._pid, panel.logic.process.folder
+    assert is_alive(pid)
+    assert os.path.isdir(folder)
+    assert panel._task == "segment"
+    return volume, pid, folder
+
+
+def test_cancel_leaves_no_process_and_no_file(panel, phantom):
+    volume, pid, folder = start_segmenting(panel, phantom)
+    start = time.monotonic()
+    panel.ui.segmentButton.click()
+    assert time.monotonic() - start < 3
+    assert not is_alive(pid)
+    assert not os.path.exists(folder)
+    assert panel.ui.segmentButton.text == "Segment face"
+    assert panel.ui.maskSelector.currentNode() is None
+    assert "Cancelled" in panel.ui.logTextEdit.plainText
+    assert segment(panel) is not None, "and it can be started again"
+
+
+def test_closing_the_scene_in_mid_run_is_safe(panel, phantom):
+    volume, pid, folder = start_segmenting(panel, phantom)
+    slicer.mrmlScene.Clear()
+    assert not is_alive(pid)
+    assert not os.path.exists(folder)
+    run_for(0.3)
+    assert panel.ui.inputSelector.currentNode() is None
+    assert "Load sample" in panel.ui.inputHintLabel.text
+
+
+def test_closing_slicer_in_mid_run_is_safe(phantom):
+    with gui.user() as panel:
+        volume, pid, folder = start_segmenting(panel, phantom)
+        slicer.app.moduleManager().moduleAboutToBeUnloaded("CTDeface")
+        assert not is_alive(pid)
+        assert not os.path.exists(folder)
+        run_for(0.1)
+        panel.setup()  # the one process of these tests needs its panel again
+
+
+def test_deleting_the_volume_in_mid_run_is_safe(panel, phantom):
+    volume, pid, folder = start_segmenting(panel, phantom)
+    slicer.mrmlScene.RemoveNode(volume)
+    wait(lambda: not panel._task)
+    assert panel.ui.maskSelector.currentNode() is None
+    assert "removed" in panel.ui.logTextEdit.plainText
+
+
+def test_a_worker_that_dies_is_reported_and_replaced(panel, phantom):
+    volume, pid, folder = start_segmenting(panel, phantom)
+    worker.end_process_group(pid)
+    wait(lambda: not panel._task)
+    assert "stopped unexpectedly" in panel.ui.segmentHintLabel.text
+    assert not os.path.exists(folder)
+    assert segment(panel) is not None
+    assert not panel.ui.segmentHintLabel.visible
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX processes")
+@pytest.mark.parametrize("how", ["input closes", "killed"])
+def test_the_worker_takes_its_children_and_its_folder_with_it(tmp_path, how):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    code = (
+        "import subprocess, sys, time\n"
+        "from CTDefaceLib import worker\n"
+        "def nap(self, job, progress):\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "    progress(0.5, str(child.pid))\n"
+        "    time.sleep(60)\n"
+        "worker.Worker._nap = nap\n"
+        "worker.main()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(gui.CHECKOUT / "CTDeface")}
+    command = [sys.executable, "-c", code, str(folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        pid = json.loads(process.stdout.readline())["ready"]
+        assert pid == process.pid
+        process.stdin.write(json.dumps({"id": 1, "task": "nap"}) + "\n")
+        process.stdin.flush()
+        child = int(json.loads(process.stdout.readline())["text"])
+        assert is_alive(child)
+        if how == "killed":
+            worker.end_process_group(pid)
+        else:
+            process.stdin.close()
+        process.wait(3)
+        wait(lambda: not is_alive(child), 3)
+    assert folder.exists() == (how == "killed")  # then whoever started it removes it
+
+
+def test_export_asks_before_it_replaces_a_file(panel, phantom, tmp_path):
+    gui.volume(phantom, "CT")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    segment(panel)
+    result = deface(panel)
+    path = tmp_path / "out.nrrd"
+    path.write_text("precious")
+    panel.ui.exportPathLineEdit.currentPath = str(path)
+    dialogs.answers.append(NO)
+    panel.ui.exportButton.click()
+    assert path.read_text() == "precious"
+    dialogs.answers.append(YES)
+    panel.ui.exportButton.click()
+    wait(lambda: not panel._task)
+    assert path.stat().st_size > 1000
+    with pytest.raises(OutputError, match="exists"):
+        panel.logic.exportVolume(result, path)
+    panel.ui.exportPathLineEdit.currentPath = str(tmp_path / "out.jpg")
+    panel.ui.exportButton.click()
+    assert ".nii.gz" in panel.ui.exportHintLabel.text
+    panel.ui.exportPathLineEdit.currentPath = str(tmp_path / "no folder" / "out.nrrd")
+    panel.ui.exportButton.click()
+    assert "folder" in panel.ui.exportHintLabel.text
+
+
+# ---------------------------------------------------------------------------------------------------- scenes and console
+
+
+@pytest.mark.parametrize("file", ["scene.mrb", "scene.mrml"])
+def test_saving_and_reopening_the_scene_restores_the_panel(panel, phantom, tmp_path, file):
+    volume = gui.volume(phantom, "CT")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    mask = segment(panel)
+    panel.ui.marginSlider.value = 4
+    panel.ui.keepBoneCheckBox.click()
+    wait(lambda: idle(panel))
+    result = deface(panel)
+    face, removed = nodes.faceMask(mask, volume), slicer.util.arrayFromVolume(result).copy()
+    if file.endswith(".mrml"):
+        for node, ending in ((volume, ".nrrd"), (mask, ".seg.nrrd"), (result, ".nrrd")):
+            assert slicer.util.saveNode(node, str(tmp_path / (node.GetName() + ending)), {})
+    assert slicer.util.saveScene(str(tmp_path / file), {})
+    slicer.mrmlScene.Clear()
+    run_for(0.05)
+    assert (panel.ui.marginSlider.value, panel.ui.maskSelector.currentNode()) == (0, None)
+    slicer.util.loadScene(str(tmp_path / file))
+    run_for(0.05)
+
+    ui = panel.ui
+    assert (ui.marginSlider.value, ui.keepBoneCheckBox.checked, ui.sealedCheckBox.checked) == (4, True, True)
+    volume, mask, result = (s.currentNode() for s in (ui.inputSelector, ui.maskSelector, ui.defacedSelector))
+    assert (volume.GetName(), result.GetName()) == ("CT", "CT defaced")
+    assert np.array_equal(nodes.faceMask(mask, volume), face)
+    assert np.array_equal(slicer.util.arrayFromVolume(result), removed)
+    assert panel.currentResult() is result, "the result is recognized; nothing is computed again"
+    run_for(0.8)
+    assert panel.logic.process.folder is None
+    names = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+    assert sorted(n for n in names if "preview" in n) == []
+
+
+def test_the_console_lines_without_a_window(phantom, tmp_path):
+    sitk.WriteImage(phantom, str(tmp_path / "ct.nrrd"))
+    code = (
+        "import sys\n"
+        f"sys.path[:0] = [{str(gui.CHECKOUT / 'Testing')!r}, {str(gui.CHECKOUT / 'CTDeface')!r}]\n"
+        "from pathlib import Path\n"
+        "import slicer_host\n"
+        "host = slicer_host.start(with_main_window=False)\n"
+        "import slicer\n"
+        f"host.add_scripted_module(Path({str(gui.CHECKOUT)!r}, 'CTDeface', 'CTDeface.py'))\n"
+        f"volumeNode = slicer.util.loadVolume({str(tmp_path / 'ct.nrrd')!r})\n"
+        "logic = slicer.util.getModuleLogic('CTDeface')\n"
+        "mask = logic.segmentFace(volumeNode)\n"
+        "result = logic.deface(volumeNode, mask)\n"
+        f"logic.exportVolume(result, {str(tmp_path / 'out.nrrd')!r})\n"
+        "print(mask.GetName(), '/', result.GetName())\n"
+        "slicer.app.moduleManager().moduleAboutToBeUnloaded('CTDeface')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "ct face mask / ct defaced", done.stderr
+    assert not done.stderr.strip()
+    assert (tmp_path / "out.json").exists()
+
+
+def test_oblique_and_transformed_volumes_keep_their_place(panel, phantom):
+    plain = gui.volume(phantom, "plain")
+    turned = sitk.Image(phantom)
+    rotation = sitk.VersorTransform((0.0, 0.0, 1.0), 0.2)
+    turned.SetDirection(np.array(rotation.GetMatrix()))
+    turned.SetOrigin((13.0, -200.0, 45.0))
+    oblique = gui.volume(turned, "oblique")
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = np.eye(4)
+    matrix[:3, 3] = (5, -20, 30)
+    slicer.util.updateTransformMatrixFromArray(transform, matrix)
+    moved = gui.volume(phantom, "moved")
+    moved.SetAndObserveTransformNodeID(transform.GetID())
+
+    logic = panel.logic
+    masks = {node.GetName(): logic.segmentFace(node) for node in (plain, oblique, moved)}
+    assert np.array_equal(nodes.faceMask(masks["plain"], plain), nodes.faceMask(masks["moved"], moved))
+    overlap = nodes.faceMask(masks["plain"], plain) & nodes.faceMask(masks["oblique"], oblique)
+    assert overlap.sum() > 0.9 * nodes.faceMask(masks["oblique"], oblique).sum()
+    assert masks["moved"].GetTransformNodeID() == transform.GetID()
+    result = logic.deface(oblique, masks["oblique"])
+    for place in ("GetSpacing", "GetOrigin"):
+        assert np.allclose(getattr(result, place)(), getattr(oblique, place)())
+    assert np.allclose(nodes.volumeGeometry(result)[2], turned.GetDirection())
+    result = logic.deface(moved, masks["moved"])
+    assert result.GetTransformNodeID() == transform.GetID()
+    bounds = [np.zeros(6), np.zeros(6)]
+    masks["plain"].GetRASBounds(bounds[0])
+    masks["moved"].GetRASBounds(bounds[1])
+    assert np.allclose(bounds[1] - bounds[0], np.repeat(matrix[:3, 3], 2), atol=0.1)
+
+
+def test_a_second_task_is_refused_while_one_runs(panel, phantom):
+    volume, _, _ = start_segmenting(panel, phantom)
+    with pytest.raises(CTDefaceError, match="still running"):
+        panel.logic.segmentFace(volume)
+    wait(lambda: idle(panel))
+
+
+def test_the_modules_own_test_passes(panel):
+    slicer.selfTests["CTDeface"]()
+
+
+# ------------------------------------------------------------------------------------------------------- how it looks
+
+
+def test_the_panel_fits_400_pixels_and_explains_itself(panel, phantom, tmp_path):
+    gui.volume(phantom, "A head CT with quite a long name, as they come out of the archive")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    form = panel.parent
+    scroll = gui.window._panel
+    splitter = gui.window._split
+    sizes = splitter.sizes()
+    splitter.setSizes([402, 900])
+    for state in ("chosen", "segmented", "defaced"):
+        if state == "segmented":
+            segment(panel)
+        if state == "defaced":
+            deface(panel)
+        panel.ui.batchCollapsibleButton.collapsed = False
+        run_for(0.1)
+        assert scroll.width() <= 402
+        assert not scroll.horizontalScrollBar().isVisible()
+        assert form.width <= scroll.viewport().width()
+        for widget in vars(panel.ui).values():
+            if widget.visible and hasattr(widget, "text") and not getattr(widget, "wordWrap", False):
+                assert widget.width >= widget.minimumSizeHint().width(), f"{widget.name} is cut"
+        keep(form, f"panel-{state}", tmp_path)
+    splitter.setSizes(sizes)
+
+
+def test_everything_has_a_tool_tip(panel):
+    explained = "QPushButton QCheckBox QComboBox QRadioButton QLabel ctkSliderWidget qMRMLNodeComboBox ctkPathLineEdit"
+    for name, widget in vars(panel.ui).items():
+        if widget.className() in explained.split() and not name.endswith("Label"):
+            assert len(widget.toolTip) > 10, name
