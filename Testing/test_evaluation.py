@@ -58,7 +58,8 @@ def made_up(original=9, defaced=0, attack=0, towards=(0.0, 1.0, 0.0), attack_tow
     ("numbers", "level"),
     [
         ({}, "none of these"),
-        ({"defaced": 1}, "face found"),
+        ({"defaced": 2}, "none of these"),
+        ({"defaced": 3}, "face found"),
         ({"towards": (1.0, 0.1, 0.0)}, "recognisable"),
         ({"attack": 5}, "recoverable"),
         ({"attack_towards": (1.0, 0.1, 0.0)}, "recoverable"),
@@ -74,15 +75,15 @@ def test_verdict(numbers, level):
     assert (verdict.recovered_by == ("growth 4 mm",)) == ("attack" in str(numbers))
 
 
-def test_one_false_alarm_on_a_full_grid_is_no_face():
+def test_a_few_false_alarms_are_no_face_but_are_mentioned():
     grid = PRESETS["default"]
     subjects = [
         Subject("original", "original", 0.0, sightings(15, grid=grid)),
-        Subject("defaced", "defaced", 0.0, sightings(1, OTHER, grid=grid)),
+        Subject("defaced", "defaced", 0.0, sightings(3, OTHER, grid=grid)),
     ]
     evaluation = Evaluation(Settings(models=("m",)), grid, [], "m", subjects, Scale([0.9], [0.1]), [])
-    assert judge(evaluation).level == "none of these"
-    subjects[1].sightings = sightings(2, OTHER, grid=grid)
+    assert judge(evaluation).level == "none of these" and "m in 3 of 70" in judge(evaluation).sentence
+    subjects[1].sightings = sightings(4, OTHER, grid=grid)
     assert judge(evaluation).level == "face found"
 
 

@@ -23,9 +23,9 @@ PICTURE_PIXELS = 400
 def volumes_beside(defaced_path: str | os.PathLike, defaced: sitk.Image, ignore: Sequence = ()) -> Iterator[Recovery]:
     """Volumes in the folder of a defaced one, as recoveries to look at.
 
-    A mask on the same grid is joined with the tissue left; another CT (a volume file, or a DICOM series in a folder
-    beside a DICOM series) is looked at as it is. `ignore` names paths that stay here, such as the original.
-    What cannot be read is passed over. File names may name the patient, so that none goes into the result.
+    A mask on the same grid is joined with the tissue left; another CT of the same patient in the same place (a volume
+    file or a folder with a DICOM series) is looked at as it is. `ignore` names paths that stay here, such as the
+    original. What cannot be read is passed over. File names may name the patient, so that none goes into the result.
     """
     masks = scans = 0
     for path in _neighbours(Path(defaced_path), ignore):
@@ -37,7 +37,7 @@ def volumes_beside(defaced_path: str | os.PathLike, defaced: sitk.Image, ignore:
                 continue
             masks += 1
             yield _joined(defaced, image, f"mask beside it {masks}")
-        elif float(sitk.GetArrayViewFromImage(image).min()) < -500:
+        elif _same_patient(defaced, image):
             scans += 1
             yield Recovery(f"another scan beside it {scans}", "another scan beside it", image)
 
@@ -84,6 +84,17 @@ def _is_mask(image: sitk.Image) -> bool:
     values = sitk.GetArrayViewFromImage(image)
     low, high = float(values.min()), float(values.max())
     return low >= 0 and low < high <= MOST_LABELS and not np.any(values % 1)
+
+
+def _same_patient(defaced: sitk.Image, image: sitk.Image) -> bool:
+    """Whether a volume is a CT whose tissue lies where the defaced one's does."""
+    shrunk = sitk.Shrink(defaced, [max(1, n // 64) for n in defaced.GetSize()])
+    a = sitk.GetArrayFromImage(shrunk).ravel().astype(float)
+    b = sitk.GetArrayFromImage(sitk.Resample(image, shrunk, sitk.Transform(), sitk.sitkLinear, -3000.0)).ravel()
+    body = (a > -300) & (b > -300)
+    if b.max() <= -500 or b[b > -2000].min() > -500 or np.count_nonzero(body) < 100:
+        return False
+    return bool(np.corrcoef(a[body], b[body].astype(float))[0, 1] > 0.5)
 
 
 def _joined(defaced: sitk.Image, mask: sitk.Image, name: str) -> Recovery:

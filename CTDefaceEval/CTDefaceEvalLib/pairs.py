@@ -98,6 +98,7 @@ class Separation:
         its hit rates on genuine and on impostor pairs; None where the folds do not allow it
     folds: folds that were usable
     roc: (false positive rate, true positive rate) of the similarity over all pairs, for plotting
+    genuine_counts, impostor_counts: pairs by similarity, in steps of 0.01 from -1
     """
 
     genuine: dict | None
@@ -106,6 +107,8 @@ class Separation:
     accuracy: tuple[float, float] | None
     folds: int
     roc: tuple[list[float], list[float]] | None
+    genuine_counts: list[int]
+    impostor_counts: list[int]
 
 
 def separate_at_random(counts: np.ndarray, folds: int = FOLDS, seed: int = 0) -> Separation:
@@ -148,7 +151,13 @@ def _cross_validated(all_pairs: np.ndarray, splits: list[tuple[np.ndarray, np.nd
         accuracy=_mean_sd(accuracies),
         folds=len(aucs),
         roc=_roc(all_pairs),
+        genuine_counts=_coarse(all_pairs)[1].tolist(),
+        impostor_counts=_coarse(all_pairs)[0].tolist(),
     )
+
+
+def _coarse(counts: np.ndarray) -> np.ndarray:
+    return counts.reshape(2, BINS // COARSE, COARSE).sum(axis=2)
 
 
 def _train_svm(counts: np.ndarray) -> tuple[float, float]:
@@ -161,7 +170,7 @@ def _train_svm(counts: np.ndarray) -> tuple[float, float]:
         raise CTDefaceError(
             "A cohort needs the Python package scikit-learn: install it with “pip install scikit-learn”."
         ) from error
-    coarse = counts.reshape(2, BINS // COARSE, COARSE).sum(axis=2)
+    coarse = _coarse(counts)
     centers = CENTERS.reshape(-1, COARSE).mean(axis=1)
     label, index = np.nonzero(coarse)
     weight = (coarse / coarse.sum(axis=1, keepdims=True))[label, index]

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 #: share of the grid in which the best detector has to find the original, or its silence proves nothing
 EVALUABLE_SHARE = 0.2
-#: share of the original's own views from which on a face counts as found
-FOUND_SHARE = 0.1
+#: share of the original's own views from which on a face counts as found; a bare facial skull stays below
+FOUND_SHARE = 0.25
 #: share of the views compared that have to look like the same head
 RECOGNISED_SHARE = 0.25
 
@@ -41,9 +41,9 @@ class Verdict:
 def judge(evaluation: Evaluation) -> Verdict:
     """The verdict on an evaluation.
 
-    A face counts as found when a detector finds it in a tenth of the views in which it finds the original, in at least
-    two views of a full grid: one in 70 is a false alarm. It counts as recognisable when a quarter of the views
-    compared is as similar to the original as its own pictures are to each other.
+    A face counts as found when a detector finds one in a quarter of the views in which it finds the original, in at
+    least two views of a full grid: one in 70 is a false alarm. It counts as recognisable when a quarter of the views
+    compared is as similar to the original as its own pictures are to each other. Both come with their numbers.
     """
     detectors = [name for name in evaluation.settings.models if name not in ADVICE_ONLY]
     original, defaced = evaluation.subject("original"), evaluation.subject("defaced")
@@ -89,6 +89,10 @@ def judge(evaluation: Evaluation) -> Verdict:
             "No face was found, recognised or recovered with these models and attacks. That does not prove that nobody "
             "can."
         )
+    alarms = {name: len(defaced.scores(name)) for name in detectors if defaced.scores(name)}
+    if alarms and not found["defaced"]:
+        counts = ", ".join(f"{name} in {count} of {views} views" for name, count in alarms.items())
+        sentence += f" A detector takes something else for a face now and then ({counts}): look at it yourself."
     if original is None:
         sentence += " Without the original nobody can say how well its face would have been found."
     return Verdict(level, sentence, tuple(findings), tuple(recovered))

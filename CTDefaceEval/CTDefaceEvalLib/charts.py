@@ -1,0 +1,84 @@
+"""Small charts as SVG text, so that a report needs no other file and no plotting package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+WIDTH, HEIGHT = 420, 260
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 40
+#: distinguishable in print and for colour-blind readers
+COLOURS = ("#1b6ca8", "#d1495b", "#66a182", "#edae49", "#775a9c", "#444444", "#00798c", "#a3586d")
+
+
+def line_chart(
+    lines: Sequence[tuple[str, Sequence[float], Sequence[float]]],
+    x_label: str,
+    y_label: str,
+    *,
+    x_range: tuple[float, float] = (0.0, 1.0),
+    y_range: tuple[float, float] | None = (0.0, 1.0),
+    marks: Sequence[tuple[str, float]] = (),
+) -> str:
+    """Lines (name, x, y) with a legend; `marks` are vertical lines (name, x). Without `y_range` it starts at 0."""
+    if y_range is None:
+        y_range = 0.0, max((max(y, default=0.0) for _, _, y in lines), default=0.0) or 1.0
+    parts = [_frame(x_label, y_label, x_range, y_range)]
+    names = []
+    for number, (name, x, y) in enumerate(lines):
+        colour = COLOURS[number % len(COLOURS)]
+        points = " ".join(f"{_x(a, x_range):.1f},{_y(b, y_range):.1f}" for a, b in zip(x, y))
+        dash = ' stroke-dasharray="6 3"' if number % 2 else ""
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8"{dash}/>')
+        names.append((name, colour, dash))
+    for name, where in marks:
+        at = _x(where, x_range)
+        parts.append(f'<path d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#000"/>')
+        parts.append(f'<text x="{at + 3:.1f}" y="{TOP + 10}" font-size="10">{escape(name)}</text>')
+    legend_height = 15 * len(names)
+    for number, (name, colour, dash) in enumerate(names):
+        y = HEIGHT + 12 + 15 * number
+        parts.append(f'<path d="M{LEFT} {y - 4}h22" stroke="{colour}" stroke-width="2"{dash}/>')
+        parts.append(f'<text x="{LEFT + 28}" y="{y}" font-size="11">{escape(name)}</text>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + legend_height + 8}" '
+        f'width="{WIDTH}" font-family="sans-serif" role="img">{"".join(parts)}</svg>'
+    )
+
+
+def density(values: Sequence[float], low: float, high: float, bins: int = 40) -> tuple[list[float], list[float]]:
+    """Share of the values in each bin, as the x and y of a line."""
+    counts, edges = np.histogram(np.clip(values, low, high), bins, (low, high))
+    centers = (edges[1:] + edges[:-1]) / 2.0
+    return centers.tolist(), (counts / max(1, counts.sum())).tolist()
+
+
+def _x(value: float, limits: tuple[float, float]) -> float:
+    return LEFT + (value - limits[0]) / (limits[1] - limits[0]) * (WIDTH - LEFT - RIGHT)
+
+
+def _y(value: float, limits: tuple[float, float]) -> float:
+    return HEIGHT - BOTTOM - (value - limits[0]) / (limits[1] - limits[0]) * (HEIGHT - TOP - BOTTOM)
+
+
+def _frame(x_label: str, y_label: str, x_range: tuple[float, float], y_range: tuple[float, float]) -> str:
+    parts = [
+        f'<rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}" fill="none" '
+        'stroke="#999"/>',
+        f'<text x="{(WIDTH + LEFT - RIGHT) / 2}" y="{HEIGHT - 8}" font-size="12" text-anchor="middle">{escape(x_label)}'
+        "</text>",
+        f'<text transform="translate(12 {(HEIGHT - BOTTOM + TOP) / 2}) rotate(-90)" font-size="12" '
+        f'text-anchor="middle">{escape(y_label)}</text>',
+    ]
+    for tick in np.linspace(*x_range, 5):
+        parts.append(
+            f'<text x="{_x(tick, x_range):.1f}" y="{HEIGHT - BOTTOM + 14}" font-size="10" text-anchor="middle">'
+            f"{tick:.2f}</text>"
+        )
+    for tick in np.linspace(*y_range, 5):
+        parts.append(
+            f'<text x="{LEFT - 4}" y="{_y(tick, y_range) + 3:.1f}" font-size="10" text-anchor="end">{tick:.2f}</text>'
+        )
+    return "".join(parts)

@@ -1,0 +1,190 @@
+"""The command ``ctdeface evaluate``: its arguments, and what it does."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "measure whether a face can still be found, recognised or recovered"
+
+DESCRIPTION = """\
+Look at a defaced head CT as somebody would who wants the face: render it from many
+sides, let face detectors search, compare with the original, and attack the defaced
+volume to win the face back. Leaves one web page with a verdict, and every number as
+CSV and JSON beside it."""
+
+EPILOG = """\
+examples:
+  ctdeface evaluate head.nii.gz head_defaced.nii.gz -o report.html
+  ctdeface evaluate head_defaced.nii.gz -o report.html
+  ctdeface evaluate --cohort table.csv -o cohort.html
+  ctdeface evaluate head.nii.gz head_defaced.nii.gz -o report.html \\
+      --models insightface --model-folder ~/.insightface/models/buffalo_l
+  ctdeface evaluate --list-models
+
+verdicts, worst first:
+  face found       a detector still finds a face in the defaced scan
+  recognisable     none does, but what is left resembles the original's face
+  recoverable      the face comes back from the defaced file alone, or from a mask,
+                   picture or series that lies beside it
+  none of these    nothing was found, recognised or recovered with these models and
+                   attacks; that does not prove that nobody can
+  not evaluable    even the original's face is hardly found, so silence proves nothing
+
+the cohort's table: a CSV file with the columns patient, scan, method, path; method
+  "original" marks the originals, relative paths start at the table. What was seen of
+  a volume is cached, so that a second run looks only at what is new.
+
+The page shows the patient's face (--no-pictures leaves it out): keep it as you keep
+the scan. An interrupted evaluation goes on where it stopped.
+
+exit status:
+  0 evaluated, 1 it could not be (one sentence says why), 2 wrong usage,
+  3 with --strict: the verdict is not "none of these"."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``ctdeface evaluate`` to its parser."""
+    from .attacks import ATTACKS
+    from .face_models import DEFAULT_MODELS, MODELS
+    from .views import PRESETS
+
+    parser.add_argument(
+        "volumes",
+        metavar="CT",
+        nargs="*",
+        type=Path,
+        help="ORIGINAL DEFACED, or DEFACED alone: volume files or folders with one DICOM series",
+    )
+    parser.add_argument(
+        "--cohort", metavar="TABLE.csv", type=Path, help="evaluate many volumes by the study's protocol"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="REPORT.html", type=Path, help="the page; CSV and JSON come beside it"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a report that exists")
+    parser.add_argument("--no-pictures", action="store_true", help="leave pictures of the head out of the page")
+    parser.add_argument("--strict", action="store_true", help='exit with 3 unless the verdict is "none of these"')
+
+    looking = parser.add_argument_group("how to look")
+    looking.add_argument(
+        "--models",
+        metavar="NAME",
+        nargs="+",
+        choices=list(MODELS),
+        help=f"of {', '.join(MODELS)} (default: {' '.join(DEFAULT_MODELS)}; for a cohort, which takes one, dlib-hog)",
+    )
+    looking.add_argument("--model-folder", metavar="DIR", type=Path, help="model pack of insightface or facenet")
+    looking.add_argument("--list-models", action="store_true", help="say what each model needs and its licence")
+    looking.add_argument(
+        "--views", choices=list(PRESETS), help="number of views (default: default; for a cohort: study)"
+    )
+    looking.add_argument(
+        "--attacks",
+        metavar="NAME",
+        nargs="*",
+        choices=list(ATTACKS),
+        help=f"of {', '.join(repr(name) if ' ' in name else name for name in ATTACKS)} (default: all)",
+    )
+    looking.add_argument(
+        "--others",
+        metavar="CT",
+        nargs="+",
+        type=Path,
+        help="other people's heads, which say what unlike is (default: three synthetic ones)",
+    )
+    looking.add_argument(
+        "--alone",
+        action="store_true",
+        help="the defaced volume is shared without its folder: do not look for masks and pictures beside it",
+    )
+    looking.add_argument(
+        "--cache", metavar="DIR", type=Path, help="for a cohort: folder of what was seen (default: beside the report)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``ctdeface evaluate`` and return its exit status. Raises CTDefaceError with a sentence for the user."""
+    from CTDefaceLib.errors import OutputError
+    from CTDefaceLib.terminal import Progress
+
+    from .report import check_report
+
+    if args.list_models:
+        return _list_models(args)
+    if args.output is None:
+        args.error("the following arguments are required: -o/--output")
+    if args.cohort is not None and args.volumes:
+        args.error("argument --cohort: takes the volumes from its table, give no others")
+    if args.cohort is None and len(args.volumes) not in (1, 2):
+        args.error("give ORIGINAL and DEFACED, or DEFACED alone, or --cohort TABLE.csv")
+    try:
+        check_report(args.output, args.overwrite)
+    except OutputError as error:
+        args.error(f"argument -o/--output: {error}")
+    with Progress() as progress:
+        return _run_pair(args, progress) if args.cohort is None else _run_cohort(args, progress)
+
+
+def _list_models(args: argparse.Namespace) -> int:
+    from .face_models import availability
+
+    for row in availability(args.model_folder):
+        print(f"{row['name']}\n  needs: {row['needs']}\n  licence: {row['licence']}")
+        print(f"  missing: {row['missing']}" if row["missing"] else "  ready")
+    return 0
+
+
+def _run_pair(args: argparse.Namespace, progress) -> int:
+    from CTDefaceLib.volume_io import read_ct
+
+    from .attacks import ATTACKS
+    from .evaluation import Settings, evaluate
+    from .face_models import DEFAULT_MODELS
+    from .report import report_paths, write_evaluation
+
+    progress(0.0, "Reading")
+    *first, defaced_path = args.volumes
+    original = read_ct(first[0]) if first else None
+    memory = args.output.with_suffix(".partial")
+    evaluation = evaluate(
+        original,
+        read_ct(defaced_path),
+        Settings(
+            models=tuple(args.models or DEFAULT_MODELS),
+            model_folder=str(args.model_folder) if args.model_folder else None,
+            views=args.views or "default",
+            attacks=tuple(ATTACKS if args.attacks is None else args.attacks),
+        ),
+        others=(read_ct(path) for path in args.others) if args.others else None,
+        beside=None if args.alone else defaced_path,
+        ignore=[*first, *(args.others or ()), memory, *report_paths(args.output)],
+        memory=memory,
+        progress=progress,
+    )
+    write_evaluation(evaluation, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)
+    progress(1.0, "")
+    print(f"{evaluation.verdict.level}: {evaluation.verdict.sentence}")
+    return 3 if args.strict and evaluation.verdict.level != "none of these" else 0
+
+
+def _run_cohort(args: argparse.Namespace, progress) -> int:
+    from .cohort import evaluate_cohort, read_table
+    from .report import write_cohort
+
+    cohort = evaluate_cohort(
+        read_table(args.cohort),
+        args.cache or args.output.with_suffix(".cache"),
+        model=args.models[0] if args.models else "dlib-hog",
+        model_folder=args.model_folder,
+        views=args.views or "study",
+        progress=progress,
+    )
+    write_cohort(cohort, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)
+    progress(1.0, "")
+    for method in cohort.methods:
+        auc = method.within["by patient"].auc
+        figure = f"ROC-AUC {auc[0]:.2f} ± {auc[1]:.2f}" if auc else "too few faces to compare"
+        found = f"{method.found['median']:.0%}" if method.found else "none"
+        print(f"{method.method}: a face in {found} of the views, {figure}")
+    return 0

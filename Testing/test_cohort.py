@@ -1,0 +1,130 @@
+"""A cohort from its table to its report: the cache, the pairs, and bad tables."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from CTDefaceEvalLib import cohort as library
+from CTDefaceEvalLib import face_models, report
+from CTDefaceLib.errors import CTDefaceError, InputError
+from CTDefaceLib.phantom import PhantomParameters, make_phantom
+
+pytest.importorskip("sklearn")
+
+
+class Brightness:
+    """A face model for tests: a face in every picture, described by the picture itself; no weights, fast."""
+
+    name, licence, needs, picture_size, embeds = "brightness", "none", "nothing", 24, True
+
+    def detect(self, picture):
+        return [face_models.Face((0.0, 0.0, 24.0, 24.0), float(picture.mean()))] if picture.std() > 5 else []
+
+    def embed(self, picture, face):
+        return picture[::2, ::2, 0].astype(np.float32).ravel() - 128.0
+
+
+@pytest.fixture
+def brightness(monkeypatch):
+    monkeypatch.setitem(face_models.MODELS, "brightness", Brightness)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Four people, two scans each, original, half removed ("cut") and gone ("air")."""
+    folder = tmp_path_factory.mktemp("cohort")
+    lines = ["patient,scan,method,path"]
+    for person in range(4):
+        for scan in range(2):
+            parameters = PhantomParameters(person=person, seed=scan, yaw=4.0 * scan, spacing=(4, 4, 4), matrix=(64, 64))
+            image = make_phantom(parameters).image
+            cut = sitk.GetArrayFromImage(image)
+            cut[:, : cut.shape[1] // 3] = -1000
+            air = np.full_like(cut, -1000)
+            for method, values in (("original", sitk.GetArrayFromImage(image)), ("cut", cut), ("air", air)):
+                if method == "air":
+                    values[:2, :2, :2], values[-2:, -2:, -2:] = 1500, 1500
+                volume = sitk.GetImageFromArray(values)
+                volume.CopyInformation(image)
+                name = f"{person}_{scan}_{method}.nrrd"
+                sitk.WriteImage(volume, str(folder / name))
+                lines.append(f"Person {person},{scan},{method},{name}")
+    path = folder / "table.csv"
+    path.write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_cohort_end_to_end_and_its_cache(brightness, table, tmp_path, monkeypatch):
+    monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
+    rows = library.read_table(table)
+    assert len(rows) == 24 and rows[0].method == "original"
+    looks = []
+    real = library.detection.look
+
+    def counted(*arguments, **options):
+        looks.append(1)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(library.detection, "look", counted)
+    first = library.evaluate_cohort(rows[:-3], tmp_path / "cache", model="brightness", views="quick")
+    assert len(looks) == 21
+    cohort = library.evaluate_cohort(rows, tmp_path / "cache", model="brightness", views="quick")
+    assert len(looks) == 24  # one more scan costs one more
+    again = library.evaluate_cohort(rows, tmp_path / "cache", model="brightness", views="quick")
+    assert len(looks) == 24 and again.as_dict() == cohort.as_dict() != first.as_dict()
+
+    original, air, cut = cohort.methods
+    assert (original.method, air.method, cut.method) == ("original", "air", "cut")
+    assert original.faces == 8 * 9 and original.scans == 8 and original.patients == 4
+    by_patient, study = original.within["by patient"], original.within["study"]
+    assert by_patient.genuine["n"] == 4 * 81 and study.genuine["n"] == 4 * 18 * 17 / 2
+    assert by_patient.folds == 2 and study.folds == 5 and 0.5 < by_patient.auc[0] <= 1.0
+    assert cut.against_originals["study"].genuine["n"] == 4 * 18 * 18
+    assert original.against_originals == {}
+
+    report.write_cohort(cohort, tmp_path / "cohort.html")
+    page = (tmp_path / "cohort.html").read_text(encoding="utf-8")
+    numbers = (tmp_path / "cohort.json").read_text(encoding="utf-8")
+    assert "Person" not in page + numbers + (tmp_path / "cohort.csv").read_text(encoding="utf-8")
+    assert "by patient (2)" in page and "study (5)" in page and "Against the originals" in page
+    assert len(json.loads(numbers)["scans"]) == 24
+
+
+def test_methods_without_any_face_have_no_figures(brightness, table, tmp_path, monkeypatch):
+    monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
+    monkeypatch.setattr(Brightness, "detect", lambda self, picture: [])
+    cohort = library.evaluate_cohort(library.read_table(table)[:9], tmp_path, model="brightness", views="quick")
+    assert all(method.faces == 0 and method.within["study"].auc is None for method in cohort.methods)
+    report.write_cohort(cohort, tmp_path / "c.html")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("patient,path\na,b\n", "lacks the column “method”"),
+        ("patient,scan,method,path\na,1,original,\n", "Line 2"),
+        ("patient,scan,method,path\na,1,original,nowhere.nrrd\n", "does not exist"),
+        ("patient,scan,method,path\na,1,original,x.nrrd\na,1,original,x.nrrd\n", "repeats"),
+        ("patient,scan,method,path\na,1,original,x.nrrd\n", "fewer than two patients"),
+    ],
+)
+def test_bad_tables_end_in_one_sentence(text, sentence, tmp_path):
+    (tmp_path / "x.nrrd").touch()
+    (tmp_path / "table.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=sentence):
+        library.read_table(tmp_path / "table.csv")
+
+
+def test_other_bad_input(brightness, table, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="cannot be read"):
+        library.read_table(tmp_path / "none.csv")
+    monkeypatch.setattr(Brightness, "embeds", False)
+    with pytest.raises(CTDefaceError, match="cannot tell people apart"):
+        library.evaluate_cohort(library.read_table(table), tmp_path, model="brightness")
+    monkeypatch.setattr(Brightness, "embeds", True)
+    broken = tmp_path / "broken.nrrd"
+    broken.write_bytes(b"no")
+    rows = [library.Row("a", "1", "original", broken)]
+    with pytest.raises(InputError, match="Volume 1 of the table"):
+        library.evaluate_cohort(rows, tmp_path, model="brightness")
