@@ -57,8 +57,7 @@ def registerSampleData():
     icon = os.path.join(os.path.dirname(__file__), "Resources", "Icons", "CTDeface.png")
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="CTDeface",
-        sampleName="CTDefacePhantom",
-        sampleDescription=_("Head CT phantom"),
+        sampleName=_("Head CT phantom"),
         uris="",
         fileNames="CTDefacePhantom.nrrd",
         nodeNames="CTDefacePhantom",
@@ -193,6 +192,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller, event):
         self.stop()
+        self.ui.exportPathLineEdit.currentPath = ""
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
@@ -204,8 +204,8 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, caller, event, node):
-        if node is not None and node.IsA("vtkMRMLScalarVolumeNode"):
-            qt.QTimer.singleShot(0, self.preselectVolume)  # its voxels come after it
+        if node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode":
+            qt.QTimer.singleShot(0, lambda: self.preselectVolume([node]))  # its voxels come after it
 
     def stop(self):
         """Drop what runs in the background."""
@@ -225,13 +225,13 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
             self.onParametersChanged()
 
-    def preselectVolume(self):
-        """Choose the first CT of the scene when none is chosen."""
+    def preselectVolume(self, volumeNodes=None):
+        """Choose the first CT, of the scene or of those given, when none is chosen."""
         if self._parameterNode is None or self._parameterNode.inputVolume is not None:
             return
-        for volumeNode in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-            isShown = volumeNode.GetClassName() == "vtkMRMLScalarVolumeNode" and not volumeNode.GetHideFromEditors()
-            if isShown and not self.logic.problemOf(volumeNode):
+        for volumeNode in volumeNodes or slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+            isOffered = volumeNode.GetClassName() == "vtkMRMLScalarVolumeNode" and not volumeNode.GetHideFromEditors()
+            if isOffered and volumeNode.GetScene() and not self.logic.problemOf(volumeNode):
                 self._parameterNode.inputVolume = volumeNode
                 views.showInSlices(volumeNode, fit=True)
                 return
@@ -460,6 +460,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             parameters.faceMask = maskNode
             parameters.showAfter = False
             self.look("front")
+            views.jumpTo(maskNode)
             self.updatePreview()
 
         self.run("segment", start, done, self.ui.segmentProgressBar)
@@ -541,7 +542,9 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         with slicer.util.tryWithErrorDisplay(_("The volumes could not be shown side by side."), waitCursor=True):
             views.showMask(parameters.faceMask, visible=False) if parameters.faceMask is not None else None
             views.showSideBySide(parameters.inputVolume, parameters.defacedVolume, parameters.skinShift)
-            views.lookAt(parameters.faceMask or parameters.inputVolume, "front")
+            face = parameters.faceMask or parameters.inputVolume
+            views.lookAt(face, "front")
+            qt.QTimer.singleShot(0, lambda: views.jumpTo(face))  # after the slices were fitted to their views
 
     def onExportPathChanged(self, path):
         self._errors.pop("export", None)

@@ -70,6 +70,7 @@ def user():
     host.select_module(None)
     slicer.mrmlScene.Clear()
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    slicer.app.pauseRender()  # views are drawn for pictures only: drawing without a graphics card takes long
     host.select_module("CTDeface")
     panel = slicer.util.getModuleWidget("CTDeface")
     yield panel
@@ -77,6 +78,7 @@ def user():
     panel.stop()
     slicer.mrmlScene.Clear()
     run_for(0.05)
+    slicer.app.resumeRender()
     assert not pythonqt.problems
     assert not dialogs.answers, "a dialog that the test expected did not open"
     assert not os.listdir(slicer.app.temporaryPath) or os.listdir(slicer.app.temporaryPath) == ["presets.xml"]

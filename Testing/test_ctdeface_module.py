@@ -286,7 +286,7 @@ def test_load_sample_and_sample_data(panel):
     volume = panel.ui.inputSelector.currentNode()
     assert not panel.logic.problemOf(volume)
     assert panel.ui.segmentButton.enabled
-    (again,) = SampleData.click("CTDefacePhantom")
+    (again,) = SampleData.click("Head CT phantom")
     assert np.array_equal(slicer.util.arrayFromVolume(volume), slicer.util.arrayFromVolume(again))
 
 
@@ -392,7 +392,7 @@ def test_an_emptied_mask_says_so(panel, phantom):
     assert "empty" in panel.ui.previewHintLabel.text
 
 
-# ------------------------------------------------------------------------------------------ cancel, close, break, delete
+# ----------------------------------------------------------------------------------------- cancel, close, break, delete
 
 
 def start_segmenting(panel, phantom):
@@ -459,6 +459,16 @@ def test_a_worker_that_dies_is_reported_and_replaced(panel, phantom):
     assert not panel.ui.segmentHintLabel.visible
 
 
+def test_a_python_that_cannot_be_started_is_reported(panel, phantom, monkeypatch, caplog):
+    gui.volume(phantom, "CT")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    panel.ui.segmentButton.click()
+    wait(lambda: not panel._task)
+    assert "could not be started" in panel.ui.segmentHintLabel.text
+    assert panel.logic.process.folder is None
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX processes")
 @pytest.mark.parametrize("how", ["input closes", "killed"])
 def test_the_worker_takes_its_children_and_its_folder_with_it(tmp_path, how):
@@ -518,7 +528,7 @@ def test_export_asks_before_it_replaces_a_file(panel, phantom, tmp_path):
     assert "folder" in panel.ui.exportHintLabel.text
 
 
-# ---------------------------------------------------------------------------------------------------- scenes and console
+# --------------------------------------------------------------------------------------------------- scenes and console
 
 
 @pytest.mark.parametrize("file", ["scene.mrb", "scene.mrml"])

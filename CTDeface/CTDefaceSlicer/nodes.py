@@ -89,12 +89,13 @@ def fingerprint(volumeNode):
 
 def faceFingerprint(segmentationNode):
     """A number that changes with the face mask, and not when the scene is saved and opened again."""
-    labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(faceSegmentID(segmentationNode))
+    segmentID = faceSegmentID(segmentationNode)
+    labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentID) if segmentID else None
     if labelmap is None:
         return 0
 
     def face():
-        label = segmentationNode.GetSegmentation().GetSegment(faceSegmentID(segmentationNode)).GetLabelValue()
+        label = segmentationNode.GetSegmentation().GetSegment(segmentID).GetLabelValue()
         array = vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(labelmap.GetDimensions()[::-1]) == label
         if not array.any():
             return np.zeros(1, np.uint8)

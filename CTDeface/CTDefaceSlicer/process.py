@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 from .nodes import fingerprint, volumeGeometry
 
 STOP_MSEC = 1000
+NOT_STARTED = _("Slicer's Python could not be started in the background: reinstall Slicer, or free some memory.")
 
 
 class BackgroundProcess:
@@ -101,6 +102,7 @@ class BackgroundProcess:
         process.disconnect("readyReadStandardOutput()", self._onOutput)
         process.disconnect("readyReadStandardError()", self._onLog)
         process.disconnect("finished(int,QProcess::ExitStatus)", self._onFinished)
+        process.disconnect("errorOccurred(QProcess::ProcessError)", self._onError)
         process.closeWriteChannel()  # the worker ends itself and its children when its input closes
         if process.state() != qt.QProcess.NotRunning and not process.waitForFinished(STOP_MSEC):
             if self._pid is not None:
@@ -141,8 +143,11 @@ class BackgroundProcess:
         self._process.connect("readyReadStandardOutput()", self._onOutput)
         self._process.connect("readyReadStandardError()", self._onLog)
         self._process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
+        self._process.connect("errorOccurred(QProcess::ProcessError)", self._onError)
         slicer.app.connect("aboutToQuit()", self.stop)
         self._process.start(sys.executable, ["-c", code, self._folder])
+        if self._process is None:
+            raise errors.CTDefaceError(NOT_STARTED)
 
     def _onOutput(self):
         if self._process is None:
@@ -195,14 +200,18 @@ class BackgroundProcess:
         if callback:
             callback(value)
 
+    def _onError(self, _error):
+        if self._process is not None and self._process.state() == qt.QProcess.NotRunning:
+            self._onFinished()  # it could not be started; a process that crashes reports that itself as well
+
     def _onFinished(self, *_arguments):
         """The process ended although nobody asked it to."""
         self._onLog()
         for line in self._log:
             logging.error(line)
         message = _("The background process stopped unexpectedly, perhaps because memory ran out. Please try again.")
-        if self._process is not None and self._process.error() == qt.QProcess.FailedToStart:
-            message = _("Slicer's Python could not be started in the background.")
+        if self._pid is None:
+            message = NOT_STARTED
         if self.busy:
             self._fail(errors.CTDefaceError(message))
         else:

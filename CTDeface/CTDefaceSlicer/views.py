@@ -18,7 +18,7 @@ RENDERING_OF = "CTDeface.renderingOf"
 
 SIDES = {"front": (0, 1, 0), "left": (-1, 0, 0), "right": (1, 0, 0)}
 """Where the camera stands, as seen from the face, in RAS."""
-CAMERA_DISTANCE_MM = 620.0
+CAMERA_DISTANCE_MM = 580.0
 
 COMPARE_LAYOUT = 41753
 COMPARE_GROUP = 4175

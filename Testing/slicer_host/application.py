@@ -386,6 +386,7 @@ def start(with_main_window: bool = True):
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
     scene.SetRootDirectory(slicer.app._temporaryPath)
     cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()
+    Path(settings, ".slicer-cache").touch()
     cache.SetRemoteCacheDirectory(str(settings))
     manager.SetCacheManager(cache)
     scene.SetCacheManager(cache)

@@ -19,7 +19,6 @@ class SampleDataLogic:
         loadFiles=None,
         loadFileProperties=None,
         checksums=None,
-        sampleDescription=None,
     ):
         if not all(isinstance(value, str) for value in (uris, fileNames, nodeNames)):
             raise TypeError("a single source needs uris, fileNames and nodeNames as strings")

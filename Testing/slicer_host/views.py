@@ -51,7 +51,7 @@ def _view_init(self, parent=None):
 
 def _schedule(self):
     """Render once, soon, however often it is asked for; a view that nobody sees waits until it is shown."""
-    if self._due or self._paused or not self._qt("isVisible")():
+    if self._due or self._isPaused() or not self._qt("isVisible")():
         return
     self._due = True
     QtCore.QTimer.singleShot(15, self._renderNow)
@@ -59,7 +59,7 @@ def _schedule(self):
 
 def _render_now(self):
     self._due = False
-    if self._qt("isVisible")() and not self._paused:
+    if self._qt("isVisible")() and not self._isPaused():
         self._draw()
         self._qt("update")()
 
@@ -96,10 +96,19 @@ def _fit_window(self):
         self._resized(size.width(), size.height())
 
 
+def _is_paused(self):
+    return self._paused > 0 or slicer.app.layoutManager()._paused > 0
+
+
 def _set_paused(self, paused):
-    self._paused = max(0, self._paused + (1 if paused else -1))
-    if not self._paused:
-        self._schedule()
+    self._paused += 1 if paused else -1
+    self._schedule()
+
+
+def _set_all_paused(self, paused):
+    self._paused += 1 if paused else -1
+    for widget in self._widgets.values():
+        widget._view._schedule()
 
 
 def _registered(factory, managers):
@@ -126,6 +135,7 @@ _VIEW = {
     "interactor": lambda self: self._interactor,
     "pauseRender": lambda self: self._setPaused(True),
     "resumeRender": lambda self: self._setPaused(False),
+    "_isPaused": _is_paused,
     "_setPaused": _set_paused,
     "displayableManagerByClassName": lambda self, name: self._group.GetDisplayableManagerByClassName(name),
 }
@@ -308,7 +318,7 @@ def _arrange(self):
     for widget in self._widgets.values():
         widget._qt("setParent")(None)
     if self._content is not None:
-        self._content.deleteLater()
+        self._content.setParent(None)
     self._content = self._build(ElementTree.fromstring(description))
     self._viewport.layout().addWidget(self._content)
     self._qt("layoutChanged").emit(self._layoutNode.GetViewArrangement())
@@ -387,6 +397,7 @@ qSlicerLayoutManager = stand_in(
     mrmlSliceLogics=_slice_logics,
     resetSliceViews=_reset_slices,
     resetThreeDViews=lambda self: [w._view.resetFocalPoint() for i, w in self._widgets.items() if "ViewNode" in i][:0],
-    pauseRender=lambda self: [w._view.pauseRender() for w in self._widgets.values()][:0],
-    resumeRender=lambda self: [w._view.resumeRender() for w in self._widgets.values()][:0],
+    _paused=0,
+    pauseRender=lambda self: _set_all_paused(self, True),
+    resumeRender=lambda self: _set_all_paused(self, False),
 )
