@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from CTDefaceLib import __version__, cli
+from CTDefaceLib.cli_deface import MASK_WARNING
 from CTDefaceLib.errors import NoFaceError
 from test_volume_io import small_ct
 
@@ -111,8 +112,8 @@ def test_mask_comes_with_a_warning(pipeline, scan, capfd):
     assert run("deface", "head.nii.gz", "out.mha", "--mask", "mask.nii.gz", "--report", "report.json") == 0
     assert sorted(os.listdir()) == ["head.nii.gz", "mask.nii.gz", "out.mha", "report.json"]
     assert set(np.unique(sitk.GetArrayFromImage(sitk.ReadImage("mask.nii.gz")))) == {0, 1}
-    assert cli.MASK_WARNING in json.loads(Path("report.json").read_text())["warnings"]
-    assert cli.MASK_WARNING in capfd.readouterr().err
+    assert MASK_WARNING in json.loads(Path("report.json").read_text())["warnings"]
+    assert MASK_WARNING in capfd.readouterr().err
 
 
 def test_dicom_folder_and_what_the_reader_says(pipeline, scan):

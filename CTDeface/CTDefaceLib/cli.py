@@ -1,67 +1,35 @@
 """The command ``ctdeface``.
 
-Every sub-command is a function that adds its parser, listed in :data:`COMMANDS`, and a function that runs it and
-returns the exit status.
+Each sub-command is a module named in :data:`COMMANDS` with HELP (one line), DESCRIPTION, EPILOG,
+``add_arguments(parser)`` and ``run(args) -> exit status``; ``args.error(sentence)`` ends with wrong usage. It imports
+little at file scope, since ``ctdeface --help`` looks at all of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
+import importlib
+import importlib.util
 import signal
 import sys
 import threading
-import warnings
-from pathlib import Path
 
 from . import __version__
-from .errors import CTDefaceError, OutputError
-from .terminal import Progress, say, warn
+from .errors import CTDefaceError
+from .terminal import warn
 
-EXIT_STATUS = """\
+COMMANDS = {
+    "deface": "CTDefaceLib.cli_deface",
+    "demo": "CTDefaceLib.cli_demo",
+    "evaluate": "CTDefaceEvalLib.cli",  # stands on this library, and may be missing
+}
+
+EPILOG = """\
+Try "ctdeface demo", then "ctdeface deface --help".
+
 exit status:
-  0 done, 1 the scan could not be defaced (one sentence says why), 2 wrong usage.
+  0 done, 1 the scan could not be processed (one sentence says why), 2 wrong usage.
   Ctrl-C (130) and SIGTERM (143) leave nothing behind."""
-
-DEFACE = """\
-Remove the face from one head CT. Everything else stays as it is, voxel for voxel;
-the space inside the skull is never touched."""
-
-DEFACE_EPILOG = f"""\
-examples:
-  ctdeface deface head.nii.gz head_defaced.nii.gz
-  ctdeface deface "DICOM/series 4" head_defaced.nrrd
-  ctdeface deface head.mha out.mha --margin 8 --keep-bone
-  ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
-
-what "sealed" means:
-  A face that is cut out exactly and filled stays in the file: the outline of the
-  filled voxels is the face. Therefore the removed region starts at a random depth
-  below the skin and reaches out through the air in front of the face to a smooth
-  boundary that has nothing to do with the skin. --no-seal removes facial tissue
-  only, and the face can be recovered from the result, whatever the fill.
-
-fills and their weakness:
-  air         like this scan's own air, noise included (default). That something
-              was removed stays plain to see, from where the tissue ends.
-  constant    one value. Shows exactly which voxels were removed.
-  percentile  one value, a percentile of the volume (CTA-DEFACE uses the 10th).
-              Shows exactly which voxels were removed.
-  blur        the face smeared. Much of it comes back by lowering the level of the
-              rendered surface; only for comparison with other tools.
-
-OUT.json beside the result tells version, parameters, removed volume, warnings and
-no names, paths or identifiers. Look at every result before you share it, and never
-share it together with the mask: the mask shows the face.
-
-{EXIT_STATUS}"""
-
-DEMO = """\
-Make a synthetic head CT (or take yours), deface it, and leave the defaced volume,
-the report and a before/after picture in a folder. Files of an earlier demo are replaced."""
-
-MASK_WARNING = "The mask shows the face: never share it together with the defaced volume."
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     in_main_thread = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
     try:
-        args = _parser().parse_args(argv)
+        args = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
         return args.run(args)
     except CTDefaceError as error:
         warn(str(error))
@@ -78,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         warn("There is not enough memory for this scan; close other programs or crop it to the head.")
         return 1
     except KeyboardInterrupt:
-        warn("interrupted, nothing was written.")
+        warn("interrupted.")
         return 130
     finally:
         if in_main_thread:
@@ -89,236 +57,21 @@ def _terminate(number, frame):
     sys.exit(143)  # as an exception, so that temporary files are removed on the way out
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: list[str]) -> argparse.ArgumentParser:
+    plain = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog="ctdeface",
-        description="Remove the face from head CTs.",
-        epilog=f'Try "ctdeface demo", then "ctdeface deface --help".\n\n{EXIT_STATUS}',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="ctdeface", description="Remove the face from head CTs.", epilog=EPILOG, formatter_class=plain
     )
     parser.add_argument("--version", action="version", version=f"ctdeface {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in COMMANDS:
-        add(commands)
+    for name, module_name in COMMANDS.items():
+        if importlib.util.find_spec(module_name.partition(".")[0]) is None:
+            continue
+        module = importlib.import_module(module_name)
+        command = commands.add_parser(
+            name, help=module.HELP, description=module.DESCRIPTION, epilog=module.EPILOG, formatter_class=plain
+        )
+        if name in argv:  # only the arguments in use, since defaults may need slow imports
+            module.add_arguments(command)
+        command.set_defaults(run=module.run, error=command.error)
     return parser
-
-
-def _add_command(commands, name: str, run, help: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=help,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run, error=parser.error)
-    return parser
-
-
-# ------------------------------------------------------------------------------------------------------------- deface
-
-
-def add_deface(commands) -> None:
-    from .pipeline import DefaceParameters
-
-    defaults = DefaceParameters()
-    parser = _add_command(commands, "deface", run_deface, "remove the face from one head CT", DEFACE, DEFACE_EPILOG)
-    parser.add_argument(
-        "input", metavar="IN", type=Path, help="a NIfTI, NRRD or MetaImage file, or a folder with one DICOM CT series"
-    )
-    parser.add_argument("output", metavar="OUT", type=Path, help="defaced volume: .nii, .nii.gz, .nrrd or .mha")
-
-    files = parser.add_argument_group("files")
-    files.add_argument("--mask", metavar="FILE", type=Path, help="also write the face mask, a volume of 0 and 1")
-    files.add_argument("--report", metavar="FILE", type=Path, help="report to write (default: OUT with .json)")
-    files.add_argument("--overwrite", action="store_true", help="replace output files that exist; never the input")
-
-    region = parser.add_argument_group("what is removed")
-    region.add_argument(
-        "--segmenter", choices=["builtin"], default=defaults.segmenter, help="how the face is found (default: builtin)"
-    )
-    region.add_argument(
-        "--margin",
-        dest="margin_mm",
-        metavar="MM",
-        type=_number(0, 50),
-        default=defaults.margin_mm,
-        help="remove this much more around the face (default: %(default)g)",
-    )
-    region.add_argument(
-        "--keep-bone",
-        action="store_true",
-        help="leave facial bone, for work on sinuses, jaw or teeth; weaker: a face can be told by its bones",
-    )
-    region.add_argument(
-        "--no-seal",
-        dest="sealed",
-        action="store_false",
-        help="remove facial tissue only; weak: the outline of what was removed is the face",
-    )
-
-    fill = parser.add_argument_group("what takes its place")
-    fill.add_argument(
-        "--fill",
-        choices=["air", "constant", "percentile", "blur"],
-        default=defaults.fill,
-        help="default: %(default)s; see below for the weakness of each",
-    )
-    fill.add_argument(
-        "--constant", metavar="HU", type=_number(-32768, 32767), help=f"for constant (default: {defaults.constant:g})"
-    )
-    fill.add_argument(
-        "--percentile", metavar="P", type=_number(0, 100), help=f"for percentile (default: {defaults.percentile:g})"
-    )
-    fill.add_argument(
-        "--blur",
-        dest="blur_mm",
-        metavar="MM",
-        type=_number(0.1, 100),
-        help=f"for blur: standard deviation (default: {defaults.blur_mm:g})",
-    )
-    fill.add_argument(
-        "--seed",
-        type=int,
-        help="makes the result repeatable, for tests; who knows the seed can work out depth and fill (default: random)",
-    )
-
-
-def run_deface(args: argparse.Namespace) -> int:
-    from .pipeline import DefaceParameters, deface
-    from .volume_io import check_volume_name, save_volume, suffix, written_whole
-
-    try:
-        for path in filter(None, (args.mask, args.output)):
-            check_volume_name(path)
-    except OutputError as error:
-        args.error(str(error))
-    report_path = args.report or args.output.with_name(args.output.name[: -len(suffix(args.output))] + ".json")
-    if report_path.suffix.lower() != ".json":
-        args.error("argument --report: the name must end in .json")
-    for given, fill in (("constant", "constant"), ("percentile", "percentile"), ("blur_mm", "blur")):
-        if getattr(args, given) is not None and args.fill != fill:
-            args.error(f"argument --{given.removesuffix('_mm')}: goes with --fill {fill}")
-    outputs = {"report": report_path, **({"--mask": args.mask} if args.mask else {}), "OUT": args.output}
-    _check_outputs(args, args.input, outputs, args.overwrite)
-
-    names = ("segmenter", "margin_mm", "keep_bone", "sealed", "fill", "constant", "percentile", "blur_mm", "seed")
-    parameters = DefaceParameters(**{name: vars(args)[name] for name in names if vars(args)[name] is not None})
-    with Progress() as progress:
-        image, notes = _read(args.input, progress)
-        result = deface(image, parameters, progress=progress)
-        if args.mask:
-            notes.append(MASK_WARNING)
-        result.report["warnings"] = [*notes, *result.report["warnings"]]
-        progress(1.0, "Writing")
-        with written_whole(*outputs.values(), overwrite=args.overwrite) as parts:
-            _save_report(result.report, parts[0])
-            if args.mask:
-                save_volume(result.mask, parts[1])
-            save_volume(result.image, parts[-1])
-    for warning in result.report["warnings"]:
-        warn(f"warning: {warning}")
-    say(_summary(result.report))
-    return 0
-
-
-def _number(low: float, high: float):
-    def number(text: str) -> float:
-        value = float(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
-        return value
-
-    return number
-
-
-def _check_outputs(args: argparse.Namespace, source: Path | None, outputs: dict[str, Path], overwrite: bool) -> None:
-    """Wrong usage, before any work: outputs that exist, that are the input, or of which two are one file."""
-    from .volume_io import check_output
-
-    seen = set()
-    for name, path in outputs.items():
-        if source and path.exists() and source.exists() and os.path.samefile(path, source):
-            args.error(f"{name}: This is the input itself; choose another name.")
-        try:
-            check_output(path, overwrite)
-        except OutputError as error:
-            args.error(f"{name}: {error}")
-        if (resolved := os.path.normcase(path.resolve())) in seen:
-            args.error(f"{name}: Another output has the same name; choose a different one.")
-        seen.add(resolved)
-
-
-def _read(path: Path, progress: Progress):
-    """The volume, and what the reader wants said about it."""
-    from .volume_io import read_ct
-
-    progress(0.0, "Reading")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        image = read_ct(path)
-    return image, [str(warning.message) for warning in caught if warning.category is UserWarning]
-
-
-def _save_report(report: dict, path: Path) -> None:
-    path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _summary(report: dict) -> str:
-    return (
-        f"Removed {report['removed_ml']:.0f} mL in {report['seconds']:.1f} s; "
-        f"{report['intracranial_voxels_touched']} intracranial voxels touched. Look at the result before you share it."
-    )
-
-
-# --------------------------------------------------------------------------------------------------------------- demo
-
-
-def add_demo(commands) -> None:
-    parser = _add_command(commands, "demo", run_demo, "see it work on a synthetic head", DEMO, EXIT_STATUS)
-    parser.add_argument(
-        "folder",
-        metavar="OUT_DIR",
-        type=Path,
-        nargs="?",
-        default=Path("ctdeface-demo"),
-        help="folder for the results, made where missing (default: %(default)s)",
-    )
-    parser.add_argument("--ct", type=Path, help="a head CT of yours instead of the synthetic one; it is only read")
-
-
-def run_demo(args: argparse.Namespace) -> int:
-    from .phantom import make_phantom
-    from .pipeline import DefaceParameters, deface
-    from .render import before_after_picture
-    from .volume_io import save_volume, written_whole
-
-    names = ["original.nii.gz"] * (args.ct is None) + ["before_after.png", "defaced.json", "defaced.nii.gz"]
-    try:
-        args.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        args.error(f"OUT_DIR: The folder cannot be made: {error.strerror}.")
-    _check_outputs(args, args.ct, {name: args.folder / name for name in names}, overwrite=True)
-    with Progress() as progress:
-        if args.ct:
-            original, notes = _read(args.ct, progress)
-        else:
-            progress(0.0, "Making a synthetic head")
-            original, notes = make_phantom().image, []
-        result = deface(original, DefaceParameters(), progress=progress)
-        result.report["warnings"] = [*notes, *result.report["warnings"]]
-        progress(1.0, "Writing and rendering")
-        with written_whole(*(args.folder / name for name in names), overwrite=True) as parts:
-            if args.ct is None:
-                save_volume(original, parts[0])
-            before_after_picture(original, result.image, parts[-3])
-            _save_report(result.report, parts[-2])
-            save_volume(result.image, parts[-1])
-    print(_summary(result.report))
-    print(f"{args.folder.resolve()}: {', '.join(reversed(names))}")
-    if args.ct:
-        print("The picture shows the face: do not share it.")
-    return 0
-
-
-COMMANDS = (add_deface, add_demo)

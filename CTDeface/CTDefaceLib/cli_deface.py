@@ -1,0 +1,203 @@
+"""The command ``ctdeface deface``: its arguments, and what it does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import warnings
+from pathlib import Path
+
+from .errors import OutputError
+from .terminal import Progress, say, warn
+
+HELP = "remove the face from one head CT"
+
+DESCRIPTION = """\
+Remove the face from one head CT. Everything else stays as it is, voxel for voxel;
+the space inside the skull is never touched."""
+
+EPILOG = """\
+examples:
+  ctdeface deface head.nii.gz head_defaced.nii.gz
+  ctdeface deface "DICOM/series 4" head_defaced.nrrd
+  ctdeface deface head.mha out.mha --margin 8 --keep-bone
+  ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
+
+what "sealed" means:
+  A face that is cut out exactly and filled stays in the file: the outline of the
+  filled voxels is the face. Therefore the removed region starts at a random depth
+  below the skin and reaches out through the air in front of the face to a smooth
+  boundary that has nothing to do with the skin. --no-seal removes facial tissue
+  only, and the face can be recovered from the result, whatever the fill.
+
+fills and their weakness:
+  air         like this scan's own air, noise included (default). That something
+              was removed stays plain to see, from where the tissue ends.
+  constant    one value. Shows exactly which voxels were removed.
+  percentile  one value, a percentile of the volume (CTA-DEFACE uses the 10th).
+              Shows exactly which voxels were removed.
+  blur        the face smeared. Much of it comes back by lowering the level of the
+              rendered surface; only for comparison with other tools.
+
+OUT.json beside the result tells version, parameters, removed volume, warnings and
+no names, paths or identifiers. Look at every result before you share it, and never
+share it together with the mask: the mask shows the face.
+
+exit status:
+  0 defaced, 1 the scan could not be (one sentence says why), 2 wrong usage.
+  Ctrl-C (130) and SIGTERM (143) leave nothing behind."""
+
+MASK_WARNING = "The mask shows the face: never share it together with the defaced volume."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from .pipeline import DefaceParameters
+
+    defaults = DefaceParameters()
+    parser.add_argument(
+        "input", metavar="IN", type=Path, help="a NIfTI, NRRD or MetaImage file, or a folder with one DICOM CT series"
+    )
+    parser.add_argument("output", metavar="OUT", type=Path, help="defaced volume: .nii, .nii.gz, .nrrd or .mha")
+
+    files = parser.add_argument_group("files")
+    files.add_argument("--mask", metavar="FILE", type=Path, help="also write the face mask, a volume of 0 and 1")
+    files.add_argument("--report", metavar="FILE", type=Path, help="report to write (default: OUT with .json)")
+    files.add_argument("--overwrite", action="store_true", help="replace output files that exist; never the input")
+
+    region = parser.add_argument_group("what is removed")
+    region.add_argument(
+        "--segmenter", choices=["builtin"], default=defaults.segmenter, help="how the face is found (default: builtin)"
+    )
+    region.add_argument(
+        "--margin",
+        dest="margin_mm",
+        metavar="MM",
+        type=_number(0, 50),
+        default=defaults.margin_mm,
+        help="remove this much more around the face (default: %(default)g)",
+    )
+    region.add_argument(
+        "--keep-bone",
+        action="store_true",
+        help="leave facial bone, for work on sinuses, jaw or teeth; weaker: a face can be told by its bones",
+    )
+    region.add_argument(
+        "--no-seal",
+        dest="sealed",
+        action="store_false",
+        help="remove facial tissue only; weak: the outline of what was removed is the face",
+    )
+
+    fill = parser.add_argument_group("what takes its place")
+    fill.add_argument(
+        "--fill",
+        choices=["air", "constant", "percentile", "blur"],
+        default=defaults.fill,
+        help="default: %(default)s; see below for the weakness of each",
+    )
+    fill.add_argument(
+        "--constant", metavar="HU", type=_number(-32768, 32767), help=f"for constant (default: {defaults.constant:g})"
+    )
+    fill.add_argument(
+        "--percentile", metavar="P", type=_number(0, 100), help=f"for percentile (default: {defaults.percentile:g})"
+    )
+    fill.add_argument(
+        "--blur",
+        dest="blur_mm",
+        metavar="MM",
+        type=_number(0.1, 100),
+        help=f"for blur: standard deviation (default: {defaults.blur_mm:g})",
+    )
+    fill.add_argument(
+        "--seed",
+        type=int,
+        help="makes the result repeatable, for tests; who knows the seed can work out depth and fill (default: random)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from .pipeline import DefaceParameters, deface
+    from .volume_io import check_volume_name, save_volume, suffix, written_whole
+
+    try:
+        for path in filter(None, (args.mask, args.output)):
+            check_volume_name(path)
+    except OutputError as error:
+        args.error(str(error))
+    report_path = args.report or args.output.with_name(args.output.name[: -len(suffix(args.output))] + ".json")
+    if report_path.suffix.lower() != ".json":
+        args.error("argument --report: the name must end in .json")
+    for given, fill in (("constant", "constant"), ("percentile", "percentile"), ("blur_mm", "blur")):
+        if getattr(args, given) is not None and args.fill != fill:
+            args.error(f"argument --{given.removesuffix('_mm')}: goes with --fill {fill}")
+    outputs = {"report": report_path, **({"--mask": args.mask} if args.mask else {}), "OUT": args.output}
+    check_outputs(args, args.input, outputs, args.overwrite)
+
+    names = ("segmenter", "margin_mm", "keep_bone", "sealed", "fill", "constant", "percentile", "blur_mm", "seed")
+    parameters = DefaceParameters(**{name: vars(args)[name] for name in names if vars(args)[name] is not None})
+    with Progress() as progress:
+        image, notes = read_input(args.input, progress)
+        result = deface(image, parameters, progress=progress)
+        if args.mask:
+            notes.append(MASK_WARNING)
+        result.report["warnings"] = [*notes, *result.report["warnings"]]
+        progress(1.0, "Writing")
+        with written_whole(*outputs.values(), overwrite=args.overwrite) as parts:
+            save_report(result.report, parts[0])
+            if args.mask:
+                save_volume(result.mask, parts[1])
+            save_volume(result.image, parts[-1])
+    for warning in result.report["warnings"]:
+        warn(f"warning: {warning}")
+    say(summary(result.report))
+    return 0
+
+
+def _number(low: float, high: float):
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
+        return value
+
+    return number
+
+
+def check_outputs(args: argparse.Namespace, source: Path | None, outputs: dict[str, Path], overwrite: bool) -> None:
+    """Wrong usage, before any work: outputs that exist, that are the input, or of which two are one file."""
+    from .volume_io import check_output
+
+    seen = set()
+    for name, path in outputs.items():
+        if source and path.exists() and source.exists() and os.path.samefile(path, source):
+            args.error(f"{name}: This is the input itself; choose another name.")
+        try:
+            check_output(path, overwrite)
+        except OutputError as error:
+            args.error(f"{name}: {error}")
+        if (resolved := os.path.normcase(path.resolve())) in seen:
+            args.error(f"{name}: Another output has the same name; choose a different one.")
+        seen.add(resolved)
+
+
+def read_input(path: Path, progress: Progress):
+    """The volume, and what the reader wants said about it."""
+    from .volume_io import read_ct
+
+    progress(0.0, "Reading")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        image = read_ct(path)
+    return image, [str(warning.message) for warning in caught if warning.category is UserWarning]
+
+
+def save_report(report: dict, path: Path) -> None:
+    path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def summary(report: dict) -> str:
+    return (
+        f"Removed {report['removed_ml']:.0f} mL in {report['seconds']:.1f} s; "
+        f"{report['intracranial_voxels_touched']} intracranial voxels touched. Look at the result before you share it."
+    )
