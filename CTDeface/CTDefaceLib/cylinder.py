@@ -18,7 +18,7 @@ ANGLES = np.arange(-99.0, 100.0, 3.0)
 """Degrees about the long axis; 0 is anterior, positive to the head's left."""
 HEIGHTS = np.arange(-180.0, 61.0, 3.0)
 """Millimetres above the brow."""
-RADII = np.arange(12.0, 190.0, 2.0)
+RADII = np.arange(16.0, 170.0, 2.0)
 """Millimetres from the long axis."""
 
 
@@ -52,6 +52,13 @@ class Cylinder:
         points = np.broadcast_arrays(radius * np.sin(angle), self.depth_mm - radius * np.cos(angle), height)
         return self.head.sample(array, np.stack(points, axis=-1))
 
+    def points(self, radius: np.ndarray) -> np.ndarray:
+        """LPS points in mm at a radius map, shape (heights, angles, 3)."""
+        height, angle = np.meshgrid(HEIGHTS, np.radians(ANGLES), indexing="ij")
+        return self.head.to_lps(
+            np.stack([radius * np.sin(angle), self.depth_mm - radius * np.cos(angle), height], axis=-1)
+        )
+
     def spread(self, values: np.ndarray, height: np.ndarray, angle: np.ndarray) -> np.ndarray:
         """Values of a map at each height and angle, linear, continued at the edges."""
         index = [(height - HEIGHTS[0]) / 3.0, (angle - ANGLES[0]) / 3.0]
@@ -70,6 +77,37 @@ def head_cylinder(image: sitk.Image) -> Cylinder:
     posterior = (np.argwhere(head.intracranial)[:, ::-1] * WORK_SPACING_MM) @ head.axes[1]
     bare = Cylinder(head, float(np.ptp(np.percentile(posterior, [0.5, 99.5]))) / 2, np.empty(0))
     return replace(bare, skin=outermost(bare.sample(head.solid) > 0.5))
+
+
+def chin_height(cylinder: Cylinder) -> float:
+    """Height of the chin in mm (negative: below the brow).
+
+    Going down the middle of the face without its nose, it is where the skin draws back by 15 mm within 30 mm; where it
+    does not (a short neck, a lifted chin, a volume that ends above it) the proportions of the head stand in.
+    """
+    lowest = -1.65 * max(cylinder.depth_mm, 70.0)
+    middle = ndimage.grey_opening(cylinder.skin, (1, 9))[:, len(ANGLES) // 2]
+    for index in np.flatnonzero((HEIGHTS < 0.65 * lowest) & (HEIGHTS > lowest))[::-1]:
+        if middle[index] < middle[index : index + 10].max() - 15.0:
+            return float(HEIGHTS[index])
+    return float(lowest)
+
+
+def seen_skin(cylinder: Cylinder) -> np.ndarray:
+    """Map of the radius in mm of the skin, continued where a ray meets no skin."""
+    nearest = ndimage.distance_transform_edt(cylinder.skin == 0, return_distances=False, return_indices=True)
+    return cylinder.skin[tuple(nearest)]
+
+
+def smooth_skin(cylinder: Cylinder) -> np.ndarray:
+    """Map of the radius in mm of the skin without nose, lips and brows, continued where a ray meets no skin."""
+    return ndimage.gaussian_filter(ndimage.grey_opening(seen_skin(cylinder), (15, 13)), (4.0, 3.2))
+
+
+def ramp(distance_mm: np.ndarray, width_mm: float) -> np.ndarray:
+    """Smooth step from 0 at the outline (distance 0 and less) to 1 at ``width_mm`` inside it."""
+    t = np.clip(distance_mm / width_mm, 0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
 
 
 def outermost(inside: np.ndarray) -> np.ndarray:

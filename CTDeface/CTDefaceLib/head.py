@@ -21,6 +21,8 @@ BONE_HU = 220.0
 PADDING_HU = -1500.0
 """Below this a value is no measurement: it marks what lies outside the scanner's field of view."""
 
+GUARD_MM = 5.0
+"""What stays around the intracranial space in any case."""
 ENCLOSED_DIRECTIONS = 21
 BASE_FALL = np.radians(40.0)
 LENGTH_FALL = np.radians(24.0)
@@ -66,7 +68,8 @@ class Head:
     def grid(self) -> np.ndarray:
         """Head coordinates (left, posterior, superior) in mm of all voxels of the work grid, shape (z, y, x, 3)."""
         x, y, z = (
-            origin + WORK_SPACING_MM * np.arange(size) for origin, size in zip(self.volume.GetOrigin(), self.volume.GetSize())
+            origin + WORK_SPACING_MM * np.arange(size)
+            for origin, size in zip(self.volume.GetOrigin(), self.volume.GetSize())
         )
         z, y, x = np.meshgrid(z, y, x, indexing="ij", copy=False)
         return self.to_head(np.stack([x, y, z], axis=-1)).astype(np.float32)
@@ -74,7 +77,9 @@ class Head:
     def sample(self, array: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Values of ``array`` (work grid) at ``points`` (head coordinates in mm, shape (…, 3)), linear, 0 outside."""
         index = (self.to_lps(points) - self.volume.GetOrigin()) / WORK_SPACING_MM
-        return ndimage.map_coordinates(array.astype(np.float32), np.moveaxis(index[..., ::-1], -1, 0), output=np.float32, order=1)
+        return ndimage.map_coordinates(
+            array.astype(np.float32), np.moveaxis(index[..., ::-1], -1, 0), output=np.float32, order=1
+        )
 
 
 def find_head(image: sitk.Image) -> Head:
@@ -98,19 +103,37 @@ def find_head(image: sitk.Image) -> Head:
             "No head was found in this volume: there is no skull around an intracranial space. Nothing was changed."
         )
     work, intracranial = _crop_to_head(work, intracranial)
-    return Head(work, _head_solid(work, intracranial), intracranial, *_head_axes(work, intracranial))
+    axes, brow = _head_axes(work, intracranial)
+    intracranial |= _mirrored(work, intracranial, axes[0], brow)
+    return Head(work, _head_solid(work, intracranial), intracranial, axes, brow)
 
 
 def work_volume(image: sitk.Image) -> sitk.Image:
     """The CT averaged down to the 3 mm work grid along the patient's axes; what lies outside is far below padding."""
     small = sitk.Cast(sitk.BinShrink(image, shrink_factors(image)), sitk.sitkFloat32)
-    corners = np.array([image.TransformContinuousIndexToPhysicalPoint([(n - 0.5) if bit else -0.5 for n, bit in zip(image.GetSize(), bits)])
-                        for bits in np.ndindex(2, 2, 2)])
+    corners = np.array(
+        [
+            image.TransformContinuousIndexToPhysicalPoint(
+                [(n - 0.5) if bit else -0.5 for n, bit in zip(image.GetSize(), bits)]
+            )
+            for bits in np.ndindex(2, 2, 2)
+        ]
+    )
     low, high = corners.min(axis=0), corners.max(axis=0)
     size = np.maximum(np.floor((high - low) / WORK_SPACING_MM).astype(int), 1)
     origin = (low + high) / 2 - (size - 1) * WORK_SPACING_MM / 2
-    return sitk.Resample(small, size.tolist(), sitk.Transform(), sitk.sitkLinear, origin.tolist(),
-                         [WORK_SPACING_MM] * 3, np.eye(3).ravel().tolist(), -30000.0, sitk.sitkFloat32, True)
+    return sitk.Resample(
+        small,
+        size.tolist(),
+        sitk.Transform(),
+        sitk.sitkLinear,
+        origin.tolist(),
+        [WORK_SPACING_MM] * 3,
+        np.eye(3).ravel().tolist(),
+        -30000.0,
+        sitk.sitkFloat32,
+        True,
+    )
 
 
 def shrink_factors(image: sitk.Image) -> list[int]:
@@ -177,8 +200,18 @@ def _head_solid(work: sitk.Image, intracranial: np.ndarray) -> np.ndarray:
     air = sitk.GetArrayViewFromImage(work) <= AIR_HU
     open_air = eroded(air, 7.5)
     labels, _ = ndimage.label(open_air)
-    edges = np.concatenate([np.ravel(labels[tuple(side)]) for side in (
-        (slice(None), 0), (slice(None), -1), (slice(None), slice(None), 0), (slice(None), slice(None), -1), (-1,))])
+    edges = np.concatenate(
+        [
+            np.ravel(labels[tuple(side)])
+            for side in (
+                (slice(None), 0),
+                (slice(None), -1),
+                (slice(None), slice(None), 0),
+                (slice(None), slice(None), -1),
+                (-1,),
+            )
+        ]
+    )
     outside = dilated(np.isin(labels, edges[edges > 0]), 9.0) & air
     core = eroded(~outside, 8.0)
     labels, _ = ndimage.label(core)
@@ -202,11 +235,21 @@ def _mirror_plane(hu: np.ndarray, intracranial: np.ndarray) -> tuple[np.ndarray,
         seen = ndimage.map_coordinates(known, np.rint(mirrored).T.astype(int), order=0, mode="constant", cval=False)
         return float(np.abs(there - here)[seen].mean()) if seen.mean() > 0.3 else 1e6
 
-    tried = [(yaw, roll, 0.0) for yaw in np.radians(np.arange(-40, 41, 10)) for roll in np.radians(np.arange(-40, 41, 10))]
+    tried = [
+        (yaw, roll, 0.0) for yaw in np.radians(np.arange(-40, 41, 10)) for roll in np.radians(np.arange(-40, 41, 10))
+    ]
     start = min(tried, key=asymmetry)
-    best = optimize.minimize(asymmetry, start, method="Nelder-Mead",
-                             options={"initial_simplex": np.array(start) + np.vstack([np.zeros(3), np.diag([0.1, 0.1, 2.0])]),
-                                      "xatol": 1e-3, "fatol": 1e-2, "maxfev": 150}).x
+    best = optimize.minimize(
+        asymmetry,
+        start,
+        method="Nelder-Mead",
+        options={
+            "initial_simplex": np.array(start) + np.vstack([np.zeros(3), np.diag([0.1, 0.1, 2.0])]),
+            "xatol": 1e-3,
+            "fatol": 1e-2,
+            "maxfev": 150,
+        },
+    ).x
     normal = _normal(*best[:2])
     return center + best[2] * normal, normal
 
@@ -254,6 +297,17 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
     brow = front[frontal].min() * posterior + np.percentile(height[frontal], 5) * superior
     origin = work.TransformContinuousIndexToPhysicalPoint((point + brow / WORK_SPACING_MM)[::-1].tolist())
     return np.stack([normal, posterior, superior])[:, ::-1], np.array(origin)
+
+
+def _mirrored(work: sitk.Image, intracranial: np.ndarray, left: np.ndarray, brow: np.ndarray) -> np.ndarray:
+    """The intracranial space of the other side: where a piece of the skull is missing, it stands in for what is not enclosed."""
+    mirror = sitk.AffineTransform(
+        (np.eye(3) - 2.0 * np.outer(left, left)).ravel().tolist(), (0.0, 0.0, 0.0), brow.tolist()
+    )
+    space = sitk.GetImageFromArray(intracranial.astype(np.uint8))
+    space.CopyInformation(work)
+    other = sitk.GetArrayFromImage(sitk.Resample(space, mirror, sitk.sitkNearestNeighbor)) > 0
+    return other & (sitk.GetArrayViewFromImage(work) > CAVITY_HU)
 
 
 def distance_to(mask: np.ndarray) -> np.ndarray:

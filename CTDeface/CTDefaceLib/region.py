@@ -1,8 +1,9 @@
 """From the face mask to the region that is removed: margin, intracranial guard, seal.
 
 A region that ends at the skin would keep the face in the file, as its own outline. The sealed region therefore reaches
-through the air in front of the face to a cylinder around the head, and its inner boundary is a smooth surface at a
-random distance below the skin: neither says where the skin was.
+through the air in front of the face to a cylinder around the head. Its inner boundary follows the head's general shape
+at a random depth: no nose, lip or brow leaves a dent in it, the cavities behind the face, which would look out of it like
+eyes and a mouth, are cut open to their back wall, and oblique furrows, unlike anything in a face, run across it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .cylinder import ANGLES, HEIGHTS, Cylinder, innermost
-from .head import BONE_HU, PADDING_HU, distance_to
+from .cylinder import ANGLES, HEIGHTS, RADII, Cylinder, chin_height, innermost, outermost, ramp, seen_skin, smooth_skin
+from .head import AIR_HU, GUARD_MM, PADDING_HU, WORK_SPACING_MM, distance_to
 from .work_grid import on_image_grid, to_work_grid
 
-GUARD_MM = 5.0
-LEAST_DEPTH_MM = 8.0
-RANDOM_DEPTH_MM = 6.0
+FURROW_MM = 20.0
+CAVITY_MM = 30.0
+LARGEST_SHARE = 0.165
+BONE_HU = 250.0
 
 
 def removal_region(
@@ -30,30 +32,126 @@ def removal_region(
     sealed: bool = True,
     seed: int | None = None,
 ) -> sitk.Image:
-    height, angle, radius = cylinder.coordinates()
-    face = to_work_grid(mask, cylinder.head)
-    grown = margin_mm + 0.5 - distance_to(face > 0.5)
-    inside = grown
-    if sealed:
-        outline, inner, outer = sealed_surface(cylinder, face, margin_mm, np.random.default_rng(seed))
-        block = np.minimum(radius - cylinder.spread(inner, height, angle), outer - radius)
-        inside = np.maximum(inside, np.minimum(block, cylinder.spread(outline, height, angle)))
-    inside = np.minimum(inside, distance_to(cylinder.head.intracranial) - GUARD_MM)
-    region = on_image_grid(inside, cylinder.head, image, only_above=PADDING_HU)
+    """Make the region to remove from a face mask.
+
+    Parameters
+    ----------
+    image: SimpleITK.Image
+        CT in Hounsfield units.
+    mask: SimpleITK.Image
+        Face mask on the grid of ``image``, from any segmenter or painted. All of it is removed, the intracranial space
+        and a guard of 5 mm around it excepted.
+    cylinder: Cylinder
+        Where the head lies, from :func:`CTDefaceLib.cylinder.head_cylinder`.
+    margin_mm: float
+        Grows the mask, and with it the region.
+    keep_bone: bool
+        Leave bone (above 250 HU) in place. The facial skeleton then stays, from which a face can be estimated.
+    sealed: bool
+        Reach through the air in front of the face and below the mask, see above. Without it the region is the grown
+        mask, and whoever finds the filled voxels has the face back.
+    seed: int, optional
+        Seed of the random depth; drawn anew when None.
+
+    Returns
+    -------
+    SimpleITK.Image
+        Region, uint8, 1 where the volume is to be filled, on the grid of ``image``. Values that mark what lies outside
+        the scanner's field of view are not in it.
+    """
+    head = cylinder.head
+    face = to_work_grid(mask, head) > 0.5
+    inside = margin_mm - distance_to(face)
+    if sealed and face.any():
+        inside = np.maximum(inside, _sealed(cylinder, face, margin_mm, np.random.default_rng(seed)))
+    region = on_image_grid(inside, head, image, only_above=PADDING_HU) | mask
+    region &= ~on_image_grid(GUARD_MM - distance_to(head.intracranial), head, image)
+    if keep_bone:
+        height, angle, radius = cylinder.coordinates()
+        below_skin = cylinder.spread(cylinder.skin, height, angle) - 3.0 - radius
+        region &= ~on_image_grid(below_skin, head, image, only_above=BONE_HU)
     return region
 
 
-def sealed_surface(cylinder, face, margin_mm, rng):
+def _sealed(cylinder: Cylinder, face: np.ndarray, margin_mm: float, rng: np.random.Generator) -> np.ndarray:
+    """Function on the work grid, positive in the sealed region of a face (bool, work grid)."""
+    height, angle, radius = cylinder.coordinates()
     along = cylinder.sample(face) > 0.5
-    covered = ndimage.binary_closing(np.pad(along.any(axis=-1), 4), iterations=3)[4:-4, 4:-4]
-    smooth = ndimage.gaussian_filter(covered.astype(float), 1.5) > 0.5
-    outline = (ndimage.distance_transform_edt(smooth) - ndimage.distance_transform_edt(~smooth)) * 3.0 + margin_mm
-    outline = ndimage.gaussian_filter(outline, 1.0)
-    inner = np.minimum(innermost(along), np.where(covered, cylinder.skin - LEAST_DEPTH_MM, np.inf))
-    nearest = ndimage.distance_transform_edt(np.isinf(inner), return_distances=False, return_indices=True)
-    inner = ndimage.gaussian_filter(ndimage.minimum_filter(inner[tuple(nearest)], (3, 3)), 2.0)
-    relief = ndimage.gaussian_filter(rng.standard_normal(inner.shape), 5.0)
-    relief = (relief - relief.min()) / np.ptp(relief)
-    inner -= margin_mm + RANDOM_DEPTH_MM * relief
-    outer = cylinder.skin[smooth].max() + rng.uniform(12.0, 20.0)
-    return outline, inner, outer
+    outline = _outline(along.any(axis=-1)) + margin_mm
+    inner = _inner_radius(cylinder, along, outline, rng) - margin_mm
+    outer = cylinder.skin[outline > 0].max(initial=RADII[0]) + margin_mm + rng.uniform(12.0, 20.0)
+    between = np.minimum(radius - cylinder.spread(inner, height, angle), outer - radius)
+    return np.minimum(between, cylinder.spread(outline, height, angle))
+
+
+def _outline(covered: np.ndarray) -> np.ndarray:
+    """Map of the distance in mm to the smoothed outline of the rays that meet the face, positive inside."""
+    closed = ndimage.binary_closing(np.pad(covered, 4), iterations=3)[4:-4, 4:-4]
+    smooth = ndimage.gaussian_filter(closed.astype(float), 1.5) > 0.5
+    distance = ndimage.distance_transform_edt(smooth) - ndimage.distance_transform_edt(~smooth)
+    return ndimage.gaussian_filter(distance, 1.0) * 3.0
+
+
+def _inner_radius(cylinder: Cylinder, along: np.ndarray, outline: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Map of the radius in mm from which on everything is removed.
+
+    It is taken back as far as needed for at most a fifth of the head to go.
+    """
+    hu = sitk.GetArrayViewFromImage(cylinder.head.volume)
+    tissue = cylinder.sample(hu > AIR_HU) > 0.5
+    air = cylinder.sample(cylinder.head.solid & (hu < AIR_HU)) > 0.4
+    intracranial = ndimage.maximum_filter(outermost(cylinder.sample(cylinder.head.intracranial) > 0.5), 3)
+    furrows = _furrows(rng)
+    taper = ramp(outline, 20.0)
+    skin = smooth_skin(cylinder)
+    edge = ndimage.gaussian_filter(seen_skin(cylinder), 1.0) + 3.0
+    budget = LARGEST_SHARE * head_tissue_mm3(cylinder)
+    for share in np.arange(1.24, 0.35, -0.08):
+        inner = skin - share * _depth(cylinder)
+        inner = np.minimum(inner, innermost(along & tissue))
+        inner = _behind_cavities(inner, air, share * CAVITY_MM)
+        inner = (inner - share * FURROW_MM * furrows) * taper + edge * (1.0 - taper)
+        inner = ndimage.gaussian_filter(
+            np.maximum(inner, np.where(intracranial > 0, intracranial + GUARD_MM + 1.0, 0.0)), 0.8
+        )
+        gone = tissue & (RADII > inner[..., None]) & (outline > 0)[..., None]
+        if (gone * RADII).sum() * 3.0 * np.radians(3.0) * 2.0 <= budget:
+            break
+    return inner
+
+
+def _depth(cylinder: Cylinder) -> np.ndarray:
+    """Map of the depth in mm under the smooth skin: less over the brow, more over orbits, nose and jaw, little at the sides."""
+    height, angle = np.meshgrid(HEIGHTS, np.abs(ANGLES), indexing="ij")
+    chin = chin_height(cylinder)
+    depth = np.interp(height, [chin - 10.0, chin + 10.0, -45.0, -20.0, 0.0, 36.0], [10.0, 12.0, 12.0, 9.0, 6.0, 3.0])
+    return depth * np.interp(angle, [15.0, 50.0, 80.0], [1.0, 0.45, 0.3])
+
+
+def _behind_cavities(inner: np.ndarray, air: np.ndarray, reach_mm: float) -> np.ndarray:
+    """``inner`` taken back behind the air that lies at most ``reach_mm`` below it, between orbits and mouth."""
+    near = (RADII > inner[..., None] - reach_mm) & (RADII < inner[..., None] + 15.0)
+    middle = (HEIGHTS < -10.0)[:, None] & (np.abs(ANGLES) < 50.0)
+    behind = np.minimum(inner, innermost(air & near & middle[..., None]) - 3.0)
+    return ndimage.gaussian_filter(ndimage.minimum_filter(behind, (5, 3)), 2.0)
+
+
+def _furrows(rng: np.random.Generator) -> np.ndarray:
+    """Map from 0 to 1 of wavy oblique furrows, 22 to 28 mm apart, with random phase and course."""
+    height, along = np.meshgrid(HEIGHTS, np.radians(ANGLES) * 85.0, indexing="ij")
+    course = np.radians(rng.uniform(38.0, 52.0)) * rng.choice([-1.0, 1.0])
+    bend = ndimage.gaussian_filter(rng.standard_normal(height.shape), 10.0)
+    phase = rng.uniform(0.0, 2.0 * np.pi) + 0.4 * bend / bend.std()
+    across = along * np.cos(course) + height * np.sin(course)
+    waves = np.sin(2.0 * np.pi * across / rng.uniform(22.0, 28.0) + phase)
+    return 0.5 + 0.5 * np.clip(2.0 * waves, -1.0, 1.0)
+
+
+def head_tissue_mm3(cylinder: Cylinder) -> float:
+    """Volume in mm³ of the head's tissue, from the vertex to 15 mm below the chin, as far as it is in view."""
+    left, posterior, height = np.moveaxis(cylinder.head.grid(), -1, 0)
+    here = cylinder.head.solid & (sitk.GetArrayViewFromImage(cylinder.head.volume) > AIR_HU)
+    here &= (
+        (height > chin_height(cylinder) - 15.0) & (np.abs(left) < 95.0) & (posterior < 2.0 * cylinder.depth_mm + 20.0)
+    )
+    return float(here.sum()) * WORK_SPACING_MM**3

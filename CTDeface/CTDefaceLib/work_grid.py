@@ -45,7 +45,12 @@ def to_work_grid(mask: sitk.Image, head: Head) -> np.ndarray:
     """How much of each voxel of the work grid a mask fills (float32, 0 to 1, shape (z, y, x))."""
     factors = shrink_factors(mask)
     small = sitk.BinShrink(sitk.Cast(mask > 0, sitk.sitkUInt8) * 200, factors)
-    return sitk.GetArrayFromImage(sitk.Resample(small, head.volume, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)) / 200
+    return (
+        sitk.GetArrayFromImage(
+            sitk.Resample(small, head.volume, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+        )
+        / 200
+    )
 
 
 def _box(inside: np.ndarray, head: Head, image: sitk.Image) -> tuple[slice, ...] | None:
@@ -62,3 +67,15 @@ def _box(inside: np.ndarray, head: Head, image: sitk.Image) -> tuple[slice, ...]
     if (stop <= start).any():
         return None
     return tuple(slice(a, b) for a, b in zip(start.tolist(), stop.tolist()))
+
+
+def bounding_box(mask: sitk.Image) -> tuple[slice, ...] | None:
+    """The part of a mask (uint8, 0 or 1) that is not empty, as slices along (x, y, z); None when all of it is."""
+    statistics = sitk.LabelShapeStatisticsImageFilter()
+    statistics.ComputePerimeterOff()
+    statistics.ComputeFeretDiameterOff()
+    statistics.Execute(mask > 0)
+    if not statistics.HasLabel(1):
+        return None
+    start_and_size = statistics.GetBoundingBox(1)
+    return tuple(slice(a, a + n) for a, n in zip(start_and_size[:3], start_and_size[3:]))

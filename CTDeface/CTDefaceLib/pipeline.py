@@ -1,0 +1,286 @@
+"""The main job: a head CT goes in, the same CT without its face and a report come out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from . import __version__
+from .cylinder import Cylinder, head_cylinder
+from .errors import Cancelled, InputError
+from .face import face_outline, segment_face
+from .fill import fill_region
+from .head import AIR_HU
+from .region import removal_region
+from .work_grid import bounding_box, on_image_grid
+
+Progress = Callable[[float, str], None]
+SEGMENTERS = ("builtin",)
+LITTLE_SKIN = 0.8
+MUCH_TISSUE = 0.25
+
+
+@dataclass(frozen=True)
+class DefaceParameters:
+    """All choices of a defacing.
+
+    Attributes
+    ----------
+    segmenter: str
+        How the face is found: ``"builtin"``.
+    margin_mm: float
+        Remove this much more around the face mask, in mm.
+    keep_bone: bool
+        Leave facial bone; weaker, since a face can be estimated from its bones.
+    sealed: bool
+        Reach through the air in front of the face and to a random depth; without it the outline of what was removed
+        is the face.
+    fill: str
+        ``"air"``, ``"constant"``, ``"percentile"`` or ``"blur"``, see :func:`CTDefaceLib.fill.fill_region`.
+    constant, percentile, blur_mm: float
+        HU, percentile and mm of those fills.
+    seed: int or None
+        Seed of depth and noise; None draws a new one, which nobody then knows.
+    """
+
+    segmenter: str = "builtin"
+    margin_mm: float = 0.0
+    keep_bone: bool = False
+    sealed: bool = True
+    fill: str = "air"
+    constant: float = -1000.0
+    percentile: float = 10.0
+    blur_mm: float = 10.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class DefaceResult:
+    """What a defacing gives.
+
+    Attributes
+    ----------
+    image: SimpleITK.Image
+        Defaced CT; data type and geometry of the input.
+    mask: SimpleITK.Image
+        Face mask, uint8.
+    region: SimpleITK.Image
+        What was filled, uint8.
+    report: dict
+        Numbers and warnings, ready for JSON, nothing of the patient; see :func:`deface`.
+    """
+
+    image: sitk.Image
+    mask: sitk.Image
+    region: sitk.Image
+    report: dict
+
+
+def segment(
+    image: sitk.Image,
+    segmenter: str = "builtin",
+    *,
+    cylinder: Cylinder | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> tuple[sitk.Image, dict]:
+    """Segment the face of a CT.
+
+    Returns
+    -------
+    tuple
+        Face mask (uint8, grid of ``image``) and a dict with ``mask_ml``, ``mask_intracranial_ml`` and ``warnings``.
+
+    Raises
+    ------
+    NoFaceError
+        When no head or no face is in view.
+    InputError
+        When there is no such segmenter.
+    """
+    if segmenter not in SEGMENTERS:
+        raise InputError(f"There is no segmenter “{segmenter}”: choose {', '.join(SEGMENTERS)}.")
+    step = _steps(progress, cancelled)
+    step(0.05, "Finding the head")
+    cylinder = cylinder or head_cylinder(image)
+    step(0.5, "Segmenting the face")
+    mask = segment_face(image, cylinder)
+    step(1.0, "Face segmented")
+    return mask, {**_mask_report(mask, _intracranial(cylinder, image)), "warnings": []}
+
+
+def deface(
+    image: sitk.Image,
+    parameters: DefaceParameters | None = None,
+    *,
+    mask: sitk.Image | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> DefaceResult:
+    """Remove the face from a CT.
+
+    Parameters
+    ----------
+    image: SimpleITK.Image
+        CT in Hounsfield units, see :func:`CTDefaceLib.volume_io.check_ct`; it is not changed.
+    parameters: DefaceParameters, optional
+        The choices; the defaults are the recommended ones.
+    mask: SimpleITK.Image, optional
+        Face mask to use instead of segmenting, on the grid of ``image``: from another tool, or corrected by hand.
+    progress: callable, optional
+        Called with a fraction from 0 to 1 and a short text.
+    cancelled: callable, optional
+        Asked between the steps; True ends the work.
+
+    Returns
+    -------
+    DefaceResult
+        Its report holds ``removed_ml`` (tissue gone), ``removed_share`` (of all tissue in the volume),
+        ``facial_skin_covered`` (0 to 1), ``intracranial_voxels_touched``, ``mask_ml``, ``mask_intracranial_ml`` (part of
+        the mask that was spared), ``warnings``, ``seconds``, ``version``, ``method`` and ``parameters``.
+
+    Raises
+    ------
+    NoFaceError
+        When no head or no face is in view.
+    InputError
+        When a parameter or the mask does not fit.
+    Cancelled
+        When ``cancelled`` said so.
+    """
+    start = time.perf_counter()
+    parameters = parameters or DefaceParameters()
+    step = _steps(progress, cancelled)
+    if mask is not None and mask.GetSize() != image.GetSize():
+        raise InputError("The face mask has another grid than the volume: make it on this volume.")
+    step(0.0, "Finding the head")
+    cylinder = head_cylinder(image)
+    step(0.3, "Segmenting the face")
+    if mask is None:
+        mask, _ = segment(image, parameters.segmenter, cylinder=cylinder)
+    step(0.5, "Making the region to remove")
+    region = removal_region(
+        image,
+        mask,
+        cylinder,
+        margin_mm=parameters.margin_mm,
+        keep_bone=parameters.keep_bone,
+        sealed=parameters.sealed,
+        seed=parameters.seed,
+    )
+    step(0.7, "Filling the region")
+    defaced = fill_region(
+        image,
+        region,
+        fill=parameters.fill,
+        constant=parameters.constant,
+        percentile=parameters.percentile,
+        blur_mm=parameters.blur_mm,
+        seed=parameters.seed,
+    )
+    step(0.95, "Checking the result")
+    report = {
+        "version": __version__,
+        "method": parameters.segmenter,
+        "parameters": {name: value for name, value in asdict(parameters).items() if name not in ("segmenter", "seed")},
+        **check(image, mask, region, cylinder),
+    }
+    report["warnings"] += _weaknesses(parameters)
+    report["seconds"] = round(time.perf_counter() - start, 2)
+    step(1.0, "Face removed")
+    return DefaceResult(defaced, mask, region, report)
+
+
+def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cylinder) -> dict:
+    """Measure what a region takes from a CT and warn of what looks wrong; keys as in :func:`deface`."""
+    intracranial = _intracranial(cylinder, image)
+    box = bounding_box(region)
+    removed_ml = touched = 0
+    if box:
+        here = region[box]
+        removed_ml = _count(here & (image[box] > AIR_HU)) * _voxel_ml(image)
+        touched = _count(here & intracranial[box])
+    tissue_ml = float((sitk.GetArrayViewFromImage(cylinder.head.volume) > AIR_HU).sum()) * 0.027
+    covered = _facial_skin_covered(region, cylinder)
+    warnings = []
+    if touched:
+        warnings.append(f"{touched} intracranial voxels were touched: do not use this result.")
+    if covered < LITTLE_SKIN:
+        warnings.append(f"Only {covered:.0%} of the facial skin is covered: look at the result before you share it.")
+    if removed_ml > MUCH_TISSUE * tissue_ml:
+        warnings.append(f"{removed_ml:.0f} mL of tissue were removed, more than usual: look at the result.")
+    masked = _mask_report(mask, intracranial)
+    if masked["mask_intracranial_ml"] >= 0.05:
+        warnings.append(
+            f"{masked['mask_intracranial_ml']:.1f} mL of the face mask lie inside the skull; they were left in place."
+        )
+    return {
+        "removed_ml": round(removed_ml, 1),
+        "removed_share": round(removed_ml / tissue_ml, 3),
+        "facial_skin_covered": round(covered, 3),
+        "intracranial_voxels_touched": touched,
+        **masked,
+        "warnings": warnings,
+    }
+
+
+def _steps(progress: Progress | None, cancelled: Callable[[], bool] | None) -> Progress:
+    def step(fraction: float, text: str) -> None:
+        if cancelled and cancelled():
+            raise Cancelled("The work was cancelled; nothing was changed.")
+        if progress:
+            progress(fraction, text)
+
+    return step
+
+
+def _weaknesses(parameters: DefaceParameters) -> list[str]:
+    weak = {
+        "constant": "A constant fill marks the region for everybody: use the air fill to share the volume.",
+        "percentile": "A percentile fill is one value and marks the region: use the air fill to share the volume.",
+        "blur": "A blurred face keeps its rough shape: use the air fill to share the volume.",
+    }
+    warnings = [weak[parameters.fill]] if parameters.fill in weak else []
+    if not parameters.sealed:
+        warnings.append("The region is not sealed: the outline of what was removed is the face.")
+    if parameters.keep_bone:
+        warnings.append("Facial bone was kept: a face can be estimated from it.")
+    return warnings
+
+
+def _intracranial(cylinder: Cylinder, image: sitk.Image) -> sitk.Image:
+    return on_image_grid(cylinder.head.intracranial - 0.5, cylinder.head, image)
+
+
+def _mask_report(mask: sitk.Image, intracranial: sitk.Image) -> dict:
+    voxel = _voxel_ml(mask)
+    box = bounding_box(mask)
+    if box is None:
+        return {"mask_ml": 0.0, "mask_intracranial_ml": 0.0}
+    part = mask[box] > 0
+    inside = _count(part & intracranial[box])
+    return {"mask_ml": round(_count(part) * voxel, 1), "mask_intracranial_ml": round(inside * voxel, 2)}
+
+
+def _facial_skin_covered(region: sitk.Image, cylinder: Cylinder) -> float:
+    """Share of the facial skin, below the brow and inside the face's outline by 10 mm, that lies in the region."""
+    facial = (face_outline(cylinder) > 10.0) & (cylinder.skin > 0)
+    if not facial.any():
+        return 0.0
+    points = cylinder.points(cylinder.skin - 1.0)[facial]
+    index = [region.TransformPhysicalPointToIndex(point) for point in points.tolist()]
+    size = region.GetSize()
+    inside = [region[i] > 0 for i in index if all(0 <= a < n for a, n in zip(i, size))]
+    return float(np.mean(inside)) if inside else 0.0
+
+
+def _count(mask: sitk.Image) -> int:
+    return int(np.count_nonzero(sitk.GetArrayViewFromImage(mask)))
+
+
+def _voxel_ml(image: sitk.Image) -> float:
+    return float(np.prod(image.GetSpacing())) / 1000.0
