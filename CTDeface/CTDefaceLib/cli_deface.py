@@ -52,7 +52,7 @@ MASK_WARNING = "The mask shows the face: never share it together with the deface
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from .pipeline import DefaceParameters
+    from .pipeline import SEGMENTERS, DefaceParameters
 
     defaults = DefaceParameters()
     parser.add_argument(
@@ -67,7 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     region = parser.add_argument_group("what is removed")
     region.add_argument(
-        "--segmenter", choices=["builtin"], default=defaults.segmenter, help="how the face is found (default: builtin)"
+        "--segmenter",
+        choices=SEGMENTERS,
+        default=defaults.segmenter,
+        help="how the face is found (default: %(default)s)",
     )
     region.add_argument(
         "--margin",
