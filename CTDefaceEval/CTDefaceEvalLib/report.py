@@ -217,7 +217,7 @@ def _image(png: bytes, text: str) -> str:
 def _maps_note(evaluation: Evaluation) -> str:
     lights = " and ".join(evaluation.grid.lights)
     return (
-        f'<p class="small">Number of pictures with a face in each view, under the lights {escape(lights)}. Yaw from '
+        f'<p class="small">Number of pictures with a face in each view; light: {escape(lights)}. Yaw from '
         "left to right (positive: from the patient's left), pitch from top to bottom (positive: from above).</p>"
     )
 
@@ -250,7 +250,7 @@ def _similarity_chart(evaluation: Evaluation, shown: Sequence[Subject]) -> str:
     ]
     samples = [(name, values) for name, values in samples if values]
     low = min(min(values) for _, values in samples)
-    lines = [(f"{name}, median {_median(values):.3f}", *density(values, low, 1.0)) for name, values in samples]
+    lines = [(f"{name}, median {_median(values):.3f}", *density(values, low, 1.0, 24)) for name, values in samples]
     chart = line_chart(
         lines,
         "cosine similarity",

@@ -13,6 +13,7 @@ at hand, and the phantom people of Testing/phantom_cases.py.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fnmatch
 import json
 import os
@@ -49,7 +50,7 @@ def real_case(name):
 
 
 def all_cases():
-    """Case name → function that gives the CT."""
+    """Case name → function that gives the CT, or a phantom with its ground truth."""
     files = {
         "brain_fov": "head_ct_brain_fov.nii.gz",
         "full_face_lowres": "head_ct_full_face_lowres.nii.gz",
@@ -62,7 +63,7 @@ def all_cases():
         print("Testing/phantom_cases.py is missing: no phantom people", file=sys.stderr)
         return cases
     for name, parameters in phantom_cases.CASES.items():
-        cases[f"phantom_{name}"] = lambda parameters=parameters: phantom_cases.make_phantom(parameters).image
+        cases[f"phantom_{name}"] = lambda parameters=parameters: phantom_cases.make_phantom(parameters)
     return cases
 
 
@@ -71,6 +72,7 @@ def deface_child(source, folder, parameters):
     from CTDefaceLib.pipeline import DefaceParameters, deface
 
     image = sitk.ReadImage(source)
+    forget_peak()
     before = peak_mib()
     start = time.perf_counter()
     result = deface(image, DefaceParameters(**json.loads(parameters)))
@@ -89,14 +91,22 @@ def deface_child(source, folder, parameters):
     (Path(folder) / "deface.json").write_text(json.dumps(measured, default=str), encoding="utf-8")
 
 
+def forget_peak():
+    """Start the high-water mark anew, where the system can (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_mib():
     """High-water mark of this process's memory, None where the system does not tell."""
+    with contextlib.suppress(OSError):
+        status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
+        return int(status.split()[0]) / 2**10
     try:
         import resource
     except ImportError:
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 class Case:
@@ -114,8 +124,20 @@ class Case:
     def original(self):
         path = self.folder / "original.nrrd"
         if not path.exists():
-            sitk.WriteImage(self.make(), str(path), False)
+            made = self.make()
+            if not isinstance(made, sitk.Image):
+                sitk.WriteImage(made.intracranial, str(self.folder / "intracranial.nrrd"), True)
+                made = made.image
+            sitk.WriteImage(made, str(path), False)
         return path
+
+    def brain_touched(self):
+        """Voxels of the true intracranial space of a phantom in the region, "–" for other heads."""
+        truth = self.folder / "intracranial.nrrd"
+        if not truth.exists():
+            return "–"
+        inside, region = (sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in (truth, self.folder / "region.nrrd"))
+        return int(np.count_nonzero((inside > 0) & (region > 0)))
 
     def defaced(self, parameters):
         if "deface" not in self.result:
@@ -129,6 +151,7 @@ class Case:
                 return None
             self.result.pop("error", None)
             self.result["deface"] = json.loads((self.folder / "deface.json").read_text(encoding="utf-8"))
+            self.result["deface"]["brain_touched"] = self.brain_touched()
             self.save()
         return self.folder / "defaced.nrrd"
 
@@ -173,7 +196,7 @@ def run_case(case, options, renderer, models):
 
 COLUMNS = (
     *("case", "before", "after", *ATTACKS, "peel"),
-    *("removed mL", "s", "peak MiB", "bytes/voxel", "brain", "outside"),
+    *("removed mL", "% of head", "s", "peak MiB", "bytes/voxel", "brain", "true brain", "outside"),
 )
 
 
@@ -208,10 +231,12 @@ def row(case, found, options):
         *(counts_of(group, options) for group in groups),
         counts_of([attacked[name] for name in peeled], options),
         f"{deface['report']['removed_ml']:.0f}",
+        f"{100 * deface['report']['removed_share']:.0f}",
         f"{deface['seconds']:.1f}",
         f"{memory:.0f}" if memory else "?",
         f"{(memory - deface['peak_before_mib']) * 2**20 / deface['voxels']:.1f}" if memory else "?",
         str(deface["report"]["intracranial_voxels_touched"]),
+        str(deface["brain_touched"]),
         str(deface["changed_outside"]),
     ]
 
