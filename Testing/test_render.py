@@ -113,7 +113,7 @@ def _turned(image, rotation):
 def test_table_goes_away_and_fine_grids_are_bounded():
     surface = render.skin_surface(knobbed_ball(table=True))
     assert surface.GetBounds()[3] < 30.0
-    fine = render.skin_surface(knobbed_ball(spacing=(0.6, 0.6, 0.6)))
+    fine = render.skin_surface(knobbed_ball(spacing=(0.7, 0.7, 2.0)))
     assert fine.GetNumberOfPolys() < 130_000
 
 
@@ -135,6 +135,18 @@ def test_lights_sizes_projection_and_label(renderer):
     assert not np.array_equal(head, renderer.picture(surface, light="head", size=(120, 80), label="before"))
     with pytest.raises(CTDefaceError, match="no light"):
         renderer.picture(surface, light="disco")
+
+
+@pytest.mark.parametrize("direction", [LPS, np.diag([-1.0, 1.0, 1.0]), OBLIQUE], ids=["LPS", "mirrored", "oblique"])
+def test_volume_rendering_shows_the_same_shape(renderer, direction):
+    image = knobbed_ball(direction)
+    view = {"yaw": 30, "pitch": 10, "center": (10, -20, 30), "size": 100, "light": "head"}
+    outlines = [
+        np.abs(renderer.picture(shown, **view).astype(int) - 127).max(axis=2) > 8
+        for shown in (render.skin_surface(image), render.skin_volume(image), render.skin_surface(image))
+    ]
+    assert (outlines[0] ^ outlines[1]).sum() < 0.05 * outlines[0].sum()
+    assert np.array_equal(outlines[0], outlines[2])
 
 
 def test_center_is_that_of_the_head_when_the_body_is_in_view():
