@@ -295,7 +295,7 @@ def demo_folder(ctdeface, tmp_path_factory):
     shown = ctdeface("demo", folder)
     assert shown.returncode == 0, shown.stderr
     assert str(folder) in shown.stdout
-    assert sorted(os.listdir(folder)) == ["before_after.png", "defaced.json", "defaced.nii.gz", "original.nii.gz"]
+    assert sorted(os.listdir(folder)) == ["before_after.png", "defaced.json", "defaced.nii.gz", "synthetic_head.nii.gz"]
     return folder
 
 

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from .render import before_after_picture
     from .volume_io import save_volume, written_whole
 
-    names = ["original.nii.gz"] * (args.ct is None) + ["before_after.png", "defaced.json", "defaced.nii.gz"]
+    names = ["synthetic_head.nii.gz"] * (args.ct is None) + ["before_after.png", "defaced.json", "defaced.nii.gz"]
     try:
         args.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
