@@ -193,7 +193,7 @@ class _Watcher:
             raise CTDefaceError(f"The folder for the cache cannot be made: {error.strerror}.") from error
         weights = sorted(Path(model_folder).glob("*")) if model_folder else []
         how = [__version__, model.name, [_digest(path) for path in weights], asdict(grid)]
-        how += [model.picture_size, detection.FIELD_OF_VIEW_MM, detection.GRID_MM]
+        how += [model.picture_size, detection.FIELD_OF_VIEW_MM, detection.GRID_MM, detection.TRIANGLES]
         self.how = json.dumps(how)
         self._renderer = None
         self._pose: tuple[Path, Pose] | None = None

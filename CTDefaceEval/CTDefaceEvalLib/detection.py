@@ -16,6 +16,7 @@ from .views import Pose
 #: what the pictures are made with, for reports and caches
 FIELD_OF_VIEW_MM = 280.0
 GRID_MM = 1.5
+TRIANGLES = 60_000
 
 
 @dataclass
@@ -90,7 +91,7 @@ def picture_of(renderer: Renderer, surface, pose: Pose, yaw, pitch, light, size)
 
 def surface_of(image: sitk.Image, iso: float = -300.0):
     """The skin surface as all evaluations see it."""
-    return skin_surface(image, iso, grid_mm=GRID_MM)
+    return skin_surface(image, iso, grid_mm=GRID_MM, triangles=TRIANGLES)
 
 
 def views_found(sightings: Iterable[Sighting], model: str) -> int:

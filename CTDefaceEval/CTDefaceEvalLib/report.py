@@ -22,7 +22,7 @@ from CTDefaceLib.volume_io import check_output, written_whole
 from .attacks import GROWTHS_MM, LOWERED_ISO, PEELS_MM
 from .charts import density, line_chart
 from .cohort import Cohort
-from .detection import FIELD_OF_VIEW_MM, GRID_MM
+from .detection import FIELD_OF_VIEW_MM, GRID_MM, TRIANGLES
 from .evaluation import Evaluation, Subject
 from .face_models import ADVICE_ONLY
 from .pairs import Separation
@@ -272,7 +272,7 @@ def _evaluation_methods(evaluation: Evaluation) -> str:
         if model not in ADVICE_ONLY:
             needed.append(f"{views_needed(evaluation, model)} of {len(grid)} for {model}")
     items = [
-        f"Pictures: skin surface at −300 HU, at most one triangle edge per {GRID_MM:g} mm, parallel rays, "
+        f"Pictures: skin surface at −300 HU on a grid of {GRID_MM:g} mm, {TRIANGLES} triangles, parallel rays, "
         f"{FIELD_OF_VIEW_MM:g} mm field of view, around the head's own axes as found in the original.",
         f"Views “{evaluation.settings.views}”: yaw {_list(grid.yaws)}°, pitch {_list(grid.pitches)}°, lights "
         f"{', '.join(grid.lights)}; {len(grid)} pictures of each surface.",
