@@ -2,8 +2,8 @@
 
     python Testing/benchmarks/bench_recoveries.py [CT] [--models dlib-hog dlib-cnn] [--views quick] [-o REPORTS]
 
-The order is that of the table in the project's plan: a tissue-exact mask filled with a constant gives the face back, the
-sealed region does not. Without a CT the synthetic head serves.
+The order is that of the table in the project's plan: a tissue-exact mask filled with a constant gives the face back,
+the sealed region does not. Without a CT the synthetic head serves.
 """
 
 import argparse
