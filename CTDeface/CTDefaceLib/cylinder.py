@@ -7,6 +7,7 @@ is removed and the outline of the face are two-dimensional maps, which can be sm
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import SimpleITK as sitk
@@ -40,6 +41,7 @@ class Cylinder:
     depth_mm: float
     skin: np.ndarray
 
+    @cached_property
     def coordinates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Height (mm), angle (degrees) and radius (mm) of all voxels of the work grid, each of shape (z, y, x)."""
         left, posterior, height = np.moveaxis(self.head.grid(), -1, 0)

@@ -28,7 +28,7 @@ BASE_FALL = np.radians(40.0)
 LENGTH_FALL = np.radians(24.0)
 SMALLEST_INTRACRANIAL_MM3 = 100_000.0
 FACE_REACH_MM = np.array([170.0, 150.0, 90.0])
-SKULL_REACH_MM = np.array([45.0, 90.0, 90.0])
+SKULL_REACH_MM = np.array([45.0, 50.0, 90.0])
 """How far the head can reach beyond the intracranial space: down, forward, to the right; and up, back, to the left."""
 
 
@@ -71,8 +71,9 @@ class Head:
             origin + WORK_SPACING_MM * np.arange(size)
             for origin, size in zip(self.volume.GetOrigin(), self.volume.GetSize())
         )
-        z, y, x = np.meshgrid(z, y, x, indexing="ij", copy=False)
-        return self.to_head(np.stack([x, y, z], axis=-1)).astype(np.float32)
+        z, y, x = np.meshgrid(z, y, x, indexing="ij", sparse=True)
+        points = (x - self.brow[0], y - self.brow[1], z - self.brow[2])
+        return np.stack([sum(np.float32(a) * p.astype(np.float32) for a, p in zip(axis, points)) for axis in self.axes], -1)
 
     def sample(self, array: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Values of ``array`` (work grid) at ``points`` (head coordinates in mm, shape (…, 3)), linear, 0 outside."""
@@ -144,7 +145,12 @@ def shrink_factors(image: sitk.Image) -> list[int]:
 
 def _intracranial_space(hu: np.ndarray) -> np.ndarray | None:
     """The largest soft space from which bone is seen in nearly all directions."""
-    inside = (_enclosure(hu) >= ENCLOSED_DIRECTIONS) & (hu < BONE_HU) & (hu > CAVITY_HU)
+    enclosed = (_enclosure(hu) >= ENCLOSED_DIRECTIONS) & (hu < BONE_HU) & (hu > CAVITY_HU)
+    where = np.argwhere(enclosed)
+    if len(where) == 0:
+        return None
+    box = tuple(slice(max(a - 4, 0), b + 5) for a, b in zip(where.min(axis=0), where.max(axis=0)))
+    inside = enclosed[box]
     labels, count = ndimage.label(eroded(inside, 9.0))
     if count == 0:
         return None
@@ -152,7 +158,11 @@ def _intracranial_space(hu: np.ndarray) -> np.ndarray | None:
     sizes[0] = 0
     space = dilated(labels == sizes.argmax(), 10.5) & inside
     space = ndimage.binary_fill_holes(eroded(dilated(space, 9.0), 9.0))
-    return space if space.sum() * WORK_SPACING_MM**3 >= SMALLEST_INTRACRANIAL_MM3 else None
+    if space.sum() * WORK_SPACING_MM**3 < SMALLEST_INTRACRANIAL_MM3:
+        return None
+    enclosed[...] = False
+    enclosed[box] = space
+    return enclosed
 
 
 def _enclosure(hu: np.ndarray) -> np.ndarray:
@@ -222,7 +232,7 @@ def _head_solid(work: sitk.Image, intracranial: np.ndarray) -> np.ndarray:
 def _mirror_plane(hu: np.ndarray, intracranial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The plane about which the head is most symmetric: a point on it and its unit normal to the left, in voxels (z, y, x)."""
     around = np.argwhere(dilated(intracranial, 21.0))
-    points = around[:: max(1, len(around) // 6000)].astype(float)
+    points = around[:: max(1, len(around) // 3000)].astype(float)
     values = ndimage.gaussian_filter(np.clip(hu, -300.0, 900.0), 1.0)
     center = np.argwhere(intracranial).mean(axis=0)
     here = ndimage.map_coordinates(values, points.T, order=1)

@@ -110,7 +110,7 @@ def segment(
     step(0.5, "Segmenting the face")
     mask = segment_face(image, cylinder)
     step(1.0, "Face segmented")
-    return mask, {**_mask_report(mask, _intracranial(cylinder, image)), "warnings": []}
+    return mask, {**_mask_report(mask, cylinder), "warnings": []}
 
 
 def deface(
@@ -197,13 +197,12 @@ def deface(
 
 def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cylinder) -> dict:
     """Measure what a region takes from a CT and warn of what looks wrong; keys as in :func:`deface`."""
-    intracranial = _intracranial(cylinder, image)
     box = bounding_box(region)
     removed_ml = touched = 0
     if box:
-        here = region[box]
-        removed_ml = _count(here & (image[box] > AIR_HU)) * _voxel_ml(image)
-        touched = _count(here & intracranial[box])
+        here = sitk.GetArrayFromImage(region[box]) > 0
+        removed_ml = np.count_nonzero(here & (sitk.GetArrayFromImage(image[box]) > AIR_HU)) * _voxel_ml(image)
+        touched = int(np.count_nonzero(here & _intracranial(cylinder, image[box])))
     tissue_ml = float((sitk.GetArrayViewFromImage(cylinder.head.volume) > AIR_HU).sum()) * 0.027
     covered = _facial_skin_covered(region, cylinder)
     warnings = []
@@ -213,7 +212,7 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
         warnings.append(f"Only {covered:.0%} of the facial skin is covered: look at the result before you share it.")
     if removed_ml > MUCH_TISSUE * tissue_ml:
         warnings.append(f"{removed_ml:.0f} mL of tissue were removed, more than usual: look at the result.")
-    masked = _mask_report(mask, intracranial)
+    masked = _mask_report(mask, cylinder)
     if masked["mask_intracranial_ml"] >= 0.05:
         warnings.append(
             f"{masked['mask_intracranial_ml']:.1f} mL of the face mask lie inside the skull; they were left in place."
@@ -252,18 +251,21 @@ def _weaknesses(parameters: DefaceParameters) -> list[str]:
     return warnings
 
 
-def _intracranial(cylinder: Cylinder, image: sitk.Image) -> sitk.Image:
-    return on_image_grid(cylinder.head.intracranial - 0.5, cylinder.head, image)
+def _intracranial(cylinder: Cylinder, part: sitk.Image) -> np.ndarray:
+    return on_image_grid(cylinder.head.intracranial - 0.5, cylinder.head, part)
 
 
-def _mask_report(mask: sitk.Image, intracranial: sitk.Image) -> dict:
-    voxel = _voxel_ml(mask)
+def _mask_report(mask: sitk.Image, cylinder: Cylinder) -> dict:
     box = bounding_box(mask)
     if box is None:
         return {"mask_ml": 0.0, "mask_intracranial_ml": 0.0}
-    part = mask[box] > 0
-    inside = _count(part & intracranial[box])
-    return {"mask_ml": round(_count(part) * voxel, 1), "mask_intracranial_ml": round(inside * voxel, 2)}
+    here = sitk.GetArrayFromImage(mask[box]) > 0
+    inside = here & _intracranial(cylinder, mask[box])
+    ml = _voxel_ml(mask)
+    return {
+        "mask_ml": round(np.count_nonzero(here) * ml, 1),
+        "mask_intracranial_ml": round(np.count_nonzero(inside) * ml, 2),
+    }
 
 
 def _facial_skin_covered(region: sitk.Image, cylinder: Cylinder) -> float:
@@ -276,10 +278,6 @@ def _facial_skin_covered(region: sitk.Image, cylinder: Cylinder) -> float:
     size = region.GetSize()
     inside = [region[i] > 0 for i in index if all(0 <= a < n for a, n in zip(i, size))]
     return float(np.mean(inside)) if inside else 0.0
-
-
-def _count(mask: sitk.Image) -> int:
-    return int(np.count_nonzero(sitk.GetArrayViewFromImage(mask)))
 
 
 def _voxel_ml(image: sitk.Image) -> float:

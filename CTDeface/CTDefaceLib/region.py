@@ -13,8 +13,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from .cylinder import ANGLES, HEIGHTS, RADII, Cylinder, chin_height, innermost, outermost, ramp, seen_skin, smooth_skin
-from .head import AIR_HU, GUARD_MM, PADDING_HU, WORK_SPACING_MM, distance_to
-from .work_grid import on_image_grid, to_work_grid
+from .head import AIR_HU, GUARD_MM, PADDING_HU, WORK_SPACING_MM, Head, distance_to
+from .work_grid import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union
 
 FURROW_MM = 20.0
 CAVITY_MM = 30.0
@@ -60,22 +60,44 @@ def removal_region(
         the scanner's field of view are not in it.
     """
     head = cylinder.head
-    face = to_work_grid(mask, head) > 0.5
+    face = to_work_grid(mask, head)
     inside = margin_mm - distance_to(face)
     if sealed and face.any():
         inside = np.maximum(inside, _sealed(cylinder, face, margin_mm, np.random.default_rng(seed)))
-    region = on_image_grid(inside, head, image, only_above=PADDING_HU) | mask
-    region &= ~on_image_grid(GUARD_MM - distance_to(head.intracranial), head, image)
+    guard = GUARD_MM - distance_to(head.intracranial)
+    inside[guard > 2.0 * WORK_SPACING_MM] = -1.0
+    box = union(box_around(inside, head, image), bounding_box(mask))
+    if box is None:
+        return mask_of(None, None, image)
+    part = image[box]
+    region = on_image_grid(inside, head, part, only_above=_padding(image, head))
+    region |= sitk.GetArrayFromImage(mask[box]) > 0
+    region &= ~on_image_grid(guard, head, part)
     if keep_bone:
-        height, angle, radius = cylinder.coordinates()
+        height, angle, radius = cylinder.coordinates
         below_skin = cylinder.spread(cylinder.skin, height, angle) - 3.0 - radius
-        region &= ~on_image_grid(below_skin, head, image, only_above=BONE_HU)
-    return region
+        region &= ~on_image_grid(below_skin, head, part, only_above=BONE_HU)
+    return mask_of(region, box, image)
+
+
+def _padding(image: sitk.Image, head: Head) -> float:
+    """The highest value that marks what lies outside the scanner's field of view.
+
+    Some scanners mark it with the value of the thinnest air. That counts as a mark where it keeps 15 mm away from the
+    head; nearer it may be air that somebody has set to one value, and its edge the skin.
+    """
+    hu = sitk.GetArrayViewFromImage(head.volume)
+    lowest = float(hu[hu > PADDING_HU].min())
+    flat = (hu > PADDING_HU) & (hu <= lowest)
+    flat = ndimage.binary_erosion(flat)
+    if flat.any() and not (flat & (distance_to(head.solid) < 15.0)).any():
+        return lowest
+    return PADDING_HU
 
 
 def _sealed(cylinder: Cylinder, face: np.ndarray, margin_mm: float, rng: np.random.Generator) -> np.ndarray:
     """Function on the work grid, positive in the sealed region of a face (bool, work grid)."""
-    height, angle, radius = cylinder.coordinates()
+    height, angle, radius = cylinder.coordinates
     along = cylinder.sample(face) > 0.5
     outline = _outline(along.any(axis=-1)) + margin_mm
     inner = _inner_radius(cylinder, along, outline, rng) - margin_mm

@@ -8,8 +8,12 @@ import SimpleITK as sitk
 from .head import Head, shrink_factors
 
 
-def on_image_grid(inside: np.ndarray, head: Head, image: sitk.Image, only_above: float | None = None) -> sitk.Image:
-    """Mask of the voxels of ``image`` where a smooth function on the work grid is positive.
+Box = tuple[slice, ...]
+"""A part of an image: slices along (x, y, z)."""
+
+
+def on_image_grid(inside: np.ndarray, head: Head, part: sitk.Image, only_above: float | None = None) -> np.ndarray:
+    """Where a smooth function on the work grid is positive on the grid of a CT, or of a part of it.
 
     Parameters
     ----------
@@ -17,44 +21,39 @@ def on_image_grid(inside: np.ndarray, head: Head, image: sitk.Image, only_above:
         Function on the work grid of ``head``, shape (z, y, x); positive inside.
     head: Head
         The head whose work grid it is.
-    image: SimpleITK.Image
-        The CT; the mask gets its grid.
+    part: SimpleITK.Image
+        The CT or a part of it.
     only_above: float, optional
-        Leave out voxels of ``image`` at or below this value.
+        Leave out voxels of ``part`` at or below this value.
 
     Returns
     -------
-    SimpleITK.Image
-        Mask, uint8, 0 or 1.
+    numpy.ndarray
+        Bool, shape (z, y, x) of ``part``.
     """
-    mask = sitk.Image(image.GetSize(), sitk.sitkUInt8)
-    mask.CopyInformation(image)
-    box = _box(inside, head, image)
-    if box is None:
-        return mask
-    function = sitk.GetImageFromArray(inside.astype(np.float32))
+    function = sitk.GetImageFromArray(inside.astype(np.float32, copy=False))
     function.CopyInformation(head.volume)
-    part = image[box]
-    here = sitk.Resample(function, part, sitk.Transform(), sitk.sitkLinear, -1.0, sitk.sitkFloat32) > 0
+    here = sitk.GetArrayFromImage(sitk.Resample(function, part, sitk.Transform(), sitk.sitkLinear, -1.0)) > 0
     if only_above is not None:
-        here &= part > only_above
-    return sitk.Paste(mask, here, here.GetSize(), destinationIndex=[side.start for side in box])
+        here &= sitk.GetArrayViewFromImage(part) > only_above
+    return here
 
 
 def to_work_grid(mask: sitk.Image, head: Head) -> np.ndarray:
-    """How much of each voxel of the work grid a mask fills (float32, 0 to 1, shape (z, y, x))."""
+    """Voxels of the work grid that a mask (0 and 1) fills by more than half; bool, shape (z, y, x)."""
+    box = bounding_box(mask)
+    if box is None:
+        return np.zeros(head.solid.shape, bool)
     factors = shrink_factors(mask)
-    small = sitk.BinShrink(sitk.Cast(mask > 0, sitk.sitkUInt8) * 200, factors)
-    return (
-        sitk.GetArrayFromImage(
-            sitk.Resample(small, head.volume, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-        )
-        / 200
-    )
+    # A frame as wide as the blocks keeps them apart from the edge of the box.
+    part = sitk.ConstantPad(sitk.Cast(mask[box], sitk.sitkFloat32), factors, [2 * factor for factor in factors], 0.0)
+    small = sitk.BinShrink(part, factors)
+    filled = sitk.Resample(small, head.volume, sitk.Transform(), sitk.sitkLinear, 0.0)
+    return sitk.GetArrayFromImage(filled) > 0.5
 
 
-def _box(inside: np.ndarray, head: Head, image: sitk.Image) -> tuple[slice, ...] | None:
-    """The part of ``image`` that holds all that is positive, as slices along (x, y, z)."""
+def box_around(inside: np.ndarray, head: Head, image: sitk.Image) -> Box | None:
+    """The part of ``image`` that holds all of the work grid that is positive; None when that is nothing."""
     where = np.argwhere(inside > 0)
     if len(where) == 0:
         return None
@@ -64,18 +63,33 @@ def _box(inside: np.ndarray, head: Head, image: sitk.Image) -> tuple[slice, ...]
     index = np.array([image.TransformPhysicalPointToContinuousIndex(point) for point in points])
     start = np.clip(np.floor(index.min(axis=0)), 0, image.GetSize()).astype(int)
     stop = np.clip(np.ceil(index.max(axis=0)) + 1, 0, image.GetSize()).astype(int)
-    if (stop <= start).any():
-        return None
-    return tuple(slice(a, b) for a, b in zip(start.tolist(), stop.tolist()))
+    return None if (stop <= start).any() else tuple(slice(a, b) for a, b in zip(start.tolist(), stop.tolist()))
 
 
-def bounding_box(mask: sitk.Image) -> tuple[slice, ...] | None:
-    """The part of a mask (uint8, 0 or 1) that is not empty, as slices along (x, y, z); None when all of it is."""
-    statistics = sitk.LabelShapeStatisticsImageFilter()
-    statistics.ComputePerimeterOff()
-    statistics.ComputeFeretDiameterOff()
-    statistics.Execute(mask > 0)
-    if not statistics.HasLabel(1):
-        return None
-    start_and_size = statistics.GetBoundingBox(1)
-    return tuple(slice(a, a + n) for a, n in zip(start_and_size[:3], start_and_size[3:]))
+def bounding_box(mask: sitk.Image) -> Box | None:
+    """The part of a mask that holds all that is not 0; None when that is nothing."""
+    array = sitk.GetArrayViewFromImage(mask)
+    box = []
+    for others in ((0, 1), (0, 2), (1, 2)):
+        where = np.flatnonzero(array.any(axis=others))
+        if len(where) == 0:
+            return None
+        box.append(slice(int(where[0]), int(where[-1]) + 1))
+    return tuple(box)
+
+
+def union(first: Box | None, second: Box | None) -> Box | None:
+    """The smallest box around two."""
+    if first is None or second is None:
+        return first or second
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second))
+
+
+def mask_of(inside: np.ndarray, box: Box | None, image: sitk.Image) -> sitk.Image:
+    """Mask (uint8, grid of ``image``) that is 1 where ``inside`` (bool, shape (z, y, x) of ``box``) is."""
+    mask = np.zeros(image.GetSize()[::-1], np.uint8)
+    if box is not None:
+        mask[box[::-1]] = inside
+    out = sitk.GetImageFromArray(mask)
+    out.CopyInformation(image)
+    return out
