@@ -136,9 +136,9 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = None
         self._guiTag = None
         self._observedMask = None
+        self._volume = None  # the input volume that mask and result belong to
         self._task = ""  # what runs in the background: sample, segment, preview, deface or export
         self._errors = {}  # of the last try, by step
-        self._problem = (None, "")  # fingerprint of a volume, and what is wrong with it
 
     # Life of the panel
 
@@ -175,6 +175,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.setParameterNode(self.logic.getParameterNode())
 
     def cleanup(self):
@@ -207,6 +208,12 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode":
             qt.QTimer.singleShot(0, lambda: self.preselectVolume([node]))  # its voxels come after it
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller, event, node):
+        isVolume = node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode"
+        if isVolume and not slicer.mrmlScene.IsClosing():
+            qt.QTimer.singleShot(0, self.logic.removeOrphans)
+
     def stop(self):
         """Drop what runs in the background."""
         self.logic.process.stop()
@@ -219,6 +226,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.disconnectGui(self._guiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
         self._parameterNode = parameterNode
+        self._volume = parameterNode.inputVolume if parameterNode is not None else None
         self.observeMask()
         if parameterNode is not None:
             self._guiTag = parameterNode.connectGui(self.ui)
@@ -240,12 +248,26 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onParametersChanged(self, caller=None, event=None):
         parameters = self._parameterNode
+        if parameters.inputVolume is not self._volume:
+            self.onInputChanged()
         self.observeMask()
         for volumeNode in (parameters.inputVolume, self.afterVolume()):
             views.setSkinShift(volumeNode, parameters.skinShift)
         self.updateGUI()
         if self.parent.isEntered:
             self._previewTimer.start()
+
+    def onInputChanged(self):
+        """Go on with the mask and the result that the new input volume has, or with none."""
+        parameters = self._parameterNode
+        self._volume = parameters.inputVolume
+        self._errors = {}
+        if self._task == "preview":
+            self.logic.process.stop()
+            self._task = ""
+        with slicer.util.NodeModify(parameters):
+            parameters.faceMask = self.logic.maskOf(self._volume)
+            parameters.defacedVolume = self.logic.resultOf(self._volume)
 
     def observeMask(self):
         maskNode = self._parameterNode.faceMask if self._parameterNode is not None else None
@@ -263,16 +285,9 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._previewTimer.start()
 
     def inputProblem(self):
-        """What is wrong with the input volume, in one sentence; looked at once per content."""
+        """What is missing or wrong with the input volume, in one sentence."""
         volumeNode = self._parameterNode.inputVolume
-        if volumeNode is None:
-            return _("Load a head CT, or press Load sample.")
-        if volumeNode.GetImageData() is None:
-            return self.logic.problemOf(volumeNode)
-        content = nodes.fingerprint(volumeNode)
-        if self._problem[0] != content:
-            self._problem = content, self.logic.problemOf(volumeNode)
-        return self._problem[1]
+        return _("Load a head CT, or press Load sample.") if volumeNode is None else self.logic.problemOf(volumeNode)
 
     def afterVolume(self):
         """The volume that shows what will remain, or None; it may be out of date while the preview is made."""
@@ -344,7 +359,9 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         lines = []
         if report:
             lines = [
-                _("Removed: {ml:.0f} mL").format(ml=report["removed_ml"]),
+                _("Removed: {ml:.0f} mL, {share:.0%} of all tissue").format(
+                    ml=report["removed_ml"], share=report["removed_share"]
+                ),
                 _("Facial skin covered: {share:.0%}").format(share=report["facial_skin_covered"]),
                 _("Face mask inside the skull: {ml:.1f} mL").format(ml=report["mask_intracranial_ml"]),
                 _("Intracranial voxels touched: {count}").format(count=report["intracranial_voxels_touched"]),
@@ -428,19 +445,19 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         isAfter = parameters.showAfter and after is not None
         shown, hidden = (after, before) if isAfter else (before, after)
         with slicer.util.RenderBlocker():
+            views.keepRenderings(before, after, parameters.defacedVolume)
             if hidden is not None:
                 views.hideSkin(hidden)
             views.renderSkin(shown, parameters.skinShift)
             views.showInSlices(shown)
-            views.showMask(parameters.faceMask, visible=not isAfter)
+            for maskNode in self.logic.masks():
+                views.showMask(maskNode, visible=maskNode is parameters.faceMask and not isAfter)
 
     # What the user presses
 
     def onLoadSample(self):
         def done(volumeNode):
             self._parameterNode.inputVolume = volumeNode
-            self._parameterNode.faceMask = None
-            self._parameterNode.defacedVolume = None
             views.showInSlices(volumeNode, fit=True)
 
         self.run("sample", self.logic.loadSample, done)
@@ -451,19 +468,25 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         parameters = self._parameterNode
         volumeNode, segmenter = parameters.inputVolume, parameters.segmenter.value
-        maskNode = parameters.faceMask
+        # An untouched mask is replaced; one that was worked on by hand stays beside the new one.
+        maskNode = parameters.faceMask if self.logic.maskMethod(parameters.faceMask) == AS_SEGMENTED else None
 
         def start(**callbacks):
             self.logic.segmentFace(volumeNode, segmenter, maskNode, **callbacks)
 
         def done(maskNode):
-            parameters.faceMask = maskNode
+            if parameters.inputVolume is not volumeNode:
+                return
+            parameters.faceMask = maskNode  # which starts the preview as well
             parameters.showAfter = False
-            self.look("front")
-            views.jumpTo(maskNode)
-            self.updatePreview()
+            qt.QTimer.singleShot(0, lambda: self.showFace(maskNode))  # one by one, so that the window does not freeze
 
         self.run("segment", start, done, self.ui.segmentProgressBar)
+
+    def showFace(self, maskNode):
+        if maskNode is self._parameterNode.faceMask:
+            self.look("front")
+            views.jumpTo(maskNode)
 
     def onBefore(self):
         self._parameterNode.showAfter = False
@@ -508,8 +531,10 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if not self.confirmGuard(self.logic.report(result)):
                 self._errors["deface"] = _("Not defaced. Correct the mask in step 4.")
                 return
-            parameters.defacedVolume = self.logic.publish(result)
-            self.onCompare()
+            result = self.logic.publish(result)
+            if parameters.inputVolume is volumeNode:
+                parameters.defacedVolume = result
+                self.onCompare()
 
         result = self.currentResult()
         if result is not None:
@@ -579,34 +604,45 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
     def __init__(self, parent=None):
         ScriptedLoadableModuleLogic.__init__(self, parent)
         self.process = BackgroundProcess()
+        self._checked = (None, "")  # the last volume that was looked at, and what is wrong with it
 
     def getParameterNode(self):
         return CTDefaceParameterNode(super().getParameterNode())
 
-    def checkVolume(self, volumeNode):
-        """Raise InputError, with the reason in one sentence, when the volume is not a CT that can be defaced."""
-        if volumeNode.GetImageData() is None or volumeNode.GetImageData().GetNumberOfPoints() == 0:
-            raise InputError(_("The volume is empty. Choose another one."))
-        check_ct(nodes.imageFromVolume(volumeNode), nodes.modality(volumeNode))
-
     def problemOf(self, volumeNode):
-        """The sentence of :meth:`checkVolume`, or an empty text."""
-        try:
-            self.checkVolume(volumeNode)
-        except CTDefaceError as error:
-            return str(error)
-        return ""
+        """Why the volume is not a CT that can be defaced, in one sentence; an empty text when it is one."""
+        if volumeNode.GetImageData() is None or volumeNode.GetImageData().GetNumberOfPoints() == 0:
+            return _("The volume is empty. Choose another one.")
+        modality = nodes.modality(volumeNode)
+        looked = nodes.fingerprint(volumeNode), nodes.volumeGeometry(volumeNode), modality
+        if self._checked[0] != looked:
+            try:
+                check_ct(nodes.imageFromVolume(volumeNode), modality)
+            except CTDefaceError as error:
+                self._checked = looked, str(error)
+            else:
+                self._checked = looked, ""
+        return self._checked[1]
 
-    def loadSample(self, **callbacks):
-        """Make the phantom, a synthetic head CT. Returns its volume node."""
+    def checkVolume(self, volumeNode):
+        """Raise InputError with the sentence of :meth:`problemOf` when there is one."""
+        problem = self.problemOf(volumeNode)
+        if problem:
+            raise InputError(problem)
+
+    def loadSample(self, parameters=None, **callbacks):
+        """Make the phantom, a synthetic head CT. Returns its volume node.
+
+        :param parameters: dict with any of the members of ``CTDefaceLib.phantom.PhantomParameters``.
+        """
 
         def finish(report, path):
             geometry = report["spacing"], report["origin"], report["direction"]
             return nodes.addVolume(
-                np.load(path), *geometry, name=slicer.mrmlScene.GenerateUniqueName(_("Phantom head CT"))
+                np.load(path), *geometry, name=slicer.mrmlScene.GetUniqueNameByString(_("Phantom head CT"))
             )
 
-        self.process.start("phantom", finish=finish, **callbacks)
+        self.process.start("phantom", finish=finish, parameters=parameters or {}, **callbacks)
         return self._result(callbacks)
 
     def segmentFace(self, volumeNode, segmenter="builtin", maskNode=None, **callbacks):
@@ -620,7 +656,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             self._checkPresent(volumeNode)
             node = maskNode
             if node is None or slicer.mrmlScene.GetNodeByID(node.GetID()) is None:
-                name = slicer.mrmlScene.GenerateUniqueName(_("{name} face mask").format(name=volumeNode.GetName()))
+                name = slicer.mrmlScene.GetUniqueNameByString(_("{name} face mask").format(name=volumeNode.GetName()))
                 node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
             nodes.setFaceMask(node, np.load(path), volumeNode)
             self._setReport(node, report)
@@ -663,7 +699,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                 node.SetNodeReferenceID(PROVENANCE + "original", volumeNode.GetID())
             else:
                 slicer.util.updateVolumeFromArray(node, array)
-            self._setReport(node, {**report, "mask": self._maskMethod(maskNode)})
+            self._setReport(node, {**report, "mask": self.maskMethod(maskNode)})
             node.SetAttribute(PROVENANCE + "madeFrom", madeFrom)
             return node
 
@@ -676,7 +712,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         if not resultNode.GetHideFromEditors():
             return resultNode
         original = resultNode.GetNodeReference(PROVENANCE + "original")
-        name = slicer.mrmlScene.GenerateUniqueName(_("{name} defaced").format(name=original.GetName()))
+        name = slicer.mrmlScene.GetUniqueNameByString(_("{name} defaced").format(name=original.GetName()))
         node = nodes.addVolumeLike(original, None, name)
         node.SetAndObserveImageData(resultNode.GetImageData())
         node.SetNodeReferenceID(PROVENANCE + "original", original.GetID())
@@ -696,6 +732,38 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         key = self._key(volumeNode, maskNode, parameters)
         found = [node for node in self._madeFrom(volumeNode) if node.GetAttribute(PROVENANCE + "madeFrom") == key]
         return min(found, key=lambda node: node.GetHideFromEditors(), default=None)
+
+    def masks(self):
+        """The face masks of the scene."""
+        role = PROVENANCE + "original"
+        return [
+            n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if n.GetNodeReference(role) is not None
+        ]
+
+    def maskMethod(self, maskNode):
+        """How a face mask came about: AS_SEGMENTED, or corrected by hand, or made elsewhere."""
+        made = maskNode.GetAttribute(PROVENANCE + "made") if maskNode is not None else None
+        if made is None:
+            return "made elsewhere"
+        return AS_SEGMENTED if made == str(nodes.faceFingerprint(maskNode)) else "corrected by hand"
+
+    def maskOf(self, volumeNode):
+        """The latest face mask of a volume, or None."""
+        masks = [node for node in self.masks() if node.GetNodeReference(PROVENANCE + "original") is volumeNode]
+        return masks[-1] if masks else None
+
+    def resultOf(self, volumeNode):
+        """The latest result that was made from a volume, or None."""
+        results = [node for node in self._madeFrom(volumeNode) if not node.GetHideFromEditors()]
+        return results[-1] if results else None
+
+    def removeOrphans(self):
+        """Remove the hidden volumes whose original is gone."""
+        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+            isPreview = node.GetHideFromEditors() and node.GetAttribute(PROVENANCE + "madeFrom")
+            if isPreview and node.GetNodeReference(PROVENANCE + "original") is None:
+                slicer.mrmlScene.RemoveNode(node)
+        views.removeOrphans()
 
     def report(self, node):
         """What is known of how a mask or a result was made, as dict; empty for other nodes."""
@@ -767,12 +835,6 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             if name in report:
                 node.SetAttribute(PROVENANCE + name, str(report[name]))
 
-    def _maskMethod(self, maskNode):
-        made = maskNode.GetAttribute(PROVENANCE + "made")
-        if made is None:
-            return "supplied"
-        return AS_SEGMENTED if made == str(nodes.faceFingerprint(maskNode)) else "corrected by hand"
-
 
 class CTDefaceTest(ScriptedLoadableModuleTest):
     """The work of the panel on the phantom, without a mouse; *Reload and Test* and ctest run it inside Slicer."""
@@ -788,7 +850,7 @@ class CTDefaceTest(ScriptedLoadableModuleTest):
         self.delayDisplay("Making the phantom")
         logic = CTDefaceLogic()
         try:
-            volumeNode = logic.loadSample()
+            volumeNode = logic.loadSample({"matrix": (128, 128), "spacing": (2.0, 2.0, 2.0)})
             self.delayDisplay("Segmenting the face")
             maskNode = logic.segmentFace(volumeNode)
             mask = nodes.faceMask(maskNode, volumeNode)

@@ -1,7 +1,7 @@
 """What the tests of the Slicer modules share: the stand-in application, started once, and a user's hands."""
 
+import atexit
 import contextlib
-import os
 import time
 from pathlib import Path
 
@@ -28,6 +28,7 @@ slicer.app.startupCompleted()
 window = slicer.util.mainWindow()
 window.show()
 dialogs = pythonqt.dialogs
+assert not pythonqt.problems
 
 
 def wait(condition, seconds=60.0):
@@ -73,6 +74,8 @@ def user():
     slicer.app.pauseRender()  # views are drawn for pictures only: drawing without a graphics card takes long
     host.select_module("CTDeface")
     panel = slicer.util.getModuleWidget("CTDeface")
+    process = panel.logic.process
+    process.stop = lambda: stop_process(process) if process.busy else None  # an idle one serves the next test
     yield panel
     host.select_module(None)
     panel.stop()
@@ -81,4 +84,14 @@ def user():
     slicer.app.resumeRender()
     assert not pythonqt.problems
     assert not dialogs.answers, "a dialog that the test expected did not open"
-    assert not os.listdir(slicer.app.temporaryPath) or os.listdir(slicer.app.temporaryPath) == ["presets.xml"]
+    left = [path for path in Path(slicer.app.temporaryPath).rglob("*") if path.is_file()]
+    assert [path.name for path in left] == ["presets.xml"], "files were left behind"
+
+
+def stop_process(process):
+    type(process).stop(process)
+
+
+@atexit.register
+def _stop():
+    stop_process(slicer.util.getModuleWidget("CTDeface").logic.process)

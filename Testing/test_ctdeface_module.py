@@ -277,7 +277,7 @@ def test_a_scan_without_a_face_ends_in_its_sentence(panel):
     assert panel.ui.maskSelector.currentNode() is None
 
 
-def test_load_sample_and_sample_data(panel):
+def test_load_sample_and_sample_data(panel, monkeypatch):
     import SampleData
 
     panel.ui.loadSampleButton.click()
@@ -286,8 +286,8 @@ def test_load_sample_and_sample_data(panel):
     volume = panel.ui.inputSelector.currentNode()
     assert not panel.logic.problemOf(volume)
     assert panel.ui.segmentButton.enabled
-    (again,) = SampleData.click("Head CT phantom")
-    assert np.array_equal(slicer.util.arrayFromVolume(volume), slicer.util.arrayFromVolume(again))
+    monkeypatch.setattr(type(panel.logic), "loadSample", lambda logic: "the phantom")
+    assert SampleData.click("Head CT phantom") == ["the phantom"]
 
 
 def test_the_preview_follows_the_choices(panel, phantom):
@@ -355,9 +355,10 @@ def test_the_mask_is_edited_in_the_segment_editor_and_the_edit_is_respected(pane
     wait(lambda: idle(panel))
     assert np.array_equal(nodes.faceMask(mask, volume), edited)
     assert panel.currentResult().GetAttribute("CTDeface.madeFrom") != old
-    dialogs.answers.append(YES)  # what was painted reaches into the skull
     result = deface(panel)
     assert panel.logic.report(result)["mask"] == "corrected by hand"
+    assert segment(panel) is not mask, "work done by hand is not overwritten"
+    assert np.array_equal(nodes.faceMask(mask, volume), edited)
     tissue = scalp & (slicer.util.arrayFromVolume(volume) > 0)
     assert tissue.any()
     assert (slicer.util.arrayFromVolume(result)[tissue] < -500).mean() > 0.95
@@ -462,6 +463,7 @@ def test_a_worker_that_dies_is_reported_and_replaced(panel, phantom):
 def test_a_python_that_cannot_be_started_is_reported(panel, phantom, monkeypatch, caplog):
     gui.volume(phantom, "CT")
     wait(lambda: panel.ui.segmentButton.enabled)
+    gui.stop_process(panel.logic.process)
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     panel.ui.segmentButton.click()
     wait(lambda: not panel._task)
@@ -501,6 +503,42 @@ def test_the_worker_takes_its_children_and_its_folder_with_it(tmp_path, how):
         process.wait(3)
         wait(lambda: not is_alive(child), 3)
     assert folder.exists() == (how == "killed")  # then whoever started it removes it
+
+
+def test_deleting_the_result_undoes_it_and_deleting_the_input_leaves_nothing_hidden(panel, phantom):
+    volume = gui.volume(phantom, "CT")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    segment(panel)
+    first = deface(panel)
+    slicer.mrmlScene.RemoveNode(first)
+    run_for(0.05)
+    assert "step 5" in panel.ui.exportHintLabel.text
+    assert not panel.ui.compareButton.enabled
+    panel.ui.beforeRadioButton.click()
+    wait(lambda: idle(panel))
+    second = deface(panel)
+    assert second.GetName().startswith("CT defaced")
+    slicer.mrmlScene.RemoveNode(volume)
+    run_for(0.05)
+    left = [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n.GetHideFromEditors()]
+    assert [node.GetNodeReference(views.RENDERING_OF) for node in left] == [second]
+
+
+def test_each_input_has_its_own_mask_and_result(panel, phantom):
+    first = gui.volume(phantom, "First")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    mask = segment(panel)
+    result = deface(panel)
+    second = gui.volume(phantom, "Second")
+    panel.ui.inputSelector.setCurrentNode(second)
+    assert (panel.ui.maskSelector.currentNode(), panel.ui.defacedSelector.currentNode()) == (None, None)
+    other = segment(panel)
+    assert other is not mask
+    panel.ui.beforeRadioButton.click()
+    assert not mask.GetDisplayNode().GetVisibility()
+    assert views.rendering(first) is None, "only what is looked at takes memory"
+    panel.ui.inputSelector.setCurrentNode(first)
+    assert (panel.ui.maskSelector.currentNode(), panel.ui.defacedSelector.currentNode()) == (mask, result)
 
 
 def test_export_asks_before_it_replaces_a_file(panel, phantom, tmp_path):
@@ -548,6 +586,7 @@ def test_saving_and_reopening_the_scene_restores_the_panel(panel, phantom, tmp_p
     slicer.mrmlScene.Clear()
     run_for(0.05)
     assert (panel.ui.marginSlider.value, panel.ui.maskSelector.currentNode()) == (0, None)
+    jobs = panel.logic.process._count
     slicer.util.loadScene(str(tmp_path / file))
     run_for(0.05)
 
@@ -559,7 +598,7 @@ def test_saving_and_reopening_the_scene_restores_the_panel(panel, phantom, tmp_p
     assert np.array_equal(slicer.util.arrayFromVolume(result), removed)
     assert panel.currentResult() is result, "the result is recognized; nothing is computed again"
     run_for(0.8)
-    assert panel.logic.process.folder is None
+    assert panel.logic.process._count == jobs
     names = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
     assert sorted(n for n in names if "preview" in n) == []
 

@@ -128,9 +128,9 @@ class Worker:
         import numpy as np
         import SimpleITK as sitk
 
-        from .phantom import make_phantom
+        from .phantom import PhantomParameters, make_phantom
 
-        image = make_phantom().image
+        image = make_phantom(PhantomParameters(**job["parameters"])).image
         np.save(job["result"], sitk.GetArrayViewFromImage(image))
         return {"spacing": image.GetSpacing(), "origin": image.GetOrigin(), "direction": image.GetDirection()}
 

@@ -157,28 +157,34 @@ def setFaceMask(segmentationNode, array, volumeNode):
     )
     segment = segmentation.GetSegment(segmentID)
     segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), FACE_TERMINOLOGY)
-    updateFaceSurface(segmentationNode, volumeNode)
+    _makeSurface(segmentationNode, array, volumeNode)
 
 
 def updateFaceSurface(segmentationNode, volumeNode):
-    """Give the Face segment a closed surface made on a coarse grid, which 3D views draw fluidly whatever the volume."""
+    """Bring the surface of the Face segment up to date where it is missing or the mask has changed."""
     segment = segmentationNode.GetSegmentation().GetSegment(faceSegmentID(segmentationNode))
-    content = str(faceFingerprint(segmentationNode))
     surfaceName = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
     isThere = segment is not None and segment.GetRepresentation(surfaceName) is not None
-    if segment is None or (isThere and segmentationNode.GetAttribute(SURFACE_OF) == content):
+    if not isThere or segmentationNode.GetAttribute(SURFACE_OF) != str(faceFingerprint(segmentationNode)):
+        _makeSurface(segmentationNode, faceMask(segmentationNode, volumeNode), volumeNode)
+
+
+def _makeSurface(segmentationNode, array, volumeNode):
+    """Give the Face segment a closed surface made on a coarse grid, which 3D views draw fluidly whatever the volume."""
+    segment = segmentationNode.GetSegmentation().GetSegment(faceSegmentID(segmentationNode))
+    if segment is None:
         return
     factors = [max(1, int(SURFACE_SPACING_MM / s + 0.5)) for s in volumeGeometry(volumeNode)[0]]
     coarse = slicer.vtkSegmentation()
     coarse.SetSourceRepresentationName(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName())
     face = slicer.vtkSegment()
     face.SetName(FACE_NAME)
-    labelmap = _labelmap(faceMask(segmentationNode, volumeNode), volumeNode, factors)
-    face.AddRepresentation(coarse.GetSourceRepresentationName(), labelmap)
+    face.AddRepresentation(coarse.GetSourceRepresentationName(), _labelmap(array, volumeNode, factors))
     coarse.AddSegment(face)
+    surfaceName = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
     coarse.CreateRepresentation(surfaceName)
     segment.AddRepresentation(surfaceName, face.GetRepresentation(surfaceName))
-    segmentationNode.SetAttribute(SURFACE_OF, content)
+    segmentationNode.SetAttribute(SURFACE_OF, str(faceFingerprint(segmentationNode)))
 
 
 def _labelmap(array, volumeNode, factors=(1, 1, 1)):

@@ -10,7 +10,7 @@ from . import nodes
 SKIN_HU = -300.0
 SKIN_COLOR = (0.87, 0.68, 0.57)
 SOFTWARE_OPENGL = ("llvmpipe", "softpipe", "swr", "software", "gdi generic", "basic render")
-SOFTWARE_VOXELS, HARDWARE_VOXELS = 6_000_000, 110_000_000
+SOFTWARE_VOXELS, HARDWARE_VOXELS = 6_000_000, 64_000_000
 """How many voxels a rendering may have: a processor draws more only slowly, a graphics card may not hold more."""
 
 RENDERING_OF = "CTDeface.renderingOf"
@@ -52,20 +52,10 @@ def threeDView():
 
 
 def isSoftwareOpenGL():
-    """Whether the 3D views are drawn without a graphics card. Looked at once, since it takes a rendering."""
-    global _software
+    """Whether the 3D views are drawn without a graphics card, or there is none that could tell."""
     view = threeDView()
-    if view is None:
-        return True
-    if _software is None:
-        window = view.renderWindow()
-        window.Render()
-        capabilities = window.ReportCapabilities().lower()
-        _software = "opengl renderer" not in capabilities or any(name in capabilities for name in SOFTWARE_OPENGL)
-    return _software
-
-
-_software = None
+    capabilities = view.renderWindow().ReportCapabilities().lower() if view is not None else ""
+    return "opengl renderer" not in capabilities or any(name in capabilities for name in SOFTWARE_OPENGL)
 
 
 def rendering(volumeNode):
@@ -172,13 +162,24 @@ def passRendering(volumeNode, heir):
         node.SetNodeReferenceID(RENDERING_OF, heir.GetID())
 
 
-def removeRendering(volumeNode):
-    """Remove the hidden volume of a rendering with all that belongs to it."""
-    node, display = rendering(volumeNode), _display(volumeNode)
-    if node is None:
-        return
-    parts = [display.GetVolumePropertyNode(), display.GetROINode(), display, node.GetDisplayNode(), node]
-    for part in parts:
+def keepRenderings(*volumeNodes):
+    """Remove the renderings of all other volumes."""
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        if node.GetAttribute(RENDERING_OF) and node.GetNodeReference(RENDERING_OF) not in volumeNodes:
+            _removeRendering(node)
+
+
+def removeOrphans():
+    """Remove the renderings of volumes that are gone."""
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        if node.GetAttribute(RENDERING_OF) and node.GetNodeReference(RENDERING_OF) is None:
+            _removeRendering(node)
+
+
+def _removeRendering(node):
+    display = slicer.modules.volumerendering.logic().GetFirstVolumeRenderingDisplayNode(node)
+    parts = [display.GetVolumePropertyNode(), display.GetROINode()] if display is not None else []
+    for part in [*parts, display, node.GetScalarVolumeDisplayNode(), node]:
         if part is not None:
             slicer.mrmlScene.RemoveNode(part)
 

@@ -22,6 +22,7 @@ def start(with_main_window: bool = True):
     from . import pythonqt
 
     pythonqt.install()
+    sys.excepthook = lambda kind, error, trace: pythonqt.report(error)  # what a VTK observer raises ends here
     ctk = sys.modules["ctk"] = types.ModuleType("ctk")
     from . import widgets
 
@@ -50,5 +51,4 @@ def start(with_main_window: bool = True):
     }.items():
         sys.modules[name] = module
         setattr(slicer, name.rpartition(".")[2], module)
-    sys.excepthook = lambda kind, error, trace: pythonqt.report(error)  # what a VTK observer raises ends here
     return application

@@ -97,7 +97,8 @@ def _fit_window(self):
 
 
 def _is_paused(self):
-    return self._paused > 0 or slicer.app.layoutManager()._paused > 0
+    layout = slicer.app.layoutManager()
+    return self._paused > 0 or layout is None or layout._paused > 0
 
 
 def _set_paused(self, paused):
