@@ -87,7 +87,7 @@ def chin_height(cylinder: Cylinder) -> float:
     Going down the middle of the face without its nose, it is where the skin draws back by 15 mm within 30 mm; where it
     does not (a short neck, a lifted chin, a volume that ends above it) the proportions of the head stand in.
     """
-    lowest = -1.65 * max(cylinder.depth_mm, 70.0)
+    lowest = -1.72 * max(cylinder.depth_mm, 70.0)
     middle = ndimage.grey_opening(cylinder.skin, (1, 9))[:, len(ANGLES) // 2]
     for index in np.flatnonzero((HEIGHTS < 0.65 * lowest) & (HEIGHTS > lowest))[::-1]:
         if middle[index] < middle[index : index + 10].max() - 15.0:

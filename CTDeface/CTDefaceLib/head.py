@@ -21,7 +21,7 @@ BONE_HU = 220.0
 PADDING_HU = -1500.0
 """Below this a value is no measurement: it marks what lies outside the scanner's field of view."""
 
-GUARD_MM = 5.0
+GUARD_MM = 6.0
 """What stays around the intracranial space in any case."""
 ENCLOSED_DIRECTIONS = 21
 BASE_FALL = np.radians(40.0)
@@ -156,7 +156,7 @@ def _intracranial_space(hu: np.ndarray) -> np.ndarray | None:
         return None
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    space = dilated(labels == sizes.argmax(), 10.5) & inside
+    space = dilated(labels == sizes.argmax(), 15.0) & inside
     space = ndimage.binary_fill_holes(eroded(dilated(space, 9.0), 9.0))
     if space.sum() * WORK_SPACING_MM**3 < SMALLEST_INTRACRANIAL_MM3:
         return None

@@ -40,7 +40,7 @@ def removal_region(
         CT in Hounsfield units.
     mask: SimpleITK.Image
         Face mask on the grid of ``image``, from any segmenter or painted. All of it is removed, the intracranial space
-        and a guard of 5 mm around it excepted.
+        and a guard of 6 mm around it excepted.
     cylinder: Cylinder
         Where the head lies, from :func:`CTDefaceLib.cylinder.head_cylinder`.
     margin_mm: float
@@ -128,7 +128,7 @@ def _inner_radius(cylinder: Cylinder, along: np.ndarray, outline: np.ndarray, rn
     skin = smooth_skin(cylinder)
     edge = ndimage.gaussian_filter(seen_skin(cylinder), 1.0) + 3.0
     budget = LARGEST_SHARE * head_tissue_mm3(cylinder)
-    for share in np.arange(1.24, 0.35, -0.08):
+    for share in np.arange(1.48, 0.2, -0.08):
         inner = skin - share * _depth(cylinder)
         inner = np.minimum(inner, innermost(along & tissue))
         inner = _behind_cavities(inner, air, share * CAVITY_MM)
