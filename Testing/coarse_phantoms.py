@@ -1,0 +1,71 @@
+"""Synthetic heads small enough for many tests, made once per run and shared by the test files."""
+
+from dataclasses import asdict, replace
+from functools import cache, cached_property, lru_cache
+
+import numpy as np
+import SimpleITK as sitk
+from CTDefaceLib.cylinder import Cylinder, head_cylinder
+from CTDefaceLib.face import segment_face
+from CTDefaceLib.head import Head
+from CTDefaceLib.phantom import Label, PhantomParameters, make_phantom
+from CTDefaceLib.region import removal_region
+from phantom_cases import CASES
+
+COARSE = dict(matrix=(128, 128), spacing=(2.0, 2.0, 2.0))
+
+
+class Scan:
+    """A synthetic head and what the library makes of it, each found when first asked for."""
+
+    def __init__(self, parameters: PhantomParameters):
+        self.phantom = make_phantom(parameters)
+        self.image = self.phantom.image
+        self.hu = voxels(self.image)
+
+    def labelled(self, *labels: Label) -> np.ndarray:
+        """Ground truth, bool, shape (slices, rows, columns)."""
+        return np.isin(voxels(self.phantom.labels), labels)
+
+    @cached_property
+    def cylinder(self) -> Cylinder:
+        return head_cylinder(self.image)
+
+    @cached_property
+    def face(self) -> sitk.Image:
+        return segment_face(self.image, self.cylinder)
+
+    @lru_cache(maxsize=16)  # noqa: B019, scans live as long as the tests do
+    def region(self, **choices) -> sitk.Image:
+        return removal_region(self.image, self.face, self.cylinder, **choices)
+
+
+@cache
+def scan(**changes) -> Scan:
+    """A head in 128×128 columns and rows and 2 mm voxels, with these changes to its parameters."""
+    return Scan(PhantomParameters(**{**COARSE, **changes}))
+
+
+def case(name: str) -> Scan:
+    """An acceptance case in pixels of 2 mm, its slices as they are."""
+    p = CASES[name]
+    matrix = tuple(round(n * spacing / 2.0) for n, spacing in zip(p.matrix, p.spacing))
+    return scan(**asdict(replace(p, matrix=matrix, spacing=(2.0, 2.0, p.spacing[2]))))
+
+
+def voxels(image: sitk.Image) -> np.ndarray:
+    """Values of an image, shape (slices, rows, columns)."""
+    return sitk.GetArrayFromImage(image)
+
+
+def mask_of(array: np.ndarray, image: sitk.Image) -> sitk.Image:
+    """Mask on the grid of an image."""
+    mask = sitk.GetImageFromArray(array.astype(np.uint8))
+    mask.CopyInformation(image)
+    return mask
+
+
+def intracranial(head: Head, image: sitk.Image) -> np.ndarray:
+    """The intracranial space that was found, bool, on the grid of an image."""
+    found = mask_of(head.intracranial, head.volume)
+    return voxels(sitk.Resample(found, image, sitk.Transform(), sitk.sitkNearestNeighbor)) > 0

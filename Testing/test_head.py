@@ -1,0 +1,188 @@
+"""Finding the head: its axes, its plane of symmetry, the intracranial space; and saying so when there is none."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from coarse_phantoms import case, intracranial, scan, voxels
+from CTDefaceLib.errors import NoFaceError
+from CTDefaceLib.head import WORK_SPACING_MM, find_head, work_volume
+from CTDefaceLib.phantom import Label
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from phantom_cases import CASES
+from scipy.spatial.transform import Rotation
+
+POSES = [dict(yaw=-30), dict(pitch=-30), dict(roll=30), dict(yaw=30, pitch=30), dict(yaw=20, pitch=-20, roll=20)]
+SIDE, PITCH, PITCH_WITHOUT_BASE = 3.0, 14.0, 20.0
+"""Degrees that the plane of symmetry, and the axes in it, may be off; those when the skull base is not in view."""
+
+
+def angles(found, true):
+    """Angles in degrees between the axes of two heads."""
+    return np.degrees(np.arccos(np.clip((found * true).sum(axis=1), -1, 1)))
+
+
+def same_head(head, other, degrees, mm):
+    assert angles(head.axes, other.axes).max() < degrees
+    assert np.linalg.norm(head.brow - other.brow) < mm
+
+
+def assert_found(s):
+    off = angles(s.cylinder.head.axes, s.phantom.axes)
+    base_in_view = s.phantom.parameters.field_of_view != "orbits"
+    assert off[0] < SIDE and off.max() < (PITCH if base_in_view else PITCH_WITHOUT_BASE), off
+    true, found = s.labelled(Label.INTRACRANIAL), intracranial(s.cylinder.head, s.image)
+    assert (true & found).sum() > 0.94 * true.sum()
+    assert (true & found).sum() > 0.94 * found.sum()
+
+
+# ------------------------------------------------------------------------------------------------- found wherever it is
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_field_of_view_and_artefact(name):
+    assert_found(case(name))
+
+
+@pytest.mark.parametrize("pose", POSES, ids=str)
+def test_every_pose(pose):
+    assert_found(scan(person=3, **pose))
+
+
+@pytest.mark.parametrize("name", ["frontal", "chin_up", "leaning", "child", "neck", "cut_at_orbits"])
+def test_brow_lies_between_the_eyes_and_above_them(name):
+    s = case(name)
+    left, right = (s.cylinder.head.to_head(np.array(s.phantom.landmarks[f"{side}_eye"])) for side in ("left", "right"))
+    assert abs(left[0] + right[0]) < 8
+    assert 20 < left[0] < 45
+    middle = (left + right)[1:] / 2
+    assert -30 < middle[0] < 15, "eyes in front of the brow point or just behind"
+    assert -50 < middle[1] < 5, "eyes below the brow point"
+
+
+def test_head_coordinates_there_and_back():
+    head = case("leaning").cylinder.head
+    points = np.random.default_rng(0).normal(0, 100, (50, 3))
+    assert np.allclose(head.to_lps(head.to_head(points)), points)
+    assert np.allclose(head.axes @ head.axes.T, np.eye(3), atol=1e-6)
+    assert np.linalg.det(head.axes) == pytest.approx(1)
+
+
+def test_sampling_reads_the_work_grid_where_it_lies():
+    head = case("leaning").cylinder.head
+    index = (20, 31, 12)
+    point = head.to_head(np.array(head.volume.TransformIndexToPhysicalPoint(index)))
+    value = head.sample(voxels(head.volume), point[None])
+    assert value == pytest.approx(head.volume[index], abs=1)
+    assert head.grid()[index[::-1]] == pytest.approx(point, abs=1e-3)
+
+
+# --------------------------------------------------------------------------------------------- however the grid is laid
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.permutations(range(3)), st.tuples(*[st.booleans()] * 3))
+def test_axis_order_and_flips_do_not_matter(order, flips):
+    s = case("turned_left")
+    image = sitk.Flip(sitk.PermuteAxes(s.image, order), flips)
+    same_head(find_head(image), s.cylinder.head, degrees=1.5, mm=2)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.tuples(*[st.floats(-25, 25)] * 3), st.tuples(*[st.floats(-500, 500)] * 3))
+def test_a_patient_laid_otherwise_takes_the_axes_along(turn, shift):
+    s = case("frontal")
+    rotation = Rotation.from_euler("xyz", turn, degrees=True).as_matrix()
+    image = sitk.Image(s.image)
+    image.SetDirection((rotation @ np.reshape(s.image.GetDirection(), (3, 3))).ravel().tolist())
+    image.SetOrigin((rotation @ s.image.GetOrigin() + shift).tolist())
+    head = find_head(image)
+    off = angles(head.axes, s.phantom.axes @ rotation.T)
+    assert off[0] < SIDE and off.max() < PITCH + 2
+    assert np.linalg.norm(head.brow - (rotation @ s.cylinder.head.brow + shift)) < 12
+
+
+def test_gantry_tilt_and_oblique_reformats():
+    s = case("frontal")
+    rotation = Rotation.from_euler("xz", [22, -18], degrees=True).as_matrix()
+    size, spacing = np.array([130, 130, 110]), np.array([2.0, 2.0, 3.0])
+    middle = np.array(s.image.TransformContinuousIndexToPhysicalPoint([n / 2 for n in s.image.GetSize()]))
+    origin = middle - rotation @ (size * spacing / 2)
+    oblique = sitk.Resample(
+        s.image, size.tolist(), sitk.Transform(), sitk.sitkLinear, origin, spacing, rotation.ravel().tolist(), -1024
+    )
+    same_head(find_head(oblique), s.cylinder.head, degrees=5, mm=6)
+
+
+@pytest.mark.parametrize(
+    "spacing", [(0.4, 0.4, 6.0), (1.0, 1.0, 1.0), (0.7, 0.9, 2.5), (3.2, 3.2, 1.5), (3.0, 3.0, 0.5)], ids=str
+)
+def test_work_volume_keeps_place_extent_and_values(spacing):
+    size = [max(1, round(60 / s)) for s in spacing]
+    image = sitk.Image(size, sitk.sitkInt16)
+    image.SetSpacing(spacing)
+    image.SetOrigin((-11, 23, 5))
+    ramp = sitk.PhysicalPointSource(sitk.sitkVectorFloat32, size, image.GetOrigin(), spacing)
+    image = sitk.Cast(sitk.VectorIndexSelectionCast(ramp, 2) * 10, sitk.sitkInt16)
+    work = work_volume(image)
+    assert work.GetSpacing() == (WORK_SPACING_MM,) * 3
+    extent = np.array(image.GetSize()) * spacing
+    assert (np.abs(np.array(work.GetSize()) * WORK_SPACING_MM - extent) < WORK_SPACING_MM).all()
+    z = work.GetOrigin()[2] + WORK_SPACING_MM * np.arange(work.GetSize()[2])
+    inner = slice(2, -2)
+    assert np.abs(voxels(work).mean(axis=(1, 2)) - 10 * z)[inner].max() < 1 + 10 * 0.51 * spacing[2]
+
+
+# -------------------------------------------------------------------------------------------------- or is not there
+
+
+def made(array, spacing=3.0):
+    noise = np.random.default_rng(0).normal(0, 10, array.shape)
+    image = sitk.GetImageFromArray((array + noise).astype(np.int16))
+    image.SetSpacing([spacing] * 3)
+    return image
+
+
+def ball(a, b, c, size):
+    return np.where(a**2 + b**2 + c**2 < size**2, 1.0, 0.0)
+
+
+def chest(z, y, x):
+    """A trunk with lungs, a spine and ribs that leave gaps."""
+    hu = np.where((x / 140) ** 2 + (y / 110) ** 2 < 1, 40.0, -1000.0)
+    wall = ((x / 130) ** 2 + (y / 100) ** 2 > 1) & ((x / 136) ** 2 + (y / 106) ** 2 < 1)
+    hu[wall & ((z + 0.3 * y) % 30 < 10)] = 700
+    hu[np.hypot((np.abs(x) - 70) / 50, y / 80) < 1] = -850
+    hu[np.hypot(x, y - 80) < 20] = 500
+    return hu
+
+
+def leg(z, y, x):
+    hu = np.where(np.hypot(x, y) < 80, 50.0, -1000.0)
+    hu[np.hypot(x, y) < 18] = 1300
+    hu[np.hypot(x, y) < 10] = -50
+    return hu
+
+
+NO_HEADS = {
+    "air": lambda z, y, x: np.full(x.shape, -1000.0),
+    "water ball": lambda z, y, x: 1000 * ball(z, y, x, 90) - 1000,
+    "water cylinder": lambda z, y, x: np.where(np.hypot(x, y) < 100, 0.0, -1000.0),
+    "chest": chest,
+    "leg": leg,
+    "skull of a doll": lambda z, y, x: -1000 + 1800 * ball(z, y, x, 30) - 800 * ball(z, y, x, 25),
+}
+
+
+@pytest.mark.parametrize("name", NO_HEADS)
+def test_no_head(name):
+    grid = np.mgrid[-45:45, -50:50, -50:50] * 3.0
+    with pytest.raises(NoFaceError, match="No head"):
+        find_head(made(NO_HEADS[name](*grid)))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.tuples(*[st.integers(1, 40)] * 3), st.sampled_from([-1024, -1000, 0, 40, 1000]))
+def test_small_or_even_volumes_hold_no_head(size, value):
+    with pytest.raises(NoFaceError):
+        find_head(sitk.Image(size, sitk.sitkInt16) + value)
