@@ -231,6 +231,7 @@ class FaceNet:
         facenet = _require("facenet_pytorch", "facenet-pytorch", self.name)
         self._torch = _require("torch", "torch", self.name)
         self._extract = _require("facenet_pytorch.models.utils.detect_face", "facenet-pytorch", self.name).extract_face
+        self._to_image = _require("PIL.Image", "pillow", self.name).fromarray
         self._detector = facenet.MTCNN(image_size=160, keep_all=True, device="cpu")
         self._embedder = facenet.InceptionResnetV1(pretrained=None).eval()
         try:
@@ -256,7 +257,7 @@ class FaceNet:
 
     def embed(self, picture: np.ndarray, face: Face) -> np.ndarray:
         """Describe a face by 512 numbers (float32)."""
-        crop = (self._extract(np.ascontiguousarray(picture), face.box, 160) - 127.5) / 128.0
+        crop = (self._extract(self._to_image(np.ascontiguousarray(picture)), face.box, 160) - 127.5) / 128.0
         with self._torch.no_grad():
             return self._embedder(crop[None].float())[0].numpy()
 
