@@ -267,7 +267,10 @@ def showSideBySide(original, defaced, shift=0.0):
     for name, volumeNode in zip(COMPARE_VIEWS, (original, defaced)):
         renderSkin(volumeNode, shift, viewNames=[f"{name}3D"])
         showInSlices(volumeNode, [name])
-        slicer.mrmlScene.GetSingletonNode(f"{name}3D", "vtkMRMLViewNode").SetLinkedControl(True)
+        view = slicer.mrmlScene.GetSingletonNode(f"{name}3D", "vtkMRMLViewNode")
+        view.SetLinkedControl(True)
+        view.SetBoxVisible(False)
+        view.SetAxisLabelsVisible(False)
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         if composite.GetLayoutName() in COMPARE_VIEWS:
             composite.SetLinkedControl(True)
