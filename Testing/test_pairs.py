@@ -25,6 +25,15 @@ def test_the_study_is_reproduced():
     assert result.genuine["q3"] - result.genuine["q1"] == pytest.approx(0.33, abs=0.01)
 
 
+def test_models_with_a_narrow_range_of_similarity_are_judged_the_same():
+    rng = np.random.default_rng(1)
+    wide = drawn(rng, 0.65, 0.47, 0.80, 40_000), drawn(rng, 0.50, 0.39, 0.62, 40_000)
+    narrow = [0.9 + (values - 0.55) / 12.0 for values in wide]
+    results = [pairs.separate_at_random(pairs.count_similarities(*values)) for values in (wide, narrow)]
+    assert results[1].auc[0] == pytest.approx(results[0].auc[0], abs=0.01)
+    assert results[1].accuracy[0] == pytest.approx(results[0].accuracy[0], abs=0.02)
+
+
 def cohort(rng, patients, scans, views, spread, dimensions=64):
     """Embeddings around one direction per patient; spread 0 puts all on it, None knows no patients."""
     centers = rng.standard_normal((patients, dimensions))

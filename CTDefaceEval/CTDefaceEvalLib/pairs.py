@@ -174,8 +174,12 @@ def _train_svm(counts: np.ndarray) -> tuple[float, float]:
     centers = CENTERS.reshape(-1, COARSE).mean(axis=1)
     label, index = np.nonzero(coarse)
     weight = (coarse / coarse.sum(axis=1, keepdims=True))[label, index]
-    svm = SVC(kernel="linear").fit(centers[index][:, None], label, sample_weight=500.0 * weight)
-    return float(svm.coef_[0, 0]), float(svm.intercept_[0])
+    # The similarities of some models fill a tenth of the scale only, where an SVM would find no slope steep enough.
+    middle = np.average(centers[index], weights=weight)
+    width = np.sqrt(np.average((centers[index] - middle) ** 2, weights=weight)) + 1e-6
+    svm = SVC(kernel="linear").fit((centers[index][:, None] - middle) / width, label, sample_weight=500.0 * weight)
+    slope = float(svm.coef_[0, 0]) / width
+    return slope, float(svm.intercept_[0]) - slope * middle
 
 
 def _auc(shares: np.ndarray) -> float:

@@ -50,7 +50,7 @@ h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; break-after: avoid }
 table { border-collapse: collapse; font-size: .86rem; margin: .5rem 0 }
 td, th { padding: .18rem .5rem; border-bottom: 1px solid #ddd }
 th { text-align: left; vertical-align: bottom }
-td.n { text-align: right; font-variant-numeric: tabular-nums }
+td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 tr { break-inside: avoid }
 tr.bad td { background: #fbe5e3 }
 figure { margin: 0; break-inside: avoid }
