@@ -1,8 +1,8 @@
 import enum
-import html
 import json
 import os
 import shutil
+import zlib
 from typing import Annotated
 
 import numpy as np
@@ -138,6 +138,9 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._observedMask = None
         self._volume = None  # the input volume that mask and result belong to
         self._task = ""  # what runs in the background: sample, segment, preview, deface or export
+        self._whenDone = None  # what to do with its result
+        self._bar = None  # where its progress is shown
+        self._previewOf = None  # the volume, mask and choices that the running preview is made from
         self._errors = {}  # of the last try, by step
 
     # Life of the panel
@@ -190,6 +193,8 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self):
         self._previewTimer.stop()
+        if not self._task:
+            self.logic.process.stop()  # no use for it now, and it holds the volume
 
     def onSceneStartClose(self, caller, event):
         self.stop()
@@ -350,7 +355,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def say(self, label, text, isError=False, error=None):
         """Show a hint, or in its place the error of the last try of that step."""
         isError = isError or error in self._errors
-        label.text = html.escape(self._errors.get(error, text))
+        label.text = self._errors.get(error, text)
         label.styleSheet = "color: #c0392b;" if isError else ""
         label.visible = bool(label.text)
 
@@ -366,7 +371,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 _("Face mask inside the skull: {ml:.1f} mL").format(ml=report["mask_intracranial_ml"]),
                 _("Intracranial voxels touched: {count}").format(count=report["intracranial_voxels_touched"]),
             ]
-        self.ui.reportLabel.text = "<br>".join(html.escape(line) for line in lines)
+        self.ui.reportLabel.text = "\n".join(lines)
         self.ui.reportLabel.visible = bool(lines)
         self.say(self.ui.warningLabel, " ".join(report.get("warnings", [])), isError=True)
 
@@ -376,33 +381,29 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Start one of the logic's long methods; the panel shows that it runs and, when it ends, what came out."""
 
         def onProgress(fraction, text):
-            if bar is not None:
-                bar.value = round(100 * fraction)
-                bar.format = f"{text} … %p%"
+            if self._bar is not None:
+                self._bar.value = round(100 * fraction)
+                self._bar.format = f"{text} … %p%"
             self.ui.logTextEdit.appendPlainText(text)
 
         def onDone(result):
             self._task = ""
             with slicer.util.tryWithErrorDisplay(_("The result could not be shown.")):
-                done(result)
+                self._whenDone(result)
             self.updateGUI()
 
         def onFailed(error):
-            self._task = ""
+            failed, self._task = self._task, ""
             self.ui.logTextEdit.appendPlainText(str(error))
             if not isinstance(error, Cancelled):
-                self._errors[task] = str(error)
+                self._errors[failed] = str(error)
             self.updateGUI()
-            if self._parameterNode is not None and task != "preview":
+            if self.parent.isEntered and failed != "preview":
                 self._previewTimer.start()
 
         if self._task == "preview":
             self.logic.process.stop()
-        self._errors.pop(task, None)
-        if bar is not None:
-            bar.value = 0
-            bar.format = "%p%"
-        self._task = task
+        self.takeOver(task, done, bar)
         with slicer.util.tryWithErrorDisplay(_("The task could not be started.")):
             try:
                 start(progress=onProgress, done=onDone, failed=onFailed)
@@ -414,6 +415,14 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             finally:
                 self.updateGUI()
 
+    def takeOver(self, task, done, bar=None):
+        """Make what runs, or is about to, the given task."""
+        self._task, self._whenDone, self._bar = task, done, bar
+        self._errors.pop(task, None)
+        if bar is not None:
+            bar.value = 0
+            bar.format = "%p%"
+
     def updatePreview(self):
         """Bring what the views show up to date with mask and choices; compute it first where it is not there yet."""
         parameters = self._parameterNode
@@ -424,6 +433,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.showPreview()
             return
         choices = parameters.defaceParameters()
+        self._previewOf = volumeNode, maskNode, choices
         self.run(
             "preview",
             lambda **callbacks: self.logic.preview(volumeNode, maskNode, choices, **callbacks),
@@ -541,6 +551,10 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._errors.pop("deface", None)
             with slicer.util.tryWithErrorDisplay(_("The volume could not be defaced.")):
                 done(result)
+            self.updateGUI()
+            return
+        if self._task == "preview" and self._previewOf == (volumeNode, maskNode, choices):
+            self.takeOver("deface", done, self.ui.defaceProgressBar)
             self.updateGUI()
             return
         self.run(
@@ -818,8 +832,8 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def _key(volumeNode, maskNode, parameters):
-        content = f"{nodes.fingerprint(volumeNode)} {nodes.faceFingerprint(maskNode)}"
-        return f"{content} {json.dumps(parameters, sort_keys=True)}"
+        choices = zlib.crc32(json.dumps(parameters, sort_keys=True).encode())
+        return f"{nodes.fingerprint(volumeNode)} {nodes.faceFingerprint(maskNode)} {choices}"
 
     @staticmethod
     def _madeFrom(volumeNode):

@@ -313,6 +313,17 @@ def test_the_preview_follows_the_choices(panel, phantom):
     assert len(previews) == 1, "one preview is kept, not one for each choice"
 
 
+def test_deface_takes_over_a_running_preview(panel, phantom):
+    gui.volume(phantom, "CT")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    segment(panel)
+    panel.ui.marginSlider.value = 3
+    wait(lambda: panel._task == "preview")
+    jobs = panel.logic.process._count
+    assert deface(panel) is not None
+    assert panel.logic.process._count == jobs, "what the preview computes is the result"
+
+
 def test_the_skin_level_shifts_the_rendering(panel, phantom):
     volume = gui.volume(phantom, "CT")
     wait(lambda: panel.ui.segmentButton.enabled)

@@ -1,5 +1,6 @@
 """The background process that does the long work, so that the window stays usable and Cancel really cancels."""
 
+import contextlib
 import json
 import logging
 import os
@@ -79,6 +80,8 @@ class BackgroundProcess:
         self._job["done"] = lambda result: outcome.update(result=result)
         self._job["failed"] = lambda error: outcome.update(error=error)
         while not outcome:
+            if self._process is None:
+                raise errors.Cancelled(_("Cancelled. Nothing was changed."))
             self._process.waitForReadyRead(100)
             self._onOutput()
             if self._process is not None and self._process.state() == qt.QProcess.NotRunning:
@@ -185,7 +188,7 @@ class BackgroundProcess:
         else:
             self._tell(job["done"], result)
         finally:
-            if os.path.exists(job["result"]):
+            with contextlib.suppress(OSError):
                 os.remove(job["result"])
 
     def _fail(self, error, stop=True):

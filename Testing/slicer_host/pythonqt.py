@@ -128,10 +128,9 @@ class PythonQt:
         elif isinstance(value, QtCore.QObject) and QtCore.QObject.objectName(value) == name:
             return  # PySide6's loader offers the children of a form as attributes; PythonQt does not
         elif name in type(self)._api and _has_qt_property(self, name):
-            if isinstance(QtCore.QObject.property(self, name), str) and not isinstance(value, str):
-                raise AttributeError(
-                    f"Property '{name}' of type 'QString' does not accept an object of type {type(value)}"
-                )
+            for kind, accepted in ((str, str), (bool, (bool, int))):
+                if isinstance(QtCore.QObject.property(self, name), kind) and not isinstance(value, accepted):
+                    raise AttributeError(f"Property '{name}' of type {kind} does not accept a {type(value)}")
             if not QtCore.QObject.setProperty(self, name, value):
                 raise AttributeError(f"{type(self).__name__}.{name} cannot be set to {value!r}")
         else:
