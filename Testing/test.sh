@@ -6,7 +6,7 @@ checkout=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 1
 
 make_environment test,faces
 ensure_opengl
-ensure "A system library of Qt" "from PySide6 import QtWidgets" \
+ensure "A system library of Qt" "import importlib.util as u; u.find_spec('PySide6') and __import__('PySide6.QtWidgets')" \
     "libegl1 libgl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkbcommon0"
 cd "$checkout" || exit 1
 "$python" -m ruff check --quiet . && style=0 || style=1
