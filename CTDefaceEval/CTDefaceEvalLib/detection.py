@@ -52,8 +52,9 @@ def look(
 ) -> list[Sighting]:
     """Show every view (yaw, pitch, light) of a surface to every model.
 
-    The models named in `embedders` also describe the face that they find. Where one finds none, it describes what lies
-    where `embed_at` says a face should be, as somebody who knows the pose of the head could do.
+    The models named in `embedders` also describe the face that they find. With `embed_at` they do so in its views only,
+    and where one finds no face, it describes what lies where there should be one, as somebody could who knows the pose
+    of the head.
     An empty surface (nothing above its level) has no faces. Raises Cancelled when `cancelled()` says so.
     """
     sightings = []
@@ -69,7 +70,11 @@ def look(
             face = faces[0] if faces else None
             embedding = None
             if model.name in embedders and pictures:
-                where = face or (embed_at or {}).get((yaw, pitch, light))
+                where = (
+                    face
+                    if embed_at is None
+                    else (yaw, pitch, light) in embed_at and (face or embed_at[yaw, pitch, light])
+                )
                 embedding = model.embed(pictures[size], where) if where else None
             sightings.append(Sighting(model.name, yaw, pitch, light, face, embedding))
     return sightings

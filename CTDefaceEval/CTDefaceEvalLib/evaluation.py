@@ -34,6 +34,8 @@ from .views import ViewGrid, head_pose, view_grid
 #: pictures for the report: yaw, pitch, light
 REPORT_VIEWS = ((0.0, 0.0, "top"), (0.0, 20.0, "top"), (40.0, 10.0, "top"), (90.0, 0.0, "top"))
 REPORT_PIXELS = 220
+#: views that faces are compared in: those in which the original's is found best
+COMPARED_VIEWS = 16
 
 View = tuple[float, float, str]
 
@@ -123,7 +125,7 @@ class Evaluation:
         return next((subject for subject in self.subjects if subject.name == name), None)
 
     def similarities(self, subject: Subject) -> dict[View, float]:
-        """Cosine between the face of the original and what is seen in the same view."""
+        """Cosine between the face of the original and what is seen in the same view, in the views compared."""
         original = self.subject("original")
         if original is None or self.recogniser is None:
             return {}
@@ -276,7 +278,8 @@ def evaluate(
         evaluation.recogniser = max(able, key=lambda name: len(first.scores(name)), default=None)
     if evaluation.recogniser is not None:
         progress(0.12, "Measuring what similar means")
-        faces = {view: s.face for view, s in first.faces(evaluation.recogniser).items()}
+        best = sorted(first.faces(evaluation.recogniser).values(), key=lambda s: -s.face.score)[:COMPARED_VIEWS]
+        faces = {s.view: s.face for s in best}
         model = next(model for model in models if model.name == evaluation.recogniser)
         evaluation.scale = Scale(_same_head(first.faces(model.name), grid))
         for other in _other_heads() if others is None else others:
