@@ -1,0 +1,93 @@
+"""The built-in segmenter: the face from above the eyebrows to below the chin, from ear to ear, and nothing else."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from coarse_phantoms import case, intracranial, scan, voxels
+from CTDefaceLib.cylinder import head_cylinder
+from CTDefaceLib.errors import NoFaceError
+from CTDefaceLib.face import segment_face
+from CTDefaceLib.phantom import Label
+from phantom_cases import CASES
+from scipy import ndimage
+
+WHOLE_FACE = [name for name, p in CASES.items() if p.field_of_view in ("head", "neck", "no_vertex")]
+
+
+def in_head(s, points):
+    """Points in LPS mm along the phantom's true axes, from the middle between its ears: left, back, up."""
+    middle = np.mean([s.phantom.landmarks[f"{side}_tragus"] for side in ("left", "right")], axis=0)
+    return (np.asarray(points) - middle) @ s.phantom.axes.T
+
+
+def mask_points(s):
+    index = np.argwhere(voxels(s.face))[:, ::-1]
+    return in_head(s, index * s.image.GetSpacing() + s.image.GetOrigin())
+
+
+def landmark(s, name):
+    return in_head(s, s.phantom.landmarks[name])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_face_is_found_in_every_case(name):
+    s = case(name)
+    mask, skin = voxels(s.face) > 0, s.labelled(Label.FACE_SKIN)
+    assert s.face.GetPixelID() == sitk.sitkUInt8 and voxels(s.face).max() == 1
+    for get in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(s.face, get)() == getattr(s.image, get)()
+    assert (mask & skin).sum() > 0.8 * skin.sum()
+    assert not (mask & s.labelled(Label.INTRACRANIAL)).any()
+    assert not (mask & intracranial(s.cylinder.head, s.image)).any()
+    assert s.hu[mask].min() > -500, "only tissue"
+    pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    assert np.bincount(pieces.ravel())[1:].max() > 0.95 * mask.sum()
+
+
+@pytest.mark.parametrize("name", WHOLE_FACE)
+def test_from_above_the_brows_to_below_the_chin_and_from_ear_to_ear(name):
+    s = case(name)
+    points = mask_points(s)
+    for feature in ("nose_tip", "upper_lip", "chin", "nasion"):
+        assert np.linalg.norm(points - landmark(s, feature), axis=1).min() < 5, feature
+    height = points[:, 2]
+    front = points[np.abs(points[:, 0]) < 25]
+    assert front[:, 2].max() > landmark(s, "nasion")[2] + 12
+    assert height.max() < landmark(s, "vertex")[2] - 25
+    assert height.min() < landmark(s, "chin")[2] + 2
+    assert height.min() > landmark(s, "chin")[2] - 60
+    eye = landmark(s, "left_eye")[0]
+    assert points[:, 0].max() > 1.5 * eye and points[:, 0].min() < -1.5 * eye
+    assert np.percentile(points[:, 1], 99.5) < 25, "nothing behind the ears"
+    assert (points[:, 0] > 0).mean() == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["frontal", "neck", "near_the_edge", "open_mouth_tube"])
+def test_holder_is_no_face(name):
+    s = case(name)
+    assert not (voxels(s.face) > 0)[s.labelled(Label.HOLDER)].any()
+
+
+@pytest.mark.parametrize("pose", [dict(), dict(yaw=25), dict(pitch=15), dict(roll=-20)], ids=str)
+def test_no_face_in_view(pose):
+    s = scan(field_of_view="above_orbits", **pose)
+    with pytest.raises(NoFaceError):
+        segment_face(s.image, head_cylinder(s.image))
+
+
+def test_same_face_however_the_grid_is_laid():
+    s = case("turned_left")
+    image = sitk.Flip(sitk.PermuteAxes(s.image, (2, 0, 1)), (True, False, True))
+    other = sitk.Resample(
+        segment_face(image, head_cylinder(image)), s.image, sitk.Transform(), sitk.sitkNearestNeighbor
+    )
+    both = (voxels(other) & voxels(s.face)).sum()
+    assert 2 * both > 0.96 * (voxels(other).sum() + voxels(s.face).sum())
+
+
+def test_size_does_not_hang_on_the_voxels():
+    volumes = []
+    for spacing, matrix in (((1.2, 1.2, 5.0), 214), ((2.0, 2.0, 2.0), 128), ((2.5, 2.5, 1.0), 104)):
+        s = scan(spacing=spacing, matrix=(matrix, matrix))
+        volumes.append(voxels(s.face).sum() * np.prod(spacing))
+    assert np.ptp(volumes) < 0.15 * np.mean(volumes)
