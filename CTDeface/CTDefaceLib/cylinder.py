@@ -17,7 +17,7 @@ from .head import WORK_SPACING_MM, Head, find_head
 
 ANGLES = np.arange(-99.0, 100.0, 3.0)
 """Degrees about the long axis; 0 is anterior, positive to the head's left."""
-HEIGHTS = np.arange(-180.0, 61.0, 3.0)
+HEIGHTS = np.arange(-180.0, 79.0, 3.0)
 """Millimetres above the brow."""
 RADII = np.arange(16.0, 170.0, 2.0)
 """Millimetres from the long axis."""

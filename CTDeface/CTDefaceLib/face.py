@@ -11,7 +11,7 @@ from .errors import NoFaceError
 from .head import AIR_HU, GUARD_MM, distance_to
 from .work_grid import box_around, mask_of, on_image_grid
 
-ABOVE_BROW_MM = 36.0
+ABOVE_BROW_MM = 52.0
 BELOW_CHIN_MM = 16.0
 SHELL_MM = 6.0
 SMALLEST_FACE_MM2 = 3000.0

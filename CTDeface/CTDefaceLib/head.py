@@ -73,7 +73,9 @@ class Head:
         )
         z, y, x = np.meshgrid(z, y, x, indexing="ij", sparse=True)
         points = (x - self.brow[0], y - self.brow[1], z - self.brow[2])
-        return np.stack([sum(np.float32(a) * p.astype(np.float32) for a, p in zip(axis, points)) for axis in self.axes], -1)
+        return np.stack(
+            [sum(np.float32(a) * p.astype(np.float32) for a, p in zip(axis, points)) for axis in self.axes], -1
+        )
 
     def sample(self, array: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Values of ``array`` (work grid) at ``points`` (head coordinates in mm, shape (…, 3)), linear, 0 outside."""

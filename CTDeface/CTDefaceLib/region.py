@@ -16,7 +16,7 @@ from .cylinder import ANGLES, HEIGHTS, RADII, Cylinder, chin_height, innermost, 
 from .head import AIR_HU, GUARD_MM, PADDING_HU, WORK_SPACING_MM, Head, distance_to
 from .work_grid import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union
 
-FURROW_MM = 20.0
+FURROW_MM = 26.0
 CAVITY_MM = 30.0
 LARGEST_SHARE = 0.165
 BONE_HU = 250.0
@@ -128,7 +128,7 @@ def _inner_radius(cylinder: Cylinder, along: np.ndarray, outline: np.ndarray, rn
     skin = smooth_skin(cylinder)
     edge = ndimage.gaussian_filter(seen_skin(cylinder), 1.0) + 3.0
     budget = LARGEST_SHARE * head_tissue_mm3(cylinder)
-    for share in np.arange(1.48, 0.2, -0.08):
+    for share in np.arange(1.24, 0.2, -0.08):
         inner = skin - share * _depth(cylinder)
         inner = np.minimum(inner, innermost(along & tissue))
         inner = _behind_cavities(inner, air, share * CAVITY_MM)
@@ -159,13 +159,13 @@ def _behind_cavities(inner: np.ndarray, air: np.ndarray, reach_mm: float) -> np.
 
 
 def _furrows(rng: np.random.Generator) -> np.ndarray:
-    """Map from 0 to 1 of wavy oblique furrows, 22 to 28 mm apart, with random phase and course."""
+    """Map from 0 to 1 of wavy oblique furrows, 28 to 36 mm apart, with random phase and course."""
     height, along = np.meshgrid(HEIGHTS, np.radians(ANGLES) * 85.0, indexing="ij")
-    course = np.radians(rng.uniform(38.0, 52.0)) * rng.choice([-1.0, 1.0])
+    course = np.radians(rng.uniform(33.0, 47.0)) * rng.choice([-1.0, 1.0])
     bend = ndimage.gaussian_filter(rng.standard_normal(height.shape), 10.0)
     phase = rng.uniform(0.0, 2.0 * np.pi) + 0.4 * bend / bend.std()
     across = along * np.cos(course) + height * np.sin(course)
-    waves = np.sin(2.0 * np.pi * across / rng.uniform(22.0, 28.0) + phase)
+    waves = np.sin(2.0 * np.pi * across / rng.uniform(28.0, 36.0) + phase)
     return 0.5 + 0.5 * np.clip(2.0 * waves, -1.0, 1.0)
 
 

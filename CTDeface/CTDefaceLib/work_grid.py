@@ -7,7 +7,6 @@ import SimpleITK as sitk
 
 from .head import Head, shrink_factors
 
-
 Box = tuple[slice, ...]
 """A part of an image: slices along (x, y, z)."""
 
