@@ -41,7 +41,8 @@ class Head:
     volume: SimpleITK.Image
         CT in Hounsfield units on the work grid (float32, axes along LPS, 3 mm).
     solid: numpy.ndarray
-        Bool, (z, y, x). The head with its inner air (sinuses, mouth), without couch and head holder where air parts them.
+        Bool, (z, y, x). The head with its inner air (sinuses, mouth), without couch and head holder where air parts
+        them.
     intracranial: numpy.ndarray
         Bool, (z, y, x). The space inside the skull.
     axes: numpy.ndarray
@@ -232,7 +233,7 @@ def _head_solid(work: sitk.Image, intracranial: np.ndarray) -> np.ndarray:
 
 
 def _mirror_plane(hu: np.ndarray, intracranial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The plane about which the head is most symmetric: a point on it and its unit normal to the left, in voxels (z, y, x)."""
+    """The plane about which the head is most symmetric: a point and its unit normal to the left, as (z, y, x)."""
     around = np.argwhere(dilated(intracranial, 21.0))
     points = around[:: max(1, len(around) // 3000)].astype(float)
     values = ndimage.gaussian_filter(np.clip(hu, -300.0, 900.0), 1.0)
@@ -312,7 +313,7 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _mirrored(work: sitk.Image, intracranial: np.ndarray, left: np.ndarray, brow: np.ndarray) -> np.ndarray:
-    """The intracranial space of the other side: where a piece of the skull is missing, it stands in for what is not enclosed."""
+    """The intracranial space of the other side, which stands in where a piece of the skull is missing."""
     mirror = sitk.AffineTransform(
         (np.eye(3) - 2.0 * np.outer(left, left)).ravel().tolist(), (0.0, 0.0, 0.0), brow.tolist()
     )

@@ -15,7 +15,7 @@ from .errors import Cancelled, InputError
 from .face import face_outline, segment_face
 from .fill import fill_region
 from .head import AIR_HU
-from .region import removal_region
+from .region import head_tissue_mm3, removal_region
 from .work_grid import bounding_box, on_image_grid
 
 Progress = Callable[[float, str], None]
@@ -139,9 +139,9 @@ def deface(
     Returns
     -------
     DefaceResult
-        Its report holds ``removed_ml`` (tissue gone), ``removed_share`` (of all tissue in the volume),
-        ``facial_skin_covered`` (0 to 1), ``intracranial_voxels_touched``, ``mask_ml``, ``mask_intracranial_ml`` (part of
-        the mask that was spared), ``warnings``, ``seconds``, ``version``, ``method`` and ``parameters``.
+        Its report holds ``removed_ml`` (tissue gone), ``removed_share`` (of the head's tissue),
+        ``facial_skin_covered`` (0 to 1), ``intracranial_voxels_touched``, ``mask_ml``, ``mask_intracranial_ml``
+        (part of the mask that was spared), ``warnings``, ``seconds``, ``version``, ``method`` and ``parameters``.
 
     Raises
     ------
@@ -203,7 +203,7 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
         here = sitk.GetArrayFromImage(region[box]) > 0
         removed_ml = np.count_nonzero(here & (sitk.GetArrayFromImage(image[box]) > AIR_HU)) * _voxel_ml(image)
         touched = int(np.count_nonzero(here & _intracranial(cylinder, image[box])))
-    tissue_ml = float((sitk.GetArrayViewFromImage(cylinder.head.volume) > AIR_HU).sum()) * 0.027
+    tissue_ml = head_tissue_mm3(cylinder) / 1000.0
     covered = _facial_skin_covered(region, cylinder)
     warnings = []
     if touched:

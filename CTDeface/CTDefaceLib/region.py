@@ -2,8 +2,8 @@
 
 A region that ends at the skin would keep the face in the file, as its own outline. The sealed region therefore reaches
 through the air in front of the face to a cylinder around the head. Its inner boundary follows the head's general shape
-at a random depth: no nose, lip or brow leaves a dent in it, the cavities behind the face, which would look out of it like
-eyes and a mouth, are cut open to their back wall, and oblique furrows, unlike anything in a face, run across it.
+at a random depth: no nose, lip or brow leaves a dent in it, the cavities behind the face, which would look out of it
+like eyes and a mouth, are cut open, and oblique furrows, unlike anything in a face, run across it.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _inner_radius(cylinder: Cylinder, along: np.ndarray, outline: np.ndarray, rn
 
 
 def _depth(cylinder: Cylinder) -> np.ndarray:
-    """Map of the depth in mm under the smooth skin: less over the brow, more over orbits, nose and jaw, little at the sides."""
+    """Map of the depth in mm under the smooth skin: little over the brow and at the sides, more over nose and jaw."""
     height, angle = np.meshgrid(HEIGHTS, np.abs(ANGLES), indexing="ij")
     chin = chin_height(cylinder)
     depth = np.interp(height, [chin - 10.0, chin + 10.0, -45.0, -20.0, 0.0, 36.0], [10.0, 12.0, 12.0, 9.0, 6.0, 3.0])
