@@ -9,5 +9,7 @@ ensure_opengl
 ensure "A system library of Qt" "import importlib.util as u; u.find_spec('PySide6') and __import__('PySide6.QtWidgets')" \
     "libegl1 libgl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkbcommon0"
 cd "$checkout" || exit 1
-"$python" -m ruff check --quiet . && style=0 || style=1
-"$python" -m pytest "$@" && exit "$style"
+"$python" -m pytest "$@"
+status=$?
+"$python" -m ruff check --quiet . || status=1
+exit "$status"
