@@ -221,7 +221,8 @@ def isSideBySide():
 def showThreeDLayout():
     """Leave the side-by-side layout, and any other without a 3D view."""
     layoutManager = slicer.app.layoutManager()
-    if layoutManager is not None and (isSideBySide() or layoutManager.threeDViewCount == 0):
+    hasThreeD = any(node.IsMappedInLayout() for node in slicer.util.getNodesByClass("vtkMRMLViewNode"))
+    if layoutManager is not None and (isSideBySide() or not hasThreeD):
         layoutManager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
 
 

@@ -318,6 +318,7 @@ def _arrange(self):
     self._visible = []
     for widget in self._widgets.values():
         widget._qt("setParent")(None)
+        widget._view._node.SetMappedInLayout(0)
     if self._content is not None:
         self._content.setParent(None)
     self._content = self._build(ElementTree.fromstring(description))
@@ -354,14 +355,20 @@ def _view_widget(self, kind, tag):
             widget._view.setMRMLSliceNode(node)
         self._widgets[node.GetID()] = widget
     self._visible.append(node)
+    node.SetMappedInLayout(1)
     return self._widgets[node.GetID()]
 
 
+def _three_d_widgets(self):
+    """All that were ever made, also those that the layout does not show, as in Slicer."""
+    return [widget for widget in self._widgets.values() if widget._view._node.IsA("vtkMRMLViewNode")]
+
+
 def _three_d_widget(self, which):
-    nodes = [node for node in self._visible if node.IsA("vtkMRMLViewNode")]
+    widgets = _three_d_widgets(self)
     if isinstance(which, int):
-        return self._widgets[nodes[which].GetID()] if which < len(nodes) else None
-    return next((self._widgets[n.GetID()] for n in nodes if which in (n.GetLayoutName(), n.GetName())), None)
+        return widgets[which] if which < len(widgets) else None
+    return next((w for w in widgets if w._view._node.GetLayoutName() == which), None)
 
 
 def _slice_widget(self, name):
@@ -391,7 +398,7 @@ qSlicerLayoutManager = stand_in(
     setLayout=lambda self, layout: self._layoutNode.SetViewArrangement(layout),
     _get_layout=lambda self: self._layoutNode.GetViewArrangement(),
     _set_layout=lambda self, layout: self._layoutNode.SetViewArrangement(layout),
-    _get_threeDViewCount=lambda self: sum(node.IsA("vtkMRMLViewNode") for node in self._visible),
+    _get_threeDViewCount=lambda self: len(_three_d_widgets(self)),
     threeDWidget=_three_d_widget,
     sliceWidget=_slice_widget,
     sliceViewNames=lambda self: tuple(n.GetLayoutName() for n in self._visible if n.IsA("vtkMRMLSliceNode")),
