@@ -193,6 +193,7 @@ def test_a_widget_that_slicer_cannot_connect_is_refused():
 
 def test_views_draw_the_scene(tmp_path):
     slicer.mrmlScene.Clear()
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
     z, y, x = np.mgrid[0:40, 0:40, 0:40]
     ball = np.where((x - 20) ** 2 + (y - 20) ** 2 + (z - 20) ** 2 < 15**2, 40, -1000).astype(np.int16)
     node = slicer.util.addVolumeFromArray(ball, np.diag([-4.0, -4.0, 4.0, 1.0]), "Ball")
