@@ -6,6 +6,7 @@ import numpy as np
 import poor_defacings
 import pytest
 import SimpleITK as sitk
+from CTDefaceEvalLib import detection
 from CTDefaceEvalLib import evaluation as library
 from CTDefaceEvalLib.detection import Sighting
 from CTDefaceEvalLib.evaluation import Evaluation, Scale, Settings, Subject, evaluate
@@ -21,6 +22,15 @@ OTHER = np.array([0.0, 1.0, 0.0])
 
 def phantom(person, **changes):
     return make_phantom(PhantomParameters(person=person, spacing=(2.0, 2.0, 2.0), matrix=(110, 130), **changes)).image
+
+
+@pytest.fixture(autouse=True)
+def few_and_light_pictures(monkeypatch):
+    """What is tested is not how finely the head is drawn."""
+    monkeypatch.setitem(PRESETS, "quick", ViewGrid((-20, 10), (0, 15), ("top",)))
+    monkeypatch.setattr(library, "REPORT_VIEWS", library.REPORT_VIEWS[:1])
+    monkeypatch.setattr(detection, "TRIANGLES", None)
+    monkeypatch.setattr(detection, "GRID_MM", 2.5)
 
 
 @pytest.fixture(scope="module")

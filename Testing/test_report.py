@@ -10,7 +10,7 @@ import numpy as np
 import poor_defacings
 import pytest
 import SimpleITK as sitk
-from CTDefaceEvalLib import charts, cli, companions, report
+from CTDefaceEvalLib import charts, cli, companions, detection, report
 from CTDefaceEvalLib.evaluation import Settings, evaluate
 from CTDefaceEvalLib.face_models import load_model
 from CTDefaceEvalLib.views import head_pose
@@ -19,6 +19,13 @@ from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.render import Renderer, skin_surface, write_png
 
 pytest.importorskip("dlib")
+
+
+@pytest.fixture(autouse=True)
+def light_pictures(monkeypatch):
+    """What is tested is not how finely the head is drawn."""
+    monkeypatch.setattr(detection, "TRIANGLES", None)
+    monkeypatch.setattr(detection, "GRID_MM", 2.5)
 
 
 @pytest.fixture(scope="module")
