@@ -94,16 +94,14 @@ class Scale:
 
     @property
     def threshold(self) -> float | None:
-        """Above it a pair counts as the same head: as many pairs of this head lie below as pairs with others above."""
+        """Above it a pair counts as the same head: midway between what is usual for this head and for other heads.
+
+        None without pairs, and where other heads look as much like this one as itself.
+        """
         if not self.same_head or not self.other_heads:
             return None
-        same, other = np.sort(self.same_head), np.sort(self.other_heads)
-        levels = np.unique(np.concatenate([same, other]))
-        middles = (levels[1:] + levels[:-1]) / 2.0 if len(levels) > 1 else levels
-        rejected = np.searchsorted(same, middles) / len(same)
-        accepted = 1.0 - np.searchsorted(other, middles) / len(other)
-        gap = np.abs(rejected - accepted)
-        return float(np.median(middles[gap == gap.min()]))
+        same, other = float(np.median(self.same_head)), float(np.median(self.other_heads))
+        return (same + other) / 2.0 if same > other else None
 
 
 @dataclass

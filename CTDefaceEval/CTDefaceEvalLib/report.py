@@ -279,9 +279,9 @@ def _evaluation_methods(evaluation: Evaluation) -> str:
         f"A face counts as found from {FOUND_SHARE:.0%} of the original's own views on: {', '.join(needed)}. "
         f"The original has to be found in {EVALUABLE_SHARE:.0%} of the views, or the scan is not evaluable.",
         f"Recognised by {evaluation.recogniser or 'no model'}: cosine of the embeddings in the same view, which counts "
-        "as the same head above the value at which pairs of this head are rejected as often as other heads are "
-        f"accepted; recognisable from {RECOGNISED_SHARE:.0%} of the views on. Where no face is found, what lies where "
-        "the original's was is embedded.",
+        "as the same head above the value midway between the medians of pairs of this head and of pairs with other "
+        f"heads; recognisable from {RECOGNISED_SHARE:.0%} of the views on. Compared in the views in which the original "
+        "is found best; where no face is found then, what lies in its place is embedded.",
         f"Attacks, on the defaced volume alone: {', '.join(evaluation.settings.attacks) or 'none'}. Iso levels "
         f"{_list(LOWERED_ISO)} HU, peel {_list(PEELS_MM)} mm, growth {_list(GROWTHS_MM)} mm.",
         *(f"Model {model['name']}. Licence: {model['licence']}." for model in evaluation.models),

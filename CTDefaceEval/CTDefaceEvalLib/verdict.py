@@ -42,8 +42,8 @@ def judge(evaluation: Evaluation) -> Verdict:
     """The verdict on an evaluation.
 
     A face counts as found when a detector finds one in a quarter of the views in which it finds the original, in at
-    least two views of a full grid: one in 70 is a false alarm. It counts as recognisable when a quarter of the views
-    compared is as similar to the original as its own pictures are to each other. Both come with their numbers.
+    least two views of a full grid: one in 70 is a false alarm. It counts as recognisable when in a quarter of the
+    views compared what is left is nearer to the original than halfway to another head. Both come with their numbers.
     """
     detectors = [name for name in evaluation.settings.models if name not in ADVICE_ONLY]
     original, defaced = evaluation.subject("original"), evaluation.subject("defaced")
@@ -74,8 +74,8 @@ def judge(evaluation: Evaluation) -> Verdict:
     elif share >= RECOGNISED_SHARE:
         level = "recognisable"
         sentence = (
-            f"No detector finds the face, but in {share:.0%} of the views what is left resembles the original as much "
-            "as pictures of one head resemble each other."
+            f"No detector finds the face, but in {share:.0%} of the views what is left resembles the original more "
+            "like pictures of one head than like another head."
         )
     elif kinds:
         level = "recoverable"
