@@ -451,6 +451,7 @@ def test_closing_slicer_in_mid_run_is_safe(phantom):
         assert not is_alive(pid)
         assert not os.path.exists(folder)
         run_for(0.1)
+        panel.ui.inputCollapsibleButton.parent().setParent(None)
         panel.setup()  # the one process of these tests needs its panel again
 
 
@@ -581,8 +582,7 @@ def test_export_asks_before_it_replaces_a_file(panel, phantom, tmp_path):
 # --------------------------------------------------------------------------------------------------- scenes and console
 
 
-@pytest.mark.parametrize("file", ["scene.mrb", "scene.mrml"])
-def test_saving_and_reopening_the_scene_restores_the_panel(panel, phantom, tmp_path, file):
+def test_saving_and_reopening_the_scene_restores_the_panel(panel, phantom, tmp_path):
     volume = gui.volume(phantom, "CT")
     wait(lambda: panel.ui.segmentButton.enabled)
     mask = segment(panel)
@@ -591,15 +591,12 @@ def test_saving_and_reopening_the_scene_restores_the_panel(panel, phantom, tmp_p
     wait(lambda: idle(panel))
     result = deface(panel)
     face, removed = nodes.faceMask(mask, volume), slicer.util.arrayFromVolume(result).copy()
-    if file.endswith(".mrml"):
-        for node, ending in ((volume, ".nrrd"), (mask, ".seg.nrrd"), (result, ".nrrd")):
-            assert slicer.util.saveNode(node, str(tmp_path / (node.GetName() + ending)), {})
-    assert slicer.util.saveScene(str(tmp_path / file), {})
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"), {})
     slicer.mrmlScene.Clear()
     run_for(0.05)
     assert (panel.ui.marginSlider.value, panel.ui.maskSelector.currentNode()) == (0, None)
     jobs = panel.logic.process._count
-    slicer.util.loadScene(str(tmp_path / file))
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     run_for(0.05)
 
     ui = panel.ui
@@ -675,7 +672,7 @@ def test_a_second_task_is_refused_while_one_runs(panel, phantom):
     volume, _, _ = start_segmenting(panel, phantom)
     with pytest.raises(CTDefaceError, match="still running"):
         panel.logic.segmentFace(volume)
-    wait(lambda: idle(panel))
+    panel.ui.segmentButton.click()
 
 
 def test_the_modules_own_test_passes(panel):
