@@ -204,21 +204,28 @@ ctkPathLineEdit = stand_in(
 
 def _combo_init(self, parent=None):
     QtWidgets.QWidget.__init__(self, parent)
-    self._scene, self._ids, self._tags, self._shown, self._attributes = None, [], [], None, []
+    self._scene, self._ids, self._observed, self._shown, self._attributes = None, [], [], None, []
     self._box = QtWidgets.QComboBox()
     self._box.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     _in_a_row(self, self._box)
     self._box.currentIndexChanged.connect(lambda index: self._tell())
+    observed = self._observed
+    QtCore.QObject.connect(self, QtCore.SIGNAL("destroyed()"), lambda: _stop_observing(observed))
 
 
 def _combo_scene(self, scene):
-    for tag in self._tags:
-        self._scene.RemoveObserver(tag)
-    self._scene, self._tags = scene, []
+    _stop_observing(self._observed)
+    self._scene = scene
     if scene:
         kinds = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent)
-        self._tags = [scene.AddObserver(kind, lambda *_: self._refresh()) for kind in kinds]
+        self._observed += [(scene, scene.AddObserver(kind, lambda *_: self._refresh())) for kind in kinds]
     self._refresh()
+
+
+def _stop_observing(observed):
+    for scene, tag in observed:
+        scene.RemoveObserver(tag)
+    observed.clear()
 
 
 def _combo_fits(self, node):
