@@ -93,7 +93,8 @@ def _image_header(path: str) -> pydicom.Dataset | None:
         start = file.read(132)  # preamble and magic
         bare = start[:2] == b"\x08\x00"  # an old file without preamble
         if start[128:] != b"DICM" and not bare:
-            failed_copy = not start.strip(b"\0") and Path(path).suffix.lower() in ("", ".dcm", ".ima")
+            cut_short = len(start) < 132 and not start[:128].strip(b"\0")
+            failed_copy = cut_short and Path(path).suffix.lower() in ("", ".dcm", ".ima")
             return None if failed_copy else pydicom.Dataset()
         file.seek(0)
         try:
