@@ -1,0 +1,217 @@
+"""The main job from a volume to a defaced volume and its report."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from coarse_phantoms import case, mask_of, scan, voxels
+from CTDefaceLib import __version__
+from CTDefaceLib.errors import Cancelled, InputError, NoFaceError
+from CTDefaceLib.head import find_head
+from CTDefaceLib.phantom import Label
+from CTDefaceLib.pipeline import DefaceParameters, deface, segment
+from CTDefaceLib.volume_io import read_ct
+
+KEYS = {
+    "version",
+    "method",
+    "parameters",
+    "removed_ml",
+    "removed_share",
+    "facial_skin_covered",
+    "intracranial_voxels_touched",
+    "mask_ml",
+    "mask_intracranial_ml",
+    "warnings",
+    "seconds",
+}
+
+
+ML = 0.004
+"""Millilitres in a voxel of the frontal case."""
+
+
+def assert_defaced(image, result):
+    """What holds for every result."""
+    here = voxels(result.region) > 0
+    for get in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection", "GetPixelID"):
+        assert getattr(result.image, get)() == getattr(image, get)()
+    before, after = voxels(image), voxels(result.image)
+    assert np.array_equal(before[~here], after[~here])
+    assert result.report["intracranial_voxels_touched"] == 0
+    assert result.report["facial_skin_covered"] > 0.9
+    assert 0 < result.report["removed_share"] < 0.2
+    assert not [warning for warning in result.report["warnings"] if "look at the result" in warning]
+
+
+@pytest.mark.parametrize("name", ["frontal", "brain_fov", "near_the_edge", "child"])
+def test_a_head_comes_out_without_its_face(name):
+    s = case(name)
+    before = sitk.Image(s.image)
+    result = deface(s.image)
+    assert_defaced(s.image, result)
+    assert np.array_equal(voxels(before), voxels(s.image)), "the input is not changed"
+    here, skin = voxels(result.region) > 0, s.labelled(Label.FACE_SKIN)
+    assert np.median(voxels(result.image)[skin]) < -900
+    assert (here & skin).sum() > 0.94 * skin.sum()
+    assert not (here & s.labelled(Label.INTRACRANIAL)).any()
+
+
+@pytest.mark.parametrize("name", ["head_ct_brain_fov.nii.gz", "head_ct_full_face_lowres.nii.gz"])
+def test_real_heads(real_data, name):
+    image = read_ct(real_data(name))
+    result = deface(image)
+    assert_defaced(image, result)
+    head = find_head(image)
+    assert np.degrees(np.arccos(head.axes[0] @ (1, 0, 0))) < 20, "patients lie nearly straight"
+    assert result.report["mask_ml"] > 100 and result.report["removed_ml"] > 150
+
+
+def test_real_dicom_phantom_volume(real_data, tmp_path):
+    import zipfile
+
+    zipfile.ZipFile(real_data("phantom_ct_dicom.zip")).extractall(tmp_path)
+    folders = {path.parent for path in tmp_path.rglob("*") if path.is_file()}
+    image = read_ct(max(folders, key=lambda folder: len(list(folder.iterdir()))))
+    image = sitk.BinShrink(image, [2, 2, 1])
+    assert_defaced(image, deface(image))
+
+
+# ------------------------------------------------------------------------------------------------------- the report
+
+
+def test_report_says_what_was_done():
+    s = case("frontal")
+    result = deface(s.image, DefaceParameters(margin_mm=2.0, seed=1234567))
+    report = result.report
+    assert set(report) == KEYS
+    assert report["version"] == __version__ and report["method"] == "builtin"
+    parameters = asdict(DefaceParameters(margin_mm=2.0))
+    assert report["parameters"] == {k: v for k, v in parameters.items() if k not in ("segmenter", "seed")}
+    assert report["warnings"] == [] and report["seconds"] > 0
+    here = voxels(result.region) > 0
+    assert report["removed_ml"] == pytest.approx((here & (s.hu > -400)).sum() * ML, rel=0.01)
+    assert report["mask_ml"] == pytest.approx(voxels(result.mask).sum() * ML, rel=0.01)
+
+
+def test_report_is_plain_json_without_seed_or_places():
+    report = deface(case("frontal").image, DefaceParameters(seed=1234567)).report
+    text = json.dumps(report)
+    assert json.loads(text) == report
+    assert "1234567" not in text and "seed" not in text and "/" not in text and "\\\\" not in text
+
+
+@pytest.mark.parametrize(
+    "choices, words",
+    [
+        (dict(fill="constant"), "constant fill"),
+        (dict(fill="percentile"), "percentile fill"),
+        (dict(fill="blur"), "blurred"),
+        (dict(sealed=False), "not sealed"),
+        (dict(keep_bone=True), "bone was kept"),
+    ],
+    ids=str,
+)
+def test_weak_choices_are_warned_of(choices, words):
+    warnings = deface(case("frontal").image, DefaceParameters(**choices)).report["warnings"]
+    assert any(words in warning for warning in warnings)
+
+
+def test_a_mask_over_the_brain_is_warned_of_and_left_in_place():
+    s = case("frontal")
+    brain = s.labelled(Label.INTRACRANIAL)
+    result = deface(s.image, mask=mask_of(brain | (voxels(s.face) > 0), s.image))
+    assert result.report["intracranial_voxels_touched"] == 0
+    assert not (voxels(result.region) > 0)[brain].any()
+    assert result.report["mask_intracranial_ml"] == pytest.approx(brain.sum() * ML, rel=0.05)
+    assert any("inside the skull" in warning for warning in result.report["warnings"])
+
+
+def test_a_mask_that_misses_the_face_is_warned_of():
+    s = case("frontal")
+    corner = np.zeros(s.hu.shape, bool)
+    nose = s.image.TransformPhysicalPointToIndex(s.phantom.landmarks["nose_tip"])[::-1]
+    corner[tuple(slice(max(i - 4, 0), i + 5) for i in nose)] = True
+    report = deface(s.image, DefaceParameters(sealed=False), mask=mask_of(corner, s.image)).report
+    assert report["facial_skin_covered"] < 0.2
+    assert any("facial skin" in warning for warning in report["warnings"])
+
+
+def test_a_mask_that_takes_half_the_head_is_warned_of():
+    s = case("frontal")
+    report = deface(s.image, DefaceParameters(sealed=False), mask=mask_of(s.hu > -2000, s.image)).report
+    assert any("more than usual" in warning for warning in report["warnings"])
+
+
+# ------------------------------------------------------------------------------------------------------ its own masks
+
+
+def test_segment_gives_the_mask_that_deface_uses():
+    s = case("frontal")
+    mask, numbers = segment(s.image)
+    assert np.array_equal(voxels(mask), voxels(deface(s.image).mask))
+    assert numbers["mask_ml"] == pytest.approx(voxels(mask).sum() * ML, rel=0.01)
+    assert numbers["mask_intracranial_ml"] == 0 and numbers["warnings"] == []
+
+
+def test_a_given_mask_is_used():
+    s = case("frontal")
+    shifted = mask_of(np.roll(voxels(s.face), 3, axis=0), s.image)
+    result = deface(s.image, DefaceParameters(seed=1), mask=shifted)
+    assert np.array_equal(voxels(result.mask), voxels(shifted))
+    own = deface(s.image, DefaceParameters(seed=1))
+    assert not np.array_equal(voxels(result.region), voxels(own.region))
+
+
+def test_two_runs_differ_unless_the_seed_is_given():
+    s = case("frontal")
+    one, two = (voxels(deface(s.image).image) for _ in range(2))
+    assert not np.array_equal(one, two)
+    one, two = (voxels(deface(s.image, DefaceParameters(seed=5)).image) for _ in range(2))
+    assert np.array_equal(one, two)
+
+
+def test_mask_of_another_grid_is_refused():
+    s = case("frontal")
+    with pytest.raises(InputError, match="another grid"):
+        deface(s.image, mask=s.face[:, :, 1:])
+
+
+@pytest.mark.parametrize("choices", [dict(segmenter="nobody"), dict(fill="nothing")], ids=str)
+def test_unknown_choices_are_refused(choices):
+    with pytest.raises(InputError):
+        deface(case("frontal").image, DefaceParameters(**choices))
+
+
+@pytest.mark.parametrize("work", [deface, segment])
+def test_no_face_in_view(work):
+    with pytest.raises(NoFaceError):
+        work(scan(field_of_view="above_orbits").image)
+
+
+# ------------------------------------------------------------------------------------------------- progress and cancel
+
+
+def test_progress_goes_from_nothing_to_all():
+    said = []
+    deface(case("frontal").image, progress=lambda fraction, text: said.append((fraction, text)))
+    fractions = [fraction for fraction, _ in said]
+    assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] == 1
+    assert len(said) >= 5 and all(text for _, text in said)
+
+
+@pytest.mark.parametrize("work", [deface, segment])
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_cancelled(work, after):
+    s = case("frontal")
+    before, asked = sitk.Image(s.image), []
+
+    def cancelled():
+        asked.append(True)
+        return len(asked) > after
+
+    with pytest.raises(Cancelled):
+        work(s.image, cancelled=cancelled)
+    assert np.array_equal(voxels(before), voxels(s.image))
