@@ -1,0 +1,248 @@
+"""The region to remove: never the brain, sealed, at a random depth, and no more than it takes."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from coarse_phantoms import case, intracranial, mask_of, scan, voxels
+from CTDefaceLib.fill import fill_region
+from CTDefaceLib.phantom import Label
+from CTDefaceLib.region import removal_region
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from phantom_cases import CASES
+from scipy import ndimage
+
+GUARD_MM = 5.0
+FACES = [name for name, p in CASES.items() if p.field_of_view != "orbits"]
+OPEN_IN_FRONT = ["frontal", "neck", "child", "leaning", "chin_down"]
+"""Cases in which nothing reaches through the air in front of the face and all of that air is in view."""
+
+
+@cache
+def polar(s):
+    """Height (mm), angle (degrees, 0 is anterior) and radius (mm) of all voxels about the head's axis."""
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in s.hu.shape), indexing="ij")[::-1], axis=-1)
+    left, back, height = np.moveaxis(
+        s.cylinder.head.to_head(index * s.image.GetSpacing() + s.image.GetOrigin()).astype(np.float32), -1, 0
+    )
+    anterior = s.cylinder.depth_mm - back
+    return height, np.degrees(np.arctan2(left, anterior)), np.hypot(left, anterior)
+
+
+def rays(s, array, heights=range(-61, -4, 8), angles=range(-40, 41, 8)):
+    """An array along rays through the face, every millimetre from 20 to 200, shape (heights, angles, radii)."""
+    height, angle, radius = np.meshgrid(heights, np.radians(angles), np.arange(20.0, 200.0), indexing="ij")
+    head = np.stack([radius * np.sin(angle), s.cylinder.depth_mm - radius * np.cos(angle), height], axis=-1)
+    index = (s.cylinder.head.to_lps(head) - s.image.GetOrigin()) / s.image.GetSpacing()
+    return ndimage.map_coordinates(array.astype(float), np.moveaxis(index[..., ::-1], -1, 0), order=0, cval=-1)
+
+
+def inside(region):
+    return voxels(region) > 0
+
+
+def remove(s, mask=None, **choices):
+    return inside(removal_region(s.image, s.face if mask is None else mask, s.cylinder, **choices))
+
+
+def distance(s, mask):
+    """Distance in mm to a mask."""
+    return ndimage.distance_transform_edt(~mask, sampling=s.image.GetSpacing()[::-1])
+
+
+# --------------------------------------------------------------------------------------- never an intracranial voxel
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_nothing_of_the_intracranial_space(name):
+    s = case(name)
+    found = intracranial(s.cylinder.head, s.image)
+    here = inside(s.region(seed=0))
+    assert not (here & found).any()
+    assert distance(s, found)[here].min() > GUARD_MM - 3.0
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from(["frontal", "brain_fov", "child", "craniectomy", "no_vertex"]),
+    st.floats(0, 60),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 99),
+    st.integers(0, 60),
+)
+def test_nothing_of_the_brain_whatever_is_asked_for(name, margin_mm, sealed, keep_bone, seed, painted_mm):
+    s = case(name)
+    brain = s.labelled(Label.INTRACRANIAL)
+    middle = np.argwhere(brain)[seed * 997 % brain.sum()]
+    apart = distance(s, (np.indices(brain.shape) == middle[:, None, None, None]).all(axis=0))
+    painted = (apart < painted_mm) | (voxels(s.face) > 0)
+    here = remove(s, mask_of(painted, s.image), margin_mm=margin_mm, sealed=sealed, keep_bone=keep_bone, seed=seed)
+    assert here.any()
+    assert not (here & brain).any()
+    assert not (here & intracranial(s.cylinder.head, s.image)).any()
+
+
+# ------------------------------------------------------------------------------------------------- all of the face
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_facial_skin_is_covered(name):
+    s = case(name)
+    skin, here = s.labelled(Label.FACE_SKIN), inside(s.region(seed=0))
+    assert (skin & here).sum() > 0.92 * skin.sum()
+    for feature in ("nose_tip", "upper_lip", "chin", "nasion"):
+        index = s.image.TransformPhysicalPointToIndex(s.phantom.landmarks[feature])
+        if all(0 <= i < n for i, n in zip(index, s.image.GetSize())):
+            assert s.region(seed=0)[index], feature
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_at_most_a_fifth_of_the_head(name):
+    s = case(name)
+    tissue = ~s.labelled(Label.AIR, Label.HOLDER, Label.AIRWAY)
+    z = s.image.GetOrigin()[2] + np.arange(len(tissue)) * s.image.GetSpacing()[2]
+    tissue[z < s.phantom.landmarks["chin"][2] - 15] = False
+    assert 0.03 < (tissue & inside(s.region(seed=0))).sum() / tissue.sum() < 0.2
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_all_of_the_mask_is_removed_but_for_the_guard(sealed):
+    s = case("frontal")
+    painted = mask_of((voxels(s.face) > 0) | (polar(s)[0] > 30), s.image)
+    here = remove(s, painted, sealed=sealed, seed=0)
+    far = distance(s, intracranial(s.cylinder.head, s.image)) > GUARD_MM + 3
+    assert here[inside(painted) & far].all()
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_an_empty_mask_removes_nothing(sealed):
+    s = case("frontal")
+    assert not remove(s, s.face * 0, sealed=sealed, margin_mm=5).any()
+
+
+@pytest.mark.parametrize("choices", [dict(), dict(sealed=False), dict(keep_bone=True)], ids=str)
+def test_region_is_a_mask_on_the_grid_of_the_volume(choices):
+    s = case("frontal")
+    region = s.region(seed=0, **choices)
+    assert region.GetPixelID() == sitk.sitkUInt8
+    assert set(np.unique(voxels(region))) == {0, 1}
+    for get in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(region, get)() == getattr(s.image, get)()
+
+
+# ------------------------------------------------------------------------------------------------------------ sealed
+
+
+@pytest.mark.parametrize("name", OPEN_IN_FRONT)
+def test_outer_boundary_is_a_cylinder_in_air(name):
+    s = case(name)
+    along = rays(s, inside(s.region(seed=0)))
+    last = 199.0 - along[..., ::-1].argmax(axis=-1)
+    assert (along == 1).any(axis=-1).all()
+    assert np.ptp(last) < 2 * max(s.image.GetSpacing())
+    beyond = rays(s, s.hu)[..., int(last.min()) - 20 :]
+    assert beyond[beyond != -1].max() < -850
+
+
+@pytest.mark.parametrize("name", [*OPEN_IN_FRONT, "metal", "open_mouth_tube"])
+def test_nothing_stays_in_front_of_the_inner_boundary(name):
+    s = case(name)
+    along = rays(s, inside(s.region(seed=0))) == 1
+    since = np.maximum.accumulate(along, axis=-1)
+    until = np.maximum.accumulate(along[..., ::-1], axis=-1)[..., ::-1]
+    skin = rays(s, s.labelled(Label.FACE_SKIN)) == 1
+    below_skin = np.maximum.accumulate(skin[..., ::-1], axis=-1)[..., ::-1]
+    left = ~along & since & until
+    assert along.any(axis=-1).all()
+    assert not (left & ~below_skin & skin.any(axis=-1, keepdims=True)).any()
+    assert left.sum() < 0.01 * along.sum()
+
+
+@pytest.mark.parametrize("name", ["frontal", "brain_fov", "neck", "child"])
+def test_no_rim_of_the_skin_is_left(name):
+    s = case(name)
+    here = inside(s.region(seed=0))
+    filled = voxels(fill_region(s.image, s.region(seed=0), seed=1))
+    height, angle, _ = polar(s)
+    front = here & (np.abs(angle) < 50) & (height < 0)
+    assert np.mean(filled[front] > -850) < 1e-3
+    rim = front & (s.hu > -990) & (s.hu < -300)
+    assert rim.sum() > 500
+    assert abs(np.corrcoef(filled[rim], s.hu[rim])[0, 1]) < 0.1
+
+
+def test_depth_is_random_and_reproducible():
+    s = case("frontal")
+    depth = [200 - (rays(s, remove(s, seed=seed)) == 1).argmax(axis=-1) for seed in (1, 1, 2, None, None)]
+    assert np.array_equal(depth[0], depth[1])
+    for a, b in ((0, 2), (3, 4), (0, 3)):
+        assert np.abs(depth[a] - depth[b]).mean() > 1.5
+    walls = [(rays(s, remove(s, seed=seed)) == 1)[..., ::-1].argmax(axis=-1).mean() for seed in range(6)]
+    assert np.std(walls) > 0.5, "the outer boundary's place is random, too"
+
+
+def test_inner_boundary_does_not_follow_the_features():
+    s = case("frontal")
+    skin = 199 - (rays(s, s.labelled(Label.FACE_SKIN)) == 1)[..., ::-1].argmax(axis=-1).astype(float)
+    features = skin - ndimage.gaussian_filter(skin, 2)
+    for seed in range(4):
+        inner = (rays(s, inside(s.region(seed=seed))) == 1).argmax(axis=-1).astype(float)
+        dents = inner - ndimage.gaussian_filter(inner, 2)
+        assert np.corrcoef(features.ravel(), dents.ravel())[0, 1] < 0.5
+
+
+# ---------------------------------------------------------------------------------------------------------- choices
+
+
+def test_keep_bone_keeps_the_facial_skeleton():
+    s = case("frontal")
+    bone = ndimage.binary_erosion(s.labelled(Label.BONE)) & (s.hu > 300)
+    all_, kept = inside(s.region(seed=0)), inside(s.region(seed=0, keep_bone=True))
+    assert (all_ & bone).sum() > 2000
+    assert (kept & bone).sum() < 0.05 * (all_ & bone).sum()
+    assert not (kept & ~all_).any()
+    skin = s.labelled(Label.FACE_SKIN)
+    assert (kept & skin).sum() > 0.98 * (all_ & skin).sum()
+
+
+@pytest.mark.parametrize("margin_mm", [0, 4, 9, 25])
+def test_unsealed_is_the_grown_mask_without_the_guard(margin_mm):
+    s = case("frontal")
+    here = inside(s.region(seed=0, sealed=False, margin_mm=margin_mm))
+    to_mask = distance(s, voxels(s.face) > 0)
+    to_brain = distance(s, intracranial(s.cylinder.head, s.image))
+    tolerance = 3.5
+    assert to_mask[here].max() <= margin_mm + tolerance
+    well_in = (to_mask < margin_mm - tolerance) & (to_brain > GUARD_MM + tolerance)
+    assert here[well_in].sum() >= 0.98 * well_in.sum()
+    if margin_mm == 0:
+        assert not (voxels(s.face) > 0)[~here & (to_brain > GUARD_MM + tolerance)].any()
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_margins_grow_the_region(sealed):
+    s = case("frontal")
+    grown = [inside(s.region(seed=0, sealed=sealed, margin_mm=margin)) for margin in (0.0, 3.0, 6.0, 12.0)]
+    for small, large in zip(grown, grown[1:]):
+        assert large.sum() > small.sum()
+        assert (small & ~large).sum() < 0.01 * small.sum()
+
+
+@pytest.mark.parametrize("padding", [-2048, -3024])
+def test_what_lies_outside_the_field_of_view_is_left_alone(padding):
+    s = scan(padding=padding, position=(30, -38))
+    here = inside(s.region(seed=0))
+    assert (s.hu == padding).any()
+    assert not (here & (s.hu == padding)).any()
+    near = ndimage.binary_dilation(here, iterations=2)
+    assert (near & (s.hu == padding)).any(), "the region reaches the padding"
+
+
+def test_volume_is_not_changed():
+    s = case("frontal")
+    image, face = sitk.Image(s.image), sitk.Image(s.face)
+    removal_region(s.image, s.face, s.cylinder, margin_mm=5, keep_bone=True)
+    assert np.array_equal(voxels(image), voxels(s.image)) and np.array_equal(voxels(face), voxels(s.face))
