@@ -16,7 +16,7 @@ EVALUABLE_SHARE = 0.2
 #: share of the original's own views from which on a face counts as found; a bare facial skull stays below
 FOUND_SHARE = 0.25
 #: share of the views compared that have to look like the same head
-RECOGNISED_SHARE = 0.25
+RECOGNISED_SHARE = 0.5
 
 #: worst first
 LEVELS = ("face found", "recognisable", "recoverable", "none of these", "not evaluable")
@@ -42,7 +42,7 @@ def judge(evaluation: Evaluation) -> Verdict:
     """The verdict on an evaluation.
 
     A face counts as found when a detector finds one in a quarter of the views in which it finds the original, in at
-    least two views of a full grid: one in 70 is a false alarm. It counts as recognisable when in a quarter of the
+    least two views of a full grid: one in 70 is a false alarm. It counts as recognisable when in half of the
     views compared what is left is nearer to the original than halfway to another head. Both come with their numbers.
     """
     detectors = [name for name in evaluation.settings.models if name not in ADVICE_ONLY]
