@@ -364,7 +364,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         lines = []
         if report:
             lines = [
-                _("Removed: {ml:.0f} mL, {share:.0%} of all tissue").format(
+                _("Removed: {ml:.0f} mL, {share:.0%} of the head's tissue").format(
                     ml=report["removed_ml"], share=report["removed_share"]
                 ),
                 _("Facial skin covered: {share:.0%}").format(share=report["facial_skin_covered"]),
