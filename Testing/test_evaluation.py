@@ -15,6 +15,7 @@ from CTDefaceEvalLib.verdict import judge
 from CTDefaceEvalLib.views import PRESETS, ViewGrid, head_pose
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NoFaceError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.pipeline import DefaceParameters, deface
 
 GRID = ViewGrid((-30, 0, 30), (-15, 0, 15), ("top",))
 OTHER = np.array([0.0, 1.0, 0.0])
@@ -132,6 +133,14 @@ def test_poor_defacings_are_caught_by_the_attack_meant_for_them(original, other,
     result = evaluate(original, defaced, settings, others=[other])
     assert result.verdict.level in ("recoverable", "face found")
     assert any(name.startswith(attack) for name in result.verdict.recovered_by)
+
+
+def test_the_sealed_removal_leaves_nothing_to_find(original, other):
+    pytest.importorskip("dlib")
+    defaced = deface(original, DefaceParameters(seed=1)).image
+    settings = Settings(("dlib-hog",), None, "quick", ("lowered iso", "constant region", "low variance", "growth"))
+    result = evaluate(original, defaced, settings, others=[other])
+    assert result.verdict.level == "none of these", result.verdict
 
 
 def test_the_original_itself_is_found_and_recognised(original, other):
