@@ -14,7 +14,7 @@ from .work_grid import box_around, mask_of, on_image_grid
 ABOVE_BROW_MM = 52.0
 BELOW_CHIN_MM = 16.0
 SHELL_MM = 6.0
-SMALLEST_FACE_MM2 = 3000.0
+SMALLEST_FACE_MM2 = 1200.0
 
 
 def segment_face(image: sitk.Image, cylinder: Cylinder) -> sitk.Image:

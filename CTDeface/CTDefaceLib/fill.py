@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
 from scipy import fft, special
 
 from .errors import InputError
+from .head import PADDING_HU
 from .work_grid import bounding_box
 
 FILLS = ("air", "constant", "percentile", "blur")
@@ -16,6 +17,7 @@ BLOCK = 24
 BLOCKS_WANTED = 48
 AIR_MEAN_HU = (-1100.0, -900.0)
 AIR_PEAK_HU = -700.0
+CORNERS = (slice(0, 4), slice(-4, None))
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ def fill_region(
     if fill == "blur":
         values[here] = _cast(_blurred(image, box, blur_mm)[here], values.dtype)
     elif fill == "air":
-        _fill_with_air(values, here, measure_air(whole, box, np.random.default_rng(seed)), np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        air = measure_air(whole, box, rng)
+        _fill_with_air(values, here, replace(air, values=np.clip(air.values, whole.min(), whole.max())), rng)
     else:
         value = (
             np.percentile(whole, percentile) if fill == "percentile" else np.clip(constant, whole.min(), whole.max())
@@ -138,14 +142,20 @@ def _air_blocks(volume: np.ndarray, box: tuple[slice, ...], rng: np.random.Gener
     high = np.array([side.stop for side in box]) - size + 1
     if (high <= low).any():
         return []
-    blocks = []
+    noisy, flat = [], []
     for corner in rng.integers(low, high, (4000, 3)):
         block = volume[tuple(slice(a, a + n) for a, n in zip(corner, size))]
-        if block[0, 0, 0] < AIR_PEAK_HU and block[-1, -1, -1] < AIR_PEAK_HU and block.max() < AIR_PEAK_HU:
-            if AIR_MEAN_HU[0] < block.mean() < AIR_MEAN_HU[1]:
-                blocks.append(block)
-        if len(blocks) == BLOCKS_WANTED:
+        if block[0, 0, 0] >= AIR_PEAK_HU or block.max() >= AIR_PEAK_HU or block.min() <= PADDING_HU:
+            continue
+        if AIR_MEAN_HU[0] < block.mean() < AIR_MEAN_HU[1]:
+            if np.ptp(block) == 0:
+                flat.append(block)
+            elif all(np.ptp(block[:, rows, columns]) > 0 for rows in CORNERS for columns in CORNERS):
+                noisy.append(block)
+        if len(noisy) == BLOCKS_WANTED:
             break
+    # Flat blocks are padding where the scan has noise, and air that somebody has set to one value where it has none.
+    blocks = noisy if len(noisy) >= 4 else flat
     return blocks if len(blocks) >= 4 else []
 
 

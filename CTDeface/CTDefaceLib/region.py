@@ -101,9 +101,16 @@ def _sealed(cylinder: Cylinder, face: np.ndarray, margin_mm: float, rng: np.rand
     along = cylinder.sample(face) > 0.5
     outline = _outline(along.any(axis=-1)) + margin_mm
     inner = _inner_radius(cylinder, along, outline, rng) - margin_mm
-    outer = cylinder.skin[outline > 0].max(initial=RADII[0]) + margin_mm + rng.uniform(12.0, 20.0)
+    outer = _outer_radius(cylinder, outline) + margin_mm + rng.uniform(0.0, 12.0)
     between = np.minimum(radius - cylinder.spread(inner, height, angle), outer - radius)
     return np.minimum(between, cylinder.spread(outline, height, angle))
+
+
+def _outer_radius(cylinder: Cylinder, outline: np.ndarray) -> float:
+    """Radius in mm that clears the face; it follows the head's general shape, not the nose, unless that is longer."""
+    if not (outline > 0).any():
+        return float(RADII[0])
+    return float(max(smooth_skin(cylinder)[outline > 0].max() + 34.0, cylinder.skin[outline > 0].max() + 4.0))
 
 
 def _outline(covered: np.ndarray) -> np.ndarray:
