@@ -25,6 +25,7 @@ from CTDefaceLib.errors import CTDefaceError, InputError, NoFaceError
 from CTDefaceLib.render import Renderer, png_bytes
 
 from . import attacks as attack_library
+from .attacks import around_head
 from .companions import pictures_beside, volumes_beside
 from .detection import Sighting, look, picture_of, surface_of
 from .face_models import ADVICE_ONLY, DEFAULT_MODELS, Face, load_model, similarity
@@ -269,7 +270,7 @@ def evaluate(
     if original is not None:
         progress(0.03, "Looking at the original")
         able = [model.name for model in models if model.embeds and model.name not in ADVICE_ONLY]
-        first = watch("original", "original", lambda: surface_of(original), embedders=able)
+        first = watch("original", "original", lambda: surface_of(around_head(original, pose)), embedders=able)
         evaluation.subjects.append(first)
         if not pose.found and not any(first.scores(name) for name in settings.models):
             raise NoFaceError("No head was found in the original volume, so there is nothing to evaluate.")
@@ -290,7 +291,9 @@ def evaluate(
     done = 0.2
     progress(done, "Looking at the defaced volume")
     evaluation.subjects.append(
-        watch("defaced", "defaced", lambda: surface_of(defaced), embedders=recogniser, embed_at=faces)
+        watch(
+            "defaced", "defaced", lambda: surface_of(around_head(defaced, pose)), embedders=recogniser, embed_at=faces
+        )
     )
     if beside is not None:
         evaluation.pictures_beside = pictures_beside(beside, models, ignore)

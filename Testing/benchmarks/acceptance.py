@@ -184,12 +184,12 @@ def run_case(case, options, renderer, models):
             ]
             write_png(case.folder / f"{name.replace(',', '').replace(' ', '_')}.png", montage([sides]))
 
-    look("original", original)
+    look("original", attacks.around_head(original, pose))
     path = case.defaced(options.parameters)
     if path is None:
         return
     defaced = sitk.ReadImage(str(path))
-    look("defaced", defaced)
+    look("defaced", attacks.around_head(defaced, pose))
     for recovery in attacks.recoveries(defaced, pose, tuple(options.attacks)):
         look(recovery.name, recovery.image, recovery.iso, recovery.region_ml)
 
