@@ -56,8 +56,8 @@ def test_brow_lies_between_the_eyes_and_above_them(name):
     assert abs(left[0] + right[0]) < 8
     assert 20 < left[0] < 45
     middle = (left + right)[1:] / 2
-    assert -30 < middle[0] < 15, "eyes in front of the brow point or just behind"
-    assert -50 < middle[1] < 5, "eyes below the brow point"
+    assert -30 < middle[0] < 18, "eyes in front of the brow point or just behind"
+    assert -50 < middle[1] < 10, "eyes below the brow point"
 
 
 def test_head_coordinates_there_and_back():
@@ -85,7 +85,7 @@ def test_sampling_reads_the_work_grid_where_it_lies():
 def test_axis_order_and_flips_do_not_matter(order, flips):
     s = case("turned_left")
     image = sitk.Flip(sitk.PermuteAxes(s.image, order), flips)
-    same_head(find_head(image), s.cylinder.head, degrees=1.5, mm=2)
+    same_head(find_head(image), s.cylinder.head, degrees=1.5, mm=4)
 
 
 @settings(max_examples=5, deadline=None)
