@@ -52,9 +52,6 @@ MASK_WARNING = "The mask shows the face: never share it together with the deface
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from .pipeline import SEGMENTERS, DefaceParameters
-
-    defaults = DefaceParameters()
     parser.add_argument(
         "input", metavar="IN", type=Path, help="a NIfTI, NRRD or MetaImage file, or a folder with one DICOM CT series"
     )
@@ -64,7 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--mask", metavar="FILE", type=Path, help="also write the face mask, a volume of 0 and 1")
     files.add_argument("--report", metavar="FILE", type=Path, help="report to write (default: OUT with .json)")
     files.add_argument("--overwrite", action="store_true", help="replace output files that exist; never the input")
+    add_parameters(parser)
 
+
+def add_parameters(parser: argparse.ArgumentParser) -> None:
+    """The choices of a defacing, which :func:`parameters_from` collects."""
+    from .pipeline import SEGMENTERS, DefaceParameters
+
+    defaults = DefaceParameters()
     region = parser.add_argument_group("what is removed")
     region.add_argument(
         "--segmenter",
@@ -120,7 +124,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from .pipeline import DefaceParameters, deface
+    from .pipeline import deface
     from .volume_io import check_volume_name, save_volume, suffix, written_whole
 
     try:
@@ -131,14 +135,10 @@ def run(args: argparse.Namespace) -> int:
     report_path = args.report or args.output.with_name(args.output.name[: -len(suffix(args.output))] + ".json")
     if report_path.suffix.lower() != ".json":
         args.error("argument --report: the name must end in .json")
-    for given, fill in (("constant", "constant"), ("percentile", "percentile"), ("blur_mm", "blur")):
-        if getattr(args, given) is not None and args.fill != fill:
-            args.error(f"argument --{given.removesuffix('_mm')}: goes with --fill {fill}")
+    parameters = parameters_from(args)
     outputs = {"report": report_path, **({"--mask": args.mask} if args.mask else {}), "OUT": args.output}
     check_outputs(args, args.input, outputs, args.overwrite)
 
-    names = ("segmenter", "margin_mm", "keep_bone", "sealed", "fill", "constant", "percentile", "blur_mm", "seed")
-    parameters = DefaceParameters(**{name: vars(args)[name] for name in names if vars(args)[name] is not None})
     with Progress() as progress:
         image, notes = read_input(args.input, progress)
         result = deface(image, parameters, progress=progress)
@@ -155,6 +155,17 @@ def run(args: argparse.Namespace) -> int:
         warn(f"warning: {warning}")
     say(summary(result.report))
     return 0
+
+
+def parameters_from(args: argparse.Namespace):
+    """The DefaceParameters that the arguments of :func:`add_parameters` ask for; wrong usage where they contradict."""
+    from .pipeline import DefaceParameters
+
+    for given, fill in (("constant", "constant"), ("percentile", "percentile"), ("blur_mm", "blur")):
+        if getattr(args, given) is not None and args.fill != fill:
+            args.error(f"argument --{given.removesuffix('_mm')}: goes with --fill {fill}")
+    names = ("segmenter", "margin_mm", "keep_bone", "sealed", "fill", "constant", "percentile", "blur_mm", "seed")
+    return DefaceParameters(**{name: vars(args)[name] for name in names if vars(args)[name] is not None})
 
 
 def _number(low: float, high: float):
