@@ -28,12 +28,13 @@ def files_below(folder, pattern):
 
 @pytest.mark.parametrize("module", ["CTDeface", "CTDefaceEval"])
 @pytest.mark.parametrize(
-    "name, pattern", [("MODULE_PYTHON_SCRIPTS", "*.py"), ("MODULE_PYTHON_RESOURCES", "Resources/**/*")]
+    "name, patterns",
+    [("MODULE_PYTHON_SCRIPTS", ["*.py"]), ("MODULE_PYTHON_RESOURCES", ["Resources/**/*", "*Lib/**/*.html"])],
 )
-def test_every_file_is_listed(module, name, pattern):
+def test_every_file_is_listed(module, name, patterns):
     folder = CHECKOUT / module
     listed = cmake_list(folder / "CMakeLists.txt", name)
-    there = files_below(folder, pattern)
+    there = sorted(path for pattern in patterns for path in files_below(folder, pattern))
     lines = "\n  ".join([f"{module}.py"] * (f"{module}.py" in there) + [p for p in there if p != f"{module}.py"])
     assert sorted(listed) == there, (
         f"{module}/CMakeLists.txt does not name the files that are there, so Slicer would not install them. "

@@ -20,6 +20,7 @@ from .terminal import warn
 
 COMMANDS = {
     "deface": "CTDefaceLib.cli_deface",
+    "batch": "CTDefaceLib.cli_batch",
     "demo": "CTDefaceLib.cli_demo",
     "evaluate": "CTDefaceEvalLib.cli",  # stands on this library, and may be missing
 }

@@ -144,7 +144,7 @@ def end_process_group(pid: int | None = None) -> None:
             os.killpg(pid or os.getpid(), signal.SIGKILL)
 
 
-def _lead_process_group() -> None:
+def lead_process_group() -> None:
     """Make this process and what it will start one group that ends together."""
     if os.name != "nt":
         if os.getpgrp() != os.getpid():
@@ -176,7 +176,7 @@ def _lead_process_group() -> None:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    _lead_process_group()
+    lead_process_group()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)  # what a library prints must not get among the answers
     for name in ("TMPDIR", "TEMP", "TMP"):

@@ -1,0 +1,438 @@
+"""Deface thousands of scans, unattended: :func:`run` plans, does what is left, notes what became of each, and sums up.
+
+A batch has two folders. The output folder holds what can be shared: results, a report beside each, and
+``ctdeface_batch.json``. The private folder beside it holds what must not be: the record, which names the inputs, the
+secret that the pseudonyms are made with, and the gallery, which shows faces.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from . import __version__, batch_runners
+from .batch_inputs import find_scans, root_of
+from .batch_job import NOT_WRITTEN, WORK_FOLDER, Job, Outcome, finished_before, software
+from .batch_names import make_secret, output_name, read_secret
+from .batch_progress import Tell
+from .batch_record import (
+    DOUBLE,
+    FAILED,
+    FINISHED,
+    RETRIED,
+    RUNNING,
+    WAITING,
+    WITHOUT_RESULT,
+    Record,
+)
+from .errors import InputError, OutputError
+from .gallery import PICTURES, write_gallery
+from .pipeline import DefaceParameters
+from .volume_io import check_volume_name
+
+RECORD, SECRET, TABLE, GALLERY = "record.sqlite", "secret.key", "scans.csv", "gallery"
+SUMMARY = "ctdeface_batch.json"
+PARAMETERS = tuple(asdict(DefaceParameters()))
+#: a scan is given up when this many processes ended while they worked on it
+MOST_DEATHS = 5
+#: with less room than this, a result that could not be written is the disk's fault, not the scan's
+LITTLE_ROOM_BYTES = 1_000_000_000
+OTHER_CHOICES = (
+    "This batch was begun with other choices ({}): start it with the same ones again, or with another output folder."
+)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What has to stay the same while a batch is interrupted and goes on.
+
+    Attributes
+    ----------
+    layout: str
+        ``"tree"`` keeps the shape of the input's folders, ``"bids"`` makes ``sub-…/ct/sub-…_ct``.
+    names: str
+        ``"pseudonym"`` for keyed hashes, ``"keep"`` for the names that the inputs have.
+    ending: str
+        Format of the results, ``".nii.gz"``, ``".nii"``, ``".nrrd"`` or ``".mha"``.
+    audit: str
+        ``"module:function"`` that looks for the face in each result, see :func:`.batch_job.audited`; empty for none.
+    """
+
+    layout: str = "tree"
+    names: str = "pseudonym"
+    ending: str = ".nii.gz"
+    audit: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a batch ended.
+
+    Attributes
+    ----------
+    counts: dict
+        Number of scans by status, see :mod:`.batch_record`.
+    seconds: float
+        That this run took.
+    """
+
+    counts: dict[str, int]
+    seconds: float
+
+    @property
+    def all_done(self) -> bool:
+        """Whether every scan has its result."""
+        return not any(self.counts.get(status) for status in (*WITHOUT_RESULT, WAITING, RUNNING))
+
+
+def private_folder(output: str | os.PathLike) -> Path:
+    """Where the private part of a batch lies unless it is told otherwise: beside the output folder."""
+    output = Path(output)
+    return output.with_name(output.name + "-private")
+
+
+def run(
+    source: str | os.PathLike,
+    output: str | os.PathLike,
+    parameters: DefaceParameters | None = None,
+    choices: Choices | None = None,
+    *,
+    private: str | os.PathLike | None = None,
+    secret: str | os.PathLike | None = None,
+    workers: int = 0,
+    threads: int | None = None,
+    scheduler: str | None = None,
+    timeout: float | None = None,
+    retry_failed: bool = False,
+    redo: str | os.PathLike | None = None,
+    gallery: bool = True,
+    originals: bool = True,
+    tell: Tell = lambda event: None,
+) -> Summary:
+    """Deface all scans that are not done yet.
+
+    Interrupted at any moment and called again, it goes on where it was: finished results are not touched, unfinished
+    ones never have their final name. An error of one scan is noted and never stops the others.
+
+    Parameters
+    ----------
+    source: folder that is searched with its sub-folders, or CSV table, see :func:`.batch_inputs.find_scans`
+    output: folder for the results, made where it is missing
+    parameters: of the defacing; with a seed, each scan gets its own from it
+    choices: names, format and audit
+    private: folder for record, secret and gallery (default: :func:`private_folder`); best on a local disk
+    secret: file with the secret of the pseudonyms (default: in the private folder), made where it is missing
+    workers: number of processes; 0 works in this one
+    threads: that each of them uses (default: the processors shared out among them)
+    scheduler: address of a Dask scheduler whose workers do the scans instead
+    timeout: seconds after which the process that works on a scan is killed; needs workers or a scheduler
+    retry_failed: try failed and timed out scans again
+    redo: CSV file with decisions from the gallery; what was sent back is done again, with the present parameters
+    gallery: make pictures and the page
+    originals: pictures of the faces, too
+    tell: is told what happens, see :mod:`.batch_progress`
+
+    Raises
+    ------
+    CTDefaceError
+        when the batch cannot begin or go on: unusable input, other choices than before, running already, disk full
+    """
+    start = time.monotonic()
+    parameters, choices = parameters or DefaceParameters(), choices or Choices()
+    source, output = Path(source), Path(output)
+    private = Path(private) if private else private_folder(output)
+    if timeout and not (workers or scheduler):
+        raise InputError("Only a worker process can be stopped in time: a timeout needs workers or a scheduler.")
+    check_volume_name("x" + choices.ending)
+    _make_folders(source, output, private)
+    with Record(private / RECORD) as record:
+        run_id = _same_batch(record, parameters, choices, bool(redo))
+        _plan(record, source, output, private, choices, Path(secret) if secret else private / SECRET)
+        job = partial(
+            _job,
+            record=record,
+            root=root_of(source).resolve(),
+            output=output.resolve(),
+            run_id=run_id,
+            parameters=_parameters_of(record),
+            ending=choices.ending,
+            audit=choices.audit,
+            pictures=str((private / GALLERY / PICTURES).resolve()) if gallery else "",
+            originals=originals,
+        )
+        _take_up(record, job, tell)
+        for number in record.ids(*RETRIED) if retry_failed else ():
+            record.retry(number)
+        for number in _sent_back(Path(redo), record) if redo else ():
+            record.redo(number, asdict(parameters))
+        shutil.rmtree(output / WORK_FOLDER, ignore_errors=True)
+        runner = _runner(workers, threads, scheduler, timeout, tell)
+        try:
+            _do_all(record, job, runner, output, tell)
+        finally:
+            shutil.rmtree(output / WORK_FOLDER, ignore_errors=True)
+            _write_results(record, output, private, choices, gallery, originals)
+        return Summary(record.counts(), time.monotonic() - start)
+
+
+def plan(
+    source: str | os.PathLike,
+    output: str | os.PathLike,
+    choices: Choices | None = None,
+    *,
+    private: str | os.PathLike | None = None,
+    secret: str | os.PathLike | None = None,
+) -> list[tuple[str, str, str]]:
+    """What :func:`run` would do, without writing anything: place, name of the result, and status of each scan.
+
+    Pseudonyms are empty as long as there is no secret to make them with.
+    """
+    choices, output = choices or Choices(), Path(output)
+    private = Path(private) if private else private_folder(output)
+    secret = Path(secret) if secret else private / SECRET
+    key = read_secret(secret) if secret.is_file() else None
+    record = Record(private / RECORD, read_only=True) if (private / RECORD).is_file() else None
+    seen, planned = {}, []
+    for scan in find_scans(source, (output, private), record.known if record else lambda place: None):
+        row = record.at(scan.place) if record else None
+        if row is not None:
+            planned.append((scan.place, row["output"], row["status"]))
+        else:
+            needs_key = choices.names == "pseudonym" and not scan.output
+            name = output_name(scan, choices.layout, choices.names, key or b"") if key or not needs_key else ""
+            planned.append((scan.place, name, DOUBLE if scan.identity and scan.identity in seen else WAITING))
+        seen.setdefault(scan.identity, scan.place)
+    if record:
+        record.close()
+    return planned
+
+
+def _make_folders(source: Path, output: Path, private: Path) -> None:
+    if source.is_dir() and output.exists() and os.path.samefile(source, output):
+        raise OutputError("The output folder is the input folder; choose another one.")
+    if output.resolve() == private.resolve() or output.resolve() in private.resolve().parents:
+        raise OutputError("The private folder must not lie in the output folder, which can be shared.")
+    for folder in (output, private):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"A folder for the results cannot be made: {error.strerror}.") from error
+    if os.name != "nt":
+        private.chmod(0o700)
+
+
+def _same_batch(record: Record, parameters: DefaceParameters, choices: Choices, redo: bool) -> str:
+    """The number that tells this batch from others; refuses to go on with other choices."""
+    now = {**asdict(parameters), **asdict(choices)}
+    before = json.loads(record.get("choices") or "null")
+    if before is None:
+        record.set("choices", json.dumps(now))
+        record.set("run", secrets.token_hex(8))
+    else:
+        other = [name for name in now if now[name] != before.get(name) and not (redo and name in PARAMETERS)]
+        if other:
+            raise InputError(OTHER_CHOICES.format(", ".join(f"{name}: {before.get(name)}" for name in other)))
+    return record.get("run")
+
+
+def _plan(record: Record, source: Path, output: Path, private: Path, choices: Choices, secret_path: Path) -> None:
+    secret = make_secret(secret_path) if choices.names == "pseudonym" else b""
+    mark = hashlib.sha256(secret).hexdigest()
+    if (record.get("secret") or mark) != mark:
+        raise InputError("This batch was begun with another secret: give the same one again.")
+    record.set("secret", mark)
+    scans = find_scans(source, (output, private), record.known)
+    record.add((scan, output_name(scan, choices.layout, choices.names, secret)) for scan in scans)
+
+
+def _job(
+    number: int,
+    *,
+    record: Record,
+    root: Path,
+    output: Path,
+    run_id: str,
+    parameters: dict,
+    ending: str,
+    start: bool = True,
+    **choices,
+) -> Job:
+    row = record.start(number) if start else record.scan(number)
+    parameters = json.loads(row["parameters"]) if row["parameters"] else dict(parameters)
+    if parameters["seed"] is not None:
+        digest = hashlib.sha256(f"{parameters['seed']} {row['output']}".encode()).digest()
+        parameters["seed"] = int.from_bytes(digest[:4], "little")
+    return Job(
+        scan=number,
+        attempt=row["attempts"],
+        name=row["output"],
+        path=str(root / row["place"]),
+        output=str(output / (row["output"] + ending)),
+        work=str(output / WORK_FOLDER / f"{number}-{row['attempts']}"),
+        run=run_id,
+        parameters=parameters,
+        redone_after=row["redone_after"],
+        **choices,
+    )
+
+
+def _parameters_of(record: Record) -> dict:
+    """The parameters that the batch was begun with."""
+    return {name: value for name, value in json.loads(record.get("choices")).items() if name in PARAMETERS}
+
+
+def _take_up(record: Record, job: partial, tell: Tell) -> None:
+    """What an earlier run left: note results that are complete, and let the rest be done again."""
+    for number in record.ids(RUNNING):
+        outcome = finished_before(job(number, start=False))
+        if outcome is not None:
+            _note(record, number, outcome)
+        elif record.scan(number)["deaths"] + 1 < MOST_DEATHS:
+            record.wait_again(number, died=True)
+        else:
+            record.finish(number, FAILED, batch_runners.DIED_SENTENCE, None, None)
+    for number in record.ids(*FINISHED):
+        if not os.path.lexists(job(number, start=False).output):
+            tell({"event": "note", "text": f"{record.scan(number)['output']}: the result is gone; it is made again."})
+            record.retry(number)
+
+
+def _sent_back(decisions: Path, record: Record) -> list[int]:
+    """Numbers of the scans whose decision is “send back”."""
+    try:
+        with open(decisions, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+        names = [row["scan"] for row in rows if row["decision"].strip().lower() == "send back"]
+    except (OSError, UnicodeDecodeError, KeyError, AttributeError) as error:
+        raise InputError("The decisions cannot be read: give the CSV file that the gallery saved.") from error
+    numbers = [record.find(name) for name in names]
+    if None in numbers:
+        raise InputError(f"The decisions are of another batch: it has no scan {names[numbers.index(None)]}.")
+    return [number for number in numbers if record.scan(number)["status"] != DOUBLE]
+
+
+def _runner(workers: int, threads: int | None, scheduler: str | None, timeout: float | None, tell: Tell):
+    started = partial(_tell_started, tell)
+    if scheduler:
+        from .batch_dask import on_dask
+
+        return partial(on_dask, started=started, address=scheduler, timeout=timeout)
+    if workers:
+        threads = threads or max(1, batch_runners.processors() // workers)
+        return partial(
+            batch_runners.in_worker_processes, started=started, workers=workers, threads=threads, timeout=timeout
+        )
+    return partial(batch_runners.in_process, started=started)
+
+
+def _tell_started(tell: Tell, worker: str, job: Job) -> None:
+    tell({"event": "started", "scan": job.name, "worker": worker, "number": job.scan})
+
+
+def _do_all(record: Record, job: partial, runner, output: Path, tell: Tell) -> None:
+    waiting = record.ids(WAITING)
+    counts = record.counts()
+    tell({"event": "planned", "total": sum(counts.values()), "left": len(waiting), "counts": counts})
+    while waiting:  # again for those whose worker died
+        with closing(runner(_jobs(waiting, job))) as results:
+            for done, outcome in results:
+                if outcome.status == batch_runners.DIED:
+                    shutil.rmtree(done.work, ignore_errors=True)
+                    if record.scan(done.scan)["deaths"] + 1 < MOST_DEATHS:
+                        record.wait_again(done.scan, died=True)
+                        continue
+                    outcome = Outcome(FAILED, outcome.sentence)
+                if outcome.status == NOT_WRITTEN:
+                    free = shutil.disk_usage(output).free
+                    if free < LITTLE_ROOM_BYTES:
+                        record.wait_again(done.scan)
+                        raise OutputError(
+                            f"The disk of the output is nearly full ({free / 1e6:.0f} MB are free): make room and "
+                            f"start the batch again; it goes on where it was. ({outcome.sentence})"
+                        )
+                    outcome = Outcome(FAILED, outcome.sentence, outcome.seconds)
+                shutil.rmtree(done.work, ignore_errors=True)
+                _note(record, done.scan, outcome)
+                tell(
+                    {
+                        "event": "ended",
+                        "scan": done.name,
+                        "number": done.scan,
+                        "status": outcome.status,
+                        "sentence": outcome.sentence,
+                        "seconds": outcome.seconds,
+                    }
+                )
+        waiting = record.ids(WAITING)
+
+
+def _jobs(numbers: list[int], job: partial) -> Iterator[Job]:
+    return (job(number) for number in numbers)
+
+
+def _note(record: Record, number: int, outcome: Outcome) -> None:
+    record.finish(number, outcome.status, outcome.sentence, outcome.seconds, outcome.report, outcome.details)
+
+
+def _write_results(
+    record: Record,
+    output: Path,
+    private: Path,
+    choices: Choices,
+    gallery: bool,
+    originals: bool,
+) -> None:
+    """What can be read off the record by those who do not read SQLite."""
+    try:
+        _write_whole(output / SUMMARY, json.dumps(_provenance(record, choices), indent=2) + "\n")
+        if choices.layout == "bids":
+            _write_whole(output / "dataset_description.json", json.dumps(BIDS_DESCRIPTION, indent=2) + "\n")
+        with open(private / (TABLE + ".new"), "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(("input", "output", "status", "sentence", "seconds", "attempts"))
+            for row in record.rows():
+                table.writerow([row[n] for n in ("place", "output", "status", "sentence", "seconds", "attempts")])
+        os.replace(private / (TABLE + ".new"), private / TABLE)
+        if gallery:
+            write_gallery(record.rows(), private / GALLERY, record.get("run"), originals)
+    except OSError as error:
+        raise OutputError(f"The summary could not be written: {error.strerror}.") from error
+
+
+def _provenance(record: Record, choices: Choices) -> dict:
+    """How the batch was made, without anything of the patients."""
+    parameters = _parameters_of(record)
+    seeded = parameters.pop("seed") is not None
+    return {
+        "version": __version__,
+        "software": software(),
+        "run": record.get("run"),
+        "parameters": parameters,
+        "choices": asdict(choices),
+        "seed": "given, one for each scan made from it" if seeded else "drawn anew for each scan and not kept",
+        "scans": record.counts(),
+    }
+
+
+BIDS_DESCRIPTION = {
+    "Name": "Defaced head CTs",
+    "BIDSVersion": "1.10.0",
+    "DatasetType": "derivative",
+    "GeneratedBy": [{"Name": "CTDeface", "Version": __version__}],
+}
+
+
+def _write_whole(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.new")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)

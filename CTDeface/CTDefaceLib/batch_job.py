@@ -1,0 +1,233 @@
+"""One scan of a batch, from reading to the result under its final name; runs in any process, on any machine."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import secrets
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .batch_record import DONE, FAILED, HELD_BACK, NO_FACE, REFUSED, WARNED
+from .errors import CTDefaceError, InputError, NoFaceError, OutputError
+from .stored_data import suffix
+
+#: the folder for unfinished files in the output folder; nothing but a batch makes one of this name
+WORK_FOLDER = ".ctdeface-unfinished"
+NOT_OURS = "A file with the name of the result is there already, not made by this batch: move it away."
+#: status of an outcome while it is not clear whether the scan or the disk is to blame
+NOT_WRITTEN = "not written"
+#: verdicts of an audit that keep a result back
+FACE_LEFT = ("face found", "recognisable", "recoverable")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know of one scan.
+
+    Attributes
+    ----------
+    scan, attempt: int
+        Number in the record, and of the attempt.
+    name: str
+        Of the result, below the output folder and without ending.
+    path, output, work: str
+        Input; volume to write; folder for unfinished files, on the disk of the output.
+    run: str
+        Tells this batch from others; stands in the report beside the result.
+    parameters: dict
+        Of :class:`CTDefaceLib.pipeline.DefaceParameters`.
+    redone_after: int
+        Results of attempts up to this one are replaced.
+    pictures: str
+        Folder for the pictures of the gallery; empty for none.
+    originals: bool
+        Pictures of the original, too.
+    audit: str
+        ``"module:function"`` that looks for the face in the result, see :func:`audited`; empty for none.
+    """
+
+    scan: int
+    attempt: int
+    name: str
+    path: str
+    output: str
+    work: str
+    run: str
+    parameters: dict = field(default_factory=dict)
+    redone_after: int = 0
+    pictures: str = ""
+    originals: bool = True
+    audit: str = ""
+
+    @property
+    def report_path(self) -> Path:
+        return Path(self.output[: -len(suffix(self.output))] + ".json")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a scan: a status of :mod:`.batch_record`, its sentence, and the report if it is done."""
+
+    status: str
+    sentence: str = ""
+    seconds: float | None = None
+    report: dict | None = None
+    details: str = ""
+
+
+def run_job(job: Job) -> Outcome:
+    """Do a job; every error becomes an outcome. A result that an earlier attempt left complete is not touched."""
+    start = time.perf_counter()
+    outcome = finished_before(job)
+    if outcome is not None:
+        return outcome
+    work = Path(job.work) / secrets.token_hex(4)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        with _temporary_files_in(work):
+            outcome = _deface(job, work)
+    except NoFaceError as error:
+        outcome = Outcome(NO_FACE, str(error))
+    except InputError as error:
+        outcome = Outcome(REFUSED, str(error))
+    except OutputError as error:
+        outcome = Outcome(NOT_WRITTEN, str(error))
+    except CTDefaceError as error:
+        outcome = Outcome(FAILED, str(error))
+    except MemoryError:
+        outcome = Outcome(FAILED, "There was not enough memory: use fewer workers, or crop the scan to the head.")
+    except OSError as error:
+        outcome = Outcome(FAILED, f"A file could not be read or written: {error.strerror or type(error).__name__}.")
+    except Exception as error:
+        sentence = f"An error that this program did not expect stopped it ({type(error).__name__})."
+        outcome = Outcome(FAILED, sentence, details=traceback.format_exc())
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    seconds = round(time.perf_counter() - start, 2)
+    return Outcome(outcome.status, outcome.sentence, seconds, outcome.report, outcome.details)
+
+
+def finished_before(job: Job) -> Outcome | None:
+    """The outcome of an earlier attempt whose result is complete although nobody noted it."""
+    if not os.path.lexists(job.output):
+        return None
+    made = _report_of(job)
+    if made is None:
+        return Outcome(FAILED, NOT_OURS)
+    if made["batch"]["attempt"] <= job.redone_after:
+        return None
+    return _finished(made)
+
+
+def _report_of(job: Job) -> dict | None:
+    """The report beside the result, if this batch made it of this scan."""
+    try:
+        report = json.loads(job.report_path.read_text(encoding="utf-8"))
+        made = report["batch"]
+        return report if (made["run"], made["scan"]) == (job.run, job.name) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _finished(report: dict) -> Outcome:
+    warnings = report["warnings"]
+    return Outcome(WARNED if warnings else DONE, " ".join(warnings), report["seconds"], report)
+
+
+def _deface(job: Job, work: Path) -> Outcome:
+    from .cli_deface import read_input
+    from .pipeline import DefaceParameters, deface
+    from .volume_io import save_volume
+
+    start = time.perf_counter()
+    image, notes = read_input(Path(job.path), lambda fraction, text: None)
+    result = deface(image, DefaceParameters(**job.parameters))
+    report = {**result.report, "warnings": [*notes, *result.report["warnings"]]}
+    report["batch"] = {"run": job.run, "scan": job.name, "attempt": job.attempt}
+    report["software"] = software()
+    if job.pictures:
+        from .gallery_pictures import write_pictures
+
+        write_pictures(image, result.image, result.mask, Path(job.pictures), str(job.scan), job.originals)
+    if job.audit:
+        report["audit"] = audited(job.audit, image, result.image)
+        if report["audit"]["verdict"] in FACE_LEFT:
+            return Outcome(HELD_BACK, report["audit"]["sentence"], None, report)
+        if report["audit"]["verdict"] == "not evaluable":
+            report["warnings"].append(report["audit"]["sentence"])
+    part, report_part = work / f"volume{suffix(job.output)}", work / "report.json"
+    save_volume(result.image, part)
+    report["seconds"] = round(time.perf_counter() - start, 2)
+    _write_json(report, report_part)
+    _publish(job, part, report_part)
+    return _finished(report)
+
+
+def _publish(job: Job, part: Path, report_part: Path) -> None:
+    """Give the finished files their final names, the volume last: where it is, all is."""
+    output = Path(job.output)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(output) or os.path.lexists(job.report_path):
+            made = _report_of(job)
+            if made is None:
+                raise OutputError(NOT_OURS)
+            if output.exists() and made["batch"]["attempt"] > job.redone_after:
+                return  # a twin of this job on another worker was quicker
+            output.unlink(missing_ok=True)
+        os.replace(report_part, job.report_path)
+        os.replace(part, output)
+    except OSError as error:
+        raise OutputError(f"The output could not be written: {error.strerror or type(error).__name__}.") from error
+
+
+def _write_json(content: dict, path: Path) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def software() -> dict[str, str]:
+    """Versions of what takes part."""
+    import numpy
+    import scipy
+    import SimpleITK
+
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "SimpleITK": SimpleITK.Version.VersionString(),
+        "numpy": numpy.__version__,
+        "scipy": scipy.__version__,
+    }
+
+
+def audited(audit: str, original, defaced) -> dict:
+    """Call ``"module:function"`` with both volumes; it returns a dict with ``verdict`` and ``sentence``."""
+    module, _, function = audit.partition(":")
+    return getattr(importlib.import_module(module), function)(original, defaced)
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Libraries put their temporary files, which show the face, where they are cleaned up even after a crash."""
+    names = ("TMPDIR", "TEMP", "TMP")
+    before = {name: os.environ.get(name) for name in names}, tempfile.tempdir
+    os.environ.update({name: str(folder) for name in names})
+    tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        for name, value in before[0].items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        tempfile.tempdir = before[1]

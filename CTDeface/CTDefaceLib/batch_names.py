@@ -1,0 +1,74 @@
+"""Names of the results of a batch: pseudonyms by a keyed hash, in the shape of the input's folders or as BIDS."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import os
+import re
+import secrets
+from pathlib import Path, PurePosixPath
+
+from .batch_inputs import FoundScan
+from .errors import InputError
+from .stored_data import suffix
+from .volume_io import IMAGE_IO
+
+LAYOUTS = ("tree", "bids")
+NAMES = ("pseudonym", "keep")
+PSEUDONYM_LENGTH = 10  # of 32 characters each: two of a million patients share one once in 2000 batches
+SECRET_BYTES = 32
+
+
+def pseudonym(secret: bytes, kind: str, text: str) -> str:
+    """Ten lower-case letters and digits that nobody can trace back to `text` without the secret (HMAC-SHA-256)."""
+    digest = hmac.new(secret, f"{kind}\0{text}".encode(), "sha256").digest()
+    return base64.b32encode(digest).decode().lower()[:PSEUDONYM_LENGTH]
+
+
+def make_secret(path: Path) -> bytes:
+    """The secret in a file that only its owner can read; drawn at random where there is none.
+
+    Raises
+    ------
+    InputError
+        when the file holds no secret
+    """
+    if not path.exists():
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(SECRET_BYTES) + "\n")
+    return read_secret(path)
+
+
+def read_secret(path: Path) -> bytes:
+    """The secret in a file; InputError when it holds none."""
+    try:
+        secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except (ValueError, UnicodeDecodeError):
+        secret = b""
+    if len(secret) < SECRET_BYTES // 2:
+        raise InputError("The file of the secret does not hold one: it has to be 64 hexadecimal digits.")
+    return secret
+
+
+def output_name(scan: FoundScan, layout: str, names: str, secret: bytes) -> str:
+    """Name of a result below the output folder, with ``/`` and without ending; not yet unique."""
+    if scan.output:
+        return scan.output
+    place = PurePosixPath(scan.place.replace(":", ""))
+    steps = [part for part in place.parts if part not in ("/", "..", ".")] or ["scan"]
+    if suffix(steps[-1]) in IMAGE_IO:
+        steps[-1] = steps[-1][: -len(suffix(steps[-1]))]
+
+    def coded(kind: str, text: str) -> str:
+        return pseudonym(secret, kind, text) if names == "pseudonym" else re.sub("[^A-Za-z0-9]", "", text) or "x"
+
+    if layout == "bids":
+        subject = f"sub-{coded('patient', scan.patient or '/'.join(steps))}"
+        session = [f"ses-{coded('study', scan.study)}"] if scan.study else []
+        name = "_".join([subject, *session, f"rec-{coded('scan', scan.place)}", "ct"])
+        return "/".join([subject, *session, "ct", name])
+    if names == "keep":
+        return "/".join(steps)
+    return "/".join(pseudonym(secret, "folder", "/".join(steps[: n + 1])) for n in range(len(steps)))

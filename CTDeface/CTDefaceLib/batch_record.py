@@ -1,0 +1,239 @@
+"""The record of a batch: which scans there are and what became of each, in one SQLite file.
+
+Only the process that runs the batch writes it; others can read it meanwhile. It survives that process being killed at
+any moment. It names the inputs, so it is kept apart from the results.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .batch_inputs import FoundScan
+from .errors import CTDefaceError, InputError, OutputError
+
+WAITING, RUNNING = "waiting", "running"
+DONE, WARNED = "done", "done with warnings"
+NO_FACE, REFUSED, FAILED, TIMED_OUT = "no face in view", "refused", "failed", "timed out"
+HELD_BACK = "held back"  # the audit still found the face
+DOUBLE = "same as another"
+STATUSES = (WAITING, RUNNING, DONE, WARNED, HELD_BACK, NO_FACE, REFUSED, FAILED, TIMED_OUT, DOUBLE)
+#: a result was written
+FINISHED = (DONE, WARNED)
+#: worth another try as they are
+RETRIED = (FAILED, TIMED_OUT)
+#: nothing was written although there was a scan
+WITHOUT_RESULT = (HELD_BACK, NO_FACE, REFUSED, FAILED, TIMED_OUT)
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS run (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS scan (
+    id INTEGER PRIMARY KEY,
+    place TEXT NOT NULL UNIQUE,     -- of the input, below the folder of the batch
+    stamp TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    patient TEXT NOT NULL,
+    study TEXT NOT NULL,
+    output TEXT NOT NULL UNIQUE,    -- below the output folder, without ending
+    status TEXT NOT NULL,
+    sentence TEXT NOT NULL DEFAULT '',
+    same_as INTEGER REFERENCES scan,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    deaths INTEGER NOT NULL DEFAULT 0,        -- of the process that worked on it
+    redone_after INTEGER NOT NULL DEFAULT 0,  -- results of attempts up to this one are to be replaced
+    parameters TEXT,                -- of this scan where they are not those of the run, JSON
+    seconds REAL,
+    report TEXT,                    -- what lies beside the result, JSON
+    details TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX IF NOT EXISTS scan_status ON scan (status);
+CREATE INDEX IF NOT EXISTS scan_identity ON scan (identity);
+"""
+
+ALREADY_RUNNING = "This batch is running already: wait for its end, or look at it with “ctdeface status”."
+UNREADABLE = (
+    "The record of the batch cannot be used ({}): check the disk it is on, or keep it elsewhere with --private."
+)
+
+
+@contextmanager
+def record_errors() -> Iterator[None]:
+    """What SQLite says about disks, as the sentence of a CTDefaceError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if "full" in str(error):
+            raise OutputError("The disk of the record is full: make room and start the batch again.") from error
+        raise CTDefaceError(UNREADABLE.format(error)) from error
+
+
+class Record:
+    """An open record; a context manager that closes it.
+
+    Parameters
+    ----------
+    path: of the SQLite file; made where it is missing
+    read_only: look at the record of a batch that may be running
+
+    Raises
+    ------
+    CTDefaceError
+        when another process runs this batch, or the file cannot be used
+    InputError
+        when there is no record to read
+    """
+
+    def __init__(self, path: Path, read_only: bool = False):
+        self._lock = None
+        with record_errors():
+            if read_only:
+                if not path.is_file():
+                    raise InputError("There is no record of a batch there; give its output folder, or --private.")
+                self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
+            else:
+                self._lock = self._locked(path.with_name("running.lock"))
+                self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+                self._db.execute("PRAGMA journal_mode=WAL")  # stays as it is where the file system lacks what it needs
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.executescript(TABLES)
+            self._db.row_factory = sqlite3.Row
+
+    @staticmethod
+    def _locked(path: Path) -> sqlite3.Connection:
+        """The lock of an SQLite file, which every system takes back when the process ends, however it ends."""
+        lock = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            lock.close()
+            if "locked" in str(error):
+                raise CTDefaceError(ALREADY_RUNNING) from error
+            raise
+        return lock
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def get(self, name: str) -> str | None:
+        """A property of the run."""
+        row = self._one("SELECT value FROM run WHERE name = ?", name)
+        return row["value"] if row else None
+
+    def set(self, name: str, value: str) -> None:
+        self._do("INSERT INTO run VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
+
+    def known(self, place: str) -> tuple[str, str, str, str] | None:
+        """Stamp, identity, patient and study that were found at a place."""
+        row = self.at(place)
+        return (row["stamp"], row["identity"], row["patient"], row["study"]) if row else None
+
+    def add(self, scans: Iterable[tuple[FoundScan, str]]) -> None:
+        """Take up scans with the names of their results. A scan that is known stays as it is, unless its files changed
+        before it was finished; one that was found at another place is marked as the same."""
+        with record_errors(), self._db:
+            self._db.execute("BEGIN")
+            for scan, output in scans:
+                old = self.at(scan.place)
+                if old is None:
+                    self._insert(scan, output)
+                elif old["stamp"] != scan.stamp and old["status"] not in (*FINISHED, DOUBLE):
+                    self._do(
+                        "UPDATE scan SET stamp = ?, identity = ?, status = ?, sentence = '' WHERE id = ?",
+                        scan.stamp, scan.identity, WAITING, old["id"],
+                    )  # fmt: skip
+                elif scan.identity and not old["identity"]:
+                    self._do("UPDATE scan SET identity = ? WHERE id = ?", scan.identity, old["id"])
+
+    def _insert(self, scan: FoundScan, output: str) -> None:
+        first = self._one("SELECT id, place FROM scan WHERE identity = ? AND same_as IS NULL", scan.identity)
+        first = first if scan.identity else None
+        name, number = output, 1
+        while self._one("SELECT 1 FROM scan WHERE lower(output) = lower(?)", name):
+            number += 1
+            name = f"{output}-{number}"
+        status, sentence = (DOUBLE, f"The same scan as {first['place']}.") if first else (WAITING, "")
+        self._do(
+            "INSERT INTO scan (place, stamp, identity, patient, study, output, status, sentence, same_as)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            scan.place, scan.stamp, scan.identity, scan.patient, scan.study, name, status, sentence,
+            first["id"] if first else None,
+        )  # fmt: skip
+
+    def ids(self, *statuses: str) -> list[int]:
+        """Numbers of the scans with any of these statuses, of all without any; those that a process died of last."""
+        marks = ", ".join("?" * len(statuses))
+        where = f"WHERE status IN ({marks})" if statuses else ""
+        with record_errors():
+            return [row[0] for row in self._db.execute(f"SELECT id FROM scan {where} ORDER BY deaths, id", statuses)]
+
+    def scan(self, number: int) -> sqlite3.Row:
+        return self._one("SELECT * FROM scan WHERE id = ?", number)
+
+    def at(self, place: str) -> sqlite3.Row | None:
+        """The scan found at a place."""
+        return self._one("SELECT * FROM scan WHERE place = ?", place)
+
+    def find(self, output: str) -> int | None:
+        """Number of the scan with this name of the result."""
+        row = self._one("SELECT id FROM scan WHERE output = ?", output)
+        return row["id"] if row else None
+
+    def rows(self) -> Iterator[sqlite3.Row]:
+        """All scans in their order."""
+        with record_errors():
+            yield from self._db.execute("SELECT * FROM scan ORDER BY id")
+
+    def counts(self) -> dict[str, int]:
+        """How many scans have each status, in the order of STATUSES."""
+        with record_errors():
+            found = dict(self._db.execute("SELECT status, count(*) FROM scan GROUP BY status").fetchall())
+        return {status: found[status] for status in STATUSES if status in found}
+
+    def start(self, number: int) -> sqlite3.Row:
+        """Mark a scan as running and count the attempt."""
+        self._do("UPDATE scan SET status = ?, attempts = attempts + 1 WHERE id = ?", RUNNING, number)
+        return self.scan(number)
+
+    def finish(
+        self, number: int, status: str, sentence: str, seconds: float | None, report: dict | None, details: str = ""
+    ) -> None:
+        """Note what became of a scan."""
+        text = None if report is None else json.dumps(report)
+        self._do(
+            "UPDATE scan SET status = ?, sentence = ?, seconds = ?, report = ?, details = ? WHERE id = ?",
+            status, sentence, seconds, text, details, number,
+        )  # fmt: skip
+
+    def wait_again(self, number: int, died: bool = False) -> None:
+        """Let a scan be done again; `died` counts that the process that worked on it ended."""
+        self._do(
+            "UPDATE scan SET status = ?, sentence = '', deaths = deaths + ? WHERE id = ?", WAITING, int(died), number
+        )
+
+    def retry(self, number: int) -> None:
+        """Let a scan be done again as if it had never been tried."""
+        self._do("UPDATE scan SET status = ?, sentence = '', deaths = 0 WHERE id = ?", WAITING, number)
+
+    def redo(self, number: int, parameters: dict) -> None:
+        """Let a scan be done again with these parameters, in place of the result that there is."""
+        self.retry(number)
+        self._do("UPDATE scan SET redone_after = attempts, parameters = ? WHERE id = ?", json.dumps(parameters), number)
+
+    def _do(self, statement: str, *values) -> None:
+        with record_errors():
+            self._db.execute(statement, values)
+
+    def _one(self, statement: str, *values) -> sqlite3.Row | None:
+        with record_errors():
+            return self._db.execute(statement, values).fetchone()

@@ -1,0 +1,167 @@
+"""Where the scans of a batch are done: in this process, in worker processes, or on a Dask cluster.
+
+Each runner is a generator that takes jobs as it has room for them and yields each with its outcome, in the order in
+which they end. ``started(worker, job)`` tells which worker a job went to.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import TimeoutError as JobTimeout
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from queue import SimpleQueue
+
+from .batch_job import Job, Outcome, run_job
+from .batch_record import TIMED_OUT
+from .worker import end_process_group, lead_process_group
+
+Started = Callable[[str, Job], None]
+Results = Iterator[tuple[Job, Outcome]]
+
+#: what an outcome says when the worker ended before the job did
+DIED = "worker died"
+DIED_SENTENCE = "The process that worked on it ended without a word, perhaps because memory ran out."
+TICK_SECONDS = 1.0
+#: what a scan of 512 × 512 × 500 voxels takes at most, with the pictures of the gallery
+BYTES_PER_WORKER = 3_000_000_000
+
+
+def processors() -> int:
+    """Number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def fitting_workers(graphics_cards: int = 0) -> int:
+    """How many workers this machine has room for: by processors, free memory and, where given, graphics cards."""
+    try:
+        import psutil
+    except ImportError:
+        return 1
+    by_memory = int(psutil.virtual_memory().available // BYTES_PER_WORKER)
+    return max(1, min(processors(), by_memory, graphics_cards or processors()))
+
+
+def in_process(jobs: Iterable[Job], started: Started, run: Callable[[Job], Outcome] = run_job) -> Results:
+    """One after the other, here."""
+    for job in jobs:
+        started("this process", job)
+        yield job, run(job)
+
+
+def in_worker_processes(
+    jobs: Iterable[Job],
+    started: Started,
+    workers: int,
+    threads: int = 1,
+    timeout: float | None = None,
+    gpus: int = 0,
+    run: Callable[[Job], Outcome] = run_job,
+) -> Results:
+    """In processes of their own, which keep what they loaded from one scan to the next.
+
+    Each of the `workers` is a pool of one process, so that killing one that takes longer than `timeout` seconds, or
+    one that dies, costs no other scan. They end with this process, however it ends.
+
+    Parameters
+    ----------
+    threads: that each of them uses
+    gpus: number of graphics cards; each worker sees one of them
+    run: what to do with a job
+    """
+    processes = [_Process(number, threads, gpus) for number in range(workers)]
+    idle: SimpleQueue[_Process] = SimpleQueue()
+    for process in processes:
+        idle.put(process)
+
+    def do(job: Job) -> tuple[Job, Outcome]:
+        process = idle.get()
+        try:
+            started(process.name, job)
+            return job, process.run(run, job, timeout)
+        finally:
+            idle.put(process)
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="batch") as pool:
+        try:
+            yield from _as_they_end(jobs, lambda job: pool.submit(do, job), workers)
+        finally:
+            for process in processes:
+                process.close()
+
+
+def _as_they_end(jobs: Iterable[Job], submit: Callable[[Job], Future], at_once: int) -> Results:
+    """Keep as many jobs going as there is room for, however many there are."""
+    jobs, going = iter(jobs), set()
+    while True:
+        while len(going) < at_once and (job := next(jobs, None)) is not None:
+            going.add(submit(job))
+        if not going:
+            return
+        ended, going = wait(going, timeout=TICK_SECONDS, return_when=FIRST_COMPLETED)
+        for future in ended:
+            yield future.result()
+
+
+class _Process:
+    """A process that does one job at a time; started when first needed, and again after it had to be killed."""
+
+    def __init__(self, number: int, threads: int, gpus: int):
+        self.name = f"worker {number + 1}"
+        self._setup = threads, str(number % gpus) if gpus else None
+        self._changing = threading.Lock()
+        self._closed = False
+        self._pool: ProcessPoolExecutor | None = None
+        self._pid = 0
+
+    def run(self, function: Callable[[Job], Outcome], job: Job, timeout: float | None) -> Outcome:
+        try:
+            return self._started().submit(function, job).result(timeout)
+        except JobTimeout:
+            self.kill()
+            return Outcome(TIMED_OUT, f"It took longer than {timeout:g} s.", timeout)
+        except (BrokenProcessPool, RuntimeError):  # the latter from a pool that was shut down meanwhile
+            self.kill()
+            return Outcome(DIED, DIED_SENTENCE)
+
+    def _started(self) -> ProcessPoolExecutor:
+        with self._changing:
+            if self._closed:
+                raise BrokenProcessPool("The batch ends.")
+            if self._pool is None:
+                context = get_context("spawn")
+                self._pool = ProcessPoolExecutor(1, context, initializer=_set_up_process, initargs=self._setup)
+                self._pid = self._pool.submit(os.getpid).result()
+            return self._pool
+
+    def kill(self) -> None:
+        """End the process with everything it started."""
+        with self._changing:
+            if self._pool is not None:
+                if self._pid:
+                    end_process_group(self._pid)
+                self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool, self._pid = None, 0
+
+    def close(self) -> None:
+        self._closed = True
+        self.kill()
+
+
+def _set_up_process(threads: int, gpu: str | None) -> None:
+    """Runs first in a worker process, before anything large is imported."""
+    lead_process_group()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+
+    def end_with_parent() -> None:
+        parent_process().join()
+        end_process_group()
+
+    threading.Thread(target=end_with_parent, daemon=True).start()

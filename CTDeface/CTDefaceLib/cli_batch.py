@@ -1,0 +1,163 @@
+"""The command ``ctdeface batch``: its arguments, and what it does."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "remove the face from all head CTs of a folder or table"
+
+DESCRIPTION = """\
+Remove the face from all head CTs in a folder with its sub-folders, or of a table.
+One bad scan never stops the rest. Interrupted, however hard, and started again, it
+goes on where it was: finished results are never touched."""
+
+EPILOG = """\
+examples:
+  ctdeface batch scans defaced --dry-run
+  ctdeface batch scans defaced
+  ctdeface batch scans defaced --workers 4 --timeout 900 --audit quick
+  ctdeface batch table.csv defaced --layout bids
+  ctdeface batch scans defaced --retry-failed
+  ctdeface batch scans defaced --redo decisions.csv --margin 8
+  ctdeface batch scans defaced --scheduler tcp://node1:8786
+
+what it leaves:
+  OUT          the results under pseudonyms, a report beside each (.json), and
+               ctdeface_batch.json: how they were made. Nothing of the patients.
+  OUT-private  keep it as you keep the scans, and never share it:
+                 scans.csv      which input became which output, and its status
+                 gallery/       index.html, to look at all results; shows faces
+                 record.sqlite  what is done and what is left
+                 secret.key     what the pseudonyms are made with
+
+the table: a CSV file with the column input and, if wanted, patient (tells patients
+  apart) and output (name below OUT, instead of a pseudonym). Paths in it start at
+  its folder.
+
+statuses: done; done with warnings (look at it); held back (the audit still found the
+  face); no face in view; refused (not one complete head CT); failed; timed out; same
+  as another (a copy, done once).
+
+exit status:
+  0 every scan has its result, 3 some have none (scans.csv says why),
+  1 the batch could not begin or go on (one sentence says why), 2 wrong usage.
+  Ctrl-C (130) and SIGTERM (143): start it again to go on."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from .batch_names import LAYOUTS, NAMES
+    from .cli_deface import add_parameters
+    from .volume_io import WRITABLE
+
+    parser.add_argument(
+        "input", metavar="IN", type=Path, help="a folder, searched with its sub-folders, or a CSV table"
+    )
+    parser.add_argument("output", metavar="OUT", type=Path, help="folder for the results, made where missing")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, write nothing")
+
+    names = parser.add_argument_group("results")
+    names.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        default="tree",
+        help="folders as in the input, or BIDS names by patient (default: %(default)s)",
+    )
+    names.add_argument(
+        "--names",
+        choices=NAMES,
+        default="pseudonym",
+        help="pseudonyms, or the names of the inputs, which may name patients (default: %(default)s)",
+    )
+    names.add_argument("--format", choices=WRITABLE, default=".nii.gz", help="default: %(default)s")
+    names.add_argument(
+        "--private", metavar="DIR", type=Path, help="folder for all that is private (default: OUT-private)"
+    )
+    names.add_argument("--secret", metavar="FILE", type=Path, help="what pseudonyms are made with; made where missing")
+    names.add_argument("--no-gallery", dest="gallery", action="store_false", help="no pictures, no page")
+    names.add_argument(
+        "--no-originals", dest="originals", action="store_false", help="no pictures of faces in the page"
+    )
+
+    where = parser.add_argument_group("where it runs")
+    where.add_argument(
+        "--workers",
+        metavar="N",
+        type=_workers,
+        default=None,
+        help="processes; 0: none but this one (default: as many as processors and memory allow)",
+    )
+    where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://node1:8786")
+    where.add_argument(
+        "--timeout", metavar="SECONDS", type=_seconds, help="give a scan up after this time (default: never)"
+    )
+
+    again = parser.add_argument_group("once more")
+    again.add_argument("--retry-failed", action="store_true", help="try failed and timed out scans again")
+    again.add_argument(
+        "--redo",
+        metavar="CSV",
+        type=Path,
+        help="do again what was sent back in the gallery, with the choices given now",
+    )
+    again.add_argument(
+        "--audit", choices=["quick"], help="look for the face in each result, and hold it back where it is found"
+    )
+    add_parameters(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from . import batch
+    from .batch_progress import batch_display
+    from .batch_runners import fitting_workers
+    from .cli_deface import parameters_from
+
+    parameters = parameters_from(args)
+    choices = batch.Choices(args.layout, args.names, args.format, AUDITS.get(args.audit, ""))
+    folders = {"private": args.private, "secret": args.secret}
+    if args.scheduler and args.workers is not None:
+        args.error("argument --workers: a Dask cluster has its own")
+    if args.timeout and args.workers == 0:
+        args.error("argument --timeout: only a worker process can be stopped; use --workers 1 or more")
+    if args.dry_run:
+        planned = batch.plan(args.input, args.output, choices, **folders)
+        for place, name, status in planned:
+            print(f"{place} -> {name + args.format if name else '(a pseudonym)'}: {status}")
+        print(f"{len(planned)} scans")
+        return 0
+    with batch_display() as tell:
+        summary = batch.run(
+            args.input,
+            args.output,
+            parameters,
+            choices,
+            **folders,
+            workers=0 if args.scheduler else fitting_workers() if args.workers is None else args.workers,
+            scheduler=args.scheduler,
+            timeout=args.timeout,
+            retry_failed=args.retry_failed,
+            redo=args.redo,
+            gallery=args.gallery,
+            originals=args.originals,
+            tell=tell,
+        )
+    print(", ".join(f"{count} {status}" for status, count in summary.counts.items()) or "no scans found")
+    return 0 if summary.all_done else 3
+
+
+#: name → function of a module that stands on this library and may be missing
+AUDITS = {"quick": "CTDefaceEvalLib.audit:quick"}
+
+
+def _workers(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 1024:
+        raise argparse.ArgumentTypeError("give a number from 0 to 1024")
+    return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError("give a number of seconds above 0")
+    return seconds

@@ -1,0 +1,68 @@
+"""The gallery of a batch: one web page to look at all results, without a server and without a network.
+
+The page itself is ``gallery.html``, copied as it is; the numbers come in ``scans.js`` beside it, the pictures in the
+folder ``pictures``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+PICTURES = "pictures"
+PAGE = Path(__file__).with_name("gallery.html")
+
+
+def write_gallery(rows: Iterable[sqlite3.Row], folder: Path, run: str, originals: bool) -> Path:
+    """Write or renew the page.
+
+    Parameters
+    ----------
+    rows: of the record, see :mod:`.batch_record`
+    folder: made where it is missing
+    run: tells batches apart; decisions are remembered by it
+    originals: whether there are pictures of the originals, which the page then warns of
+
+    Returns
+    -------
+    Path of the page
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures: dict[str, list[str]] = {}
+    for name in os.listdir(folder / PICTURES) if (folder / PICTURES).is_dir() else ():
+        number, _, kind = name.removesuffix(".jpg").partition("-")
+        pictures.setdefault(number, []).append(kind)
+    about = json.dumps({"run": run, "originals": originals})
+    part = folder / "scans.js.new"
+    with open(part, "w", encoding="utf-8") as file:
+        file.write(f"const RUN = {about};\nconst SCANS = [\n")
+        for row in rows:
+            file.write(json.dumps(_entry(row, pictures.get(str(row["id"]), [])), separators=(",", ":")) + ",\n")
+        file.write("];\n")
+    os.replace(part, folder / "scans.js")
+    shutil.copyfile(PAGE, folder / "index.html")
+    return folder / "index.html"
+
+
+def _entry(row: sqlite3.Row, pictures: list[str]) -> dict:
+    """What the page shows of a scan; nothing of the input's path or header."""
+    report = json.loads(row["report"] or "{}")
+    entry = {
+        "id": row["id"],
+        "scan": row["output"],
+        "status": row["status"],
+        "sentence": row["sentence"] if row["same_as"] is None else "",
+        "seconds": row["seconds"],
+        "attempt": row["attempts"],
+        "removed": report.get("removed_ml"),
+        "covered": report.get("facial_skin_covered"),
+        "intracranial": report.get("intracranial_voxels_touched"),
+        "audit": report.get("audit", {}).get("verdict"),
+        "finding": report.get("audit", {}).get("sentence"),
+        "pictures": sorted(pictures),
+    }
+    return {name: value for name, value in entry.items() if value not in (None, "", [])}

@@ -1,0 +1,107 @@
+"""Small pictures of a scan before and after, for the gallery of a batch."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .errors import CTDefaceError
+from .render import Renderer, head_center, skin_surface
+
+#: name → yaw, pitch in degrees
+VIEWS = {"front": (0.0, 0.0), "oblique": (40.0, 10.0)}
+PIXELS = 360
+GRID_MM = 1.5  # what is finer is averaged first
+WINDOW_HU = (-160.0, 240.0)
+OUTLINE_COLOUR = (255, 60, 40)
+JPEG_QUALITY = 80
+
+_of_thread = threading.local()  # a window can draw only in the thread that made it
+
+
+def write_pictures(
+    original: sitk.Image, defaced: sitk.Image, mask: sitk.Image, folder: Path, stem: str, originals: bool = True
+) -> None:
+    """Write ``STEM-slice.jpg`` and, where there is OpenGL, ``-before-front``, ``-before-oblique``, ``-after-front`` and
+    ``-after-oblique``.
+
+    Parameters
+    ----------
+    original, defaced, mask: on one grid; the mask is drawn as an outline in a sagittal slice through its middle
+    folder: made where it is missing
+    originals: also write what shows the face; otherwise the slice is one of the defaced volume
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    before, after = _coarse(original), _coarse(defaced)
+    pictures = {"slice": _slice(before if originals else after, _coarse(mask))}
+    try:
+        pictures.update(_renderings(before, after, originals))
+    except CTDefaceError:  # no OpenGL, or nothing to draw
+        pass
+    for name, picture in pictures.items():
+        (folder / f"{stem}-{name}.jpg").write_bytes(jpeg_bytes(picture))
+
+
+def _coarse(image: sitk.Image) -> sitk.Image:
+    factors = [max(1, int(GRID_MM / spacing)) for spacing in image.GetSpacing()]
+    return sitk.BinShrink(sitk.Cast(image, sitk.sitkFloat32), factors)
+
+
+def _renderings(before: sitk.Image, after: sitk.Image, originals: bool) -> dict[str, np.ndarray]:
+    if not hasattr(_of_thread, "renderer"):
+        _of_thread.renderer = Renderer()
+    surfaces = {"before": skin_surface(before, grid_mm=GRID_MM), "after": skin_surface(after, grid_mm=GRID_MM)}
+    center = head_center(surfaces["before"])
+    if not originals:
+        del surfaces["before"]
+    return {
+        f"{when}-{view}": _of_thread.renderer.picture(surface, yaw, pitch, size=PIXELS, center=center)
+        for when, surface in surfaces.items()
+        for view, (yaw, pitch) in VIEWS.items()
+    }
+
+
+def _slice(image: sitk.Image, mask: sitk.Image) -> np.ndarray:
+    """Sagittal slice, (rows, columns, 3) uint8: the front on the left, the top up; outline of the mask."""
+    image, mask = sitk.DICOMOrient(image, "LPS"), sitk.DICOMOrient(mask, "LPS")
+    inside = sitk.GetArrayViewFromImage(mask) > 0.5
+    weights = inside.sum(axis=(0, 1))
+    column = int(np.average(np.arange(len(weights)), weights=weights)) if weights.any() else len(weights) // 2
+    hu, face = _square(image[column, :, :], sitk.sitkLinear), _square(mask[column, :, :], sitk.sitkLinear)
+    low, high = WINDOW_HU
+    grey = np.clip((sitk.GetArrayFromImage(hu) - low) / (high - low), 0.0, 1.0) * 255.0
+    picture = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    face = face > 0.5
+    outline = sitk.GetArrayViewFromImage(sitk.BinaryDilate(face, (1, 1)) - sitk.BinaryErode(face, (1, 1))) > 0
+    picture[outline] = OUTLINE_COLOUR
+    return picture[::-1].copy()
+
+
+def _square(part: sitk.Image, interpolator: int) -> sitk.Image:
+    """A 2D image on a grid of square pixels, PIXELS along its longer side."""
+    extent = np.array(part.GetSize()) * np.array(part.GetSpacing())
+    spacing = float(extent.max()) / PIXELS
+    size = [max(1, int(round(e / spacing))) for e in extent]
+    return sitk.Resample(
+        part, size, sitk.Transform(), interpolator, part.GetOrigin(), (spacing, spacing), part.GetDirection(), -1024.0
+    )
+
+
+def jpeg_bytes(picture: np.ndarray) -> bytes:
+    """A (rows, columns, 3) uint8 picture as the bytes of a JPEG file."""
+    import vtk
+    from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+    rows, columns, colours = picture.shape
+    data = vtk.vtkImageData()
+    data.SetDimensions(columns, rows, 1)
+    data.GetPointData().SetScalars(numpy_to_vtk(picture[::-1].reshape(-1, colours).copy(), deep=True))
+    writer = vtk.vtkJPEGWriter()
+    writer.SetInputData(data)
+    writer.SetQuality(JPEG_QUALITY)
+    writer.WriteToMemoryOn()
+    writer.Write()
+    return vtk_to_numpy(writer.GetResult()).tobytes()

@@ -1,0 +1,468 @@
+"""Batches of scans, with real defacing of coarse heads: bad scans, kills, workers that die or get stuck, names."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import batch_cases
+import pytest
+import SimpleITK as sitk
+from batch_cases import head, make_archive, problems, records
+from CTDefaceLib import batch, batch_job, batch_runners, cli
+from CTDefaceLib.batch import Choices
+from CTDefaceLib.batch_inputs import find_scans
+from CTDefaceLib.batch_job import Job, Outcome
+from CTDefaceLib.batch_names import output_name, pseudonym
+from CTDefaceLib.batch_record import DONE, DOUBLE, FAILED, HELD_BACK, REFUSED, RUNNING, TIMED_OUT, WAITING, Record
+from CTDefaceLib.errors import CTDefaceError, InputError, OutputError
+from CTDefaceLib.pipeline import DefaceParameters
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Input, output and private folder."""
+    source = tmp_path / "my scäns"
+    source.mkdir()
+    return source, tmp_path / "out", tmp_path / "out-private"
+
+
+def quick(**choices):
+    """A batch without pictures, so that the tests are quick."""
+    return lambda source, output, **more: batch.run(source, output, gallery=False, **{**choices, **more})
+
+
+def statuses(private):
+    return {place: row["status"] for place, row in records(private).items()}
+
+
+def results(output):
+    return {path.relative_to(output).as_posix(): path for path in output.rglob("*.nii.gz")}
+
+
+# ------------------------------------------------------------------------------------------------ what becomes of scans
+
+
+def test_every_kind_of_bad_scan_gets_its_sentence_and_the_rest_is_done(folders):
+    source, output, private = folders
+    expected = make_archive(source, good=6)
+    before = batch_cases.hashes(source)
+    summary = batch.run(source, output, gallery=False)
+    assert problems(expected, source, output, private, before) == []
+    assert not summary.all_done
+    assert summary.counts[DONE] + summary.counts.get("done with warnings", 0) == 6
+    assert summary.counts[DOUBLE] == 2
+
+
+def test_nothing_of_the_patient_is_in_the_output_folder(folders):
+    source, output, private = folders
+    make_archive(source, good=6, bad=["DICOM, an MR"], copies=0)
+    quick()(source, output)
+    names = [part for path in output.rglob("*") for part in path.relative_to(output).parts]
+    text = " ".join(path.read_text(encoding="utf-8") for path in output.rglob("*.json"))
+    for secret in ("Patient", "Müller", "head", "P5", "Doe", "4711", str(source)):
+        assert not any(secret in name for name in names)
+        assert secret not in text.replace("head.", "")
+    assert json.loads((output / batch.SUMMARY).read_text())["scans"] == {DONE: 6, REFUSED: 1}
+
+
+def test_a_second_run_does_nothing_and_a_new_scan_is_added(folders):
+    source, output, private = folders
+    batch_cases.write(source / "a.nii.gz", batch_cases.another(1))
+    quick()(source, output)
+    before = {name: path.stat().st_mtime_ns for name, path in results(output).items()}
+    batch_cases.write(source / "b.nii.gz", batch_cases.another(2))
+    told = []
+    summary = quick(tell=told.append)(source, output)
+    assert summary.counts == {DONE: 2}
+    assert told[0] == {"event": "planned", "total": 2, "left": 1, "counts": {WAITING: 1, DONE: 1}}
+    assert before.items() <= {name: path.stat().st_mtime_ns for name, path in results(output).items()}.items()
+
+
+def test_a_result_that_was_deleted_is_made_again(folders):
+    source, output, private = folders
+    batch_cases.write(source / "a.nii.gz", head())
+    quick()(source, output)
+    next(iter(results(output).values())).unlink()
+    quick()(source, output)
+    assert len(results(output)) == 1
+
+
+def test_a_file_of_somebody_else_is_not_overwritten(folders):
+    source, output, private = folders
+    batch_cases.write(source / "a.nii.gz", head())
+    output.mkdir()
+    (output / "a.nii.gz").write_text("precious")
+    summary = quick(choices=Choices(names="keep"))(source, output)
+    assert summary.counts == {FAILED: 1}
+    assert "move it away" in records(private)["a.nii.gz"]["sentence"]
+    assert (output / "a.nii.gz").read_text() == "precious"
+
+
+def test_a_complete_result_that_nobody_noted_is_kept_and_a_half_one_is_not(folders):
+    source, output, private = folders
+    for number in range(3):
+        batch_cases.write(source / f"{number}.nii.gz", batch_cases.another(number))
+    quick()(source, output)
+    with sqlite3.connect(private / "record.sqlite") as record:
+        record.execute("UPDATE scan SET status = 'running', report = NULL")
+    names = {place: row["output"] for place, row in records(private).items()}
+    (output / f"{names['1.nii.gz']}.nii.gz").unlink()  # killed between report and volume
+    (output / f"{names['2.nii.gz']}.json").write_text("{}")
+    kept = output / f"{names['0.nii.gz']}.nii.gz"
+    before = kept.stat().st_mtime_ns
+    (output / batch_job.WORK_FOLDER / "7-1").mkdir(parents=True)
+    summary = quick()(source, output)
+    assert kept.stat().st_mtime_ns == before
+    assert (output / f"{names['1.nii.gz']}.nii.gz").exists()
+    assert summary.counts == {DONE: 2, FAILED: 1}
+    assert not (output / batch_job.WORK_FOLDER).exists()
+
+
+def test_a_full_disk_ends_the_batch_and_it_goes_on_later(folders, monkeypatch):
+    source, output, private = folders
+    batch_cases.write(source / "a.nii.gz", head())
+
+    def full(*_):
+        raise OutputError("No room.")
+
+    monkeypatch.setattr("CTDefaceLib.volume_io.save_volume", full)
+    monkeypatch.setattr("CTDefaceLib.batch.LITTLE_ROOM_BYTES", 1 << 60)
+    with pytest.raises(OutputError, match="make room and start the batch again"):
+        quick()(source, output)
+    assert statuses(private) == {"a.nii.gz": WAITING}
+    monkeypatch.undo()
+    assert quick()(source, output).counts == {DONE: 1}
+
+
+def test_other_choices_and_a_second_run_at_the_same_time_are_refused(folders):
+    source, output, private = folders
+    batch_cases.write(source / "a.nii.gz", head())
+    quick()(source, output)
+    with pytest.raises(InputError, match="other choices.*margin_mm: 0.0"):
+        quick(parameters=DefaceParameters(margin_mm=3))(source, output)
+    with pytest.raises(InputError, match="other choices.*layout"):
+        quick(choices=Choices(layout="bids"))(source, output)
+    with Record(private / batch.RECORD):
+        with pytest.raises(CTDefaceError, match="running already"):
+            quick()(source, output)
+        with Record(private / batch.RECORD, read_only=True) as reader:
+            assert reader.counts() == {DONE: 1}
+
+
+def test_what_the_audit_still_finds_is_held_back(folders):
+    source, output, private = folders
+    batch_cases.write(source / "a.nii.gz", head())
+    summary = quick(choices=Choices(audit="test_batch:found"))(source, output)
+    assert summary.counts == {HELD_BACK: 1}
+    assert records(private)["a.nii.gz"]["sentence"] == "There it is."
+    assert not results(output)
+
+
+def found(original, defaced):
+    assert (sitk.GetArrayViewFromImage(original) != sitk.GetArrayViewFromImage(defaced)).any()
+    return {"verdict": "face found", "sentence": "There it is."}
+
+
+def test_sent_back_scans_are_redone_with_the_present_choices(folders):
+    source, output, private = folders
+    for number in range(2):
+        batch_cases.write(source / f"{number}.nii.gz", batch_cases.another(number))
+    quick()(source, output)
+    names = {place: row["output"] for place, row in records(private).items()}
+    removed = {name: json.loads((output / f"{name}.json").read_text())["removed_ml"] for name in names.values()}
+    kept = (output / f"{names['0.nii.gz']}.nii.gz").read_bytes()
+    decisions = output.with_name("decisions.csv")
+    rows = f"scan,decision,note\n{names['0.nii.gz']},accept,\n{names['1.nii.gz']},send back,ears\n"
+    decisions.write_text(rows, encoding="utf-8")
+    quick(parameters=DefaceParameters(margin_mm=8))(source, output, redo=decisions)
+    report = json.loads((output / f"{names['1.nii.gz']}.json").read_text())
+    assert report["removed_ml"] > removed[names["1.nii.gz"]]
+    assert (report["parameters"]["margin_mm"], report["batch"]["attempt"]) == (8, 2)
+    assert (output / f"{names['0.nii.gz']}.nii.gz").read_bytes() == kept
+    assert quick()(source, output).counts == {DONE: 2}
+    decisions.write_text("scan,decision\nnobody,send back\n", encoding="utf-8")
+    with pytest.raises(InputError, match="another batch"):
+        quick()(source, output, redo=decisions)
+
+
+def test_seeds_make_the_batch_repeatable_and_differ_between_scans(folders):
+    source, output, private = folders
+    for name in "ab":
+        batch_cases.write(source / f"{name}.nii.gz" if name == "a" else source / "b.nrrd", head())
+    choices = Choices(names="keep", ending=".nrrd")
+    for folder in (output, output.with_name("again")):
+        quick(parameters=DefaceParameters(seed=5), choices=choices)(source, folder)
+    a, b, again = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        for path in (output / "a.nrrd", output / "b.nrrd", output.with_name("again") / "a.nrrd")
+    )
+    assert (a == again).all()
+    assert (a != b).any()
+    assert '"seed": "given' in (output / batch.SUMMARY).read_text()
+
+
+# ----------------------------------------------------------------------------------------------------- names and inputs
+
+
+def test_names():
+    secret = b"s" * 32
+    scans = find_scans_of("Hans/ct 1/head.nii.gz", patient="")
+    assert output_name(scans, "tree", "keep", b"") == "Hans/ct 1/head"
+    name = output_name(scans, "tree", "pseudonym", secret)
+    assert [len(part) for part in name.split("/")] == [10, 10, 10]
+    assert name.split("/")[0] == pseudonym(secret, "folder", "Hans")
+    assert pseudonym(secret, "folder", "Hans") != pseudonym(b"t" * 32, "folder", "Hans")
+    first = output_name(find_scans_of("a.nii", patient="4711", study="1.2"), "bids", "pseudonym", secret)
+    second = output_name(find_scans_of("b.nii", patient="4711", study="1.3"), "bids", "pseudonym", secret)
+    subject, session, folder, file = first.split("/")
+    assert second.split("/")[0] == subject == f"sub-{pseudonym(secret, 'patient', '4711')}"
+    assert session.startswith("ses-") and session != second.split("/")[1]
+    assert folder == "ct" and file.startswith(f"{subject}_{session}_rec-") and file.endswith("_ct")
+
+
+def find_scans_of(place, patient, study=""):
+    from CTDefaceLib.batch_inputs import FoundScan
+
+    return FoundScan(place, "stamp", patient=patient, study=study)
+
+
+def test_a_table_says_what_and_how_it_is_called(folders):
+    source, output, private = folders
+    batch_cases.write(source / "deep" / "a.nii.gz", head())
+    table = source / "table.csv"
+    table.write_text("﻿input;patient;output\ndeep/a.nii.gz;P1;site 1/first.nii.gz\ngone.nii;P2;\n", encoding="utf-8")
+    summary = quick()(table, output)
+    assert summary.counts == {DONE: 1, REFUSED: 1}
+    assert list(results(output)) == ["site 1/first.nii.gz"]
+    assert "no such file" in records(private)["gone.nii"]["sentence"]
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("path\na.nii\n", "no column “input”"),
+        ("input\n", "no rows"),
+        ("input,output\na.nii,../x\n", "no name below"),
+        (
+            "input,output\na.nii,x\nb.nii,X\n" if os.name == "nt" else "input,output\na.nii,x\nb.nii,x\n",
+            "output 2 times",
+        ),
+        ("input,patient\n,P1\n", "no input"),
+    ],
+)
+def test_a_table_that_cannot_be_used(tmp_path, text, sentence):
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=sentence):
+        find_scans(tmp_path / "t.csv")
+
+
+def test_the_output_inside_the_input_is_not_searched(folders):
+    source, _, _ = folders
+    batch_cases.write(source / "a.nii.gz", head())
+    for _ in range(2):
+        assert quick()(source, source / "out").counts == {DONE: 1}
+
+
+def test_bids_names_from_the_patients_of_dicom(folders):
+    source, output, private = folders
+    for number in range(2):
+        batch_cases.dicom_files.write_series(source / str(number), batch_cases.another(number), PatientID="4711")
+    quick(choices=Choices(layout="bids"))(source, output)
+    assert len(list(output.glob("sub-*"))) == 1
+    assert len(list(output.glob("sub-*/ses-*/ct/sub-*_ct.nii.gz"))) == 2
+    assert json.loads((output / "dataset_description.json").read_text())["GeneratedBy"][0]["Name"] == "CTDeface"
+
+
+def test_dry_run_writes_nothing(folders, capsys, monkeypatch):
+    source, output, private = folders
+    make_archive(source, good=3, bad=[], copies=1)
+    monkeypatch.chdir(source.parent)
+    assert cli.main(["batch", str(source), "out", "--dry-run"]) == 0
+    assert not output.exists() and not private.exists()
+    listed = capsys.readouterr().out
+    assert "head 2.nrrd -> (a pseudonym): waiting" in listed
+    assert listed.count("same as another") == 1
+    assert listed.endswith("4 scans\n")
+
+
+# ----------------------------------------------------------------------------------------------- workers that misbehave
+
+
+def job(number, folder):
+    return Job(number, 1, str(number), "", str(folder / f"{number}.nii.gz"), str(folder / "work"), "run")
+
+
+def misbehave(job):
+    """What the number of the job says: die, hang, hang in C, or be good and tell the process."""
+    if job.scan == 1 and not Path(job.output).exists():
+        Path(job.output).touch()
+        os.kill(os.getpid(), signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
+    if job.scan == 2:
+        subprocess.Popen([sys.executable, "-c", f"import time; time.sleep(60) # {job.output}"])
+        time.sleep(60)
+    return Outcome(DONE, str(os.getpid()))
+
+
+def test_a_worker_that_dies_or_hangs_costs_its_own_scan_only(tmp_path):
+    started = []
+    ended = {
+        job.scan: outcome
+        for job, outcome in batch_runners.in_worker_processes(
+            (job(number, tmp_path) for number in range(8)),
+            lambda worker, job: started.append(worker),
+            workers=2,
+            timeout=5.0,
+            run=misbehave,
+        )
+    }
+    assert ended[1].status == batch_runners.DIED
+    assert ended[2] == Outcome(TIMED_OUT, "It took longer than 5 s.", 5.0)
+    assert [ended[n].status for n in (0, 3, 4, 5, 6, 7)] == [DONE] * 6
+    assert set(started) == {"worker 1", "worker 2"}
+    assert 2 <= len({ended[n].sentence for n in (0, 3, 4, 5, 6, 7)}) <= 4, "processes are kept"
+    if Path("/proc").is_dir():
+        assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path / "2.nii").encode() in _bytes(p)]
+
+
+def _bytes(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_a_scan_whose_worker_dies_is_tried_again_and_given_up_in_the_end(folders, monkeypatch):
+    source, output, private = folders
+    for number in range(3):
+        batch_cases.write(source / f"{number}.nii.gz", batch_cases.another(number))
+    deaths = []
+
+    def runner(jobs, **_):
+        for job in jobs:
+            dies = job.path.endswith("1.nii.gz") or (job.path.endswith("2.nii.gz") and not deaths)
+            deaths.extend([job.scan] * dies)
+            yield job, Outcome(batch_runners.DIED, batch_runners.DIED_SENTENCE) if dies else batch_job.run_job(job)
+
+    monkeypatch.setattr(batch_runners, "in_process", runner)
+    quick()(source, output)
+    assert statuses(private) == {"0.nii.gz": DONE, "1.nii.gz": FAILED, "2.nii.gz": DONE}
+    assert "ended without a word" in records(private)["1.nii.gz"]["sentence"]
+    monkeypatch.undo()
+    assert quick()(source, output).counts == {DONE: 2, FAILED: 1}
+    assert quick()(source, output, retry_failed=True).counts == {DONE: 3}
+
+
+# --------------------------------------------------------------------------------------------------------------- killed
+
+
+def start_batch(source, output, *more):
+    command = [sys.executable, "-m", "CTDefaceLib", "batch", str(source), str(output), "--no-gallery", *more]
+    return subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def children(pid):
+    """Processes that a process started, and what those started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        fields = _bytes(stat).decode(errors="replace").rpartition(")")[2].split()
+        if fields and int(fields[1]) == pid:
+            child = int(stat.parent.name)
+            found += [child, *children(child)]
+    return found
+
+
+def wait_for(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@POSIX
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_killed_again_and_again_it_goes_on(folders, tmp_path, workers):
+    source, output, private = folders
+    expected = make_archive(source, good=8, bad=["cut .nii", "no face in view", "DICOM, slice missing"])
+    before = batch_cases.hashes(source)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    for kill in range(4):
+        process = start_batch(source, output, "--workers", workers)
+        wait_for(lambda process=process: process.poll() is not None or (output / batch_job.WORK_FOLDER).exists())
+        time.sleep(0.4 * kill)
+        started = children(process.pid)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        wait_for(lambda started=started: not any(Path(f"/proc/{pid}/exe").exists() for pid in started))
+        assert all(path.stat().st_size > 1000 for path in results(output).values())
+    process = start_batch(source, output, "--workers", workers)
+    errors = process.communicate()[1]
+    assert process.returncode == 3, errors
+    assert problems(expected, source, output, private, before) == []
+
+
+@POSIX
+def test_workers_killed_and_the_run_goes_on(folders):
+    source, output, private = folders
+    expected = make_archive(source, good=10, bad=["cut .nii"])
+    before = batch_cases.hashes(source)
+    process = start_batch(source, output, "--workers", "2")
+    killed = set()
+    while process.poll() is None and len(killed) < 4:
+        workers = [pid for pid in children(process.pid) if b"spawn_main" in _bytes(Path(f"/proc/{pid}/cmdline"))]
+        if any((output / batch_job.WORK_FOLDER).glob("*/*")) and set(workers) - killed:
+            killed.add(min(set(workers) - killed))
+            os.kill(max(killed), signal.SIGKILL) if max(killed) in workers else None
+            time.sleep(0.5)
+        time.sleep(0.01)
+    errors = process.communicate()[1]
+    assert process.returncode == 3, errors
+    assert killed
+    assert problems(expected, source, output, private, before) == []
+
+
+@POSIX
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_it_leaves_nothing_unfinished(folders, number, status):
+    source, output, private = folders
+    make_archive(source, good=6, bad=[], copies=0)
+    process = start_batch(source, output, "--workers", "2")
+    wait_for(lambda: any((output / batch_job.WORK_FOLDER).glob("*/*")))
+    started = children(process.pid)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == status
+    assert not any(Path(f"/proc/{pid}/exe").exists() for pid in started)
+    assert not (output / batch_job.WORK_FOLDER).exists()
+    assert quick()(source, output).counts == {DONE: 6}
+
+
+def test_the_commands_exit_status_and_lines(folders, capsys):
+    source, output, private = folders
+    batch_cases.write(source / "a.nii.gz", head())
+    assert cli.main(["batch", str(source), str(output), "--workers", "0", "--no-gallery"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "1 done\n"
+    assert "1 scans, 1 to do" in shown.err
+    assert "1/1" in shown.err
+    shutil.copyfile(source / "a.nii.gz", source / "b.nii.gz")
+    (source / "c.nii.gz").write_bytes(b"no")
+    assert cli.main(["batch", str(source), str(output), "--workers", "0", "--no-gallery"]) == 3
+    with open(private / "scans.csv", encoding="utf-8", newline="") as file:
+        table = {row["input"]: row for row in csv.DictReader(file)}
+    assert table["b.nii.gz"]["sentence"] == "The same scan as a.nii.gz."
+    assert table["c.nii.gz"]["status"] == REFUSED
+    with pytest.raises(SystemExit):
+        cli.main(["batch", str(source), str(output), "--workers", "0", "--timeout", "5"])
+    assert cli.main(["batch", str(source / "gone"), str(output)]) == 1
+    assert RUNNING not in statuses(private).values()
