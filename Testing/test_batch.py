@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import batch_cases
+import processes
 import pytest
 import SimpleITK as sitk
 from batch_cases import head, make_archive, problems, records
@@ -331,14 +332,7 @@ def test_a_worker_that_dies_or_hangs_costs_its_own_scan_only(tmp_path):
     assert set(started) == {"worker 1", "worker 2"}
     assert 2 <= len({ended[n].sentence for n in (0, 3, 4, 5, 6, 7)}) <= 4, "processes are kept"
     if Path("/proc").is_dir():
-        assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path / "2.nii").encode() in _bytes(p)]
-
-
-def _bytes(path):
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+        assert not processes.with_argument(str(tmp_path / "2.nii"))
 
 
 def test_a_scan_whose_worker_dies_is_tried_again_and_given_up_in_the_end(folders, monkeypatch):
@@ -370,24 +364,6 @@ def start_batch(source, output, *more):
     return subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def children(pid):
-    """Processes that a process started, and what those started."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        fields = _bytes(stat).decode(errors="replace").rpartition(")")[2].split()
-        if fields and int(fields[1]) == pid:
-            child = int(stat.parent.name)
-            found += [child, *children(child)]
-    return found
-
-
-def wait_for(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 @POSIX
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_killed_again_and_again_it_goes_on(folders, tmp_path, workers):
@@ -398,12 +374,14 @@ def test_killed_again_and_again_it_goes_on(folders, tmp_path, workers):
     temporary.mkdir()
     for kill in range(4):
         process = start_batch(source, output, "--workers", workers)
-        wait_for(lambda process=process: process.poll() is not None or (output / batch_job.WORK_FOLDER).exists())
+        processes.wait_for(
+            lambda process=process: process.poll() is not None or (output / batch_job.WORK_FOLDER).exists()
+        )
         time.sleep(0.4 * kill)
-        started = children(process.pid)
+        started = processes.children(process.pid)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        wait_for(lambda started=started: not any(Path(f"/proc/{pid}/exe").exists() for pid in started))
+        processes.wait_for(lambda started=started: not any(map(processes.is_alive, started)))
         assert all(path.stat().st_size > 1000 for path in results(output).values())
     process = start_batch(source, output, "--workers", workers)
     errors = process.communicate()[1]
@@ -419,7 +397,7 @@ def test_workers_killed_and_the_run_goes_on(folders):
     process = start_batch(source, output, "--workers", "2")
     killed = set()
     while process.poll() is None and len(killed) < 4:
-        workers = [pid for pid in children(process.pid) if b"spawn_main" in _bytes(Path(f"/proc/{pid}/cmdline"))]
+        workers = [pid for pid in processes.children(process.pid) if "spawn_main" in processes.command_line(pid)]
         if any((output / batch_job.WORK_FOLDER).glob("*/*")) and set(workers) - killed:
             killed.add(min(set(workers) - killed))
             os.kill(max(killed), signal.SIGKILL) if max(killed) in workers else None
@@ -437,12 +415,12 @@ def test_interrupted_it_leaves_nothing_unfinished(folders, number, status):
     source, output, private = folders
     make_archive(source, good=6, bad=[], copies=0)
     process = start_batch(source, output, "--workers", "2")
-    wait_for(lambda: any((output / batch_job.WORK_FOLDER).glob("*/*")))
-    started = children(process.pid)
+    processes.wait_for(lambda: any((output / batch_job.WORK_FOLDER).glob("*/*")))
+    started = processes.children(process.pid)
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == status
-    assert not any(Path(f"/proc/{pid}/exe").exists() for pid in started)
+    assert not any(map(processes.is_alive, started))
     assert not (output / batch_job.WORK_FOLDER).exists()
     assert quick()(source, output).counts == {DONE: 6}
 

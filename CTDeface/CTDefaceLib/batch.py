@@ -15,7 +15,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from .batch_record import (
     WITHOUT_RESULT,
     Record,
 )
-from .errors import InputError, OutputError
+from .errors import CTDefaceError, InputError, OutputError
 from .gallery import PICTURES, write_gallery
 from .pipeline import DefaceParameters
 from .volume_io import check_volume_name
@@ -177,11 +177,14 @@ def run(
             record.redo(number, asdict(parameters))
         shutil.rmtree(output / WORK_FOLDER, ignore_errors=True)
         runner = _runner(workers, threads, scheduler, timeout, tell)
+        end = partial(_end, record, output, private, choices, gallery, originals)
         try:
             _do_all(record, job, runner, output, tell)
-        finally:
-            shutil.rmtree(output / WORK_FOLDER, ignore_errors=True)
-            _write_results(record, output, private, choices, gallery, originals)
+        except BaseException:
+            with suppress(CTDefaceError):
+                end()
+            raise
+        end()
         return Summary(record.counts(), time.monotonic() - start)
 
 
@@ -294,11 +297,13 @@ def _parameters_of(record: Record) -> dict:
 def _take_up(record: Record, job: partial, tell: Tell) -> None:
     """What an earlier run left: note results that are complete, and let the rest be done again."""
     for number in record.ids(RUNNING):
-        outcome = finished_before(job(number, start=False))
+        left = job(number, start=False)
+        outcome = finished_before(left)
+        begun = os.path.isdir(left.work)
         if outcome is not None:
             _note(record, number, outcome)
-        elif record.scan(number)["deaths"] + 1 < MOST_DEATHS:
-            record.wait_again(number, died=True)
+        elif record.scan(number)["deaths"] + begun < MOST_DEATHS:
+            record.wait_again(number, died=begun)
         else:
             record.finish(number, FAILED, batch_runners.DIED_SENTENCE, None, None)
     for number in record.ids(*FINISHED):
@@ -382,6 +387,13 @@ def _jobs(numbers: list[int], job: partial) -> Iterator[Job]:
 
 def _note(record: Record, number: int, outcome: Outcome) -> None:
     record.finish(number, outcome.status, outcome.sentence, outcome.seconds, outcome.report, outcome.details)
+
+
+def _end(record: Record, output: Path, *choices) -> None:
+    shutil.rmtree(output / WORK_FOLDER, ignore_errors=True)
+    for number in record.ids(RUNNING):
+        record.wait_again(number)
+    _write_results(record, output, *choices)
 
 
 def _write_results(

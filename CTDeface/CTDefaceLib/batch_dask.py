@@ -1,0 +1,136 @@
+"""Do the scans of a batch on an existing Dask cluster, a runner as those in :mod:`.batch_runners`.
+
+The workers need CTDeface installed and see input and output under the same paths. Dask shares out the scans, and gives
+those of a worker that went away to others.
+"""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import time
+from collections.abc import Callable, Iterable
+
+from . import __version__
+from .batch_job import Job, Outcome, run_job
+from .batch_record import FAILED, TIMED_OUT
+from .batch_runners import DIED, DIED_SENTENCE, TICK_SECONDS, Results, Started
+from .errors import CTDefaceError
+
+NOT_INSTALLED = "The Dask client is not installed: pip install 'ctdeface[cluster]'."
+NOT_REACHED = "The Dask scheduler cannot be reached ({}): check its address, and that the cluster runs."
+OTHER_VERSION = "The Dask workers have {}, not CTDeface {}: install the same version there."
+NOT_SEEN = "The Dask workers do not see the output folder: give paths that are the same on all machines."
+NO_NANNY = "A worker of this Dask cluster has no nanny, so that it cannot be stopped in time: leave out --timeout."
+SCHEDULER_GONE = "The connection to the Dask scheduler was lost: start the batch again, and it goes on where it was."
+#: scans that wait at the scheduler for each thread that works, so that none has to wait for the next
+QUEUED = 2
+#: … at least, so that a cluster that grows with its work does
+LEAST_QUEUED = 32
+
+
+def on_dask(
+    jobs: Iterable[Job],
+    started: Started,
+    address: str,
+    timeout: float | None = None,
+    run: Callable[[Job], Outcome] = run_job,
+) -> Results:
+    """On the workers of the scheduler at an address such as ``tcp://node1:8786``.
+
+    Raises
+    ------
+    CTDefaceError
+        when Dask is not installed, the cluster cannot be reached, its workers lack CTDeface or do not see the output
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise CTDefaceError(NOT_INSTALLED) from error
+    try:
+        client = distributed.Client(address, timeout="30s")
+    except (OSError, ValueError) as error:
+        raise CTDefaceError(NOT_REACHED.format(type(error).__name__)) from error
+    with client:
+        yield from _share_out(client, jobs, started, timeout, run)
+
+
+def _share_out(client, jobs: Iterable[Job], started: Started, timeout: float | None, run) -> Results:
+    import distributed
+
+    going: dict = {}  # future → job
+    running: dict = {}  # scan → worker's address and since when
+    topic = ""
+
+    def on_start(event) -> None:
+        _, message = event
+        running[message["scan"]] = message["address"], time.monotonic()
+        job = next((job for job in list(going.values()) if job.scan == message["scan"]), None)
+        if job is not None:
+            started(message["worker"], job)
+
+    jobs = iter(jobs)
+    while True:
+        while len(going) < max(LEAST_QUEUED, QUEUED * sum(client.nthreads().values())):
+            job = next(jobs, None)
+            if job is None:
+                break
+            if not topic:
+                _check(client, job, timeout)
+                topic = f"ctdeface-{job.run}"
+                client.subscribe_topic(topic, on_start)
+            going[client.submit(_on_worker, run, job, topic, pure=False)] = job
+        if not going:
+            return
+        try:
+            ended = distributed.wait(list(going), timeout=TICK_SECONDS, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            ended = set()
+        if client.status != "running":
+            raise CTDefaceError(SCHEDULER_GONE)
+        for future in ended:
+            job = going.pop(future)
+            running.pop(job.scan, None)
+            yield job, _outcome(future)
+            future.release()
+        for future, job in list(going.items()) if timeout else ():
+            worker, since = running.get(job.scan, (None, None))
+            if worker is not None and time.monotonic() - since > timeout:
+                del going[future], running[job.scan]
+                future.cancel(force=True)
+                client.restart_workers([worker], raise_for_error=False)
+                yield job, Outcome(TIMED_OUT, f"It took longer than {timeout:g} s.", timeout)
+
+
+def _check(client, job: Job, timeout: float | None) -> None:
+    """One sentence now instead of one for each scan."""
+    try:
+        version = client.submit(pkgutil.resolve_name, "CTDefaceLib:__version__", pure=False).result()
+    except (ImportError, AttributeError):
+        version = "none"
+    if version != __version__:
+        raise CTDefaceError(OTHER_VERSION.format(version, __version__))
+    if not client.submit(os.path.isdir, os.path.dirname(os.path.dirname(job.work)), pure=False).result():
+        raise CTDefaceError(NOT_SEEN)
+    if timeout and any(worker["nanny"] is None for worker in client.scheduler_info()["workers"].values()):
+        raise CTDefaceError(NO_NANNY)
+
+
+def _on_worker(run: Callable[[Job], Outcome], job: Job, topic: str) -> Outcome:
+    from distributed import get_worker
+
+    worker = get_worker()
+    os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+    worker.log_event(topic, {"scan": job.scan, "worker": str(worker.name), "address": worker.address})
+    return run(job)
+
+
+def _outcome(future) -> Outcome:
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker:
+        return Outcome(DIED, DIED_SENTENCE)
+    except Exception as error:
+        return Outcome(FAILED, f"Dask could not do it ({type(error).__name__}).", details=str(error))

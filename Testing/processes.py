@@ -1,0 +1,48 @@
+"""Look at the processes of this machine, where it has /proc."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:  # it ended meanwhile
+        return ""
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process started, and what those started."""
+    found = []
+    for stat in PROC.glob("[0-9]*/stat"):
+        fields = _read(stat).rpartition(")")[2].split()
+        if fields and int(fields[1]) == pid:
+            child = int(stat.parent.name)
+            found += [child, *children(child)]
+    return found
+
+
+def command_line(pid: int) -> str:
+    return _read(PROC / str(pid) / "cmdline").replace("\0", " ")
+
+
+def with_argument(text: str) -> list[int]:
+    """Processes in whose command line a text stands."""
+    return [int(path.name) for path in PROC.glob("[0-9]*") if text in command_line(int(path.name))]
+
+
+def is_alive(pid: int) -> bool:
+    fields = _read(PROC / str(pid) / "stat").rpartition(")")[2].split()
+    return bool(fields) and fields[0] != "Z"
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
