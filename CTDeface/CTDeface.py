@@ -9,9 +9,12 @@ import numpy as np
 import qt
 import slicer
 import vtk
+from CTDefaceLib.batch import GALLERY, private_folder
+from CTDefaceLib.batch_job import WORK_FOLDER
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError
 from CTDefaceLib.volume_io import check_ct, check_output, check_volume_name, suffix, written_whole
 from CTDefaceSlicer import nodes, views
+from CTDefaceSlicer.batch_panel import BatchPanel
 from CTDefaceSlicer.process import BackgroundProcess
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
@@ -172,6 +175,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.exportPathLineEdit.connect("currentPathChanged(QString)", self.onExportPathChanged)
         ui.exportButton.connect("clicked()", self.onExport)
         ui.evaluateButton.connect("clicked()", self.onEvaluate)
+        self.batchPanel = BatchPanel(ui, self.logic, lambda: self._parameterNode.defaceParameters())
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -183,6 +187,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         self.stop()
+        self.logic.batchProcess.stop()
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -618,6 +623,8 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
     def __init__(self, parent=None):
         ScriptedLoadableModuleLogic.__init__(self, parent)
         self.process = BackgroundProcess()
+        self.batchProcess = BackgroundProcess()  # of its own, so that the panel can be used while a batch runs
+        self._batchOutput = None
         self._checked = (None, "")  # the last volume that was looked at, and what is wrong with it
 
     def getParameterNode(self):
@@ -811,6 +818,50 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
 
         self.process.start("write", volumeNode, finish, suffix=suffix(path), **callbacks)
         return self._result(callbacks)
+
+    def runBatch(self, source, output, parameters=None, workers=1, told=None, **callbacks):
+        """Deface all head CTs of a folder. Returns the number of scans by status.
+
+        What an earlier batch with the same folders has done is not done again. See :func:`CTDefaceLib.batch.run`,
+        which can do more, for where things are written.
+
+        :param source: folder, searched with its sub-folders, or CSV table.
+        :param output: folder for the results.
+        :param parameters: as in :meth:`deface`, with the segmenter.
+        :param workers: number of processes that work at the same time.
+        :param told: called with what happens, see :mod:`CTDefaceLib.batch_progress`.
+        """
+        self._batchOutput = str(output)
+        self.batchProcess.start(
+            "batch",
+            source=str(source),
+            output=str(output),
+            parameters=dict(parameters or {}),
+            workers=workers,
+            told=told,
+            done=lambda counts: self._endBatch(callbacks.get("done"), counts),
+            failed=lambda error: self._endBatch(callbacks.get("failed"), error),
+        )
+        if callbacks.get("done"):
+            return None
+        try:
+            return self.batchProcess.wait()
+        finally:
+            self._endBatch(None, None)
+
+    def cancelBatch(self):
+        """Stop the batch. What it finished stays, and it can go on later."""
+        self.batchProcess.cancel()
+
+    def galleryOf(self, output):
+        """Path of the page with the results of a batch."""
+        return str(private_folder(output) / GALLERY / "index.html")
+
+    def _endBatch(self, call, value):
+        self.batchProcess.stop()
+        shutil.rmtree(os.path.join(self._batchOutput, WORK_FOLDER), ignore_errors=True)  # left when it was cancelled
+        if call is not None:
+            call(value)
 
     def evaluate(self, originalNode, defacedNode):
         """Open CTDefaceEval with both volumes chosen."""

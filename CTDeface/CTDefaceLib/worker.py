@@ -2,6 +2,7 @@
 
     {"id": 1, "task": "segment", "image": {"key": "a", "array": "image.npy", "spacing": …}, "result": "mask.npy", …}
     {"id": 1, "progress": 0.3, "text": "Finding the head"}
+    {"id": 1, "told": {"event": "started", …}}                  what happens in a batch
     {"id": 1, "done": {"face_ml": 412.0, …}}
     {"id": 1, "failed": "one sentence", "kind": "NoFaceError", "details": "…"}
 
@@ -123,6 +124,19 @@ class Worker:
 
         save_volume(self._volume(job["image"]), Path(job["result"]))
         return {}
+
+    def _batch(self, job, progress) -> dict:
+        from .batch import run
+        from .pipeline import DefaceParameters
+
+        summary = run(
+            job["source"],
+            job["output"],
+            DefaceParameters(**job["parameters"]),
+            workers=job["workers"] if job["workers"] > 1 else 0,
+            tell=lambda event: self._send({"id": job["id"], "told": event}),
+        )
+        return summary.counts
 
     def _phantom(self, job, progress) -> dict:
         import numpy as np

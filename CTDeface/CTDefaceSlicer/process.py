@@ -45,13 +45,14 @@ class BackgroundProcess:
         """Temporary folder of the running process, or None."""
         return self._folder
 
-    def start(self, task, volumeNode=None, finish=None, progress=None, done=None, failed=None, **message):
+    def start(self, task, volumeNode=None, finish=None, progress=None, told=None, done=None, failed=None, **message):
         """Start a job.
 
         :param task: name of the job in :mod:`CTDefaceLib.worker`.
         :param volumeNode: the volume it works on; sent only when the process does not have it yet.
         :param finish: called in Slicer with the report and the path of the result's file; returns the result.
         :param progress: called with a fraction and a text.
+        :param told: called with what happens in a batch, dicts as in :mod:`CTDefaceLib.batch_progress`.
         :param done: called with the result.
         :param failed: called with the error.
         :param message: further members of the job.
@@ -69,6 +70,7 @@ class BackgroundProcess:
             "result": message["result"],
             "finish": finish or (lambda report, path: report),
             "progress": progress,
+            "told": told,
             "done": done,
             "failed": failed,
         }
@@ -172,6 +174,8 @@ class BackgroundProcess:
         elif "progress" in message:
             if self._job["progress"]:
                 self._job["progress"](message["progress"], message["text"])
+        elif "told" in message:
+            self._tell(self._job["told"], message["told"])
         elif "failed" in message:
             if message["details"]:
                 logging.error(message["details"])

@@ -14,8 +14,8 @@ from pathlib import Path
 CLASSES = """
 QAbstractButton QAction QApplication QButtonGroup QCheckBox QComboBox QDialog QDoubleSpinBox QFileDialog QFormLayout
 QFrame QGridLayout QGroupBox QHBoxLayout QLabel QLineEdit QMainWindow QMenu QMessageBox QObject QPlainTextEdit
-QProcess QProgressBar QPushButton QRadioButton QScrollArea QSlider QSpinBox QSplitter QStackedWidget QTextBrowser
-QTextEdit QTimer QToolButton QUiLoader QVBoxLayout QWidget
+QProcess QProgressBar QPushButton QRadioButton QScrollArea QSlider QSpinBox QSplitter QStackedWidget QTableWidget
+QTextBrowser QTextEdit QTimer QToolButton QUiLoader QVBoxLayout QWidget
 ctkAxesWidget ctkCollapsibleButton ctkFittedTextBrowser
 ctkLayoutFactory ctkLayoutManager ctkMessageBox ctkPathLineEdit ctkSliderWidget ctkVTKAbstractView ctkVTKRenderView
 ctkVTKSliceView qMRMLAbstractViewWidget qMRMLLayoutManager qMRMLNodeComboBox qMRMLSegmentEditorWidget qMRMLSliceView
@@ -56,6 +56,7 @@ BASES = {  # the bases of Qt's own classes are not in the list
     "QSpinBox": "QWidget",
     "QSplitter": "QFrame",
     "QStackedWidget": "QFrame",
+    "QTableWidget": "QFrame",
     "QTextBrowser": "QTextEdit",
     "QTextEdit": "QFrame",
     "QTimer": "QObject",

@@ -22,7 +22,14 @@ API = json.loads(Path(__file__).with_name("slicer_api.json").read_text(encoding=
 PLAIN = {"QFile", "QSettings"}  # shown as PySide6 has them: they have no properties and hardly differ
 SPECIAL = {"name", "exec_", "raise_"}  # names that PythonQt answers although dir() does not list them
 
-VIRTUAL = {"sizeHint", "minimumSizeHint", "disconnectNotify"}  # what PySide6 looks up on the way to a virtual method
+# what PySide6 looks up on the way to a virtual method
+VIRTUAL = {"sizeHint", "minimumSizeHint", "disconnectNotify"}
+VIRTUAL |= {  # of a table
+    "closeEditor", "commitData", "currentChanged", "dataChanged", "editorDestroyed", "horizontalScrollbarAction",
+    "horizontalScrollbarValueChanged", "initViewItemOption", "itemDelegateForIndex", "rowsAboutToBeRemoved",
+    "rowsInserted", "selectionChanged", "updateEditorData", "updateEditorGeometries", "updateGeometries",
+    "verticalScrollbarAction", "verticalScrollbarValueChanged",
+}  # fmt: skip
 
 problems: list[str] = []  # exceptions in slots and Qt's own messages; a test that leaves any here has failed
 
