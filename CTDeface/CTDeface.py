@@ -724,7 +724,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             node.SetAttribute(PROVENANCE + "madeFrom", madeFrom)
             return node
 
-        message = self.process.maskMessage(mask, volumeNode)
+        message = self.process.arrayMessage("mask", mask, volumeNode)
         self.process.start("deface", volumeNode, finish, mask=message, parameters=parameters, **callbacks)
         return self._result(callbacks)
 

@@ -65,7 +65,11 @@ def read_volume(message: dict):
 
 
 class Worker:
-    """Runs jobs one after the other; ``send`` takes the answers."""
+    """Runs jobs one after the other; ``send`` takes the answers.
+
+    A job's task is the name of a method, which takes the job and a function for progress, and returns what goes into
+    the answer. CTDefaceEvalLib.worker adds tasks of its own.
+    """
 
     def __init__(self, send: Callable[[dict], None]):
         self._send = send
@@ -188,7 +192,8 @@ def lead_process_group() -> None:
     kernel.AssignProcessToJobObject(job, wintypes.HANDLE(kernel.GetCurrentProcess()))
 
 
-def main() -> None:
+def main(kind: type[Worker] = Worker) -> None:
+    """Run a worker of this kind in the folder that the command line names."""
     folder = Path(sys.argv[1])
     lead_process_group()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
@@ -204,7 +209,7 @@ def main() -> None:
             answers.flush()
 
     jobs: queue.SimpleQueue[dict] = queue.SimpleQueue()
-    worker = Worker(send)
+    worker = kind(send)
 
     def listen() -> None:
         for line in iter(sys.stdin.readline, ""):

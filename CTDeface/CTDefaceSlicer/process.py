@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 
+import numpy as np
 import qt
 import slicer
 from CTDefaceLib import errors, worker
@@ -24,9 +25,12 @@ class BackgroundProcess:
 
     The process starts with the first job and stays for the next ones. It has a temporary folder of its own; ``stop()``
     ends the process with all that it started and removes the folder.
+
+    :param program: the module to run, with a ``main()`` like that of :mod:`CTDefaceLib.worker`.
     """
 
-    def __init__(self):
+    def __init__(self, program=worker):
+        self._program = program
         self._process = None
         self._folder = None
         self._pid = None
@@ -48,7 +52,7 @@ class BackgroundProcess:
     def start(self, task, volumeNode=None, finish=None, progress=None, told=None, done=None, failed=None, **message):
         """Start a job.
 
-        :param task: name of the job in :mod:`CTDefaceLib.worker`.
+        :param task: name of the job in the program's worker.
         :param volumeNode: the volume it works on; sent only when the process does not have it yet.
         :param finish: called in Slicer with the report and the path of the result's file; returns the result.
         :param progress: called with a fraction and a text.
@@ -122,10 +126,17 @@ class BackgroundProcess:
         """A file name for the next job."""
         return os.path.join(self._folder, f"{name}{self._count}{suffix}")
 
-    def maskMessage(self, array, volumeNode):
-        """The member of a job that holds a mask on the grid of a volume."""
+    def arrayMessage(self, name, array, volumeNode):
+        """A member of a job that holds further voxels, such as a mask, on the grid of a volume."""
         self._startProcess()
-        return worker.volume_message(array, self.path("mask"), *volumeGeometry(volumeNode))
+        return worker.volume_message(array, self.path(name), *volumeGeometry(volumeNode))
+
+    def save(self, name, array):
+        """A member of a job that names a file with this array; the job removes the file."""
+        self._startProcess()
+        path = self.path(name)
+        np.save(path, array)
+        return path
 
     def _volume(self, volumeNode):
         """The volume as member of a job: its voxels when the process does not have them yet, else only its key."""
@@ -141,8 +152,8 @@ class BackgroundProcess:
             return
         self._folder = tempfile.mkdtemp(prefix="CTDeface-", dir=slicer.app.temporaryPath)
         self._output, self._log = b"", []
-        library = os.path.dirname(os.path.dirname(os.path.abspath(worker.__file__)))
-        code = f"import sys; sys.path.insert(0, {library!r}); from CTDefaceLib.worker import main; main()"
+        libraries = [os.path.dirname(os.path.dirname(os.path.abspath(m.__file__))) for m in (self._program, worker)]
+        code = f"import sys; sys.path[:0] = {libraries!r}; from {self._program.__name__} import main; main()"
         self._process = qt.QProcess()
         self._process.setWorkingDirectory(self._folder)
         self._process.connect("readyReadStandardOutput()", self._onOutput)

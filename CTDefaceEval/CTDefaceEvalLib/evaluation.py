@@ -37,6 +37,8 @@ REPORT_VIEWS = ((0.0, 0.0, "top"), (0.0, 20.0, "top"), (40.0, 10.0, "top"), (90.
 REPORT_PIXELS = 220
 #: views that faces are compared in: those in which the original's is found best
 COMPARED_VIEWS = 16
+#: views for a scale without a whole evaluation
+SCALE_VIEWS = ViewGrid((-15, 0, 15), (-15, 0, 15))
 
 View = tuple[float, float, str]
 
@@ -201,6 +203,7 @@ def evaluate(
     beside: str | os.PathLike | None = None,
     ignore: Sequence[str | os.PathLike] = (),
     memory: str | os.PathLike | None = None,
+    keep_memory: bool = False,
     progress: Callable[[float, str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Evaluation:
@@ -215,6 +218,7 @@ def evaluate(
     beside: path of the defaced volume, when what lies in its folder is shared with it and shall be looked at too
     ignore: paths in that folder that are not shared, such as the original
     memory: a file that keeps what was looked at, so that an interrupted evaluation goes on; removed at the end
+    keep_memory: leave that file, so that an evaluation with other attacks goes on from it
     progress: called with a fraction and a short text
     cancelled: asked between pictures
 
@@ -280,12 +284,7 @@ def evaluate(
         best = sorted(first.faces(evaluation.recogniser).values(), key=lambda s: -s.face.score)[:COMPARED_VIEWS]
         faces = {s.view: s.face for s in best}
         model = next(model for model in models if model.name == evaluation.recogniser)
-        evaluation.scale = Scale(_same_head(first.faces(model.name), grid))
-        for other in _other_heads() if others is None else others:
-            seen = look(renderer, surface_of(other), head_pose(other), faces, [model], embedders=[model.name])
-            evaluation.scale.other_heads += [
-                similarity(s.embedding, first.faces(model.name)[s.view].embedding) for s in seen if s.face
-            ]
+        evaluation.scale = _measured_scale(renderer, first.faces(model.name), grid, faces, model, others)
 
     recogniser = [evaluation.recogniser] if evaluation.recogniser else []
     done = 0.2
@@ -313,9 +312,28 @@ def evaluate(
         )
     evaluation.seconds = time.perf_counter() - start
     evaluation.verdict = judge(evaluation)
-    kept.forget()
+    if not keep_memory:
+        kept.forget()
     progress(1.0, "Done")
     return evaluation
+
+
+def scan_scale(original: sitk.Image, model, others: Iterable[sitk.Image] | None = None) -> Scale:
+    """What similar means for a scan and a loaded model that embeds, from a few views; see :func:`evaluate`."""
+    pose, renderer = head_pose(original), Renderer()
+    surface = surface_of(around_head(original, pose))
+    seen = look(renderer, surface, pose, SCALE_VIEWS, [model], embedders=[model.name])
+    faces = {s.view: s for s in seen if s.face}
+    return _measured_scale(renderer, faces, SCALE_VIEWS, faces, model, others)
+
+
+def _measured_scale(renderer, faces: dict[View, Sighting], grid: ViewGrid, views, model, others) -> Scale:
+    """The scale of faces seen in an original; other heads are looked at from the `views`."""
+    scale = Scale(_same_head(faces, grid))
+    for other in _other_heads() if others is None else others:
+        seen = look(renderer, surface_of(other), head_pose(other), views, [model], embedders=[model.name])
+        scale.other_heads += [similarity(s.embedding, faces[s.view].embedding) for s in seen if s.face]
+    return scale
 
 
 def _check_pair(original: sitk.Image, defaced: sitk.Image) -> None:
@@ -364,7 +382,8 @@ class _Memory:
         self.subjects = {}
         if self.path is None:
             return
-        digest = hashlib.sha256(json.dumps([__version__, asdict(settings)]).encode())
+        looked_with = {**asdict(settings), "attacks": None}  # what was seen of one does not depend on the others
+        digest = hashlib.sha256(json.dumps([__version__, looked_with]).encode())
         for image in images:
             digest.update(np.ascontiguousarray(sitk.GetArrayViewFromImage(image)).data)
         self.key = digest.hexdigest()

@@ -81,13 +81,19 @@ class _DlibEmbedder:
     def embed(self, picture: np.ndarray, face: Face) -> np.ndarray:
         """Describe a face by 128 numbers (float32)."""
         if self._embedder is None:
-            self._predictor = self._dlib.shape_predictor(_dlib_weights("shape_predictor_5_face_landmarks.dat"))
             self._embedder = self._dlib.face_recognition_model_v1(
                 _dlib_weights("dlib_face_recognition_resnet_model_v1.dat")
             )
-        box = self._dlib.rectangle(*(round(edge) for edge in face.box))
-        shape = self._predictor(picture, box)
-        return np.asarray(self._embedder.compute_face_descriptor(picture, shape), dtype=np.float32)
+        return np.asarray(self._embedder.compute_face_descriptor(picture, self._shape(picture, face)), dtype=np.float32)
+
+    def landmarks(self, picture: np.ndarray, face: Face) -> np.ndarray:
+        """Corners of the eyes and the base of the nose, (5, 2) pixels x, y."""
+        return np.array([(point.x, point.y) for point in self._shape(picture, face).parts()], dtype=np.float32)
+
+    def _shape(self, picture: np.ndarray, face: Face):
+        if self._predictor is None:
+            self._predictor = self._dlib.shape_predictor(_dlib_weights("shape_predictor_5_face_landmarks.dat"))
+        return self._predictor(picture, self._dlib.rectangle(*(round(edge) for edge in face.box)))
 
 
 class DlibHog(_DlibEmbedder):
@@ -295,6 +301,13 @@ def availability(folder: str | os.PathLike | None = None) -> list[dict]:
             missing = str(error)
         rows.append({"name": name, "licence": model.licence, "needs": model.needs, "missing": missing})
     return rows
+
+
+def landmarks_of(model, picture: np.ndarray, face: Face) -> np.ndarray:
+    """Landmarks of a face that a model found, (n, 2) pixels x, y; none where the model knows none."""
+    if face.landmarks is not None:
+        return np.asarray(face.landmarks)
+    return model.landmarks(picture, face) if hasattr(model, "landmarks") else np.zeros((0, 2), np.float32)
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:

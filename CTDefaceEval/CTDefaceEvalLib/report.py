@@ -26,7 +26,7 @@ from .detection import FIELD_OF_VIEW_MM, GRID_MM, TRIANGLES
 from .evaluation import Evaluation, Subject
 from .face_models import ADVICE_ONLY
 from .pairs import Separation
-from .verdict import EVALUABLE_SHARE, FOUND_SHARE, RECOGNISED_SHARE, views_needed
+from .verdict import EVALUABLE_SHARE, FOUND_SHARE, RECOGNISED_SHARE, views_needed, worst_first
 
 #: attacks whose pictures are shown, the worst first
 ATTACKS_SHOWN = 5
@@ -94,7 +94,7 @@ def write_evaluation(
 
     `pictures` of the head go into the page unless told otherwise; they show the face.
     """
-    _write(path, overwrite, _evaluation_rows(evaluation), evaluation.as_dict(), evaluation_page(evaluation, pictures))
+    _write(path, overwrite, evaluation_rows(evaluation), evaluation.as_dict(), evaluation_page(evaluation, pictures))
 
 
 def write_cohort(cohort: Cohort, path: str | os.PathLike, *, pictures: bool = True, overwrite: bool = False) -> None:
@@ -111,7 +111,8 @@ def _write(path, overwrite: bool, rows: Iterable[Sequence], numbers: dict, page:
         page_part.write_text(page, encoding="utf-8")
 
 
-def _evaluation_rows(evaluation: Evaluation) -> list[list]:
+def evaluation_rows(evaluation: Evaluation) -> list[list]:
+    """Every picture that was looked at, below a row with the names of the columns."""
     rows: list[list] = [["subject", "kind", "region_ml", "model", "yaw", "pitch", "light", "score", "similarity"]]
     for subject in evaluation.subjects:
         similar = evaluation.similarities(subject)
@@ -128,7 +129,7 @@ def _evaluation_rows(evaluation: Evaluation) -> list[list]:
 def evaluation_page(evaluation: Evaluation, pictures: bool = True) -> str:
     """The page of one scan as HTML."""
     verdict = evaluation.verdict
-    worst = _worst_first(evaluation)
+    worst = worst_first(evaluation)
     shown = [s for s in (evaluation.subject("original"), evaluation.subject("defaced")) if s] + worst[:ATTACKS_SHOWN]
     colour = COLOUR_OF_LEVEL[verdict.level]
     parts = [
@@ -149,20 +150,6 @@ def evaluation_page(evaluation: Evaluation, pictures: bool = True) -> str:
         parts += ["<h2>Similarity on the scan's own scale</h2>", _similarity_chart(evaluation, shown)]
     parts += ["<h2>How this was measured</h2>", _evaluation_methods(evaluation)]
     return _page("Can the face be found, recognised or recovered?", parts)
-
-
-def _worst_first(evaluation: Evaluation) -> list[Subject]:
-    """Of every kind of attack the result that gives most away, the worst kind first."""
-    attempts = [s for s in evaluation.subjects if s.name not in ("original", "defaced")]
-
-    def harm(subject: Subject) -> tuple:
-        found = sum(len(subject.scores(model)) for model in evaluation.settings.models if model not in ADVICE_ONLY)
-        return subject.name in evaluation.verdict.recovered_by, found, evaluation.recognised_share(subject)
-
-    best_of_kind = {}
-    for subject in sorted(attempts, key=harm, reverse=True):
-        best_of_kind.setdefault(subject.kind, subject)
-    return list(best_of_kind.values())
 
 
 def _evaluation_table(evaluation: Evaluation) -> str:

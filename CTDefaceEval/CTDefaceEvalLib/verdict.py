@@ -105,6 +105,20 @@ def views_needed(evaluation: Evaluation, model: str) -> int:
     return max(1 if len(evaluation.grid) < 20 else 2, math.ceil(FOUND_SHARE * own))
 
 
+def worst_first(evaluation: Evaluation) -> list[Subject]:
+    """Of every kind of attack the result that gives most away, the worst kind first."""
+    attempts = [s for s in evaluation.subjects if s.name not in ("original", "defaced")]
+
+    def harm(subject: Subject) -> tuple:
+        found = sum(len(subject.scores(model)) for model in evaluation.settings.models if model not in ADVICE_ONLY)
+        return subject.name in evaluation.verdict.recovered_by, found, evaluation.recognised_share(subject)
+
+    best_of_kind = {}
+    for subject in sorted(attempts, key=harm, reverse=True):
+        best_of_kind.setdefault(subject.kind, subject)
+    return list(best_of_kind.values())
+
+
 def _found_by(evaluation: Evaluation, subject: Subject, detectors: list[str]) -> list[str]:
     return [name for name in detectors if len(subject.scores(name)) >= views_needed(evaluation, name)]
 
