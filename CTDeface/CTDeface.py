@@ -12,7 +12,7 @@ import vtk
 from CTDefaceLib.batch import GALLERY, private_folder
 from CTDefaceLib.batch_job import WORK_FOLDER
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError
-from CTDefaceLib.volume_io import check_ct, check_output, check_volume_name, suffix, written_whole
+from CTDefaceLib.volume_io import check_output, check_volume_name, suffix, written_whole
 from CTDefaceSlicer import nodes, views
 from CTDefaceSlicer.batch_panel import BatchPanel
 from CTDefaceSlicer.process import BackgroundProcess
@@ -625,25 +625,13 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         self.process = BackgroundProcess()
         self.batchProcess = BackgroundProcess()  # of its own, so that the panel can be used while a batch runs
         self._batchOutput = None
-        self._checked = (None, "")  # the last volume that was looked at, and what is wrong with it
 
     def getParameterNode(self):
         return CTDefaceParameterNode(super().getParameterNode())
 
     def problemOf(self, volumeNode):
         """Why the volume is not a CT that can be defaced, in one sentence; an empty text when it is one."""
-        if volumeNode.GetImageData() is None or volumeNode.GetImageData().GetNumberOfPoints() == 0:
-            return _("The volume is empty. Choose another one.")
-        modality = nodes.modality(volumeNode)
-        looked = nodes.fingerprint(volumeNode), nodes.volumeGeometry(volumeNode), modality
-        if self._checked[0] != looked:
-            try:
-                check_ct(nodes.imageFromVolume(volumeNode), modality)
-            except CTDefaceError as error:
-                self._checked = looked, str(error)
-            else:
-                self._checked = looked, ""
-        return self._checked[1]
+        return nodes.ctProblem(volumeNode)
 
     def checkVolume(self, volumeNode):
         """Raise InputError with the sentence of :meth:`problemOf` when there is one."""

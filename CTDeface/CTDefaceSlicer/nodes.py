@@ -6,6 +6,9 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
+from CTDefaceLib.errors import CTDefaceError
+from CTDefaceLib.volume_io import check_ct
+from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 FACE_NAME = "Face"
@@ -125,6 +128,26 @@ def modality(volumeNode):
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     item = hierarchy.GetItemByDataNode(volumeNode)
     return hierarchy.GetItemAttribute(item, "DICOM.Modality") if item != hierarchy.GetInvalidItemID() else ""
+
+
+def ctProblem(volumeNode):
+    """Why a volume is no CT in Hounsfield units, in one sentence; an empty text when it is one."""
+    if volumeNode.GetImageData() is None or volumeNode.GetImageData().GetNumberOfPoints() == 0:
+        return _("The volume is empty. Choose another one.")
+    looked = fingerprint(volumeNode), volumeGeometry(volumeNode), modality(volumeNode)
+    known = _problems.get(volumeNode.GetID())
+    if known is None or known[0] != looked:
+        try:
+            check_ct(imageFromVolume(volumeNode), modality(volumeNode))
+        except CTDefaceError as error:
+            known = looked, str(error)
+        else:
+            known = looked, ""
+        _problems[volumeNode.GetID()] = known
+    return known[1]
+
+
+_problems = {}
 
 
 def faceSegmentID(segmentationNode):
