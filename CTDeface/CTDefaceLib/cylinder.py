@@ -42,11 +42,36 @@ class Cylinder:
     skin: np.ndarray
 
     @cached_property
-    def coordinates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Height (mm), angle (degrees) and radius (mm) of all voxels of the work grid, each of shape (z, y, x)."""
+    def _cylindrical(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         left, posterior, height = np.moveaxis(self.head.grid(), -1, 0)
         anterior = self.depth_mm - posterior
         return height, np.degrees(np.arctan2(left, anterior)), np.hypot(left, anterior)
+
+    @cached_property
+    def near(self) -> np.ndarray:
+        """Voxels of the work grid at the heights and angles of the maps; bool, shape (z, y, x)."""
+        height, angle, radius = self._cylindrical
+        return (height >= HEIGHTS[0]) & (height <= HEIGHTS[-1]) & (np.abs(angle) <= ANGLES[-1])
+
+    @cached_property
+    def radius(self) -> np.ndarray:
+        """Radius in mm of each voxel of the work grid that is ``near``, shape (n,)."""
+        return self._cylindrical[2][self.near]
+
+    @cached_property
+    def _index(self) -> np.ndarray:
+        height, angle, _ = self._cylindrical
+        return np.stack([(height[self.near] - HEIGHTS[0]) / 3.0, (angle[self.near] - ANGLES[0]) / 3.0])
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Values of a map at the voxels of the work grid that are ``near``, linear, shape (n,)."""
+        return ndimage.map_coordinates(values, self._index, output=np.float32, order=1, mode="nearest")
+
+    def on_work_grid(self, values: np.ndarray) -> np.ndarray:
+        """Function on the work grid, shape (z, y, x), with these values at the voxels ``near`` and -1 elsewhere."""
+        function = np.full(self.near.shape, -1.0, np.float32)
+        function[self.near] = values
+        return function
 
     def sample(self, array: np.ndarray) -> np.ndarray:
         """Values of ``array`` (work grid) along the rays, shape (heights, angles, radii), 0 outside the volume."""
@@ -60,11 +85,6 @@ class Cylinder:
         return self.head.to_lps(
             np.stack([radius * np.sin(angle), self.depth_mm - radius * np.cos(angle), height], axis=-1)
         )
-
-    def spread(self, values: np.ndarray, height: np.ndarray, angle: np.ndarray) -> np.ndarray:
-        """Values of a map at each height and angle, linear, continued at the edges."""
-        index = [(height - HEIGHTS[0]) / 3.0, (angle - ANGLES[0]) / 3.0]
-        return ndimage.map_coordinates(values, index, output=np.float32, order=1, mode="nearest")
 
 
 def head_cylinder(image: sitk.Image) -> Cylinder:

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from .cylinder import ANGLES, HEIGHTS, Cylinder, chin_height, ramp, smooth_skin
 from .errors import NoFaceError
-from .head import AIR_HU, GUARD_MM, distance_to
+from .head import AIR_HU
 from .work_grid import box_around, mask_of, on_image_grid
 
 ABOVE_BROW_MM = 52.0
@@ -40,12 +40,11 @@ def segment_face(image: sitk.Image, cylinder: Cylinder) -> sitk.Image:
     outline = face_outline(cylinder)
     if facial_skin_mm2(cylinder, outline) < SMALLEST_FACE_MM2:
         raise NoFaceError("No face is in view: the volume holds the head only above the eyes. Nothing was changed.")
-    height, angle, radius = cylinder.coordinates
     inner = smooth_skin(cylinder) - SHELL_MM * ramp(outline, 20.0)
     outer = ndimage.maximum_filter(cylinder.skin, 3) + 4.0
-    shell = np.minimum(radius - cylinder.spread(inner, height, angle), cylinder.spread(outer, height, angle) - radius)
-    guard = distance_to(cylinder.head.intracranial) - GUARD_MM
-    inside = np.minimum.reduce([shell, cylinder.spread(outline, height, angle), guard])
+    shell = np.minimum(cylinder.radius - cylinder.spread(inner), cylinder.spread(outer) - cylinder.radius)
+    face = cylinder.on_work_grid(np.minimum(shell, cylinder.spread(outline)))
+    inside = np.minimum(face, cylinder.head.guard)
     box = box_around(inside, cylinder.head, image)
     here = on_image_grid(inside, cylinder.head, image[box], only_above=AIR_HU) if box else None
     return mask_of(here, box, image)

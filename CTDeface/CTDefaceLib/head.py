@@ -7,6 +7,7 @@ Arrays have axis order (z, y, x): inferior to superior, anterior to posterior, r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import SimpleITK as sitk
@@ -77,6 +78,14 @@ class Head:
         return np.stack(
             [sum(np.float32(a) * p.astype(np.float32) for a, p in zip(axis, points)) for axis in self.axes], -1
         )
+
+    @cached_property
+    def guard(self) -> np.ndarray:
+        """Distance in mm of each voxel of the work grid to the guarded space around the intracranial space.
+
+        Negative within it; float32, shape (z, y, x).
+        """
+        return distance_to(self.intracranial) - np.float32(GUARD_MM)
 
     def sample(self, array: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Values of ``array`` (work grid) at ``points`` (head coordinates in mm, shape (…, 3)), linear, 0 outside."""
@@ -149,10 +158,7 @@ def shrink_factors(image: sitk.Image) -> list[int]:
 def _intracranial_space(hu: np.ndarray) -> np.ndarray | None:
     """The largest soft space from which bone is seen in nearly all directions."""
     enclosed = (_enclosure(hu) >= ENCLOSED_DIRECTIONS) & (hu < BONE_HU) & (hu > CAVITY_HU)
-    where = np.argwhere(enclosed)
-    if len(where) == 0:
-        return None
-    box = tuple(slice(max(a - 4, 0), b + 5) for a, b in zip(where.min(axis=0), where.max(axis=0)))
+    box = box_of(enclosed, 4)
     inside = enclosed[box]
     labels, count = ndimage.label(eroded(inside, 9.0))
     if count == 0:
@@ -171,8 +177,12 @@ def _intracranial_space(hu: np.ndarray) -> np.ndarray | None:
 def _enclosure(hu: np.ndarray) -> np.ndarray:
     """In how many of 26 directions a ray from each voxel meets bone, or leaves the volume out of tissue (uint8)."""
     bone, tissue, known = hu > BONE_HU, hu > AIR_HU, hu > PADDING_HU
-    directions = (np.array(bits) - 1 for bits in np.ndindex(3, 3, 3) if bits != (1, 1, 1))
-    return sum(_ray_hits(bone, tissue, known, step).astype(np.uint8) for step in directions)
+    hits = np.zeros(hu.shape, np.uint8)
+    box = box_of(tissue, 1)
+    for bits in np.ndindex(3, 3, 3):
+        if bits != (1, 1, 1):
+            hits[box] += _ray_hits(bone[box], tissue[box], known[box], np.array(bits) - 1)
+    return hits
 
 
 def _ray_hits(bone: np.ndarray, tissue: np.ndarray, known: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -334,9 +344,27 @@ def distance_to(mask: np.ndarray) -> np.ndarray:
 
 def dilated(mask: np.ndarray, radius_mm: float) -> np.ndarray:
     """``mask`` of the work grid, grown by a ball."""
-    return distance_to(mask) <= radius_mm
+    out = np.zeros(mask.shape, bool)
+    box = box_of(mask, int(radius_mm / WORK_SPACING_MM))
+    out[box] = distance_to(mask[box]) <= radius_mm
+    return out
 
 
 def eroded(mask: np.ndarray, radius_mm: float) -> np.ndarray:
     """``mask`` of the work grid, shrunk by a ball; the grid's edge does not shrink it."""
-    return distance_to(~mask) > radius_mm
+    out = np.zeros(mask.shape, bool)
+    box = box_of(mask, 1)
+    out[box] = distance_to(~mask[box]) > radius_mm
+    return out
+
+
+def box_of(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
+    """The smallest box that holds all of ``mask``, wider by some voxels where the array goes on; empty when it is."""
+    box = [slice(None)] * mask.ndim
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        where = np.flatnonzero(mask[tuple(box)].any(axis=others))
+        if len(where) == 0:
+            return (slice(0, 0),) * mask.ndim
+        box[axis] = slice(int(where[0]), int(where[-1]) + 1)
+    return tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in box)

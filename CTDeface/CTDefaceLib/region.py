@@ -64,19 +64,17 @@ def removal_region(
     inside = margin_mm - distance_to(face)
     if sealed and face.any():
         inside = np.maximum(inside, _sealed(cylinder, face, margin_mm, np.random.default_rng(seed)))
-    guard = GUARD_MM - distance_to(head.intracranial)
-    inside[guard > 2.0 * WORK_SPACING_MM] = -1.0
+    inside[head.guard < -2.0 * WORK_SPACING_MM] = -1.0
     box = union(box_around(inside, head, image), bounding_box(mask))
     if box is None:
         return mask_of(None, None, image)
     part = image[box]
     region = on_image_grid(inside, head, part, only_above=_padding(image, head))
     region |= sitk.GetArrayFromImage(mask[box]) > 0
-    region &= ~on_image_grid(guard, head, part)
+    region &= ~on_image_grid(-head.guard, head, part)
     if keep_bone:
-        height, angle, radius = cylinder.coordinates
-        below_skin = cylinder.spread(cylinder.skin, height, angle) - 3.0 - radius
-        region &= ~on_image_grid(below_skin, head, part, only_above=BONE_HU)
+        below_skin = cylinder.spread(cylinder.skin) - 3.0 - cylinder.radius
+        region &= ~on_image_grid(cylinder.on_work_grid(below_skin), head, part, only_above=BONE_HU)
     return mask_of(region, box, image)
 
 
@@ -97,13 +95,12 @@ def _padding(image: sitk.Image, head: Head) -> float:
 
 def _sealed(cylinder: Cylinder, face: np.ndarray, margin_mm: float, rng: np.random.Generator) -> np.ndarray:
     """Function on the work grid, positive in the sealed region of a face (bool, work grid)."""
-    height, angle, radius = cylinder.coordinates
     along = cylinder.sample(face) > 0.5
     outline = _outline(along.any(axis=-1)) + margin_mm
     inner = _inner_radius(cylinder, along, outline, rng) - margin_mm
     outer = _outer_radius(cylinder, outline) + margin_mm + rng.uniform(0.0, 12.0)
-    between = np.minimum(radius - cylinder.spread(inner, height, angle), outer - radius)
-    return np.minimum(between, cylinder.spread(outline, height, angle))
+    between = np.minimum(cylinder.radius - cylinder.spread(inner), outer - cylinder.radius)
+    return cylinder.on_work_grid(np.minimum(between, cylinder.spread(outline)))
 
 
 def _outer_radius(cylinder: Cylinder, outline: np.ndarray) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from .head import Head, shrink_factors
+from .head import Head, box_of, shrink_factors
 
 Box = tuple[slice, ...]
 """A part of an image: slices along (x, y, z)."""
@@ -67,14 +67,8 @@ def box_around(inside: np.ndarray, head: Head, image: sitk.Image) -> Box | None:
 
 def bounding_box(mask: sitk.Image) -> Box | None:
     """The part of a mask that holds all that is not 0; None when that is nothing."""
-    array = sitk.GetArrayViewFromImage(mask)
-    box = []
-    for others in ((0, 1), (0, 2), (1, 2)):
-        where = np.flatnonzero(array.any(axis=others))
-        if len(where) == 0:
-            return None
-        box.append(slice(int(where[0]), int(where[-1]) + 1))
-    return tuple(box)
+    box = box_of(sitk.GetArrayViewFromImage(mask))[::-1]
+    return box if box[0].stop else None
 
 
 def union(first: Box | None, second: Box | None) -> Box | None:
