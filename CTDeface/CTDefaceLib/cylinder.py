@@ -42,30 +42,27 @@ class Cylinder:
     skin: np.ndarray
 
     @cached_property
-    def _cylindrical(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _near(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         left, posterior, height = np.moveaxis(self.head.grid(), -1, 0)
         anterior = self.depth_mm - posterior
-        return height, np.degrees(np.arctan2(left, anterior)), np.hypot(left, anterior)
+        angle = np.degrees(np.arctan2(left, anterior))
+        near = (height >= HEIGHTS[0]) & (height <= HEIGHTS[-1]) & (np.abs(angle) <= ANGLES[-1])
+        index = np.stack([(height[near] - HEIGHTS[0]) / 3.0, (angle[near] - ANGLES[0]) / 3.0])
+        return near, np.hypot(left[near], anterior[near]), index
 
-    @cached_property
+    @property
     def near(self) -> np.ndarray:
         """Voxels of the work grid at the heights and angles of the maps; bool, shape (z, y, x)."""
-        height, angle, radius = self._cylindrical
-        return (height >= HEIGHTS[0]) & (height <= HEIGHTS[-1]) & (np.abs(angle) <= ANGLES[-1])
+        return self._near[0]
 
-    @cached_property
+    @property
     def radius(self) -> np.ndarray:
         """Radius in mm of each voxel of the work grid that is ``near``, shape (n,)."""
-        return self._cylindrical[2][self.near]
-
-    @cached_property
-    def _index(self) -> np.ndarray:
-        height, angle, _ = self._cylindrical
-        return np.stack([(height[self.near] - HEIGHTS[0]) / 3.0, (angle[self.near] - ANGLES[0]) / 3.0])
+        return self._near[1]
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """Values of a map at the voxels of the work grid that are ``near``, linear, shape (n,)."""
-        return ndimage.map_coordinates(values, self._index, output=np.float32, order=1, mode="nearest")
+        return ndimage.map_coordinates(values, self._near[2], output=np.float32, order=1, mode="nearest")
 
     def on_work_grid(self, values: np.ndarray) -> np.ndarray:
         """Function on the work grid, shape (z, y, x), with these values at the voxels ``near`` and -1 elsewhere."""

@@ -75,9 +75,8 @@ class Head:
         )
         z, y, x = np.meshgrid(z, y, x, indexing="ij", sparse=True)
         points = (x - self.brow[0], y - self.brow[1], z - self.brow[2])
-        return np.stack(
-            [sum(np.float32(a) * p.astype(np.float32) for a, p in zip(axis, points)) for axis in self.axes], -1
-        )
+        parts = [sum(np.float32(a) * p.astype(np.float32) for a, p in zip(axis, points)) for axis in self.axes]
+        return np.moveaxis(np.stack(parts), 0, -1)  # each part contiguous
 
     @cached_property
     def guard(self) -> np.ndarray:
