@@ -20,6 +20,8 @@ the space inside the skull is never touched."""
 EPILOG = """\
 examples:
   ctdeface deface head.nii.gz head_defaced.nii.gz
+  ctdeface deface "DICOM/series 4" "DICOM/series 4 defaced"
+  ctdeface deface DICOM defaced --series 4
   ctdeface deface "DICOM/series 4" head_defaced.nrrd
   ctdeface deface head.mha out.mha --margin 8 --keep-bone
   ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
@@ -55,13 +57,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input", metavar="IN", type=Path, help="a NIfTI, NRRD or MetaImage file, or a folder with one DICOM CT series"
     )
-    parser.add_argument("output", metavar="OUT", type=Path, help="defaced volume: .nii, .nii.gz, .nrrd or .mha")
+    parser.add_argument(
+        "output",
+        metavar="OUT",
+        type=Path,
+        help="defaced volume: .nii, .nii.gz, .nrrd or .mha; of a DICOM series also a folder for the defaced series",
+    )
 
     files = parser.add_argument_group("files")
     files.add_argument("--mask", metavar="FILE", type=Path, help="also write the face mask, a volume of 0 and 1")
     files.add_argument("--report", metavar="FILE", type=Path, help="report to write (default: OUT with .json)")
     files.add_argument("--overwrite", action="store_true", help="replace output files that exist; never the input")
+    add_dicom(parser)
     add_parameters(parser)
+
+
+def add_dicom(parser: argparse.ArgumentParser) -> None:
+    """The choices of a DICOM series as output."""
+    dicom = parser.add_argument_group("DICOM series as output")
+    dicom.add_argument("--series", metavar="NUMBER", default="", help="which one, where IN holds several CT series")
+    dicom.add_argument(
+        "--secret", metavar="FILE", type=Path, help="makes new UIDs the same in every run; made where missing"
+    )
 
 
 def add_parameters(parser: argparse.ArgumentParser) -> None:
@@ -125,8 +142,14 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from .pipeline import deface
-    from .volume_io import check_volume_name, save_volume, suffix, written_whole
+    from .stored_data import suffix
+    from .volume_io import IMAGE_IO, check_volume_name, save_volume, written_whole
 
+    if args.input.is_dir() and suffix(args.output) not in IMAGE_IO:
+        return _run_dicom(args)
+    for name in ("series", "secret"):
+        if getattr(args, name):
+            args.error(f"argument --{name}: goes with a folder as OUT, and a DICOM series as IN")
     try:
         for path in filter(None, (args.mask, args.output)):
             check_volume_name(path)
@@ -154,6 +177,35 @@ def run(args: argparse.Namespace) -> int:
     for warning in result.report["warnings"]:
         warn(f"warning: {warning}")
     say(summary(result.report))
+    return 0
+
+
+def _run_dicom(args: argparse.Namespace) -> int:
+    """A DICOM series in, a DICOM series out."""
+    from .batch_names import make_secret
+    from .dicom_deface import check_folder, deface_series
+    from .volume_io import written_whole
+
+    if args.mask:
+        args.error("argument --mask: goes with a volume as OUT")
+    report_path = args.report or args.output.with_name(args.output.name + ".json")
+    parameters = parameters_from(args)
+    check_outputs(args, None, {"report": report_path}, args.overwrite)
+    try:
+        check_folder(args.output)
+    except OutputError as error:
+        args.error(f"OUT: {error}")
+    secret = make_secret(args.secret) if args.secret else None
+    with Progress() as progress, written_whole(report_path, overwrite=args.overwrite) as (part,):
+        report = deface_series(
+            args.input, args.output, parameters, series=args.series, secret=secret, progress=progress
+        )
+        save_report(report, part)
+    for warning in (*report["notes"], *report["warnings"]):
+        warn(f"warning: {warning}")
+    if report["left_out"]:
+        warn(f"left out: {', '.join(report['left_out'])}")
+    say(summary(report))
     return 0
 
 

@@ -87,6 +87,22 @@ def _image_header(path: str) -> pydicom.Dataset | None:
     """The header of a DICOM image; an empty one for a file that is none, None for one that is cut short."""
     import pydicom
 
+    header = dicom_header(path, TAGS)
+    return pydicom.Dataset() if header is not None and not is_image(header) else header
+
+
+def is_image(header: pydicom.Dataset) -> bool:
+    """Whether a header of :func:`dicom_header` is that of an image."""
+    return "Rows" in header
+
+
+def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | None:
+    """Some attributes of a DICOM file; an empty dataset for a file that is none, None for one that is cut short.
+
+    A DICOM file that is no image (a report, a structure set) has no ``Rows``.
+    """
+    import pydicom
+
     # What pydicom says about odd values quotes them, hence no validation and no warnings.
     with open(path, "rb") as file, warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")
@@ -98,11 +114,11 @@ def _image_header(path: str) -> pydicom.Dataset | None:
             return None if failed_copy else pydicom.Dataset()
         file.seek(0)
         try:
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=bare, specific_tags=TAGS)
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=bare, specific_tags=tags)
             if "Rows" not in header and not bare:
                 syntax, kind = header.file_meta.TransferSyntaxUID, header.file_meta.MediaStorageSOPClassUID
                 if syntax and not kind.name.endswith("Image Storage"):
-                    return pydicom.Dataset()
+                    return header
             return header if _has_all_pixels(file, header) else None
         except Exception:  # pydicom meets damaged files with errors of many kinds
             return None
@@ -215,7 +231,7 @@ def _even_order(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
             )
         raise InputError(
             f"The DICOM slices are unevenly spaced (from {gaps.min():.2f} to {gaps.max():.2f} mm); "
-            "choose a reconstruction with even spacing or resample the series."
+            "write DICOM instead (an output without ending), which keeps the slices as they are."
         )
     shift = positions[-1] - positions[0]
     sideways = np.linalg.norm(shift - (shift @ normal) * normal)
@@ -223,6 +239,6 @@ def _even_order(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
     if tilt > TILT_TOLERANCE_DEGREES:
         raise InputError(
             f"The gantry was tilted by {tilt:.1f} degrees, so that the slices do not stack into a straight volume; "
-            "correct the tilt first (3D Slicer does on loading, dcm2niix on converting)."
+            "write DICOM instead (an output without ending), which keeps the slices as they are."
         )
     return order

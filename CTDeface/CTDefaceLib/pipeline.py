@@ -72,12 +72,15 @@ class DefaceResult:
         What was filled, uint8.
     report: dict
         Numbers and warnings, ready for JSON, nothing of the patient; see :func:`deface`.
+    cylinder: Cylinder
+        Where the head lies.
     """
 
     image: sitk.Image
     mask: sitk.Image
     region: sitk.Image
     report: dict
+    cylinder: Cylinder
 
 
 def segment(
@@ -192,7 +195,7 @@ def deface(
     report["warnings"] += _weaknesses(parameters)
     report["seconds"] = round(time.perf_counter() - start, 2)
     step(1.0, "Face removed")
-    return DefaceResult(defaced, mask, region, report)
+    return DefaceResult(defaced, mask, region, report, cylinder)
 
 
 def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cylinder) -> dict:

@@ -78,6 +78,17 @@ def read_ct(path: str | os.PathLike) -> sitk.Image:
             raise InputError("There is no such file or folder; check the path of the input.")
     for key in image.GetMetaDataKeys():
         image.EraseMetaData(key)
+    return in_hounsfield(image)
+
+
+def in_hounsfield(image: sitk.Image) -> sitk.Image:
+    """The volume, or 1024 less where it lost its rescale intercept (with a UserWarning).
+
+    Raises
+    ------
+    InputError
+        for what is no CT, see :func:`check_ct`
+    """
     _check_grid(image)
     low, high = _value_range(image)
     if _lost_its_intercept(image, low, high):

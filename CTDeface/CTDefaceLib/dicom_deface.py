@@ -1,0 +1,268 @@
+"""A DICOM series goes in, the same series without the face comes out: one file per file, in its true geometry."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .dicom_stack import (
+    is_regular,
+    oddities,
+    on_regular_grid,
+    read_dataset,
+    read_stack,
+    slice_images,
+    to_slices,
+    to_words,
+    words_of,
+)
+from .dicom_tree import Series, Stack, choose_series, read_tree
+from .dicom_uids import Pseudonyms
+from .dicom_write import mark_derived, remove_outdated, replace_uids, save, set_pixels
+from .errors import Cancelled, NoFaceError, OutputError
+from .fill import fill_region
+from .pipeline import DefaceParameters, DefaceResult, Progress, deface
+from .volume_io import in_hounsfield
+from .work_grid import bounding_box, on_image_grid
+
+WRITERS = 4  # files written at a time
+
+
+@dataclass(frozen=True)
+class DefacedStack:
+    """What takes the place of the face in one stack.
+
+    Attributes
+    ----------
+    stack: Stack
+    region: numpy.ndarray
+        Bool, shape (slices, rows, columns): what is replaced.
+    values: numpy.ndarray
+        HU, same shape.
+    offset: float
+        HU that the values lack against those of the files (a lost rescale intercept).
+    """
+
+    stack: Stack
+    region: np.ndarray
+    values: np.ndarray
+    offset: float = 0.0
+
+
+def deface_series(
+    source: str | os.PathLike,
+    output: str | os.PathLike,
+    parameters: DefaceParameters | None = None,
+    *,
+    series: str = "",
+    secret: bytes | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> dict:
+    """Deface one DICOM CT series into a folder, which appears when all of it is there.
+
+    Parameters
+    ----------
+    source: folder, searched with its sub-folders
+    output: folder to make; it must not exist, or be empty
+    parameters: choices of the defacing
+    series: number or UID of the series where there are several
+    secret: makes the new UIDs the same in every run; random when None
+
+    Returns
+    -------
+    dict
+        The report of :func:`.pipeline.deface` with, further, ``files`` (number written) and ``left_out`` (what else
+        the source holds). Where a series has several stacks, the numbers of the worst.
+
+    Raises
+    ------
+    InputError, NoFaceError
+        when a file is damaged, there is not one CT series, or it shows no face
+    OutputError
+        when the folder exists or cannot be written
+    """
+    check_folder(output)
+    progress = progress or (lambda fraction, text: None)
+    tree = read_tree(source, _part(progress, 0.0, 0.1))
+    chosen = choose_series(tree, series)
+    defaced, report = deface_stacks(chosen, parameters or DefaceParameters(), _part(progress, 0.1, 0.8), cancelled)
+    with written_folder(output) as part:
+        pseudonyms = Pseudonyms(secret, only={chosen.uid, *chosen.instances.values()})
+        write_series(chosen, defaced, part, pseudonyms, is_checked(report), _part(progress, 0.8, 1.0), cancelled)
+    return {**report, "files": len(chosen.files), "left_out": tree.left_out(chosen)}
+
+
+def deface_stacks(
+    series: Series,
+    parameters: DefaceParameters,
+    progress: Progress,
+    cancelled: Callable[[], bool] | None = None,
+) -> tuple[list[DefacedStack], dict]:
+    """Deface all stacks of a series. Those without a face are an error, since they would be missing from the output."""
+    defaced, reports = [], []
+    for number, stack in enumerate(series.stacks):
+        step = _part(progress, number / len(series.stacks), (number + 1) / len(series.stacks))
+        notes = oddities(stack)
+        image = read_stack(stack, _part(step, 0.0, 0.15))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            if is_regular(stack):
+                original, image = image, in_hounsfield(image)
+                offset = _offset(original, image)
+                del original
+                result = deface(image, parameters, progress=_part(step, 0.15, 1.0), cancelled=cancelled)
+                region = sitk.GetArrayFromImage(result.region) > 0
+                values = sitk.GetArrayFromImage(result.image)
+            else:
+                original = on_regular_grid(stack, image)
+                grid = in_hounsfield(original)
+                offset = _offset(original, grid)
+                result = deface(grid, parameters, progress=_part(step, 0.15, 0.9), cancelled=cancelled)
+                region, values = _filled_slices(stack, image + offset, result, parameters)
+                _count_touched(stack, region, result)
+        notes += [str(message.message) for message in caught if message.category is UserWarning]
+        reports.append({**result.report, "notes": notes})
+        defaced.append(DefacedStack(stack, region, values, offset))
+    return defaced, _joined(reports)
+
+
+def _offset(original: sitk.Image, image: sitk.Image) -> float:
+    return float(image[0, 0, 0] - original[0, 0, 0])
+
+
+def _filled_slices(
+    stack: Stack, image: sitk.Image, result: DefaceResult, parameters: DefaceParameters
+) -> tuple[np.ndarray, np.ndarray]:
+    """Region and filled values on the slices themselves."""
+    region = to_slices(result.region, stack)
+    mask = sitk.GetImageFromArray(region.astype(np.uint8))
+    mask.CopyInformation(image)
+    if bounding_box(mask) is None:
+        raise NoFaceError("The face lies between the slices of this series; nothing was changed.")
+    filled = fill_region(
+        image,
+        mask,
+        fill=parameters.fill,
+        constant=parameters.constant,
+        percentile=parameters.percentile,
+        blur_mm=parameters.blur_mm,
+        seed=parameters.seed,
+    )
+    return region, sitk.GetArrayFromImage(filled)
+
+
+def _count_touched(stack: Stack, region: np.ndarray, result: DefaceResult) -> None:
+    """Count intracranial voxels of the slices themselves."""
+    head = result.cylinder.head
+    touched = sum(
+        int(np.count_nonzero(here & on_image_grid(head.intracranial - 0.5, head, place)[0]))
+        for here, place in zip(region, slice_images(stack))
+        if here.any()
+    )
+    result.report["intracranial_voxels_touched"] += touched
+    if touched:
+        result.report["warnings"].append(f"{touched} intracranial voxels were touched: do not use this result.")
+
+
+def _joined(reports: list[dict]) -> dict:
+    """One report of several stacks: the worst numbers, and all that is to be said."""
+    joined = dict(max(reports, key=lambda report: len(report["warnings"])))
+    for key in ("intracranial_voxels_touched", "seconds"):
+        joined[key] = sum(report[key] for report in reports)
+    joined["facial_skin_covered"] = min(report["facial_skin_covered"] for report in reports)
+    joined["warnings"] = list(dict.fromkeys(text for report in reports for text in report["warnings"]))
+    joined["notes"] = list(dict.fromkeys(text for report in reports for text in report["notes"]))
+    return joined
+
+
+def is_checked(report: dict) -> bool:
+    """Whether the checks of a defacing found nothing wrong."""
+    return not report["warnings"] and report["intracranial_voxels_touched"] == 0
+
+
+def write_series(
+    series: Series,
+    defaced: list[DefacedStack],
+    folder: Path,
+    pseudonyms: Pseudonyms,
+    checked: bool,
+    progress: Progress = lambda fraction, text: None,
+    cancelled: Callable[[], bool] | None = None,
+) -> None:
+    """Write each file of a series into a folder under a number."""
+    places: dict[str, list[tuple[int, DefacedStack, int]]] = {}
+    for part in defaced:
+        for index, piece in enumerate(part.stack.slices):
+            places.setdefault(piece.path, []).append((piece.frame, part, index))
+
+    def write(number: int, path: str) -> None:
+        dataset = read_dataset(path)
+        words = words_of(dataset)
+        for frame, part, index in places[path]:
+            here = part.region[index]
+            if here.any():
+                new = part.values[index][here] - part.offset
+                words[frame][here] = to_words(new, part.stack.slices[index], dataset, words.dtype)
+        source = str(dataset.SOPClassUID), pseudonyms.source(str(dataset.SOPInstanceUID))
+        remove_outdated(dataset)
+        replace_uids(dataset, pseudonyms)
+        set_pixels(dataset, words)
+        mark_derived(dataset, source, checked)
+        save(dataset, folder / f"IM{number:05}.dcm")
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        jobs = [pool.submit(write, number, path) for number, path in enumerate(places, 1)]
+        try:
+            for number, job in enumerate(jobs, 1):
+                if cancelled and cancelled():
+                    raise Cancelled("The work was cancelled; nothing was changed.")
+                job.result()
+                if number % 20 == 0:
+                    progress(number / len(jobs), "Writing")
+        finally:
+            for job in jobs:
+                job.cancel()
+
+
+def check_folder(output: str | os.PathLike) -> None:
+    """Refuse an output folder that holds something, or whose own folder is missing (OutputError)."""
+    output = Path(output)
+    if output.is_file() or output.is_dir() and any(os.scandir(output)):
+        raise OutputError("The output folder exists already and is not empty; choose another name.")
+    if not output.absolute().parent.is_dir():
+        raise OutputError("The folder of the output does not exist; make it or choose another one.")
+
+
+@contextmanager
+def written_folder(output: str | os.PathLike) -> Iterator[Path]:
+    """A temporary folder beside `output` that takes its name when the block ends well, and is deleted otherwise."""
+    output = Path(os.path.abspath(output))
+    check_folder(output)
+    part = output.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        part.mkdir()
+        yield part
+        check_folder(output)
+        if output.is_dir():
+            output.rmdir()
+        os.replace(part, output)
+    except OSError as error:
+        raise OutputError(f"The output could not be written: {error.strerror or type(error).__name__}.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _part(progress: Progress, start: float, stop: float) -> Progress:
+    """Progress of a part of the work."""
+    return lambda fraction, text: progress(start + fraction * (stop - start), text)

@@ -1,0 +1,251 @@
+"""The voxels of a DICOM stack in Hounsfield units, and the way to a regular grid, where they lie on none, and back.
+
+Tilted and uneven stacks are defaced in their true geometry: the region is made on a regular grid that is interpolated
+from the slices, and each slice then takes its part of that region. The slices themselves are never resampled.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from .dicom_series import PLACE_TOLERANCE, PLACE_TOLERANCE_MM, TILT_TOLERANCE_DEGREES
+from .dicom_tree import Slice, Stack
+from .errors import InputError
+
+if TYPE_CHECKING:
+    import pydicom
+
+LARGEST_GAP_MM = 20.0
+OUTSIDE_HU = -3000.0  # of the regular grid: no measurement
+NO_DECODER = (
+    "The DICOM pixels are compressed in a way that needs further packages: install them with "
+    '"pip install ctdeface[dicom]" (pylibjpeg, pylibjpeg-libjpeg, pylibjpeg-openjpeg, pyjpegls).'
+)
+UNDECODED = "The DICOM pixels cannot be decoded; copy or export the series again."
+
+
+def read_stack(stack: Stack, progress: Callable[[float, str], None] = lambda fraction, text: None) -> sitk.Image:
+    """The slices in Hounsfield units, one after the other; int16 where that holds them, else int32 or float32.
+
+    The geometry is that of the first slice, with the usual distance of slices; it is true only when
+    :func:`is_regular`.
+    """
+    ends = [value * s.slope + s.intercept for s in stack.slices for value in (s.low, s.high)]
+    whole = all(float(value).is_integer() for s in stack.slices for value in (s.slope, s.intercept))
+    dtype = np.float32 if not whole else np.int16 if -(2**15) <= min(ends) and max(ends) < 2**15 else np.int32
+    hu = np.empty((len(stack.slices), *stack.size[::-1]), dtype)
+    places: dict[str, list[int]] = {}
+    for index, piece in enumerate(stack.slices):
+        places.setdefault(piece.path, []).append(index)
+    for number, (path, indices) in enumerate(places.items()):
+        if number % 20 == 0:
+            progress(number / len(places), "Reading")
+        words, header = stored_words(path)
+        for index in indices:
+            piece = stack.slices[index]
+            if words.shape[1:] != hu.shape[1:]:
+                raise InputError(UNDECODED)
+            values = stored_values(words[piece.frame], header).astype(dtype, copy=False)
+            hu[index] = values * dtype(piece.slope) + dtype(piece.intercept)
+    if dtype == np.int32 and hu.min() >= -(2**15) and hu.max() < 2**15:
+        hu = hu.astype(np.int16)
+    image = sitk.GetImageFromArray(hu)
+    image.SetSpacing([*stack.spacing, usual_gap(stack)])
+    image.SetOrigin(stack.slices[0].position)
+    image.SetDirection(stack.axes.T.ravel().tolist())
+    return image
+
+
+def read_dataset(path: str) -> pydicom.Dataset:
+    """All of a DICOM file."""
+    import pydicom
+
+    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        return pydicom.dcmread(path, force=True)
+
+
+def stored_words(path: str) -> tuple[np.ndarray, pydicom.Dataset]:
+    """Pixels of a file as they are stored, shape (frames, rows, columns), writable, and the whole dataset.
+
+    Raises
+    ------
+    InputError
+        when they are compressed and cannot be decoded
+    """
+    header = read_dataset(path)
+    return words_of(header), header
+
+
+def words_of(header: pydicom.Dataset) -> np.ndarray:
+    """As :func:`stored_words`, of a dataset."""
+    syntax = header.file_meta.get("TransferSyntaxUID") if "file_meta" in header.__dict__ else None
+    frames, rows, columns = int(header.get("NumberOfFrames") or 1), int(header.Rows), int(header.Columns)
+    kind = "i" if header.get("PixelRepresentation", 0) else "u"
+    dtype = np.dtype(f"{kind}{header.BitsAllocated // 8}")
+    if syntax is None or not syntax.is_encapsulated:
+        order = ">" if syntax is not None and not syntax.is_little_endian else "<"
+        count = frames * rows * columns
+        if len(header.PixelData) < count * dtype.itemsize:
+            raise InputError(UNDECODED)
+        words = np.frombuffer(header.PixelData, dtype.newbyteorder(order), count)
+        return words.astype(dtype).reshape(frames, rows, columns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            words = header.pixel_array
+        except (RuntimeError, NotImplementedError, ImportError) as error:
+            missing = "missing" in str(error).lower() or isinstance(error, NotImplementedError | ImportError)
+            raise InputError(NO_DECODER if missing else UNDECODED) from error
+        except Exception as error:  # decoders meet damaged pixels with errors of many kinds
+            raise InputError(UNDECODED) from error
+    return np.array(words).reshape(frames, rows, columns).astype(dtype, copy=False)
+
+
+def stored_values(words: np.ndarray, header: pydicom.Dataset) -> np.ndarray:
+    """The values in stored words: what other bits a word holds (old overlays) is left out."""
+    allocated, stored = header.BitsAllocated, int(header.get("BitsStored") or header.BitsAllocated)
+    high = int(header.get("HighBit", stored - 1))
+    if stored == allocated:
+        return words
+    if words.dtype.kind == "i":
+        return (words << (allocated - 1 - high)) >> (allocated - stored)
+    return (words >> (high + 1 - stored)) & ((1 << stored) - 1)
+
+
+def to_words(hu: np.ndarray, piece: Slice, header: pydicom.Dataset, dtype: np.dtype) -> np.ndarray:
+    """Words that store values in Hounsfield units: rounded, within the allowed range, and not the padding value."""
+    values = np.clip(np.rint((hu.astype(np.float64) - piece.intercept) / piece.slope), piece.low, piece.high)
+    if piece.padding is not None:
+        values[values == piece.padding] += 1 if piece.padding < piece.high else -1
+    stored = int(header.get("BitsStored") or header.BitsAllocated)
+    shift = int(header.get("HighBit", stored - 1)) + 1 - stored
+    return (values.astype(np.int64) << shift).astype(dtype)
+
+
+def usual_gap(stack: Stack) -> float:
+    """The usual distance of neighbouring slices in mm."""
+    gaps = np.diff(stack.along)
+    return float(np.median(gaps[gaps > 0.01]))
+
+
+def tilt_degrees(stack: Stack) -> float:
+    """By how much the slices are shifted against each other, as the angle of a tilted gantry."""
+    shift = stack.positions[-1] - stack.positions[0]
+    along = shift @ stack.axes[2]
+    return float(np.degrees(np.arctan2(np.linalg.norm(shift - along * stack.axes[2]), along)))
+
+
+def is_regular(stack: Stack) -> bool:
+    """Whether the slices lie on a regular grid, straight and evenly."""
+    along = stack.along
+    spacing = (along[-1] - along[0]) / (len(along) - 1)
+    off_place = np.abs(along - along[0] - spacing * np.arange(len(along))).max()
+    even = np.diff(along).min() > 0.01 and off_place <= max(PLACE_TOLERANCE_MM, PLACE_TOLERANCE * spacing)
+    return bool(even and tilt_degrees(stack) <= TILT_TOLERANCE_DEGREES)
+
+
+def oddities(stack: Stack) -> list[str]:
+    """What is odd about the geometry of a stack, for the report.
+
+    Raises
+    ------
+    InputError
+        when so many slices are missing that what lies between cannot be known
+    """
+    along = np.unique(np.round(stack.along, 2))
+    gaps, usual = np.diff(along), usual_gap(stack)
+    if gaps.max() > max(LARGEST_GAP_MM, 1.5 * usual):
+        raise InputError(
+            f"DICOM slices are missing: {gaps.max():.1f} mm lie between two of them where {usual:.2f} mm are usual; "
+            "add the missing slices."
+        )
+    found = []
+    if tilt_degrees(stack) > TILT_TOLERANCE_DEGREES:
+        found.append(f"The gantry was tilted by {tilt_degrees(stack):.1f} degrees; the slices stay as they are.")
+    if len(along) < len(stack.slices):
+        found.append(f"{len(stack.slices) - len(along)} slices lie at the place of another one.")
+    if np.abs(gaps - usual).max() > max(PLACE_TOLERANCE_MM, PLACE_TOLERANCE * usual):
+        found.append(f"The slices are {gaps.min():.2f} to {gaps.max():.2f} mm apart; some may be missing.")
+    return found
+
+
+def on_regular_grid(stack: Stack, image: sitk.Image) -> sitk.Image:
+    """A regular volume (float32, HU) interpolated from the slices of a tilted or uneven stack.
+
+    Parameters
+    ----------
+    stack: Stack
+    image: SimpleITK.Image
+        Its voxels, from :func:`read_stack`.
+    """
+    hu = sitk.GetArrayViewFromImage(image)
+    along, shifts = stack.along, _shifts(stack)
+    low, high = np.floor(shifts.min(axis=0)).astype(int), np.ceil(shifts.max(axis=0)).astype(int)
+    columns, rows = stack.size + high - low
+    heights = np.arange(round((along[-1] - along[0]) / usual_gap(stack)) + 1) * usual_gap(stack) + along[0]
+    volume = np.full((len(heights), rows, columns), OUTSIDE_HU, np.float32)
+    straight: dict[int, np.ndarray] = {}
+    for plane, parts in zip(volume, map(lambda height: _neighbours(along, height), heights)):
+        for index in [index for index in straight if index not in [i for i, _ in parts]]:
+            del straight[index]
+        for index, _ in parts:
+            if index not in straight:
+                wide = np.full(plane.shape, OUTSIDE_HU, np.float32)
+                wide[-low[1] :, -low[0] :][: stack.size[1], : stack.size[0]] = hu[index]
+                straight[index] = _shifted(wide, shifts[index], OUTSIDE_HU)
+        plane[:] = sum(np.float32(weight) * straight[index] for index, weight in parts)
+    grid = sitk.GetImageFromArray(volume)
+    grid.SetSpacing([*stack.spacing, usual_gap(stack)])
+    grid.SetOrigin((stack.positions[0] + (low * stack.spacing) @ stack.axes[:2]).tolist())
+    grid.SetDirection(stack.axes.T.ravel().tolist())
+    return grid
+
+
+def slice_images(stack: Stack) -> Iterator[sitk.Image]:
+    """An empty image in the true place of each slice."""
+    for piece in stack.slices:
+        place = sitk.Image([*stack.size, 1], sitk.sitkUInt8)
+        place.SetSpacing([*stack.spacing, 1.0])
+        place.SetOrigin(piece.position)
+        place.SetDirection(stack.axes.T.ravel().tolist())
+        yield place
+
+
+def to_slices(mask: sitk.Image, stack: Stack) -> np.ndarray:
+    """A mask on any grid, as bool on the slices of a stack: where it fills half of a voxel or more."""
+    smooth = sitk.Cast(mask, sitk.sitkFloat32)
+    planes = [
+        sitk.GetArrayFromImage(sitk.Resample(smooth, place, sitk.Transform(), sitk.sitkLinear, 0.0))[0] >= 0.5
+        for place in slice_images(stack)
+    ]
+    return np.array(planes)
+
+
+def _shifts(stack: Stack) -> np.ndarray:
+    """How far each slice lies to the side of the first one, in voxels along columns' and rows' index."""
+    aside = stack.positions - stack.positions[0]
+    return aside @ stack.axes[:2].T / stack.spacing
+
+
+def _neighbours(along: np.ndarray, height: float) -> list[tuple[int, float]]:
+    """The slices on both sides of a height and their weights; one of them where several lie at one place."""
+    above = int(np.clip(np.searchsorted(along, height), 0, len(along) - 1))
+    if abs(along[above] - height) < 0.01 or above == 0:
+        return [(above, 1.0)]
+    below = int(np.searchsorted(along, along[above - 1] - 0.01))  # the first of those at that place
+    weight = min(max((along[above] - height) / (along[above] - along[below]), 0.0), 1.0)
+    return [(below, weight), (above, 1.0 - weight)]
+
+
+def _shifted(plane: np.ndarray, shift: np.ndarray, outside: float) -> np.ndarray:
+    """A plane moved by voxels along (columns' index, rows' index)."""
+    if np.abs(shift).max() < 1e-3:
+        return plane
+    return ndimage.shift(plane, shift[::-1], order=1, cval=outside)

@@ -1,0 +1,188 @@
+"""Write the defaced slices: pixels of the region replaced, all else as it was, and the header says what was done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import __version__
+from .dicom_uids import Pseudonyms
+
+if TYPE_CHECKING:
+    import pydicom
+
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+METHOD = "CTDeface: face removed from the pixels"
+DERIVATION = f"Face removed by CTDeface {__version__}; other pixels are unchanged"
+SERIES_SUFFIX = " defaced"
+PIXEL_MASK = ("113047", "Pixel by pixel mask")
+SOURCE_IMAGE = ("121322", "Source image for image processing operation")
+DEIDENTIFYING_EQUIPMENT = ("109104", "De-identifying Equipment")
+CLEAN_VISUAL_FEATURES = ("113102", "Clean Recognizable Visual Features Option")
+#: signatures over what has changed, and pictures of what was removed
+OUTDATED = ("DigitalSignaturesSequence", "MACParametersSequence", "IconImageSequence")
+
+Clean = Callable[["pydicom.Dataset"], None]
+
+
+def code(value: str, meaning: str) -> pydicom.Dataset:
+    """An item of a code sequence, of the DICOM coding scheme."""
+    import pydicom
+
+    item = pydicom.Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
+    return item
+
+
+def append(dataset: pydicom.Dataset, keyword: str, item: pydicom.Dataset) -> None:
+    """Add an item to a sequence, which is made where it is missing."""
+    import pydicom
+
+    items = list(dataset.get(keyword) or [])
+    setattr(dataset, keyword, pydicom.Sequence([*items, item]))
+
+
+def mark_derived(dataset: pydicom.Dataset, source: tuple[str, str], checked: bool) -> None:
+    """Say in a header what was done to its image.
+
+    Parameters
+    ----------
+    dataset: its UIDs are new already
+    source: SOP class and instance UID of the original
+    checked: the face is gone and the checks found nothing wrong
+    """
+    import pydicom
+
+    dataset.ImageType = _derived(dataset.get("ImageType"))
+    dataset.SeriesDescription = _with_suffix(str(dataset.get("SeriesDescription", "") or ""), SERIES_SUFFIX, 64)
+    reference = pydicom.Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = source
+    reference.PurposeOfReferenceCodeSequence = [code(*SOURCE_IMAGE)]
+    _mark_derivation(dataset, reference)
+    for group in dataset.get("SharedFunctionalGroupsSequence") or []:
+        derivation = pydicom.Dataset()
+        _mark_derivation(derivation, reference)
+        append(group, "DerivationImageSequence", derivation)
+    for sequence in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in dataset.get(sequence) or []:
+            for item in group.get("CTImageFrameTypeSequence") or []:
+                item.FrameType = _derived(item.get("FrameType"))
+    equipment = pydicom.Dataset()
+    equipment.Manufacturer = equipment.ManufacturerModelName = "CTDeface"
+    equipment.SoftwareVersions = __version__
+    equipment.PurposeOfReferenceCodeSequence = [code(*DEIDENTIFYING_EQUIPMENT)]
+    append(dataset, "ContributingEquipmentSequence", equipment)
+    methods = dataset.get("DeidentificationMethod") or []
+    methods = [methods] if isinstance(methods, str) else list(methods)
+    if METHOD not in methods:
+        dataset.DeidentificationMethod = [*methods, METHOD]
+    add_method(dataset, *CLEAN_VISUAL_FEATURES)
+    if checked:
+        dataset.RecognizableVisualFeatures = "NO"
+
+
+def add_method(dataset: pydicom.Dataset, value: str, meaning: str) -> None:
+    """Add a code to the methods of de-identification, once."""
+    known = [str(item.get("CodeValue")) for item in dataset.get("DeidentificationMethodCodeSequence") or []]
+    if value not in known:
+        append(dataset, "DeidentificationMethodCodeSequence", code(value, meaning))
+
+
+def remove_outdated(dataset: pydicom.Dataset) -> None:
+    """Remove, at every depth, signatures over what has changed and icons of what was removed."""
+    for keyword in OUTDATED:
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    for element in elements(dataset, "SQ"):
+        for item in element.value:
+            remove_outdated(item)
+
+
+def replace_uids(dataset: pydicom.Dataset, pseudonyms: Pseudonyms) -> None:
+    """Replace UIDs at every depth, references included."""
+    for element in elements(dataset, "SQ", "UI"):
+        if element.VR == "SQ":
+            for item in element.value:
+                replace_uids(item, pseudonyms)
+        elif element.value:
+            if element.VM > 1:
+                element.value = [pseudonyms.uid(uid) for uid in element.value]
+            else:
+                element.value = pseudonyms.uid(element.value)
+
+
+def elements(dataset: pydicom.Dataset, *kinds: str) -> list[pydicom.DataElement]:
+    """The elements of these value representations; the others are not even decoded, and so written as they were."""
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+    def kind(raw) -> str:
+        return raw.VR or (dictionary_VR(raw.tag) if dictionary_has_tag(raw.tag) else "UN")
+
+    found = [raw.tag for raw in dataset.elements() if kind(raw) in (*kinds, "UN")]
+    return [element for element in map(dataset.__getitem__, found) if element.VR in kinds]
+
+
+def set_pixels(dataset: pydicom.Dataset, words: np.ndarray) -> None:
+    """Store words as pixel data: uncompressed, in the byte order that the file had."""
+    import pydicom
+
+    meta = dataset.file_meta
+    syntax = meta.get("TransferSyntaxUID")
+    order = "<"
+    if syntax is None or syntax.is_encapsulated or syntax == DEFLATED:
+        compressed = syntax is not None and syntax.is_encapsulated
+        meta.TransferSyntaxUID = pydicom.uid.UID(EXPLICIT_LITTLE_ENDIAN) if compressed else (
+            syntax or pydicom.uid.ImplicitVRLittleEndian
+        )  # fmt: skip
+    elif not syntax.is_little_endian:
+        order = ">"
+    pixels = words.astype(words.dtype.newbyteorder(order), copy=False).tobytes()
+    pixels += b"\0" * (len(pixels) % 2)
+    element = pydicom.DataElement(0x7FE00010, "OB" if words.itemsize == 1 else "OW", pixels)
+    dataset[element.tag] = element
+    for keyword, value in (("SmallestImagePixelValue", words.min()), ("LargestImagePixelValue", words.max())):
+        if keyword in dataset:
+            tag = pydicom.tag.Tag(keyword)
+            dataset[tag] = pydicom.DataElement(tag, "SS" if words.dtype.kind == "i" else "US", int(value))
+    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        if keyword in dataset:
+            delattr(dataset, keyword)
+
+
+def save(dataset: pydicom.Dataset, path: Path) -> None:
+    """Write a file and see to it that it is on the disk; nothing is left of what stood before its header."""
+    import pydicom
+
+    dataset.preamble = b"\0" * 128
+    meta = dataset.file_meta
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
+    for name in ("ImplementationClassUID", "ImplementationVersionName", "SourceApplicationEntityTitle",
+                 "PrivateInformationCreatorUID", "PrivateInformation"):  # fmt: skip
+        if name in meta:
+            delattr(meta, name)
+    with open(path, "wb") as file:
+        with pydicom.config.disable_value_validation():
+            dataset.save_as(file, enforce_file_format=True)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _mark_derivation(dataset: pydicom.Dataset, reference: pydicom.Dataset) -> None:
+    before = str(dataset.get("DerivationDescription", "") or "")
+    dataset.DerivationDescription = "; ".join(filter(None, (before, DERIVATION)))[-1024:]
+    append(dataset, "DerivationCodeSequence", code(*PIXEL_MASK))
+    append(dataset, "SourceImageSequence", reference)
+
+
+def _derived(image_type) -> list[str]:
+    values = [image_type] if isinstance(image_type, str) else list(image_type or [])
+    return ["DERIVED", *(values[1:] or ["PRIMARY", "AXIAL"])]
+
+
+def _with_suffix(text: str, suffix: str, length: int) -> str:
+    return (text[: length - len(suffix)].rstrip() + suffix).strip()

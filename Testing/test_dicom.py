@@ -1,0 +1,486 @@
+"""DICOM series in, DICOM series out: what is read, what is written, what is left out."""
+
+import json
+import os
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import dicom_files
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from coarse_phantoms import scan, voxels
+from CTDefaceLib import cli
+from CTDefaceLib.dicom_deface import deface_series
+from CTDefaceLib.dicom_stack import on_regular_grid, read_stack, to_slices, words_of
+from CTDefaceLib.dicom_tree import choose_series, read_tree
+from CTDefaceLib.errors import Cancelled, InputError, NoFaceError, OutputError
+from CTDefaceLib.pipeline import DefaceParameters
+from pydicom.uid import RLELossless
+
+SEED = DefaceParameters(seed=1)
+LOCALIZER = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+
+
+@pytest.fixture(scope="module")
+def head():
+    return scan(field_of_view="upper_lip").image
+
+
+def by_place(folder):
+    """Datasets of a folder by their place and acquisition."""
+    found = {}
+    for path in sorted(Path(folder).rglob("*.dcm")):
+        dataset = pydicom.dcmread(path)
+        found[tuple(dataset.ImagePositionPatient), str(dataset.get("AcquisitionNumber", ""))] = dataset
+    return found
+
+
+def hu(dataset):
+    return words_of(dataset)[0] * float(dataset.get("RescaleSlope", 1)) + float(dataset.get("RescaleIntercept", 0))
+
+
+def assert_defaced(source, output, least_share=0.02):
+    """The same slices in the same places; what changed is air now, and the rest of the pixels is bit-identical."""
+    before, after = by_place(source), by_place(output)
+    assert before.keys() == after.keys()
+    changed = total = 0
+    for key, original in before.items():
+        defaced = after[key]
+        for name in ("ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "BitsStored", "PixelRepresentation",
+                     "RescaleSlope", "RescaleIntercept", "InstanceNumber"):  # fmt: skip
+            assert original.get(name) == defaced.get(name), name
+        assert not defaced.file_meta.TransferSyntaxUID.is_compressed
+        other = words_of(original) != words_of(defaced)
+        assert hu(defaced)[other[0]].max(initial=-3000) < -400
+        changed += (other[0] & (hu(original) > -300)).sum()
+        total += (hu(original) > -300).sum()
+    assert changed > least_share * total
+    return after
+
+
+def refusal(*args, **choices):
+    with pytest.raises((InputError, NoFaceError, OutputError)) as caught:
+        deface_series(*args, **choices)
+    sentence = str(caught.value)
+    assert sentence.endswith(".") and "\n" not in sentence and "Doe" not in sentence and "4711" not in sentence
+    return sentence
+
+
+# -------------------------------------------------------------------------------------------------- what is written
+
+
+def test_series_in_series_out(tmp_path, head):
+    source, output = tmp_path / "série 1", tmp_path / "defaced ü"
+    dicom_files.write_series(source, head, AccessionNumber="A1", BurnedInAnnotation="NO")
+    content = {path: path.read_bytes() for path in source.iterdir()}
+    report = deface_series(source, output, SEED)
+    assert {path: path.read_bytes() for path in source.iterdir()} == content
+    assert report["files"] == len(content) == len(os.listdir(output)) and report["left_out"] == []
+    assert sorted(os.listdir(tmp_path)) == sorted([source.name, output.name])
+    after = assert_defaced(source, output)
+    before = next(iter(by_place(source).values()))
+    assert len({one.SOPInstanceUID for one in after.values()}) == len(content)
+    one = next(iter(after.values()))
+    assert one.ImageType[0] == "DERIVED" and one.SeriesDescription == "Head of Jane Doe defaced"
+    assert one.SeriesInstanceUID != before.SeriesInstanceUID and one.StudyInstanceUID == before.StudyInstanceUID
+    assert one.file_meta.MediaStorageSOPInstanceUID == one.SOPInstanceUID != before.SOPInstanceUID
+    assert one.RecognizableVisualFeatures == "NO" and "PatientIdentityRemoved" not in one
+    assert one.PatientName == "Doe^Jane" and one.BurnedInAnnotation == "NO" and one.AccessionNumber == "A1"
+    assert [item.CodeValue for item in one.DeidentificationMethodCodeSequence] == ["113102"]
+    assert "CTDeface" in one.DeidentificationMethod and "CTDeface" in one.DerivationDescription
+    assert one.DerivationCodeSequence[0].CodeValue == "113047"
+    sources = {one.SourceImageSequence[0].ReferencedSOPInstanceUID for one in after.values()}
+    assert sources == {one.SOPInstanceUID for one in by_place(source).values()}
+
+
+def test_what_is_there_is_added_to(tmp_path, head):
+    from CTDefaceLib.dicom_write import code
+
+    dicom_files.write_series(
+        tmp_path / "in", head, DeidentificationMethod="Local rules", DerivationDescription="Averaged",
+        ImageType=["DERIVED"], DeidentificationMethodCodeSequence=[code("113100", "Basic Profile")],
+        IconImageSequence=[code("1", "x")], DigitalSignaturesSequence=[code("1", "x")],
+    )  # fmt: skip
+    deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    one = next(iter(by_place(tmp_path / "out").values()))
+    assert one.DeidentificationMethod[0] == "Local rules" and "CTDeface" in one.DeidentificationMethod[1]
+    assert [item.CodeValue for item in one.DeidentificationMethodCodeSequence] == ["113100", "113102"]
+    assert one.DerivationDescription.startswith("Averaged; Face removed")
+    assert one.ImageType == ["DERIVED", "PRIMARY", "AXIAL"]
+    assert "IconImageSequence" not in one and "DigitalSignaturesSequence" not in one
+
+
+def test_features_are_called_gone_only_after_the_checks(tmp_path, head):
+    dicom_files.write_series(tmp_path / "in", head)
+    report = deface_series(tmp_path / "in", tmp_path / "out", DefaceParameters(fill="blur", seed=1))
+    assert report["warnings"]
+    assert "RecognizableVisualFeatures" not in next(iter(by_place(tmp_path / "out").values()))
+
+
+def test_secret_makes_the_same_uids_in_every_run(tmp_path, head):
+    dicom_files.write_series(tmp_path / "in", head)
+    runs = {}
+    for name, secret in (("a", b"s" * 32), ("b", b"s" * 32), ("c", None), ("d", None)):
+        deface_series(tmp_path / "in", tmp_path / name, SEED, secret=secret)
+        runs[name] = {one.SOPInstanceUID for one in by_place(tmp_path / name).values()}
+        runs[name] |= {one.SeriesInstanceUID for one in by_place(tmp_path / name).values()}
+        assert all(uid.startswith("2.25.") and len(uid) < 64 for uid in runs[name])
+    assert runs["a"] == runs["b"]
+    assert not runs["a"] & runs["c"] and not runs["c"] & runs["d"]
+
+
+# ------------------------------------------------------------------------------------------------------ what is read
+
+STORED = {
+    "signed": dict(PixelRepresentation=1, RescaleIntercept=0),
+    "12 bits": dict(BitsStored=12, HighBit=11),
+    "slope": dict(RescaleSlope=0.5, RescaleIntercept=-1024),
+    "high padding": dict(PixelPaddingValue=0),
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_ways_to_store(tmp_path, head, name):
+    tags = STORED[name]
+    slope, intercept = tags.get("RescaleSlope", 1), tags.get("RescaleIntercept", -1024)
+    paths = dicom_files.write_series(tmp_path / "in", head, **tags)
+    low, high = (-(2**15), 2**15 - 1) if tags.get("PixelRepresentation") else (0, 2 ** tags.get("BitsStored", 16) - 1)
+    for path, plane in zip(paths, voxels(head)):
+        words = np.clip(np.rint((plane - intercept) / slope), low, high)
+        dicom_files.change(path, PixelData=words.astype("<i2" if low else "<u2").tobytes())
+        dataset = pydicom.dcmread(path)
+        dataset.add_new("SmallestImagePixelValue", "SS" if low else "US", 3)
+        dataset.save_as(path)
+    deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    after = assert_defaced(tmp_path / "in", tmp_path / "out")
+    for one in after.values():
+        words = words_of(one)
+        assert words.min() >= low and words.max() <= high
+        assert one.SmallestImagePixelValue == words.min()
+
+
+def test_values_of_the_fill_are_never_the_padding(tmp_path, head):
+    paths = dicom_files.write_series(tmp_path / "in", head, PixelPaddingValue=24)
+    before = {path: (words_of(pydicom.dcmread(path)) == 24).sum() for path in paths}
+    deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    after = sum((words_of(one) == 24).sum() for one in by_place(tmp_path / "out").values())
+    assert after < sum(before.values())
+
+
+def test_rescale_of_each_slice(tmp_path, head):
+    paths = dicom_files.write_series(tmp_path / "in", head)
+    for path in paths[::3]:
+        words = words_of(pydicom.dcmread(path)).astype(int)
+        dicom_files.change(
+            path, RescaleSlope=2, RescaleIntercept=-1100, PixelData=((words - 1024 + 1100) // 2).astype("<u2").tobytes()
+        )
+    deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    assert_defaced(tmp_path / "in", tmp_path / "out")
+
+
+def test_bits_beside_the_value_stay(tmp_path, head):
+    """Old files keep overlays in the bits that the value does not use."""
+    paths = dicom_files.write_series(tmp_path / "in", head, BitsStored=12, HighBit=11)
+    for path in paths:
+        words = np.minimum(words_of(pydicom.dcmread(path)), 4095)
+        words[:, ::7] |= 0x8000
+        dicom_files.change(path, PixelData=words.astype("<u2").tobytes())
+    deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    before, after = by_place(tmp_path / "in"), by_place(tmp_path / "out")
+    kept = [(words_of(before[key]) == words_of(after[key])).mean() for key in before]
+    assert 0.5 < np.mean(kept) < 1 and min(kept) > 0.3
+
+
+def test_lost_intercept(tmp_path, head):
+    dicom_files.write_series(tmp_path / "in", head, RescaleIntercept=None, RescaleSlope=None)
+    report = deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    assert "1024 was subtracted" in report["notes"][0]
+    before, after = by_place(tmp_path / "in"), by_place(tmp_path / "out")
+    changed = [words_of(after[key])[words_of(after[key]) != words_of(before[key])] for key in before]
+    assert np.concatenate(changed).max() < 600
+
+
+@pytest.mark.parametrize("degrees", [-20.0, 14.0])
+def test_tilted_gantry(tmp_path, degrees):
+    head = scan().image
+    dicom_files.write_series(tmp_path / "in", dicom_files.sheared(head, degrees), tilt_degrees=degrees)
+    report = deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    assert f"tilted by {abs(degrees):.1f} degrees" in report["notes"][0]
+    assert report["intracranial_voxels_touched"] == 0 and report["facial_skin_covered"] > 0.8
+    assert_defaced(tmp_path / "in", tmp_path / "out")
+
+
+UNEVEN = {
+    "two spacings": lambda n: [*np.arange(0, n, 2.0), *np.arange(n, 2 * n, 5.0)],
+    "slices missing": lambda n: np.delete(np.arange(0, 2 * n, 2.0), [20, 33, 34]),
+    "jitter": lambda n: np.arange(0, 2 * n, 2.0) + np.random.default_rng(2).uniform(-0.5, 0.5, n),
+    "one slice twice": lambda n: np.sort([*np.arange(0, 2 * n, 2.0), 40.0]),
+}
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_uneven_slices(tmp_path, name):
+    head = scan().image
+    heights = UNEVEN[name](head.GetSize()[2])
+    slices = dicom_files.sheared(head, heights=heights)
+    dicom_files.write_series(tmp_path / "in", slices, heights=heights)
+    report = deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    assert report["notes"] and report["files"] == len(heights)
+    assert report["intracranial_voxels_touched"] == 0 and report["facial_skin_covered"] > 0.8
+    if name != "one slice twice":
+        assert_defaced(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize("degrees", [-20.0, 0.0, 14.0])
+def test_regular_grid_shows_what_the_slices_show(tmp_path, degrees):
+    """A point of the head is at the same place of the patient on the slices and on the grid made of them."""
+    head = scan().image
+    heights = np.sort(np.random.default_rng(3).uniform(0, 2.0 * head.GetSize()[2], head.GetSize()[2]))
+    dicom_files.write_series(
+        tmp_path, dicom_files.sheared(head, degrees, heights), tilt_degrees=degrees, heights=heights
+    )
+    stack = choose_series(read_tree(tmp_path)).stacks[0]
+    grid = on_regular_grid(stack, read_stack(stack))
+    back = sitk.Resample(grid, head, sitk.Transform(), sitk.sitkLinear, -3000)
+    inside = (voxels(back) > -1500) & (voxels(head) > -1500)
+    assert inside.mean() > 0.6
+    assert np.abs(voxels(back) - voxels(head))[inside].mean() < 60
+    bone = sitk.Cast(grid > 300, sitk.sitkUInt8)
+    there = to_slices(bone, stack)
+    slices = voxels(read_stack(stack))
+    assert (slices[there] > 100).mean() > 0.9 and there[slices > 1200].mean() > 0.8
+
+
+def test_several_acquisitions_in_a_series(tmp_path, head):
+    first = dicom_files.write_series(tmp_path / "in" / "a", head, SeriesInstanceUID="1.2.3", AcquisitionNumber=1)
+    study = str(pydicom.dcmread(first[0]).StudyInstanceUID)
+    dicom_files.write_series(
+        tmp_path / "in" / "b", head + 3, SeriesInstanceUID="1.2.3", StudyInstanceUID=study, AcquisitionNumber=2
+    )
+    tree = read_tree(tmp_path / "in")
+    assert [len(stack.slices) for stack in choose_series(tree).stacks] == [head.GetSize()[2]] * 2
+    deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    assert_defaced(tmp_path / "in", tmp_path / "out")
+
+
+def test_multi_frame(tmp_path, head):
+    (tmp_path / "in").mkdir()
+    dicom_files.write_multi_frame(tmp_path / "in" / "one.dcm", head)
+    report = deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    assert report["files"] == 1
+    before = pydicom.dcmread(tmp_path / "in" / "one.dcm")
+    after = pydicom.dcmread(next((tmp_path / "out").iterdir()))
+    assert after.PerFrameFunctionalGroupsSequence == before.PerFrameFunctionalGroupsSequence
+    shared = after.SharedFunctionalGroupsSequence[0]
+    assert shared.CTImageFrameTypeSequence[0].FrameType[0] == after.ImageType[0] == "DERIVED"
+    source = shared.DerivationImageSequence[0].SourceImageSequence[0]
+    assert source.ReferencedSOPInstanceUID == before.SOPInstanceUID != after.SOPInstanceUID
+    changed = words_of(before) != words_of(after)
+    assert words_of(after)[changed].max() < -400 and 0.02 < changed.mean() < 0.5
+
+
+def test_other_byte_order_and_syntax(tmp_path, head):
+    from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+    paths = dicom_files.write_series(tmp_path / "in", head)
+    for number, path in enumerate(paths):
+        dataset = pydicom.dcmread(path)
+        syntax = (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)[number % 3]
+        if syntax == ExplicitVRBigEndian:
+            dataset.PixelData = words_of(dataset).astype(">u2").tobytes()
+        dataset.file_meta.TransferSyntaxUID = syntax
+        fresh = pydicom.Dataset()
+        fresh.update({element.tag: element for element in dataset})
+        fresh.file_meta = dataset.file_meta
+        fresh.save_as(path, enforce_file_format=True)
+    deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    after = assert_defaced(tmp_path / "in", tmp_path / "out")
+    assert len({one.file_meta.TransferSyntaxUID for one in after.values()}) == 3
+
+
+COMPRESSED = {
+    "RLE": RLELossless,
+    "JPEG-LS": pydicom.uid.JPEGLSLossless,
+    "JPEG 2000": pydicom.uid.JPEG2000Lossless,
+}
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_compressed(tmp_path, head, name):
+    if not pydicom.pixels.get_encoder(COMPRESSED[name]).is_available:
+        pytest.skip(f"no encoder for {name}: pip install ctdeface[dicom]")
+    for path in dicom_files.write_series(tmp_path / "in", head):
+        dataset = pydicom.dcmread(path)
+        dataset.compress(COMPRESSED[name], generate_instance_uid=False)
+        dataset.save_as(path)
+    deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    assert_defaced(tmp_path / "in", tmp_path / "out")
+
+
+def test_jpeg_lossless(tmp_path, head):
+    """What most scanners and archives compress with."""
+    pytest.importorskip("libjpeg", reason="pip install ctdeface[dicom]")
+    dcmcjpeg = shutil.which("dcmcjpeg")
+    if not dcmcjpeg:
+        pytest.skip("dcmcjpeg of DCMTK is not installed")
+    (tmp_path / "in").mkdir()
+    for path in dicom_files.write_series(tmp_path / "plain", head):
+        subprocess.run([dcmcjpeg, "--encode-lossless-sv1", path, tmp_path / "in" / path.name], check=True)
+    deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    assert_defaced(tmp_path / "in", tmp_path / "out")
+
+
+def test_missing_decoder_is_named(tmp_path, head, monkeypatch):
+    for path in dicom_files.write_series(tmp_path / "in", head):
+        dataset = pydicom.dcmread(path)
+        dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8" + b"\0" * 20])
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
+        dataset.save_as(path)
+    from pydicom.pixels import get_decoder
+
+    monkeypatch.setattr(get_decoder(pydicom.uid.JPEGLosslessSV1), "_available", {})
+    assert "pip install ctdeface[dicom]" in refusal(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# -------------------------------------------------------------------------------------------------- trees and mixtures
+
+
+def clutter(folder, head):
+    """A study around a series: a scout, reports, captures, another series, and what is no DICOM at all."""
+    folder.mkdir(parents=True)
+    dicom_files.write_series(folder / "scout", head[:, :, 5:6], ImageType=LOCALIZER, SeriesNumber=1)
+    dicom_files.write_document(folder / "dose", "1.2.840.10008.5.1.4.1.1.88.67")
+    dicom_files.write_document(folder / "keys", "1.2.840.10008.5.1.4.1.1.88.59")
+    dicom_files.write_document(folder / "screen.dcm", "1.2.840.10008.5.1.4.1.1.7", Rows=2, Columns=2, BitsAllocated=8,
+                               PixelData=b"1234", SamplesPerPixel=1)  # fmt: skip
+    mr_image = "1.2.840.10008.5.1.4.1.1.4"
+    dicom_files.write_series(folder / "mr", head, SOPClassUID=mr_image, Modality="MR", SeriesNumber=9)
+    dicom_files.write_series(folder / "test bolus", head[:, :, 5:7], SeriesNumber=2)
+    (folder / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    dicom_files.write_document(folder / "DICOMDIR", "1.2.840.10008.1.3.10")
+    (folder / "notes.txt").write_text("no slice")
+    (folder / ".hidden").write_bytes(b"DICM")
+
+
+def test_tree_with_all_kinds_of_files(tmp_path, head):
+    clutter(tmp_path / "in", head)
+    paths = dicom_files.write_series(tmp_path / "in" / "deep" / "er", head, SeriesNumber=4)
+    shutil.copy(paths[3], tmp_path / "in" / "copy of a slice")
+    report = deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    assert report["left_out"] == [
+        "copy (1)", "dose report (1)", f"image of another modality ({head.GetSize()[2]})", "key object selection (1)",
+        "scout (1)", "secondary capture (1)", "slice of a stack of too few (2)",
+    ]  # fmt: skip
+    assert_defaced(tmp_path / "in" / "deep", tmp_path / "out")
+
+
+def test_one_of_several_series(tmp_path, head):
+    dicom_files.write_series(tmp_path / "in" / "x", head, SeriesNumber=4)
+    dicom_files.write_series(tmp_path / "in" / "y", head, SeriesNumber=7)
+    n = head.GetSize()[2]
+    assert f"2 CT series: series 4 (CT, {n} slices), series 7" in refusal(tmp_path / "in", tmp_path / "out")
+    assert "no such series" in refusal(tmp_path / "in", tmp_path / "out", series="5")
+    report = deface_series(tmp_path / "in", tmp_path / "out", SEED, series="7")
+    assert report["left_out"] == [f"series 4 (CT, {n} slices)"]
+    assert_defaced(tmp_path / "in" / "y", tmp_path / "out")
+
+
+def test_series_in_one_folder_are_told_apart(tmp_path, head):
+    for number in (4, 7):
+        for path in dicom_files.write_series(tmp_path / str(number), head + number, SeriesNumber=number):
+            (tmp_path / "in").mkdir(exist_ok=True)
+            shutil.move(path, tmp_path / "in" / f"{number}{path.name}")
+    deface_series(tmp_path / "in", tmp_path / "out", SEED, series="7")
+    assert {one.SeriesNumber for one in by_place(tmp_path / "out").values()} == {7}
+
+
+def test_two_images_of_one_uid(tmp_path, head):
+    paths = dicom_files.write_series(tmp_path / "in", head)
+    dicom_files.change(paths[3], SOPInstanceUID=pydicom.dcmread(paths[4]).SOPInstanceUID)
+    assert "one SOP instance UID but differ" in refusal(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize("cut", [3, 140, 400, 0.5, -1])
+def test_damaged_file_in_the_middle(tmp_path, head, cut):
+    paths = dicom_files.write_series(tmp_path / "in", head)
+    content = paths[9].read_bytes()
+    paths[9].write_bytes(content[: int(cut * len(content)) if 0 < cut < 1 else cut])
+    assert "truncated or damaged" in refusal(tmp_path / "in", tmp_path / "out")
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_gap_that_hides_too_much(tmp_path):
+    head = scan().image
+    heights = np.array([*np.arange(0, 60, 2.0), *np.arange(100, 160, 2.0)])
+    dicom_files.write_series(tmp_path / "in", dicom_files.sheared(head, heights=heights), heights=heights)
+    assert "42.0 mm lie between" in refusal(tmp_path / "in", tmp_path / "out")
+
+
+def test_no_face_and_no_series(tmp_path, head):
+    dicom_files.write_series(tmp_path / "in", sitk.Cast(head * 0 - 1000, sitk.sitkInt16))
+    assert refusal(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    assert "no CT series" in refusal(tmp_path / "empty", tmp_path / "out")
+
+
+def test_output_that_is_there(tmp_path, head):
+    dicom_files.write_series(tmp_path / "in", head)
+    assert "not empty" in refusal(tmp_path / "in", tmp_path / "in")
+    assert "does not exist" in refusal(tmp_path / "in", tmp_path / "no" / "where")
+
+
+@pytest.mark.parametrize("fails_at", ["Reading", "Filling the region", "Writing"])
+def test_nothing_is_left_of_what_ends_early(tmp_path, head, fails_at):
+    dicom_files.write_series(tmp_path / "in", head)
+
+    def stop(fraction, text):
+        if text == fails_at:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        deface_series(tmp_path / "in", tmp_path / "out", SEED, progress=stop)
+    assert os.listdir(tmp_path) == ["in"]
+
+
+# ---------------------------------------------------------------------------------------------------- the command
+
+
+def run(*args):
+    try:
+        return cli.main([str(arg) for arg in args])
+    except SystemExit as exit:
+        return exit.code
+
+
+def test_command(tmp_path, head, capsys):
+    dicom_files.write_series(tmp_path / "in", head, SeriesNumber=4)
+    dicom_files.write_document(tmp_path / "in" / "dose", "1.2.840.10008.5.1.4.1.1.88.67")
+    assert run("deface", tmp_path / "in", tmp_path / "out", "--secret", tmp_path / "key") == 0
+    assert "left out: dose report (1)" in capsys.readouterr().err
+    report = (tmp_path / "out.json").read_text()
+    assert json.loads(report)["files"] == head.GetSize()[2]
+    assert "Doe" not in report and "4711" not in report
+    assert_defaced(tmp_path / "in", tmp_path / "out")
+    assert run("deface", tmp_path / "in", tmp_path / "out") == 2
+    assert run("deface", tmp_path / "in", tmp_path / "out2", "--mask", tmp_path / "m.nrrd") == 2
+    assert run("deface", tmp_path / "in", tmp_path / "x.nrrd", "--series", "4") == 2
+    assert run("deface", tmp_path / "in", tmp_path / "out3", "--series", "5") == 1
+    assert sorted(os.listdir(tmp_path)) == ["in", "key", "out", "out.json"]
+
+
+@pytest.fixture(scope="module")
+def phantom_series(real_data, tmp_path_factory):
+    """The real phantom series, and its defaced counterpart."""
+    folder = tmp_path_factory.mktemp("phantom")
+    zipfile.ZipFile(real_data("phantom_ct_dicom.zip")).extractall(folder / "in")
+    deface_series(folder / "in", folder / "out")
+    return folder / "in", folder / "out"
+
+
+def test_real_series(phantom_series):
+    assert_defaced(*phantom_series, least_share=0.01)
