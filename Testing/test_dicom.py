@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import zipfile
 from pathlib import Path
 
 import dicom_files
@@ -471,16 +470,3 @@ def test_command(tmp_path, head, capsys):
     assert run("deface", tmp_path / "in", tmp_path / "x.nrrd", "--series", "4") == 2
     assert run("deface", tmp_path / "in", tmp_path / "out3", "--series", "5") == 1
     assert sorted(os.listdir(tmp_path)) == ["in", "key", "out", "out.json"]
-
-
-@pytest.fixture(scope="module")
-def phantom_series(real_data, tmp_path_factory):
-    """The real phantom series, and its defaced counterpart."""
-    folder = tmp_path_factory.mktemp("phantom")
-    zipfile.ZipFile(real_data("phantom_ct_dicom.zip")).extractall(folder / "in")
-    deface_series(folder / "in", folder / "out")
-    return folder / "in", folder / "out"
-
-
-def test_real_series(phantom_series):
-    assert_defaced(*phantom_series, least_share=0.01)

@@ -47,15 +47,15 @@ class DefacedStack:
     stack: Stack
     region: numpy.ndarray
         Bool, shape (slices, rows, columns): what is replaced.
-    values: numpy.ndarray
-        HU, same shape.
+    values: list of numpy.ndarray
+        HU of what is replaced, one array for each slice in the order of its voxels.
     offset: float
         HU that the values lack against those of the files (a lost rescale intercept).
     """
 
     stack: Stack
     region: np.ndarray
-    values: np.ndarray
+    values: list[np.ndarray]
     offset: float = 0.0
 
 
@@ -122,17 +122,18 @@ def deface_stacks(
                 offset = _offset(original, image)
                 del original
                 result = deface(image, parameters, progress=_part(step, 0.15, 1.0), cancelled=cancelled)
-                region = sitk.GetArrayFromImage(result.region) > 0
-                values = sitk.GetArrayFromImage(result.image)
+                region = sitk.GetArrayViewFromImage(result.region) > 0
+                filled = result.image
             else:
                 original = on_regular_grid(stack, image)
                 grid = in_hounsfield(original)
                 offset = _offset(original, grid)
                 result = deface(grid, parameters, progress=_part(step, 0.15, 0.9), cancelled=cancelled)
-                region, values = _filled_slices(stack, image + offset, result, parameters)
+                region, filled = _filled_slices(stack, image + offset, result, parameters)
                 _count_touched(stack, region, result)
         notes += [str(message.message) for message in caught if message.category is UserWarning]
         reports.append({**result.report, "notes": notes})
+        values = [plane[here] for plane, here in zip(sitk.GetArrayViewFromImage(filled), region)]
         defaced.append(DefacedStack(stack, region, values, offset))
     return defaced, _joined(reports)
 
@@ -143,8 +144,8 @@ def _offset(original: sitk.Image, image: sitk.Image) -> float:
 
 def _filled_slices(
     stack: Stack, image: sitk.Image, result: DefaceResult, parameters: DefaceParameters
-) -> tuple[np.ndarray, np.ndarray]:
-    """Region and filled values on the slices themselves."""
+) -> tuple[np.ndarray, sitk.Image]:
+    """Region and filled volume on the slices themselves."""
     region = to_slices(result.region, stack)
     mask = sitk.GetImageFromArray(region.astype(np.uint8))
     mask.CopyInformation(image)
@@ -159,7 +160,7 @@ def _filled_slices(
         blur_mm=parameters.blur_mm,
         seed=parameters.seed,
     )
-    return region, sitk.GetArrayFromImage(filled)
+    return region, filled
 
 
 def _count_touched(stack: Stack, region: np.ndarray, result: DefaceResult) -> None:
@@ -212,7 +213,7 @@ def write_series(
         for frame, part, index in places[path]:
             here = part.region[index]
             if here.any():
-                new = part.values[index][here] - part.offset
+                new = part.values[index] - part.offset
                 words[frame][here] = to_words(new, part.stack.slices[index], dataset, words.dtype)
         source = str(dataset.SOPClassUID), pseudonyms.source(str(dataset.SOPInstanceUID))
         remove_outdated(dataset)

@@ -1,0 +1,141 @@
+"""The real phantom series through the tools that others read DICOM with: they see no difference but the face."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+import zipfile
+from contextlib import contextmanager, suppress
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from CTDefaceLib.dicom_deface import deface_series
+from test_dicom import assert_defaced, by_place
+
+
+def tool(name):
+    """Path of a program; skips the test where it is not installed."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+@pytest.fixture(scope="module")
+def series(real_data, tmp_path_factory):
+    """Folders of the real phantom series and of its defaced counterpart."""
+    folder = tmp_path_factory.mktemp("phantom")
+    zipfile.ZipFile(real_data("phantom_ct_dicom.zip")).extractall(folder / "in")
+    report = deface_series(folder / "in", folder / "out")
+    assert report["files"] == 209 and report["warnings"] == []
+    return next((folder / "in").rglob("*.dcm")).parent, folder / "out"
+
+
+def assert_same_volume_but_air(before, after):
+    assert before.shape == after.shape
+    changed = before != after
+    assert 0.01 < changed.mean() < 0.5 and after[changed].max() < -400
+
+
+def test_pydicom(series):
+    assert_defaced(*series, least_share=0.01)
+
+
+def test_simpleitk(series):
+    before, after = (sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))) for folder in series)
+    for get in ("GetOrigin", "GetSpacing", "GetDirection", "GetSize", "GetPixelID"):
+        assert getattr(before, get)() == getattr(after, get)()
+    assert_same_volume_but_air(*map(sitk.GetArrayFromImage, (before, after)))
+
+
+def test_dcm2niix(series, tmp_path):
+    program = tool("dcm2niix")
+    for folder, name in zip(series, ("before", "after")):
+        subprocess.run([program, "-o", tmp_path, "-f", name, folder], check=True, capture_output=True)
+    before, after = (sitk.ReadImage(str(tmp_path / f"{name}.nii")) for name in ("before", "after"))
+    for get in ("GetOrigin", "GetSpacing", "GetDirection", "GetSize"):
+        assert getattr(before, get)() == getattr(after, get)()
+    assert_same_volume_but_air(*map(sitk.GetArrayFromImage, (before, after)))
+
+
+def complaints(program, path):
+    """What dciodvfy says of a file, without values."""
+    result = subprocess.run([program, path], capture_output=True, text=True, errors="replace")
+    lines = (result.stdout + result.stderr).splitlines()
+    return {re.sub("<[^>]*>", "", line) for line in lines if line.startswith(("Error", "Warning"))}
+
+
+def test_dciodvfy_finds_nothing_new(series):
+    program = tool("dciodvfy")
+    before, after = map(by_place, series)
+    for key in list(before)[::16]:
+        new = complaints(program, after[key].filename) - complaints(program, before[key].filename)
+        assert not new
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+@contextmanager
+def orthanc(folder):
+    """An Orthanc that listens to this machine alone and keeps its images in a folder: ports for DICOM and HTTP."""
+    program = tool("Orthanc")
+    dicom, http = free_port(), free_port()
+    choices = {
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "DicomPort": dicom,
+        "HttpPort": http,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomAlwaysAllowStore": False,
+        "DicomCheckModalityHost": True,
+        "DicomModalities": {"test": ["CTDEFACE", "127.0.0.1", 1]},
+        "ConcurrentJobs": 1,
+        "Plugins": [],
+    }
+    (folder / "orthanc.json").write_text(json.dumps(choices))
+    log = open(folder / "log.txt", "w")
+    process = subprocess.Popen([program, folder / "orthanc.json"], stdout=log, stderr=log)
+    try:
+        for _ in range(100):
+            with suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{http}/system", timeout=5).read()
+                break
+            if process.poll() is not None:
+                pytest.skip("Orthanc does not start here")
+            time.sleep(0.2)
+        yield dicom, http
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+        log.close()
+
+
+def test_orthanc_takes_the_series_and_gives_it_back(series, tmp_path):
+    program = tool("storescu")
+    with orthanc(tmp_path) as (dicom, http):
+        send = [program, "-aet", "CTDEFACE", "-aec", "ORTHANC", "-xi", "+sd", "127.0.0.1", str(dicom), series[1]]
+        subprocess.run(send, check=True, capture_output=True, timeout=300)
+
+        def ask(path):
+            return urllib.request.urlopen(f"http://127.0.0.1:{http}{path}", timeout=60).read()
+
+        instances = json.loads(ask("/instances"))
+        assert len(json.loads(ask("/series"))) == 1 and len(instances) == len(os.listdir(series[1]))
+        sent = {one.SOPInstanceUID: one for one in by_place(series[1]).values()}
+        for number in instances:
+            (tmp_path / "back.dcm").write_bytes(ask(f"/instances/{number}/file"))
+            back = pydicom.dcmread(tmp_path / "back.dcm")
+            assert back == sent[back.SOPInstanceUID]
+            assert np.array_equal(back.pixel_array, sent[back.SOPInstanceUID].pixel_array)
