@@ -1,20 +1,31 @@
+import enum
+
+import numpy as np
 import qt
 import slicer
+import vtk
+from CTDefaceEvalLib import worker
+from CTDefaceEvalLib.evaluation import Scale
+from CTDefaceEvalLib.face_models import DEFAULT_MODELS, DlibHog, FaceNet, InsightFace, OpenCvHaar
+from CTDefaceEvalSlicer import head_views
+from CTDefaceEvalSlicer.head_views import DEFACED, ORIGINAL, RECOVERED
+from CTDefaceEvalSlicer.meter import LiveMeter
+from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError
+from CTDefaceSlicer import nodes
+from CTDefaceSlicer.process import BackgroundProcess
+from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
+from slicer.parameterNodeWrapper import parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+from slicer.util import VTKObservationMixin
 
-
-def helpText():
-    return _(
-        "Renders a head CT before and after defacing, scores how well a face is found and recognised in the "
-        "renderings, and tries to recover the removed face. In this version the measurements are reached from "
-        "Python, through CTDefaceEvalLib."
-    )
+SHOW_DELAY_MSEC = 200
 
 
 class CTDefaceEval(ScriptedLoadableModule):
@@ -26,16 +37,506 @@ class CTDefaceEval(ScriptedLoadableModule):
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Utilities")]
         self.parent.dependencies = ["CTDeface"]  # CTDefaceEvalLib imports CTDefaceLib
         self.parent.contributors = ["CTDeface contributors"]
-        self.parent.helpText = helpText()
+        self.parent.helpText = _(
+            "Shows a head CT before and after defacing side by side, scores how well a face is found and recognised "
+            "while you turn the head, and tries to recover the face from the defaced volume."
+        )
 
 
-class CTDefaceEvalWidget(ScriptedLoadableModuleWidget):
+class Rendering(enum.Enum):
+    """How a head is drawn."""
+
+    SURFACE = "surface"
+    VOLUME = "volume"
+
+    def label(self):
+        return {Rendering.SURFACE: _("Skin surface (fast)"), Rendering.VOLUME: _("Volume rendering")}[self]
+
+
+class Picture(enum.Enum):
+    """Which pictures the live meter scores."""
+
+    SEEN = "seen"
+    STANDARD = "standard"
+
+    def label(self):
+        return {Picture.SEEN: _("What the views show"), Picture.STANDARD: _("Standard rendering")}[self]
+
+
+class FaceModel(enum.Enum):
+    """Which face models look at the pictures."""
+
+    DLIB = "dlib"
+    INSIGHTFACE = "insightface"
+    FACENET = "facenet"
+    HAAR = "haar"
+
+    def label(self):
+        return {
+            FaceModel.DLIB: _("dlib"),
+            FaceModel.INSIGHTFACE: _("insightface"),
+            FaceModel.FACENET: _("MTCNN and FaceNet"),
+            FaceModel.HAAR: _("OpenCV Haar (advice only)"),
+        }[self]
+
+    @property
+    def live(self):
+        """The model of the live meter."""
+        return self.all[0]
+
+    @property
+    def all(self):
+        """The models of sweeps and attacks."""
+        return {
+            FaceModel.DLIB: DEFAULT_MODELS,
+            FaceModel.INSIGHTFACE: (InsightFace.name,),
+            FaceModel.FACENET: (FaceNet.name,),
+            FaceModel.HAAR: (OpenCvHaar.name,),
+        }[self]
+
+
+@parameterNodeWrapper
+class CTDefaceEvalParameterNode:
+    """Every choice of the panel. It is saved with the scene; file names are not, since they may name a patient."""
+
+    originalVolume: vtkMRMLScalarVolumeNode
+    defacedVolume: vtkMRMLScalarVolumeNode
+    rendering: Rendering = Rendering.SURFACE
+    liveMeter: bool = True
+    picture: Picture = Picture.SEEN
+    faceModel: FaceModel = FaceModel.DLIB
+
+
+class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel. Each step says what is missing before it can run; all work is done by the logic."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._guiTag = None
+        self._heads = None  # what the views show: key of the volumes, and where the head is
+        self._showing = None  # key of the volumes whose skin is being made
+        self._meterKey = None  # what the running meter was started for
+        self._task = ""  # what runs in the background: scale
+        self._scales = {}  # of similarity, by volume and model
+        self._errors = {}  # of the last try, by step
+
+    # Life of the panel
+
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
-        label = qt.QLabel(helpText())
-        label.wordWrap = True
-        self.layout.addWidget(label)
-        self.layout.addStretch(1)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/CTDefaceEval.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = CTDefaceEvalLogic()
+        self.meter = LiveMeter(self.logic.meterProcess, self.meterChoices, self.onScores, self.onMeterFailed)
+
+        self._showTimer = qt.QTimer()
+        self._showTimer.setSingleShot(True)
+        self._showTimer.setInterval(SHOW_DELAY_MSEC)
+        self._showTimer.connect("timeout()", self.showHeads)
+
+        ui = self.ui
+        ui.showButton.connect("clicked()", self.onShow)
+        ui.frontButton.connect("clicked()", self.onFront)
+
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
+        self.setParameterNode(self.logic.getParameterNode())
+
+    def cleanup(self):
+        self.stop()
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def enter(self):
+        self.setParameterNode(self.logic.getParameterNode())
+        self.preselectVolumes()
+        self._showTimer.start()
+
+    def exit(self):
+        self._showTimer.stop()
+        self.stopMeter()
+        self.logic.meterProcess.stop()  # no use for it now, and it holds the skins
+        self._showing = None
+        if self._task in ("", "scale"):
+            self.logic.process.stop()
+            self._task = ""
+
+    def onSceneStartClose(self, caller, event):
+        self.stop()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        self.setParameterNode(self.logic.getParameterNode())
+
+    def onSceneEndImport(self, caller, event):
+        self.setParameterNode(self.logic.getParameterNode())
+        self.preselectVolumes()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller, event, node):
+        isVolume = node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode"
+        if isVolume and not slicer.mrmlScene.IsClosing():
+            qt.QTimer.singleShot(0, head_views.removeOrphans)
+
+    def stop(self):
+        """Drop what runs in the background, and what it was for."""
+        self._showTimer.stop()
+        self.stopMeter()
+        self.logic.process.stop()
+        self.logic.meterProcess.stop()
+        self._task = ""
+        self._heads = self._showing = None
+        self._scales, self._errors = {}, {}
+
+    def setParameterNode(self, parameterNode):
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self._parameterNode = parameterNode
+        if parameterNode is not None:
+            self._guiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self.onParametersChanged()
+
+    def preselectVolumes(self):
+        """Choose the first pair of an original and what CTDeface made of it, else the first CT, when none is chosen."""
+        parameters = self._parameterNode
+        if parameters is None or parameters.originalVolume is not None:
+            return
+        found = [
+            node
+            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            if node.GetClassName() == "vtkMRMLScalarVolumeNode"
+            and not node.GetHideFromEditors()
+            and not self.logic.problemOf(node)
+        ]
+        original = next((node for node in found if self.logic.defacedOf(node)), found[0] if found else None)
+        if original is not None:
+            with slicer.util.NodeModify(parameters):
+                parameters.originalVolume = original
+                parameters.defacedVolume = self.logic.defacedOf(original)
+
+    # What the panel shows
+
+    def onParametersChanged(self, caller=None, event=None):
+        self._errors.pop("show", None)
+        self.updateGUI()
+        if self.parent.isEntered:
+            self._showTimer.start()
+
+    def inputProblem(self):
+        """What is missing or wrong with the volumes, in one sentence."""
+        parameters = self._parameterNode
+        if parameters.originalVolume is None:
+            return _("Load a head CT, and its defaced version if there is one, or make them with CTDeface.")
+        if parameters.defacedVolume is parameters.originalVolume:
+            return _("Choose two different volumes, or leave the defaced one empty.")
+        for node in (parameters.originalVolume, parameters.defacedVolume):
+            problem = self.logic.problemOf(node) if node is not None else ""
+            if problem:
+                return problem
+        return ""
+
+    def names(self):
+        """The heads that the views show."""
+        names = [ORIGINAL]
+        if self._parameterNode.defacedVolume is not None:
+            names.append(DEFACED)
+            if head_views.surface(RECOVERED) is not None:
+                names.append(RECOVERED)
+        return names
+
+    def updateGUI(self):
+        """Enable what can be done now, and say at each step what is missing."""
+        parameters, ui = self._parameterNode, self.ui
+        if parameters is None:
+            return
+        problem = self.inputProblem()
+        missing = _("Choose a CT volume first (step 1).") if problem else ""
+        ui.showButton.enabled = ui.frontButton.enabled = not problem
+        self.say(ui.inputHintLabel, problem or (_("Making the skin surface…") if self._showing else ""), error="show")
+
+        self.say(ui.meterHintLabel, missing, error="meter")
+        ui.meterFrame.visible = self.meter.running
+
+    def say(self, label, text, isError=False, error=None):
+        """Show a hint, or in its place the error of the last try of that step."""
+        isError = isError or error in self._errors
+        label.text = self._errors.get(error, text)
+        label.styleSheet = "color: #c0392b;" if isError else ""
+        label.visible = bool(label.text)
+
+    # The heads in the views
+
+    def showHeads(self):
+        """Bring the views up to date with the choices; the skins are made first where they are not there yet."""
+        parameters = self._parameterNode
+        if parameters is None or not self.parent.isEntered:
+            return
+        if self.inputProblem():
+            self._heads = None
+            self.stopMeter()
+            head_views.removeSurfaces()
+            self.updateGUI()
+            return
+        volumeNodes = parameters.originalVolume, parameters.defacedVolume
+        key = self.logic.headsKey(*volumeNodes)
+        if self._heads is not None and self._heads[0] == key and self.logic.meterProcess.running:
+            self.drawHeads()
+        elif self._showing != key:
+            self.makeHeads(key, volumeNodes)
+
+    def makeHeads(self, key, volumeNodes):
+        """Have the skins made in the background and show them."""
+
+        def onDone(head):
+            isNew = self._heads is None or self._heads[0] != key
+            self._heads, self._showing = (key, head), None
+            with slicer.util.tryWithErrorDisplay(_("The heads could not be shown.")):
+                if isNew:
+                    self.onShow()
+                else:
+                    self.drawHeads()
+
+        def onFailed(error):
+            self._showing = None
+            if not isinstance(error, Cancelled):
+                self._errors["show"] = str(error)
+            self.updateGUI()
+
+        self.stopMeter()
+        self.logic.meterProcess.stop()  # what it does is for other volumes
+        if self._heads is not None and self._heads[0] != key:
+            self._heads = None
+            head_views.removeSurfaces()
+        self._showing = key
+        with slicer.util.tryWithErrorDisplay(_("The heads could not be shown.")):
+            try:
+                self.logic.findHeads(*volumeNodes, done=onDone, failed=onFailed)
+            except CTDefaceError as error:
+                onFailed(error)
+        self.updateGUI()
+
+    def drawHeads(self):
+        """Show the heads by the rendering that is chosen, and watch them."""
+        parameters = self._parameterNode
+        volumeNodes = {ORIGINAL: parameters.originalVolume, DEFACED: parameters.defacedVolume}
+        with slicer.util.RenderBlocker():
+            head_views.showHeads(self.names(), volumeNodes, parameters.rendering is Rendering.VOLUME)
+        self.updateMeter()
+        self.updateGUI()
+
+    def onShow(self):
+        """Show the heads side by side from the front, whatever the layout was."""
+        if self._heads is None:
+            self._showTimer.start()
+            return
+        with slicer.util.tryWithErrorDisplay(_("The heads could not be shown.")):
+            self.stopMeter()
+            head_views.showLayout(len(self.names()))
+            self.drawHeads()
+            qt.QTimer.singleShot(0, self.onFront)  # once the new views have their size
+
+    def onFront(self):
+        self.look(0.0, 0.0)
+
+    def look(self, yaw, pitch):
+        if self._heads is not None:
+            head_views.look(self._heads[1], yaw, pitch)
+
+    # Live meter
+
+    def updateMeter(self):
+        """Start or stop the live meter as is chosen."""
+        parameters = self._parameterNode
+        isOn = parameters.liveMeter and self._heads is not None and head_views.isShown() and self.parent.isEntered
+        if not isOn:
+            self.stopMeter()
+            return
+        key = self._heads[0], self.names(), parameters.picture, parameters.rendering, parameters.faceModel
+        if self._meterKey != key or not self.meter.running:
+            self.stopMeter()
+            self._meterKey = key
+            self._errors.pop("meter", None)
+            self.meter.start(self.names(), self._heads[1] if parameters.picture is Picture.STANDARD else None)
+            self.updateScale()
+
+    def stopMeter(self):
+        self.meter.stop()
+        self._meterKey = None
+        self.showScores({})
+
+    def meterChoices(self):
+        return {"model": self._parameterNode.faceModel.live, "folder": self.logic.modelFolder()}
+
+    def onScores(self, answer):
+        self.showScores(answer["faces"], answer.get("similarities"))
+
+    def onMeterFailed(self, error):
+        self._meterKey = None
+        if not isinstance(error, Cancelled):
+            self._errors["meter"] = str(error)
+        self.updateGUI()
+
+    def showScores(self, faces, similarities=None):
+        """What the meter found last; the similarity stays until it is measured again."""
+        ui = self.ui
+        for name, title, label in (
+            (ORIGINAL, ui.originalScoreTitleLabel, ui.originalScoreLabel),
+            (DEFACED, ui.defacedScoreTitleLabel, ui.defacedScoreLabel),
+            (RECOVERED, ui.recoveredScoreTitleLabel, ui.recoveredScoreLabel),
+        ):
+            title.visible = label.visible = name in faces
+            face = faces.get(name)
+            label.text = _("face found, score {score:.2f}").format(score=face["score"]) if face else _("no face found")
+            color = "" if name == ORIGINAL else "color: #c0392b;" if face else "color: #2e6b34;"
+            label.styleSheet = f"{color} font-weight: bold;"
+        if not faces or not faces.get(ORIGINAL):
+            similarities = {}
+        if similarities is not None:
+            self.showSimilarities(similarities)
+
+    def showSimilarities(self, similarities):
+        """How similar the other faces are to the original's, and what that means on the scan's own scale."""
+        scale = self._scales.get(self.scaleKey()) if similarities else None
+        lines = []
+        for name, value in similarities.items():
+            line = _("{name}: {value:.2f}").format(name=head_views.LABELS[name], value=value)
+            if scale is not None and scale.threshold is not None:
+                line += " – " + (_("like the same head") if value > scale.threshold else _("like another head"))
+            lines.append(line)
+        if lines and scale is None:
+            lines.append(_("measuring what similar means for this head…") if self._task == "scale" else "")
+        elif lines:
+            same, other = np.median(scale.same_head or [np.nan]), np.median(scale.other_heads or [np.nan])
+            lines.append(_("usual here: same head {same:.2f}, other heads {other:.2f}").format(same=same, other=other))
+        self.ui.similarityTitleLabel.visible = self.ui.similarityLabel.visible = bool(lines)
+        self.ui.similarityLabel.text = "\n".join(line for line in lines if line)
+
+    def scaleKey(self):
+        parameters = self._parameterNode
+        if parameters is None or parameters.originalVolume is None:
+            return None
+        return nodes.fingerprint(parameters.originalVolume), parameters.faceModel.live, self.logic.modelFolder()
+
+    def updateScale(self):
+        """Measure in the background what similar means for this head, where that is not known and nothing else runs."""
+        parameters, key = self._parameterNode, self.scaleKey()
+        if key in self._scales or self.logic.process.busy or parameters.defacedVolume is None:
+            return
+
+        def onDone(scale):
+            self._task = ""
+            self._scales[key] = scale
+            self.meter.refresh()
+
+        def onFailed(error):
+            self._task = ""  # the meter says what is wrong with the model
+
+        self._task = "scale"
+        self.logic.measureScale(parameters.originalVolume, key[1], done=onDone, failed=onFailed)
+
+
+class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
+    """Everything the panel does, with nodes as arguments and without any window.
+
+    The long methods wait for their result and return it. With ``done`` given they return at once, and later call
+    ``done(result)`` or ``failed(error)``, and ``progress(fraction, text)`` meanwhile.
+    """
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleLogic.__init__(self, parent)
+        self.process = BackgroundProcess(worker)
+        self.meterProcess = BackgroundProcess(worker)  # of its own, so that the meter goes on while a sweep runs
+
+    def getParameterNode(self):
+        return CTDefaceEvalParameterNode(super().getParameterNode())
+
+    def problemOf(self, volumeNode):
+        """Why the volume is not a CT that can be evaluated, in one sentence; an empty text when it is one."""
+        return nodes.ctProblem(volumeNode)
+
+    def checkVolume(self, volumeNode):
+        """Raise InputError with the sentence of :meth:`problemOf` when there is one."""
+        problem = self.problemOf(volumeNode)
+        if problem:
+            raise InputError(problem)
+
+    def defacedOf(self, volumeNode):
+        """The latest volume that CTDeface made of another one, or None."""
+        made = [
+            node
+            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            if node.GetNodeReference("CTDeface.original") is volumeNode and not node.GetHideFromEditors()
+        ]
+        return made[-1] if made else None
+
+    def modelFolder(self):
+        """Folder of the face models that are loaded from one, or None."""
+        return slicer.util.settingsValue("CTDeface/FaceModelFolder", "") or None
+
+    def headsKey(self, originalNode, defacedNode=None):
+        """A value that changes with the volumes and where they are."""
+        return [
+            (node.GetID(), nodes.fingerprint(node), nodes.volumeGeometry(node), node.GetTransformNodeID())
+            for node in (originalNode, defacedNode)
+            if node is not None
+        ]
+
+    def findHeads(self, originalNode, defacedNode=None, **callbacks):
+        """Find the head, and make the skin surfaces that the views show. Returns where it is, a ``head_views.Head``."""
+
+        def finish(report, path):
+            for node in volumeNodes.values():
+                self._checkPresent(node)
+            with np.load(path) as arrays:
+                for name, node in volumeNodes.items():
+                    parts = {part: arrays[f"{name} {part}"] for part in ("points", "normals", "triangles")}
+                    head_views.showSurface(name, parts, node)
+            return head_views.headOf(originalNode, report["axes"], report["center"])
+
+        volumeNodes = {ORIGINAL: originalNode}
+        self.checkVolume(originalNode)
+        message = None
+        if defacedNode is not None:
+            self.checkVolume(defacedNode)
+            volumeNodes[DEFACED] = defacedNode
+            message = self.meterProcess.volumeMessage("defaced", defacedNode)
+        self.meterProcess.start("skin", originalNode, finish, defaced=message, suffix=".npz", **callbacks)
+        return self._result(self.meterProcess, callbacks)
+
+    def measureScale(self, originalNode, model=DlibHog.name, **callbacks):
+        """What similar means for a scan: cosines of pairs of pictures of this head, and of it and other heads.
+
+        Returns a ``CTDefaceEvalLib.evaluation.Scale``.
+        """
+        self.checkVolume(originalNode)
+        self.process.start(
+            "scale",
+            originalNode,
+            lambda report, path: Scale(**report),
+            model=model,
+            folder=self.modelFolder(),
+            **callbacks,
+        )
+        return self._result(self.process, callbacks)
+
+    @staticmethod
+    def _result(process, callbacks):
+        return None if callbacks.get("done") else process.wait()
+
+    @staticmethod
+    def _checkPresent(volumeNode):
+        if slicer.mrmlScene.GetNodeByID(volumeNode.GetID()) is not volumeNode:
+            raise InputError(_("The volume was removed from the scene meanwhile."))
 
 
 class CTDefaceEvalTest(ScriptedLoadableModuleTest):

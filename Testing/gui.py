@@ -63,8 +63,8 @@ def picture(widget, path: Path) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def user():
-    """A fresh scene and an open panel; afterwards nothing may be left behind or have gone wrong."""
+def user(module="CTDeface"):
+    """A fresh scene and the open panel of a module; afterwards nothing may be left behind or have gone wrong."""
     pythonqt.problems.clear()
     dialogs.answers.clear()
     dialogs.shown.clear()
@@ -72,10 +72,10 @@ def user():
     slicer.mrmlScene.Clear()
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
     slicer.app.pauseRender()  # views are drawn for pictures only: drawing without a graphics card takes long
-    host.select_module("CTDeface")
-    panel = slicer.util.getModuleWidget("CTDeface")
-    process = panel.logic.process
-    process.stop = lambda: stop_process(process) if process.busy else None  # an idle one serves the next test
+    host.select_module(module)
+    panel = slicer.util.getModuleWidget(module)
+    for process in processes(panel):  # an idle one serves the next test
+        process.stop = lambda process=process: stop_process(process) if process.busy else None
     yield panel
     host.select_module(None)
     panel.stop()
@@ -88,10 +88,17 @@ def user():
     assert [path.name for path in left] == ["presets.xml"], "files were left behind"
 
 
+def processes(panel):
+    """The background processes that stay between the jobs of a panel."""
+    return [getattr(panel.logic, name) for name in ("process", "meterProcess") if hasattr(panel.logic, name)]
+
+
 def stop_process(process):
     type(process).stop(process)
 
 
 @atexit.register
 def _stop():
-    stop_process(slicer.util.getModuleWidget("CTDeface").logic.process)
+    for module in MODULES:
+        for process in processes(slicer.util.getModuleWidget(Path(module).stem)):
+            stop_process(process)

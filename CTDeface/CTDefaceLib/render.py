@@ -22,6 +22,8 @@ NO_OPENGL = (
 )
 
 SKIN_COLOUR = (0.88, 0.80, 0.74)
+SKIN_AMBIENT, SKIN_DIFFUSE = 0.12, 0.88
+BACKGROUND = 0.5
 
 #: light → ((position in camera coordinates, strength), …)
 LIGHTS = {
@@ -195,8 +197,8 @@ def skin_volume(image: sitk.Image):
     properties.SetColor(colour)
     properties.SetInterpolationTypeToLinear()
     properties.ShadeOn()
-    properties.SetAmbient(0.12)
-    properties.SetDiffuse(0.88)
+    properties.SetAmbient(SKIN_AMBIENT)
+    properties.SetDiffuse(SKIN_DIFFUSE)
     properties.SetSpecular(0.0)
     placed = np.eye(4)
     placed[:3, :3] = np.array(image.GetDirection()).reshape(3, 3)
@@ -227,13 +229,38 @@ def head_center(surface, axes: np.ndarray | None = None) -> np.ndarray:
     return axes.T @ ((low + high) / 2.0)
 
 
+def camera_side(yaw: float, pitch: float, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors in LPS from the middle of the picture to the camera, and up; see :meth:`Renderer.picture`."""
+    turn, lift = np.radians([yaw, pitch])
+    towards = axes.T @ [np.sin(turn) * np.cos(lift), -np.cos(turn) * np.cos(lift), np.sin(lift)]
+    # At the poles the view has no "up"; there the front of the head goes to the bottom, seen from above.
+    up = axes[2] if abs(np.sin(lift)) < 0.999 else axes.T @ [-np.sin(turn), np.cos(turn), 0.0] * np.sign(lift)
+    return towards, up
+
+
+def set_light(renderer, name: str) -> None:
+    """Light a vtkRenderer by a key of LIGHTS and nothing else. Raises CTDefaceError for an unknown name."""
+    import vtk
+
+    if name not in LIGHTS:
+        raise CTDefaceError(f"There is no light called “{name}”; choose one of {', '.join(LIGHTS)}.")
+    renderer.RemoveAllLights()
+    for position, strength in LIGHTS[name]:
+        light = vtk.vtkLight()
+        light.SetLightTypeToCameraLight()
+        light.SetPosition(*position)
+        light.SetFocalPoint(0.0, 0.0, 0.0)
+        light.SetIntensity(strength)
+        renderer.AddLight(light)
+
+
 class Renderer:
     """Takes pictures of surfaces with one offscreen window.
 
     Raises CTDefaceError when there is no OpenGL to draw with.
     """
 
-    def __init__(self, background: float = 0.5):
+    def __init__(self, background: float = BACKGROUND):
         import vtk
 
         self._window = _offscreen_window()
@@ -247,8 +274,8 @@ class Renderer:
         self._actor.SetMapper(self._mapper)
         skin = self._actor.GetProperty()
         skin.SetColor(*SKIN_COLOUR)
-        skin.SetAmbient(0.12)
-        skin.SetDiffuse(0.88)
+        skin.SetAmbient(SKIN_AMBIENT)
+        skin.SetDiffuse(SKIN_DIFFUSE)
         skin.SetSpecular(0.0)
         self._shown = None
         self._label = vtk.vtkTextActor()
@@ -303,10 +330,7 @@ class Renderer:
         self._label.SetInput(label)
         self._label.GetTextProperty().SetFontSize(max(10, int(rows) // 18))
 
-        turn, lift = np.radians([yaw, pitch])
-        towards = axes.T @ [np.sin(turn) * np.cos(lift), -np.cos(turn) * np.cos(lift), np.sin(lift)]
-        # At the poles the view has no "up"; there the front of the head goes to the bottom, seen from above.
-        up = axes[2] if abs(np.sin(lift)) < 0.999 else axes.T @ [-np.sin(turn), np.cos(turn), 0.0] * np.sign(lift)
+        towards, up = camera_side(yaw, pitch, axes)
         camera = self._scene.GetActiveCamera()
         camera.SetFocalPoint(*center)
         camera.SetPosition(*(np.asarray(center) + 1000.0 * towards))
@@ -331,21 +355,9 @@ class Renderer:
         self._shown = surface
 
     def _set_light(self, name: str) -> None:
-        import vtk
-
-        if name == self._light:
-            return
-        if name not in LIGHTS:
-            raise CTDefaceError(f"There is no light called “{name}”; choose one of {', '.join(LIGHTS)}.")
-        self._scene.RemoveAllLights()
-        for position, strength in LIGHTS[name]:
-            light = vtk.vtkLight()
-            light.SetLightTypeToCameraLight()
-            light.SetPosition(*position)
-            light.SetFocalPoint(0.0, 0.0, 0.0)
-            light.SetIntensity(strength)
-            self._scene.AddLight(light)
-        self._light = name
+        if name != self._light:
+            set_light(self._scene, name)
+            self._light = name
 
     def _grab(self, columns: int, rows: int) -> np.ndarray:
         from vtk.util.numpy_support import vtk_to_numpy

@@ -45,6 +45,11 @@ class BackgroundProcess:
         return self._job is not None
 
     @property
+    def running(self):
+        """Whether the process is there, with all that it remembers."""
+        return self._process is not None
+
+    @property
     def folder(self):
         """Temporary folder of the running process, or None."""
         return self._folder
@@ -130,6 +135,10 @@ class BackgroundProcess:
         """A member of a job that holds further voxels, such as a mask, on the grid of a volume."""
         self._startProcess()
         return worker.volume_message(array, self.path(name), *volumeGeometry(volumeNode))
+
+    def volumeMessage(self, name, volumeNode):
+        """A member of a job that holds a further volume."""
+        return self.arrayMessage(name, slicer.util.arrayFromVolume(volumeNode), volumeNode)
 
     def save(self, name, array):
         """A member of a job that names a file with this array; the job removes the file."""

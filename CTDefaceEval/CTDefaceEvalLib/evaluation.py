@@ -239,7 +239,7 @@ def evaluate(
         )
     progress(0.0, "Finding the head")
     if original is not None:
-        _check_pair(original, defaced)
+        check_pair(original, defaced)
     pose = head_pose(original if original is not None else defaced)
     models = [load_model(name, settings.model_folder) for name in settings.models]
     kept = _Memory(memory, [image for image in (original, defaced) if image is not None], settings)
@@ -336,7 +336,8 @@ def _measured_scale(renderer, faces: dict[View, Sighting], grid: ViewGrid, views
     return scale
 
 
-def _check_pair(original: sitk.Image, defaced: sitk.Image) -> None:
+def check_pair(original: sitk.Image, defaced: sitk.Image) -> None:
+    """Raise InputError unless both lie on one grid and show the same scan."""
     same_grid = original.GetSize() == defaced.GetSize() and all(
         np.allclose(getattr(original, get)(), getattr(defaced, get)(), atol=1e-2)
         for get in ("GetSpacing", "GetOrigin", "GetDirection")

@@ -34,11 +34,13 @@ class EvaluationWorker(worker.Worker):
 
         from .attacks import around_head
         from .detection import surface_of
+        from .evaluation import check_pair
         from .views import head_pose
 
         images = {"original": self._volume(job["image"])}
         if job["defaced"]:
             images["defaced"] = worker.read_volume(job["defaced"])
+            check_pair(images["original"], images["defaced"])
         progress(0.0, "Finding the head")
         self._pose = head_pose(images["original"])
         self._surfaces, arrays = {}, {}
@@ -50,10 +52,11 @@ class EvaluationWorker(worker.Worker):
         return {"axes": self._pose.axes.tolist(), "center": list(self._pose.center), "surfaces": list(images)}
 
     def _score(self, job, progress) -> dict:
-        """Look for a face in pictures of the original and the defaced volume that show the same view.
+        """Look for a face in pictures of "original", "defaced" and "recovered" head that show the same view.
 
         Each comes as a .npy file with the picture, (n, n, 3) uint8, or with yaw and pitch to take it of the surfaces
-        made last. The answer has the faces, in pixels of the pictures, and with ``embed`` their similarity.
+        made last. The answer has the faces, in pixels of the pictures, and with ``embed`` how similar the others are
+        to the original where that shows a face.
         """
         from .face_models import landmarks_of
 
@@ -70,8 +73,8 @@ class EvaluationWorker(worker.Worker):
                 "landmarks": [[x * zoom, y * zoom] for x, y in landmarks_of(model, shown[name], face).tolist()],
             }
         answer = {"faces": found, "sizes": {name: len(picture) for name, picture in pictures.items()}}
-        if job["embed"] and model.embeds and len(shown) == 2 and faces["original"]:
-            answer["similarity"] = self._similarity(model, shown, faces)
+        if job["embed"] and model.embeds and len(shown) > 1 and faces["original"]:
+            answer["similarities"] = self._similarities(model, shown, faces)
         return answer
 
     def _picture(self, name: str, path: str):
@@ -92,14 +95,16 @@ class EvaluationWorker(worker.Worker):
         return picture_of(self._renderer, self._surfaces[name], self._pose, yaw, pitch, "top", STANDARD_PIXELS)
 
     @staticmethod
-    def _similarity(model, pictures, faces) -> float:
-        """Where no face is found in the defaced picture, what lies in its place is compared."""
+    def _similarities(model, pictures, faces) -> dict[str, float]:
+        """Where no face is found in a picture, what lies in its place is compared."""
         from .face_models import similarity
 
-        return similarity(
-            model.embed(pictures["original"], faces["original"]),
-            model.embed(pictures["defaced"], faces["defaced"] or faces["original"]),
-        )
+        original = model.embed(pictures["original"], faces["original"])
+        return {
+            name: similarity(original, model.embed(picture, faces[name] or faces["original"]))
+            for name, picture in pictures.items()
+            if name != "original"
+        }
 
     def _scale(self, job, progress) -> dict:
         """What similar means for a scan: the members of ``evaluation.Scale``."""

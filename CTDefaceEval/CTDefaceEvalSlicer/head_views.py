@@ -1,0 +1,245 @@
+"""The linked 3D views of CTDefaceEval: a head each, with the same rendering, seen from the same side."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import vtk
+from CTDefaceEvalLib.detection import FIELD_OF_VIEW_MM
+from CTDefaceLib.render import BACKGROUND, SKIN_AMBIENT, SKIN_COLOUR, SKIN_DIFFUSE, camera_side, set_light
+from CTDefaceSlicer import views
+from CTDefaceSlicer.nodes import FLIP
+from slicer.i18n import tr as _
+from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+
+ORIGINAL, DEFACED, RECOVERED = "original", "defaced", "recovered"
+NAMES = (ORIGINAL, DEFACED, RECOVERED)
+LABELS = {ORIGINAL: _("Original"), DEFACED: _("Defaced"), RECOVERED: _("Recovered")}
+COLORS = {ORIGINAL: "#EDD54C", DEFACED: "#6EB04B", RECOVERED: "#F34A33"}
+FIRST_LAYOUT = 41760
+"""Number of the layout with one view; those with two and three follow."""
+VIEW_GROUP = 4176
+CAMERA_DISTANCE_MM = 1000.0
+SURFACE_OF = "CTDefaceEval.surfaceOf"
+"""Role of the reference from a skin surface to its volume."""
+
+
+@dataclass
+class Head:
+    """Where a head is, in RAS of the world: ``axes``, rows towards its left, back and top, and ``center`` in mm."""
+
+    axes: np.ndarray
+    center: np.ndarray
+
+    def side(self, yaw, pitch):
+        """Unit vectors in RAS from the center to a camera at yaw and pitch in degrees, and up in its picture."""
+        return camera_side(yaw, pitch, self.axes)
+
+    def point(self, yaw, pitch, right, up):
+        """The point in RAS that a camera at yaw and pitch sees ``right`` and ``up`` of the center, in mm."""
+        towards, upwards = self.side(yaw, pitch)
+        rightwards = np.cross(upwards, towards)
+        rightwards /= np.linalg.norm(rightwards)
+        return self.center + right * rightwards + up * np.cross(towards, rightwards)
+
+    def angles(self, camera):
+        """Yaw and pitch in degrees of the side that a camera looks at the head from."""
+        direction = np.subtract(camera.GetPosition(), camera.GetFocalPoint())
+        left, back, top = self.axes @ (direction / np.linalg.norm(direction))
+        return float(np.degrees(np.arctan2(left, -back))), float(np.degrees(np.arcsin(np.clip(top, -1.0, 1.0))))
+
+
+def headOf(volumeNode, axes, center):
+    """The head in a volume; ``axes`` and ``center`` as the library found them, in LPS of the volume."""
+    toWorld = _toWorld(volumeNode)
+    turned = np.array(axes) @ FLIP @ toWorld[:3, :3].T
+    turned /= np.linalg.norm(turned, axis=1, keepdims=True)
+    return Head(turned, toWorld[:3, :3] @ FLIP @ np.array(center) + toWorld[:3, 3])
+
+
+def _toWorld(volumeNode):
+    matrix = vtk.vtkMatrix4x4()
+    transform = volumeNode.GetParentTransformNode()
+    if transform is not None and transform.IsTransformToWorldLinear():
+        transform.GetMatrixTransformToWorld(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def viewNode(name):
+    """The view node of the original, the defaced or the recovered head, or None before it was ever shown."""
+    return slicer.mrmlScene.GetSingletonNode(_tag(name), "vtkMRMLViewNode")
+
+
+def threeDView(name):
+    """The view that shows a head, or None when the layout has none."""
+    layoutManager, node = slicer.app.layoutManager(), viewNode(name)
+    if layoutManager is None or node is None:
+        return None
+    for index in range(layoutManager.threeDViewCount):
+        view = layoutManager.threeDWidget(index).threeDView()
+        if view.mrmlViewNode() is node:
+            return view
+    return None
+
+
+def _tag(name):
+    return f"CTDefaceEval{LABELS[name]}"
+
+
+def _layoutDescription(names):
+    items = "".join(
+        f'<item><view class="vtkMRMLViewNode" singletontag="{_tag(name)}">'
+        f'<property name="viewlabel" action="default">{LABELS[name]}</property>'
+        f'<property name="viewcolor" action="default">{COLORS[name]}</property>'
+        f'<property name="viewgroup" action="relayout">{VIEW_GROUP}</property></view></item>'
+        for name in names
+    )
+    return f'<layout type="horizontal">{items}</layout>'
+
+
+def showLayout(number):
+    """Show one view, or two or three linked ones side by side, and nothing else (with a main window only)."""
+    layoutManager = slicer.app.layoutManager()
+    if layoutManager is None:
+        return
+    layoutNode = layoutManager.layoutLogic().GetLayoutNode()
+    layout = FIRST_LAYOUT + number
+    if not layoutNode.IsLayoutDescription(layout):
+        layoutNode.AddLayoutDescription(layout, _layoutDescription(NAMES[:number]))
+    layoutManager.setLayout(layout)
+    for name in NAMES[:number]:
+        _prepare(name)
+
+
+def isShown():
+    """Whether the layout is one of :func:`showLayout`."""
+    layoutManager = slicer.app.layoutManager()
+    return layoutManager is not None and layoutManager.layout - FIRST_LAYOUT in (1, 2, 3)
+
+
+def _prepare(name):
+    """Make a view look as the pictures do that faces are looked for in."""
+    node, view = viewNode(name), threeDView(name)
+    with slicer.util.NodeModify(node):
+        node.SetBoxVisible(False)
+        node.SetAxisLabelsVisible(False)
+        node.SetRenderMode(slicer.vtkMRMLViewNode.Orthographic)
+        node.SetBackgroundColor(BACKGROUND, BACKGROUND, BACKGROUND)
+        node.SetBackgroundColor2(BACKGROUND, BACKGROUND, BACKGROUND)
+        node.SetLinkedControl(True)
+    set_light(view.renderWindow().GetRenderers().GetFirstRenderer(), "top")
+
+
+def showSurface(name, arrays, volumeNode):
+    """Show a skin surface in its view.
+
+    :param arrays: "points" and "normals" (n, 3) in LPS of the volume, and "triangles" (m, 3).
+    """
+    polyData = vtk.vtkPolyData()
+    points = vtk.vtkPoints()
+    points.SetData(numpy_to_vtk(_inRAS(arrays["points"]), deep=True))
+    polyData.SetPoints(points)
+    normals = numpy_to_vtk(_inRAS(arrays["normals"]), deep=True)
+    normals.SetName("Normals")
+    polyData.GetPointData().SetNormals(normals)
+    triangles = vtk.vtkCellArray()
+    corners = np.ascontiguousarray(arrays["triangles"], np.int64)
+    offsets = np.arange(0, 3 * len(corners) + 1, 3, dtype=np.int64)
+    triangles.SetData(numpy_to_vtkIdTypeArray(offsets, deep=True), numpy_to_vtkIdTypeArray(corners.ravel(), deep=True))
+    polyData.SetPolys(triangles)
+    node = surface(name) or _addSurface(name)
+    node.SetNodeReferenceID(SURFACE_OF, volumeNode.GetID())
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    node.SetAndObservePolyData(polyData)
+
+
+def _inRAS(vectors):
+    return np.ascontiguousarray(np.asarray(vectors, np.float32).reshape(-1, 3) * np.float32([-1, -1, 1]))
+
+
+def surface(name):
+    """The model node with the skin that a view shows, or None."""
+    for node in slicer.util.getNodesByClass("vtkMRMLModelNode"):
+        if node.GetAttribute("CTDefaceEval.surface") == name:
+            return node
+    return None
+
+
+def _addSurface(name):
+    node = slicer.vtkMRMLModelNode()
+    node.SetName(f"{LABELS[name]} skin")
+    node.SetAttribute("CTDefaceEval.surface", name)
+    node.SetHideFromEditors(True)
+    node.SetSelectable(False)
+    node.SetSaveWithScene(False)
+    slicer.mrmlScene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSaveWithScene(False)
+    display.SetColor(*SKIN_COLOUR)
+    display.SetAmbient(SKIN_AMBIENT)
+    display.SetDiffuse(SKIN_DIFFUSE)
+    display.SetSpecular(0.0)
+    display.SetVisibility2D(False)
+    return node
+
+
+def showHeads(names, volumeNodes, asVolumes=False):
+    """Show each head in its view, and in no other, as skin surface or by volume rendering.
+
+    :param volumeNodes: volume by name; the recovered head is a surface always.
+    """
+    _hideDefacing()
+    if not asVolumes:
+        views.keepRenderings()
+    for name in names:
+        node, volumeNode = surface(name), volumeNodes.get(name)
+        isVolume = asVolumes and volumeNode is not None
+        if isVolume:
+            views.renderSkin(volumeNode, viewNames=[_tag(name)])
+        if node is not None and viewNode(name) is not None:
+            node.GetDisplayNode().SetViewNodeIDs([viewNode(name).GetID()])
+            node.GetDisplayNode().SetVisibility(not isVolume)
+
+
+def _hideDefacing():
+    """Take the face masks of CTDeface out of the views; it shows them again when it is entered."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        if node.GetNodeReference("CTDeface.original") is not None and node.GetDisplayNode() is not None:
+            node.GetDisplayNode().SetVisibility(False)
+
+
+def removeSurfaces(names=NAMES):
+    """Remove what :func:`showSurface` made."""
+    for name in names:
+        node = surface(name)
+        if node is not None:
+            display = node.GetDisplayNode()
+            slicer.mrmlScene.RemoveNode(node)
+            if display is not None:
+                slicer.mrmlScene.RemoveNode(display)
+
+
+def removeOrphans():
+    """Remove the surfaces whose volume is gone."""
+    gone = [name for name in NAMES if surface(name) and surface(name).GetNodeReference(SURFACE_OF) is None]
+    removeSurfaces(gone)
+
+
+def look(head, yaw=0.0, pitch=0.0):
+    """Turn all views to the side of a head, with the field of view of the pictures that faces are looked for in."""
+    towards, up = head.side(yaw, pitch)
+    for name in NAMES:
+        view = threeDView(name)
+        if view is None:
+            continue
+        camera = slicer.modules.cameras.logic().GetViewActiveCameraNode(view.mrmlViewNode())
+        if camera is None:
+            continue
+        columns, rows = view.renderWindow().GetSize()
+        with slicer.util.NodeModify(camera):
+            camera.SetFocalPoint(head.center)
+            camera.SetPosition(head.center + CAMERA_DISTANCE_MM * towards)
+            camera.SetViewUp(up)
+            camera.SetParallelScale(FIELD_OF_VIEW_MM / 2.0 * rows / max(1, min(rows, columns)))
+        camera.ResetClippingRange()
