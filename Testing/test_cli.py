@@ -50,7 +50,6 @@ def deface(image, parameters, mask=None, progress=None, cancelled=None):
     report = dict(removed_ml=12.0, seconds=0.1, intracranial_voxels_touched=0, warnings=["from the pipeline"])
     return types.SimpleNamespace(image=sitk.Mask(image, mask == 0, -1000), mask=mask, region=mask, report=report)
 
-SEGMENTERS = ("builtin",)
 calls = []
 delay = 0
 """

@@ -11,7 +11,7 @@ from CTDefaceLib import __version__
 from CTDefaceLib.errors import Cancelled, InputError, NoFaceError
 from CTDefaceLib.head import find_head
 from CTDefaceLib.phantom import Label
-from CTDefaceLib.pipeline import DefaceParameters, deface, segment
+from CTDefaceLib.pipeline import UNREPORTED, DefaceParameters, deface, segment
 from CTDefaceLib.volume_io import read_ct
 
 KEYS = {
@@ -89,7 +89,7 @@ def test_report_says_what_was_done():
     assert set(report) == KEYS
     assert report["version"] == __version__ and report["method"] == "builtin"
     parameters = asdict(DefaceParameters(margin_mm=2.0))
-    assert report["parameters"] == {k: v for k, v in parameters.items() if k not in ("segmenter", "seed")}
+    assert report["parameters"] == {k: v for k, v in parameters.items() if k not in UNREPORTED}
     assert report["warnings"] == [] and report["seconds"] > 0
     here = voxels(result.region) > 0
     assert report["removed_ml"] == pytest.approx((here & (s.hu > -400)).sum() * ML, rel=0.01)
@@ -111,6 +111,7 @@ def test_report_is_plain_json_without_seed_or_places():
         (dict(fill="blur"), "blurred"),
         (dict(sealed=False), "not sealed"),
         (dict(keep_bone=True), "bone was kept"),
+        (dict(as_is=True), "used as it is"),
     ],
     ids=str,
 )

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import warnings
+from dataclasses import fields
 from pathlib import Path
 
 from .errors import OutputError
@@ -25,6 +26,8 @@ examples:
   ctdeface deface "DICOM/series 4" head_defaced.nrrd
   ctdeface deface head.mha out.mha --margin 8 --keep-bone
   ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
+  ctdeface deface head.nii.gz out.nii.gz --segmenter totalsegmentator
+  ctdeface deface head.nii.gz out.nii.gz --segmenter cta-deface --weights Dataset001_DEFACE
 
 what "sealed" means:
   A face that is cut out exactly and filled stays in the file: the outline of the
@@ -83,16 +86,28 @@ def add_dicom(parser: argparse.ArgumentParser) -> None:
 
 def add_parameters(parser: argparse.ArgumentParser) -> None:
     """The choices of a defacing, which :func:`parameters_from` collects."""
-    from .pipeline import SEGMENTERS, DefaceParameters
+    from . import segmenters
+    from .pipeline import DefaceParameters
 
     defaults = DefaceParameters()
-    region = parser.add_argument_group("what is removed")
-    region.add_argument(
+    face = parser.add_argument_group("how the face is found")
+    face.add_argument(
         "--segmenter",
-        choices=SEGMENTERS,
+        choices=segmenters.names(),
         default=defaults.segmenter,
-        help="how the face is found (default: %(default)s)",
+        help='see "ctdeface models" for what each is and needs (default: %(default)s)',
     )
+    face.add_argument(
+        "--weights",
+        metavar="DIR",
+        help="folder with the weights; they can run code when they are loaded: take them only from those you trust",
+    )
+    face.add_argument("--label", metavar="NAME", help="the label of the model that is the face (default: face)")
+    face.add_argument(
+        "--device", metavar="NAME", help="auto, cpu, gpu, gpu:1 or mps (default: a graphics card where there is one)"
+    )
+
+    region = parser.add_argument_group("what is removed")
     region.add_argument(
         "--margin",
         dest="margin_mm",
@@ -111,6 +126,12 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         dest="sealed",
         action="store_false",
         help="remove facial tissue only; weak: the outline of what was removed is the face",
+    )
+    region.add_argument(
+        "--as-is",
+        action="store_true",
+        help="remove the face mask itself, as other tools do (CTA-DEFACE with --fill percentile); weak for the same "
+        "reason; the space inside the skull is spared",
     )
 
     fill = parser.add_argument_group("what takes its place")
@@ -211,13 +232,22 @@ def _run_dicom(args: argparse.Namespace) -> int:
 
 def parameters_from(args: argparse.Namespace):
     """The DefaceParameters that the arguments of :func:`add_parameters` ask for; wrong usage where they contradict."""
+    from . import segmenters
     from .pipeline import DefaceParameters
 
+    options = segmenters.module(args.segmenter).OPTIONS
+    for given in ("weights", "label", "device"):
+        if getattr(args, given) is not None and given not in options:
+            args.error(f"argument --{given}: the segmenter {args.segmenter} has no use for it")
+    if args.as_is and (args.margin_mm or args.keep_bone or not args.sealed):
+        args.error("argument --as-is: goes without --margin, --keep-bone and --no-seal")
     for given, fill in (("constant", "constant"), ("percentile", "percentile"), ("blur_mm", "blur")):
         if getattr(args, given) is not None and args.fill != fill:
             args.error(f"argument --{given.removesuffix('_mm')}: goes with --fill {fill}")
-    names = ("segmenter", "margin_mm", "keep_bone", "sealed", "fill", "constant", "percentile", "blur_mm", "seed")
-    return DefaceParameters(**{name: vars(args)[name] for name in names if vars(args)[name] is not None})
+    chosen = {field.name: vars(args)[field.name] for field in fields(DefaceParameters)}
+    if args.weights:
+        chosen["weights"] = os.path.abspath(args.weights)
+    return DefaceParameters(**{name: value for name, value in chosen.items() if value is not None})
 
 
 def _number(low: float, high: float):

@@ -19,3 +19,7 @@ class OutputError(CTDefaceError):
 
 class Cancelled(CTDefaceError):
     """The caller's ``cancelled()`` said so; nothing was changed."""
+
+
+class NotReadyError(CTDefaceError):
+    """A segmenter lacks a package, a licence key or its weights; nothing was changed."""

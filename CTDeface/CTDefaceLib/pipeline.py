@@ -9,17 +9,19 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from . import __version__
+from . import __version__, segmenters
 from .cylinder import Cylinder, head_cylinder
 from .errors import Cancelled, InputError
-from .face import face_outline, segment_face
+from .face import face_outline
 from .fill import fill_region
 from .head import AIR_HU
-from .region import head_tissue_mm3, removal_region
+from .region import head_tissue_mm3, mask_as_region, removal_region
 from .work_grid import bounding_box, on_image_grid
 
 Progress = Callable[[float, str], None]
-SEGMENTERS = ("builtin",)
+UNREPORTED = ("segmenter", "weights", "label", "device", "seed")
+"""Parameters that are not in a report's list: they name places, stand elsewhere in it, or would undo the work."""
+
 LITTLE_SKIN = 0.8
 MUCH_TISSUE = 0.25
 
@@ -31,7 +33,12 @@ class DefaceParameters:
     Attributes
     ----------
     segmenter: str
-        How the face is found: ``"builtin"``.
+        How the face is found: one of :func:`CTDefaceLib.segmenters.names`.
+    weights, label, device: str
+        What it is told, see :class:`CTDefaceLib.segmenters.Choice`.
+    as_is: bool
+        Remove the mask itself, but for the intracranial space: no margin, no seal, bone as well. The outline of what
+        was removed is then the face.
     margin_mm: float
         Remove this much more around the face mask, in mm.
     keep_bone: bool
@@ -48,6 +55,10 @@ class DefaceParameters:
     """
 
     segmenter: str = "builtin"
+    weights: str = ""
+    label: str = ""
+    device: str = "auto"
+    as_is: bool = False
     margin_mm: float = 0.0
     keep_bone: bool = False
     sealed: bool = True
@@ -87,33 +98,58 @@ def segment(
     image: sitk.Image,
     segmenter: str = "builtin",
     *,
-    cylinder: Cylinder | None = None,
+    weights: str = "",
+    label: str = "",
+    device: str = "auto",
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> tuple[sitk.Image, dict]:
     """Segment the face of a CT.
 
+    Parameters
+    ----------
+    image: SimpleITK.Image
+        CT in Hounsfield units.
+    segmenter: str
+        One of :func:`CTDefaceLib.segmenters.names`.
+    weights, label, device: str
+        See :class:`CTDefaceLib.segmenters.Choice`.
+
     Returns
     -------
     tuple
-        Face mask (uint8, grid of ``image``) and a dict with ``mask_ml``, ``mask_intracranial_ml`` and ``warnings``.
+        Face mask (uint8, grid of ``image``) and a dict with ``mask_ml``, ``mask_intracranial_ml``, ``warnings`` and,
+        for a trained model, ``model``.
 
     Raises
     ------
     NoFaceError
         When no head or no face is in view.
+    NotReadyError
+        When the segmenter lacks a package, a licence key or weights.
     InputError
         When there is no such segmenter.
     """
-    if segmenter not in SEGMENTERS:
-        raise InputError(f"There is no segmenter “{segmenter}”: choose {', '.join(SEGMENTERS)}.")
+    choice = segmenters.Choice(weights, label, device)
+    segmenters.check_ready(segmenter, choice)
     step = _steps(progress, cancelled)
-    step(0.05, "Finding the head")
-    cylinder = cylinder or head_cylinder(image)
-    step(0.5, "Segmenting the face")
-    mask = segment_face(image, cylinder)
+    step(0.0, "Finding the head")
+    cylinder = head_cylinder(image)
+    mask, notes = _face(image, cylinder, segmenter, choice, step, cancelled, 0.15, 1.0)
     step(1.0, "Face segmented")
-    return mask, {**_mask_report(mask, cylinder), "warnings": []}
+    return mask, {**_mask_report(mask, cylinder), **notes}
+
+
+def _face(image, cylinder, segmenter, choice, step, cancelled, start, end) -> tuple[sitk.Image, dict]:
+    """Mask and notes of a segmenter, whose progress goes from ``start`` to ``end``."""
+    step(start, "Segmenting the face")
+    return segmenters.module(segmenter).segment(
+        image,
+        cylinder,
+        choice,
+        lambda fraction, text: step(start + (end - start) * fraction, text),
+        cancelled or (lambda: False),
+    )
 
 
 def deface(
@@ -144,7 +180,8 @@ def deface(
     DefaceResult
         Its report holds ``removed_ml`` (tissue gone), ``removed_share`` (of the head's tissue),
         ``facial_skin_covered`` (0 to 1), ``intracranial_voxels_touched``, ``mask_ml``, ``mask_intracranial_ml``
-        (part of the mask that was spared), ``warnings``, ``seconds``, ``version``, ``method`` and ``parameters``.
+        (part of the mask that was spared), ``warnings``, ``seconds``, ``version``, ``method``, ``parameters`` and, for
+        a trained model, ``model``.
 
     Raises
     ------
@@ -152,6 +189,8 @@ def deface(
         When no head or no face is in view.
     InputError
         When a parameter or the mask does not fit.
+    NotReadyError
+        When the segmenter lacks a package, a licence key or weights.
     Cancelled
         When ``cancelled`` said so.
     """
@@ -160,21 +199,27 @@ def deface(
     step = _steps(progress, cancelled)
     if mask is not None and mask.GetSize() != image.GetSize():
         raise InputError("The face mask has another grid than the volume: make it on this volume.")
+    choice = segmenters.Choice(parameters.weights, parameters.label, parameters.device)
+    if mask is None:
+        segmenters.check_ready(parameters.segmenter, choice)
     step(0.0, "Finding the head")
     cylinder = head_cylinder(image)
-    step(0.3, "Segmenting the face")
+    notes = {"warnings": []}
     if mask is None:
-        mask, _ = segment(image, parameters.segmenter, cylinder=cylinder)
+        mask, notes = _face(image, cylinder, parameters.segmenter, choice, step, cancelled, 0.2, 0.5)
     step(0.5, "Making the region to remove")
-    region = removal_region(
-        image,
-        mask,
-        cylinder,
-        margin_mm=parameters.margin_mm,
-        keep_bone=parameters.keep_bone,
-        sealed=parameters.sealed,
-        seed=parameters.seed,
-    )
+    if parameters.as_is:
+        region = mask_as_region(mask, cylinder)
+    else:
+        region = removal_region(
+            image,
+            mask,
+            cylinder,
+            margin_mm=parameters.margin_mm,
+            keep_bone=parameters.keep_bone,
+            sealed=parameters.sealed,
+            seed=parameters.seed,
+        )
     step(0.7, "Filling the region")
     defaced = fill_region(
         image,
@@ -189,10 +234,11 @@ def deface(
     report = {
         "version": __version__,
         "method": parameters.segmenter,
-        "parameters": {name: value for name, value in asdict(parameters).items() if name not in ("segmenter", "seed")},
+        "parameters": {name: value for name, value in asdict(parameters).items() if name not in UNREPORTED},
+        **notes,
         **check(image, mask, region, cylinder),
     }
-    report["warnings"] += _weaknesses(parameters)
+    report["warnings"] = notes["warnings"] + report["warnings"] + _weaknesses(parameters)
     report["seconds"] = round(time.perf_counter() - start, 2)
     step(1.0, "Face removed")
     return DefaceResult(defaced, mask, region, report, cylinder)
@@ -247,6 +293,9 @@ def _weaknesses(parameters: DefaceParameters) -> list[str]:
         "blur": "A blurred face keeps its rough shape: use the air fill to share the volume.",
     }
     warnings = [weak[parameters.fill]] if parameters.fill in weak else []
+    if parameters.as_is:
+        warnings.append("The face mask was used as it is: the outline of what was removed is the face.")
+        return warnings
     if not parameters.sealed:
         warnings.append("The region is not sealed: the outline of what was removed is the face.")
     if parameters.keep_bone:

@@ -78,6 +78,15 @@ def removal_region(
     return mask_of(region, box, image)
 
 
+def mask_as_region(mask: sitk.Image, cylinder: Cylinder) -> sitk.Image:
+    """The mask itself (uint8, its grid), without what of it lies in the intracranial space."""
+    box = bounding_box(mask)
+    if box is None:
+        return mask_of(None, None, mask)
+    intracranial = on_image_grid(cylinder.head.intracranial - 0.5, cylinder.head, mask[box])
+    return mask_of((sitk.GetArrayFromImage(mask[box]) > 0) & ~intracranial, box, mask)
+
+
 def _padding(image: sitk.Image, head: Head) -> float:
     """The highest value that marks what lies outside the scanner's field of view.
 

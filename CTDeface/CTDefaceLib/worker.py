@@ -107,7 +107,7 @@ class Worker:
         from .pipeline import segment
 
         image = self._volume(job["image"])
-        mask, report = segment(image, job["segmenter"], progress=progress)
+        mask, report = segment(image, job["segmenter"], **job.get("choice", {}), progress=progress)
         np.save(job["result"], sitk.GetArrayViewFromImage(mask))
         return report
 

@@ -1,0 +1,386 @@
+"""Run trained nnU-Net v2 models: in this process, on the head only, with the last one kept loaded for the next scan.
+
+nnU-Net's own ``nnUNetPredictor`` does the work. Its progress bar is replaced while it runs, which tells the tiles that
+are done and where the work can be given up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Queue
+
+import numpy as np
+import SimpleITK as sitk
+
+from .cylinder import Cylinder
+from .errors import Cancelled, InputError, NoFaceError, NotReadyError
+from .head import dilated
+from .work_grid import Box, box_around, mask_of
+
+CHECKPOINT = "checkpoint_final.pth"
+AROUND_HEAD_MM = 24.0
+WORTH_CROPPING = 0.6
+"""Only a head that fills less of the scan than this is cut out; a head CT goes in whole, as it would in nnU-Net."""
+
+NOT_A_MODEL = (
+    "The folder holds no trained nnU-Net v2 model: choose one with plans.json, dataset.json and "
+    f"fold_…/{CHECKPOINT} in it, or the folder Dataset… above."
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model on disk.
+
+    Attributes
+    ----------
+    folder: Path
+        Holds ``plans.json``, ``dataset.json`` and a folder for each fold.
+    folds: tuple of str
+        Whose predictions are averaged.
+    """
+
+    folder: Path
+    folds: tuple[str, ...]
+
+    def read(self, name: str) -> dict:
+        """``plans.json`` or ``dataset.json``."""
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"The file {name} of the model cannot be read: copy its folder again.") from error
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        return [self.folder / f"fold_{fold}" / CHECKPOINT for fold in self.folds]
+
+    @property
+    def configuration(self) -> str:
+        return self.folder.name.rpartition("__")[2]
+
+
+def is_installed() -> bool:
+    """Whether PyTorch and nnU-Net v2 are; without importing them, which takes seconds."""
+    importlib.invalidate_caches()
+    return all(importlib.util.find_spec(name) is not None for name in ("torch", "nnunetv2"))
+
+
+def find_model(
+    folder: Path, dataset: str = "", folds: tuple[str, ...] = (), configuration: str = "3d_fullres"
+) -> Model:
+    """The model in a folder, or up to two folders below it.
+
+    Parameters
+    ----------
+    folder: nnU-Net's results folder, the one of a dataset in it, or of a trainer in that
+    dataset: name of the dataset's folder, where it has to be this one
+    folds: that it has to have; by default all that are numbered, or else ``all``, as nnU-Net chooses
+    configuration: preferred, where there are several
+
+    Raises
+    ------
+    InputError
+        when there is none, or there are several
+    """
+    if not folder.is_dir():
+        raise InputError("The folder with the weights is not there: choose it again.")
+    found = [path.parent for depth in ("", "*/", "*/*/") for path in sorted(folder.glob(depth + "plans.json"))]
+    found = [path for path in found if (path / "dataset.json").is_file()]
+    if dataset:
+        found = [path for path in found if dataset in (path.resolve().parent.name, path.parent.name)]
+    preferred = [path for path in found if path.name.endswith("__" + configuration)]
+    found = preferred or found
+    if not found:
+        raise InputError(NOT_A_MODEL)
+    if len(found) > 1:
+        raise InputError(f"The folder holds {len(found)} models: choose the folder of one of them.")
+    there = [path.parent.name.removeprefix("fold_") for path in sorted(found[0].glob(f"fold_*/{CHECKPOINT}"))]
+    if not folds:
+        folds = tuple(fold for fold in there if fold.isdigit()) or tuple(fold for fold in there if fold == "all")
+    if not folds or not set(folds) <= set(there):
+        raise InputError(f"The weights are incomplete: fold_{folds[0] if folds else '…'}/{CHECKPOINT} is missing.")
+    model = Model(found[0], folds)
+    channels = model.read("dataset.json").get("channel_names") or {}
+    if len(channels) != 1:
+        raise InputError(f"The model needs {len(channels)} images of each patient; choose one that needs a CT only.")
+    plans = model.read("plans.json").get("configurations") or {}
+    if (plans.get(model.configuration) or {}).get("previous_stage"):
+        raise InputError("The model is the second stage of a cascade; choose the folder of another configuration.")
+    return model
+
+
+def labels(model: Model) -> dict[str, tuple[int, ...]]:
+    """The model's labels, without the background: name and values."""
+    named = model.read("dataset.json").get("labels") or {}
+    try:
+        values = {name: tuple(np.atleast_1d(value).astype(int).tolist()) for name, value in named.items()}
+    except (TypeError, ValueError) as error:
+        raise InputError("The labels of the model cannot be read: copy its folder again.") from error
+    return {name: value for name, value in values.items() if name not in ("background", "ignore")}
+
+
+def face_values(model: Model, label: str = "") -> tuple[int, ...]:
+    """Values of a label; by default of the one named face, or of the only one there is."""
+    known = labels(model)
+    if label and label not in known:
+        raise InputError(f"The model has no label “{label}”: choose {_listed(known)}.")
+    if not label and len(known) > 1:
+        label = next((name for name in known if name.lower() == "face"), "")
+        if not label:
+            raise InputError(f"The model has several labels: choose the one that is the face, of {_listed(known)}.")
+    if not known:
+        raise InputError("The model has no labels.")
+    return known[label or next(iter(known))]
+
+
+def _listed(known: dict) -> str:
+    return ", ".join(list(known)[:12]) + (" …" if len(known) > 12 else "")
+
+
+def orientation(model: Model) -> str:
+    """The orientation that the model's reader turns images to (axes to …), empty where it takes them as stored."""
+    return "RAS" if model.read("plans.json").get("image_reader_writer") == "NibabelIOWithReorient" else ""
+
+
+def devices() -> list[tuple[str, str]]:
+    """What the models can run on: name and description, the processor last. Imports PyTorch."""
+    import torch
+
+    found = []
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        card = torch.cuda.get_device_properties(number)
+        found.append((f"gpu:{number}", f"{card.name}, {card.total_memory / 2**30:.0f} GB"))
+    if torch.backends.mps.is_available():
+        found.append(("mps", "Apple graphics"))
+    return [*found, ("cpu", f"processor, {torch.get_num_threads()} threads")]
+
+
+def torch_device(name: str) -> str:
+    """PyTorch's name of a device; ``"auto"`` is the first graphics card, or the processor where there is none."""
+    known = [device for device, _ in devices()]
+    wanted = {"auto": "gpu:0" if "gpu:0" in known else "cpu", "gpu": "gpu:0"}.get(name, name)
+    if wanted not in known:
+        raise InputError(f"PyTorch finds no device “{name}” here: choose auto or {', '.join(known)}.")
+    return wanted.replace("gpu", "cuda")
+
+
+def head_box(image: sitk.Image, cylinder: Cylinder) -> Box:
+    """The part of the scan that goes into a model: around the head, or all where the head fills most of it."""
+    box = box_around(dilated(cylinder.head.solid, AROUND_HEAD_MM).astype(np.int8), cylinder.head, image)
+    if box is None or np.prod([s.stop - s.start for s in box]) > WORTH_CROPPING * image.GetNumberOfPixels():
+        return tuple(slice(0, size) for size in image.GetSize())
+    return box
+
+
+def put_back(face: sitk.Image, part: sitk.Image, box: Box, image: sitk.Image) -> sitk.Image:
+    """A mask of a part of an image, turned back as that is stored, as mask on the whole grid."""
+    stored = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(part.GetDirection())
+    face = sitk.DICOMOrient(face, stored)
+    return mask_of(sitk.GetArrayViewFromImage(face) > 0, box, image)
+
+
+def face_image(found: np.ndarray, values: tuple[int, ...], like: sitk.Image) -> sitk.Image:
+    """Mask of what a model labelled as the face; NoFaceError when that is nothing."""
+    face = np.isin(found, values)
+    if not face.any():
+        raise NoFaceError("The model found no face in this volume. Nothing was changed.")
+    image = sitk.GetImageFromArray(face.astype(np.uint8))
+    image.CopyInformation(like)
+    return image
+
+
+def predict(
+    model: Model,
+    array: np.ndarray,
+    spacing: tuple[float, float, float],
+    device: str,
+    progress: Callable[[float, str], None],
+    cancelled: Callable[[], bool],
+    mirrored: bool = True,
+) -> tuple[np.ndarray, dict]:
+    """Label an image.
+
+    Parameters
+    ----------
+    array: numpy.ndarray
+        Shape (z, y, x), in the orientation that the model expects.
+    spacing: tuple
+        In mm, (z, y, x).
+    device: str
+        See :class:`.segmenters.Choice`. When a graphics card's memory runs out, the processor takes over.
+    mirrored: bool
+        Average over mirror images as nnU-Net does by default, where the model allows it; on graphics cards only, since
+        it takes eight times as long.
+
+    Returns
+    -------
+    tuple
+        Labels (integers, shape of ``array``), and a dict with ``model`` and ``warnings``.
+    """
+    with _quiet():
+        try:
+            device = torch_device(device)
+        except ImportError as error:
+            raise _not_loadable(error) from error
+        import torch
+
+        warnings = []
+        try:
+            found, described = _predict(model, array, spacing, device, mirrored, progress, cancelled)
+        except torch.cuda.OutOfMemoryError:
+            warnings.append("The memory of the graphics card ran out; the processor did the work instead.")
+            progress(0.0, "The graphics card's memory ran out; using the processor")
+            forget()
+            torch.cuda.empty_cache()
+            found, described = _predict(model, array, spacing, "cpu", mirrored, progress, cancelled)
+    return found, {"model": described, "warnings": warnings}
+
+
+def _predict(model, array, spacing, device, mirrored, progress, cancelled) -> tuple[np.ndarray, dict]:
+    progress(0.0, "Loading the model")
+    predictor, described = _loaded(model, device)
+    predictor.use_mirroring = mirrored and device != "cpu"
+    progress(0.05, "Preparing the volume")
+    try:
+        with _watched(predictor, len(model.folds), progress, cancelled):
+            found = predictor.predict_single_npy_array(
+                np.ascontiguousarray(array, np.float32)[None], {"spacing": [float(s) for s in spacing]}
+            )
+    except RuntimeError as error:
+        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+            raise MemoryError from error
+        raise
+    return found, {**described, "mirrored": bool(predictor.use_mirroring and predictor.allowed_mirroring_axes)}
+
+
+_kept: tuple | None = None
+
+
+def _loaded(model: Model, device: str):
+    """A model's predictor and description; loaded when it is not the one used last, or has changed on disk."""
+    global _kept
+    try:
+        stamp = [(path.stat().st_mtime_ns, path.stat().st_size) for path in model.checkpoints]
+    except OSError as error:
+        raise NotReadyError("The weights are no longer there: choose their folder again.") from error
+    key = model, device, stamp
+    if _kept is None or _kept[0] != key:
+        forget()
+        _kept = key, _load(model, device), _described(model, device)
+    return _kept[1:]
+
+
+def _load(model: Model, device: str):
+    try:
+        import torch
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    except ImportError as error:
+        raise _not_loadable(error) from error
+    predictor = nnUNetPredictor(device=torch.device(device))
+    folds = [fold if fold == "all" else int(fold) for fold in model.folds]
+    try:
+        predictor.initialize_from_trained_model_folder(str(model.folder), folds, CHECKPOINT)
+    except (MemoryError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        sentence = "The weights cannot be loaded: they are damaged, or made for another version of nnU-Net"
+        raise NotReadyError(f"{sentence} ({type(error).__name__}).") from error
+    return predictor
+
+
+def forget() -> None:
+    """Free the model that is kept loaded."""
+    global _kept
+    _kept = None
+
+
+def _not_loadable(error: ImportError) -> NotReadyError:
+    return NotReadyError(f"PyTorch or nnU-Net cannot be loaded ({error}): install them again.")
+
+
+def _described(model: Model, device: str) -> dict:
+    """What tells this model from others, for reports; no paths."""
+    digest = hashlib.sha256()
+    for path in model.checkpoints:
+        digest.update(path.read_bytes())
+    return {
+        "dataset": model.read("plans.json").get("dataset_name", ""),
+        "configuration": model.folder.name,
+        "folds": list(model.folds),
+        "checkpoints_sha256": digest.hexdigest()[:16],
+        "device": "gpu" if device.startswith("cuda") else device,
+        "software": {name: importlib.metadata.version(name) for name in ("torch", "nnunetv2")},
+    }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing that the libraries print gets out: it belongs to no output, and can hold what nobody may read."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+@contextlib.contextmanager
+def _watched(predictor, passes: int, progress: Callable[[float, str], None], cancelled: Callable[[], bool]):
+    """While it lasts, nnU-Net tells its tiles to ``progress`` and can be given up within each layer of the network."""
+    from nnunetv2.inference import predict_from_raw_data as nnunet
+
+    done = 0
+    queues: list[Queue] = []
+
+    def check(*_) -> None:
+        if cancelled():
+            raise Cancelled("The work was cancelled; nothing was changed.")
+
+    class Bar:
+        def __init__(self, *_, total=1, **__):
+            self._tiles, self._tile = max(total, 1), 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            nonlocal done
+            done += 1
+
+        def update(self, count: int = 1) -> None:
+            self._tile += count
+            share = (done + self._tile / self._tiles) / passes
+            progress(0.1 + 0.8 * share, f"Tile {done * self._tiles + self._tile} of {passes * self._tiles}")
+            check()
+
+    def queue(*arguments, **named) -> Queue:
+        queues.append(Queue(*arguments, **named))
+        return queues[-1]
+
+    hooks = [layer.register_forward_pre_hook(check) for layer in predictor.network.modules()]
+    replaced = {"tqdm": Bar, "Queue": queue}
+    originals = {name: getattr(nnunet, name) for name in replaced}
+    for name, value in replaced.items():
+        setattr(nnunet, name, value)
+    try:
+        yield
+    except BaseException:
+        for left in queues:  # the thread that fills it waits for room
+            threading.Thread(target=_drain, args=(left,), daemon=True).start()
+        raise
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for name, value in originals.items():
+            setattr(nnunet, name, value)
+
+
+def _drain(queue: Queue) -> None:
+    with contextlib.suppress(Empty):
+        while queue.get(timeout=10.0) != "end":
+            pass

@@ -1,0 +1,36 @@
+"""CTA-DEFACE, https://doi.org/10.1186/s41747-024-00510-9: an nnU-Net for faces in CT angiographies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import nnunet, segmenter_nnunet
+from .errors import InputError
+from .segmenters import CHOOSE_FOLDER, INSTALL, NO_PACKAGE, NO_WEIGHTS, State
+
+TITLE = "CTA-DEFACE"
+ABOUT = "An nnU-Net for faces in CT angiographies (Mahmutoglu et al. 2024). Its weights are a folder of yours."
+OPTIONS = ("weights", "device")
+EXTRA = "nnunet"
+FOLDER = "Dataset001_DEFACE"
+
+
+def state(choice) -> State:
+    if not nnunet.is_installed():
+        return State(NO_PACKAGE, segmenter_nnunet.NOT_INSTALLED, (INSTALL,))
+    if not choice.weights:
+        sentence = f"Choose the folder {FOLDER} with the weights, to which github.com/CCI-Bonn/CTA-DEFACE links."
+        return State(NO_WEIGHTS, sentence, (CHOOSE_FOLDER,))
+    try:
+        model(choice)
+    except InputError as error:
+        return State(NO_WEIGHTS, str(error), (CHOOSE_FOLDER,))
+    return State()
+
+
+def model(choice) -> nnunet.Model:
+    return nnunet.find_model(Path(choice.weights), FOLDER, folds=("all",), configuration="3d_fullres")
+
+
+def segment(image, cylinder, choice, progress, cancelled):
+    return segmenter_nnunet.segment_with(model(choice), image, cylinder, choice, progress, cancelled)

@@ -1,0 +1,52 @@
+"""Any nnU-Net v2 results folder whose model has a label for the face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from . import nnunet
+from .errors import InputError
+from .segmenters import CHOOSE_FOLDER, INSTALL, NO_PACKAGE, NO_WEIGHTS, State
+
+TITLE = "nnU-Net model"
+ABOUT = "A trained nnU-Net v2 model of yours: its results folder, and the label that is the face."
+OPTIONS = ("weights", "label", "device")
+EXTRA = "nnunet"
+NOT_INSTALLED = "PyTorch and nnU-Net v2 are not installed."
+ORIENTATION = "LAS"
+"""Axes to the left, anterior and superior: how dcm2niix stores CT series, and so what such models are used to."""
+
+
+def state(choice) -> State:
+    if not nnunet.is_installed():
+        return State(NO_PACKAGE, NOT_INSTALLED, (INSTALL,))
+    if not choice.weights:
+        return State(NO_WEIGHTS, "Choose the results folder of a trained model (Dataset…).", (CHOOSE_FOLDER,))
+    try:
+        nnunet.face_values(model(choice), choice.label)
+    except InputError as error:
+        return State(NO_WEIGHTS, str(error), (CHOOSE_FOLDER,))
+    return State()
+
+
+def model(choice) -> nnunet.Model:
+    return nnunet.find_model(Path(choice.weights))
+
+
+def segment(image, cylinder, choice, progress, cancelled):
+    return segment_with(model(choice), image, cylinder, choice, progress, cancelled)
+
+
+def segment_with(model: nnunet.Model, image: sitk.Image, cylinder, choice, progress, cancelled):
+    """Run a model on the head, in the orientation that it expects, and take the face out of what it says."""
+    box = nnunet.head_box(image, cylinder)
+    part = image[box]
+    turned = sitk.DICOMOrient(part, nnunet.orientation(model) or ORIENTATION)
+    spacing = turned.GetSpacing()[::-1]
+    labels, notes = nnunet.predict(
+        model, sitk.GetArrayViewFromImage(turned), spacing, choice.device, progress, cancelled
+    )
+    face = nnunet.face_image(labels, nnunet.face_values(model, choice.label), turned)
+    return nnunet.put_back(face, part, box, image), notes

@@ -1,0 +1,212 @@
+"""nnU-Net models on synthetic heads, on the processor. The tiny models know a face by where it lies in the volume."""
+
+import json
+import shutil
+import threading
+import time
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from coarse_phantoms import case, scan, voxels
+from models import CTA_DEFACE, FACE, dice
+
+for needed in ("torch", "nnunetv2"):
+    pytest.importorskip(
+        needed, reason="needs PyTorch and nnU-Net: pip install 'ctdeface[nnunet]'", exc_type=ImportError
+    )
+
+import torch  # noqa: E402
+from CTDefaceLib import cli, nnunet, segmenters  # noqa: E402
+from CTDefaceLib.errors import Cancelled, InputError, NoFaceError, NotReadyError  # noqa: E402
+from CTDefaceLib.pipeline import DefaceParameters, deface, segment  # noqa: E402
+from CTDefaceLib.volume_io import write_volume  # noqa: E402
+
+CPU = dict(weights=str(CTA_DEFACE), device="cpu")
+
+
+def directly(image: sitk.Image, folder) -> np.ndarray:
+    """What nnU-Net itself says of an image stored as dcm2niix would store it."""
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    model = nnunet.find_model(folder)
+    predictor = nnUNetPredictor(device=torch.device("cpu"), use_mirroring=False, allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(str(model.folder), model.folds, nnunet.CHECKPOINT)
+    stored = sitk.DICOMOrient(image, "LAS")
+    found = predictor.predict_single_npy_array(
+        sitk.GetArrayFromImage(stored).astype(np.float32)[None], {"spacing": list(stored.GetSpacing()[::-1])}
+    )
+    face = sitk.GetImageFromArray((found > 0).astype(np.uint8))
+    face.CopyInformation(stored)
+    return voxels(sitk.DICOMOrient(face, "LPS")) > 0
+
+
+@pytest.fixture(scope="module")
+def found():
+    return segment(scan().image, "cta-deface", **CPU)
+
+
+def test_the_command_as_a_user_types_it(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(CTA_DEFACE, tmp_path / "mödel of mine" / CTA_DEFACE.name)
+    write_volume(scan().image, "head.nii.gz")
+    files = ["head.nii.gz", "out.nii.gz", "--mask", "mask.nii.gz"]
+    model = ["--segmenter", "cta-deface", "--weights", "mödel of mine", "--device", "cpu"]
+    assert cli.main(["deface", *files, *model, "--as-is", "--fill", "percentile"]) == 0
+    printed = capfd.readouterr()
+    assert printed.out == "" and all(line.startswith("ctdeface: warning") for line in printed.err.splitlines())
+    mask = voxels(sitk.ReadImage("mask.nii.gz")) > 0
+    assert dice(mask, directly(scan().image, CTA_DEFACE)) >= 0.99
+    text = (tmp_path / "out.json").read_text()
+    report = json.loads(text)
+    assert report["method"] == "cta-deface" and report["intracranial_voxels_touched"] == 0
+    assert report["model"]["dataset"] == "Dataset001_DEFACE" and report["model"]["folds"] == ["all"]
+    assert not report["model"]["mirrored"] and report["model"]["device"] == "cpu"
+    assert "mödel" not in text and str(tmp_path) not in text and '"weights"' not in text
+
+
+@pytest.mark.parametrize("folder, name", [(CTA_DEFACE, "cta-deface"), (FACE, "nnunet")])
+def test_the_mask_is_the_models_own(folder, name):
+    mask, notes = segment(scan().image, name, weights=str(folder), device="cpu")
+    assert dice(voxels(mask) > 0, directly(scan().image, folder)) >= 0.99
+    assert notes["mask_ml"] > 50 and notes["warnings"] == []
+
+
+@pytest.mark.parametrize("stored", ["RAS", "LPI", "ASL"])
+def test_the_same_head_stored_otherwise_gives_the_same_mask(stored, found):
+    image = sitk.DICOMOrient(scan().image, stored)
+    mask, _ = segment(image, "cta-deface", **CPU)
+    assert mask.GetSize() == image.GetSize() and mask.GetDirection() == image.GetDirection()
+    assert dice(voxels(sitk.DICOMOrient(mask, "LPS")) > 0, voxels(found[0]) > 0) > 0.999
+
+
+def test_the_mask_is_refined_and_sealed_like_any_other():
+    result = deface(scan().image, DefaceParameters("cta-deface", **CPU))
+    mask, region = voxels(result.mask) > 0, voxels(result.region) > 0
+    assert region.sum() > 1.5 * mask.sum() and result.report["intracranial_voxels_touched"] == 0
+
+
+def test_only_the_head_goes_in(monkeypatch):
+    head = scan(field_of_view="neck").image
+    body = sitk.ConstantPad(head, (40, 40, 250), (40, 40, 0), -1000.0)
+    seen = []
+    monkeypatch.setattr(nnunet, "predict", lambda model, array, *rest: seen.append(array) or (array > 0, {}))
+    for image in (head, body):
+        mask, _ = segmenters.module("nnunet").segment(
+            image, _cylinder(image), segmenters.Choice(**CPU), lambda *_: None, lambda: False
+        )
+        assert mask.GetSize() == image.GetSize()
+    assert seen[1].size < 1.5 * seen[0].size < 0.4 * body.GetNumberOfPixels()
+
+
+def _cylinder(image):
+    from CTDefaceLib.cylinder import head_cylinder
+
+    return head_cylinder(image)
+
+
+def test_a_head_cut_out_of_a_body_is_found_where_it_is(found):
+    image = scan().image
+    body = sitk.ConstantPad(image, (30, 30, 130), (30, 30, 0), -1000.0)
+    mask, _ = segment(body, "cta-deface", **CPU)
+    where = np.argwhere(voxels(mask)).mean(axis=0) - (130, 30, 30)
+    assert np.abs(where - np.argwhere(voxels(found[0])).mean(axis=0)).max() < 12
+
+
+# ------------------------------------------------------------------------------------------- progress, cancel, memory
+
+
+def test_progress_counts_tiles_and_the_model_stays_loaded(monkeypatch, found):
+    load = []
+    monkeypatch.setattr(torch, "load", lambda *_, **__: load.append(1))
+    told = []
+    segment(scan().image, "cta-deface", **CPU, progress=lambda fraction, text: told.append((fraction, text)))
+    assert not load
+    fractions = [fraction for fraction, _ in told]
+    assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] == 1
+    tiles = [text for _, text in told if text.startswith("Tile")]
+    count = len(tiles)
+    assert count > 1 and tiles == [f"Tile {n} of {count}" for n in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("after", ["Loading", "Preparing", "Tile 1 ", "Tile 5 "])
+def test_cancelling_takes_a_moment_and_leaves_nothing(after, found):
+    told, asked = [], []
+    threads = threading.active_count()
+
+    def cancelled():
+        if told and told[-1].startswith(after):
+            asked.append(time.monotonic())
+            return True
+        return False
+
+    with pytest.raises(Cancelled):
+        segment(scan().image, "cta-deface", **CPU, progress=lambda _, text: told.append(text), cancelled=cancelled)
+    assert time.monotonic() - asked[0] < 3
+    end = time.monotonic() + 20
+    while threading.active_count() > threads and time.monotonic() < end:
+        time.sleep(0.05)
+    assert threading.active_count() <= threads, "a thread waits for ever"
+    assert dice(voxels(segment(scan().image, "cta-deface", **CPU)[0]) > 0, voxels(found[0]) > 0) == 1
+
+
+def test_a_full_graphics_card_falls_back_to_the_processor(monkeypatch, found):
+    tried, predict = [], nnunet._predict
+    monkeypatch.setattr(nnunet, "torch_device", lambda name: "cuda:0")
+
+    def predict_or_fail(model, array, spacing, device, *rest):
+        tried.append(device)
+        if device != "cpu":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return predict(model, array, spacing, device, *rest)
+
+    monkeypatch.setattr(nnunet, "_predict", predict_or_fail)
+    result = deface(scan().image, DefaceParameters("cta-deface", str(CTA_DEFACE), device="gpu"))
+    assert tried == ["cuda:0", "cpu"]
+    assert any("graphics card ran out" in warning for warning in result.report["warnings"])
+    assert np.array_equal(voxels(result.mask), voxels(found[0])) and result.report["model"]["device"] == "cpu"
+
+
+def test_too_little_memory_is_told_as_that(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(nnunet, "_loaded", lambda model, device: (_Predictor(fail), {}))
+    with pytest.raises(MemoryError):
+        segment(scan().image, "cta-deface", **CPU)
+
+
+class _Predictor:
+    def __init__(self, predict):
+        self.predict_single_npy_array = predict
+        self.network = torch.nn.Identity()
+
+
+# ------------------------------------------------------------------------------------------------------ what goes wrong
+
+
+def test_no_such_device():
+    with pytest.raises(InputError, match="no device “gpu:7” here: choose auto or"):
+        segment(scan().image, "cta-deface", weights=str(CTA_DEFACE), device="gpu:7")
+    assert nnunet.devices()[-1][0] == "cpu"
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "other"])
+def test_damaged_weights(damage, tmp_path):
+    copy = shutil.copytree(CTA_DEFACE, tmp_path / CTA_DEFACE.name)
+    path = nnunet.find_model(copy).checkpoints[0]
+    if damage == "other":
+        torch.save({"something": "else"}, path)
+    else:
+        path.write_bytes(path.read_bytes()[:5000] if damage == "cut" else b"no pickle at all")
+    with pytest.raises(NotReadyError, match="The weights cannot be loaded: they are damaged"):
+        segment(scan().image, "cta-deface", weights=str(copy), device="cpu")
+    shutil.rmtree(copy)
+    with pytest.raises(NotReadyError, match="not there"):
+        segment(scan().image, "cta-deface", weights=str(copy), device="cpu")
+
+
+def test_no_face(monkeypatch):
+    monkeypatch.setattr(nnunet, "face_values", lambda model, label: (7,))
+    with pytest.raises(NoFaceError, match="found no face"):
+        segment(case("frontal").image, "nnunet", **CPU)
