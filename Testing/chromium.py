@@ -8,10 +8,18 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 KEY_CODES = {"ArrowUp": 38, "ArrowDown": 40, "ArrowLeft": 37, "ArrowRight": 39, "Enter": 13, "Escape": 27, "End": 35}
+
+# The browser reads from descriptor 3 and writes to 4. A shell cannot move descriptors of two digits there.
+START = """import fcntl, os, sys
+pipes = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+for number, pipe in enumerate(pipes, start=3):
+    os.dup2(pipe, number)
+os.execvp(sys.argv[3], sys.argv[3:])"""
 
 
 def executable() -> str | None:
@@ -38,10 +46,10 @@ class Page:
             f"--window-size={self._size[0]},{self._size[1]}", "about:blank",
         ]  # fmt: skip
 
-        # The browser reads from descriptor 3 and writes to 4, which a shell gives it.
-        shell = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
         self._process = subprocess.Popen(
-            ["sh", "-c", shell, "sh", *command], pass_fds=(to_browser, from_browser), stderr=subprocess.DEVNULL
+            [sys.executable, "-c", START, str(to_browser), str(from_browser), *command],
+            pass_fds=(to_browser, from_browser),
+            stderr=subprocess.DEVNULL,
         )
         os.close(to_browser)
         os.close(from_browser)
