@@ -39,6 +39,7 @@ class DefaceParameters:
     constant: float = -1000.0
     blur_mm: float = 10.0
     seed: int | None = None
+    choice = None
 
 def deface(image, parameters, mask=None, progress=None, cancelled=None):
     calls.append(parameters)

@@ -22,6 +22,7 @@ COMMANDS = {
     "deface": "CTDefaceLib.cli_deface",
     "batch": "CTDefaceLib.cli_batch",
     "demo": "CTDefaceLib.cli_demo",
+    "models": "CTDefaceLib.cli_models",
     "evaluate": "CTDefaceEvalLib.cli",  # stands on this library, and may be missing
 }
 

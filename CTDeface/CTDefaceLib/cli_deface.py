@@ -163,6 +163,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from .pipeline import deface
+    from .segmenters import check_ready
     from .stored_data import suffix
     from .volume_io import IMAGE_IO, check_volume_name, save_volume, written_whole
 
@@ -182,6 +183,7 @@ def run(args: argparse.Namespace) -> int:
     parameters = parameters_from(args)
     outputs = {"report": report_path, **({"--mask": args.mask} if args.mask else {}), "OUT": args.output}
     check_outputs(args, args.input, outputs, args.overwrite)
+    check_ready(parameters.segmenter, parameters.choice)
 
     with Progress() as progress:
         image, notes = read_input(args.input, progress)
@@ -205,6 +207,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
     """A DICOM series in, a DICOM series out."""
     from .batch_names import make_secret
     from .dicom_deface import check_folder, deface_series
+    from .segmenters import check_ready
     from .volume_io import written_whole
 
     if args.mask:
@@ -216,6 +219,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
         check_folder(args.output)
     except OutputError as error:
         args.error(f"OUT: {error}")
+    check_ready(parameters.segmenter, parameters.choice)
     secret = make_secret(args.secret) if args.secret else None
     with Progress() as progress, written_whole(report_path, overwrite=args.overwrite) as (part,):
         report = deface_series(

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
+from types import ModuleType
 
 import numpy as np
 import SimpleITK as sitk
@@ -226,7 +227,7 @@ def predict(
     tuple
         Labels (integers, shape of ``array``), and a dict with ``model`` and ``warnings``.
     """
-    with _quiet():
+    with quiet():
         try:
             device = torch_device(device)
         except ImportError as error:
@@ -323,10 +324,28 @@ def _described(model: Model, device: str) -> dict:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[io.StringIO]:
     """Nothing that the libraries print gets out: it belongs to no output, and can hold what nobody may read."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        yield printed
+
+
+@contextlib.contextmanager
+def replaced(module: ModuleType, **members) -> Iterator[None]:
+    """Members of a module replaced while it lasts."""
+    originals = {name: getattr(module, name) for name in members}
+    vars(module).update(members)
+    try:
         yield
+    finally:
+        vars(module).update(originals)
+
+
+def stop_if(cancelled: Callable[[], bool]) -> None:
+    """Raise Cancelled when ``cancelled`` says so."""
+    if cancelled():
+        raise Cancelled("The work was cancelled; nothing was changed.")
 
 
 @contextlib.contextmanager
@@ -336,10 +355,6 @@ def _watched(predictor, passes: int, progress: Callable[[float, str], None], can
 
     done = 0
     queues: list[Queue] = []
-
-    def check(*_) -> None:
-        if cancelled():
-            raise Cancelled("The work was cancelled; nothing was changed.")
 
     class Bar:
         def __init__(self, *_, total=1, **__):
@@ -356,19 +371,16 @@ def _watched(predictor, passes: int, progress: Callable[[float, str], None], can
             self._tile += count
             share = (done + self._tile / self._tiles) / passes
             progress(0.1 + 0.8 * share, f"Tile {done * self._tiles + self._tile} of {passes * self._tiles}")
-            check()
+            stop_if(cancelled)
 
     def queue(*arguments, **named) -> Queue:
         queues.append(Queue(*arguments, **named))
         return queues[-1]
 
-    hooks = [layer.register_forward_pre_hook(check) for layer in predictor.network.modules()]
-    replaced = {"tqdm": Bar, "Queue": queue}
-    originals = {name: getattr(nnunet, name) for name in replaced}
-    for name, value in replaced.items():
-        setattr(nnunet, name, value)
+    hooks = [layer.register_forward_pre_hook(lambda *_: stop_if(cancelled)) for layer in predictor.network.modules()]
     try:
-        yield
+        with replaced(nnunet, tqdm=Bar, Queue=queue):
+            yield
     except BaseException:
         for left in queues:  # the thread that fills it waits for room
             threading.Thread(target=_drain, args=(left,), daemon=True).start()
@@ -376,8 +388,6 @@ def _watched(predictor, passes: int, progress: Callable[[float, str], None], can
     finally:
         for hook in hooks:
             hook.remove()
-        for name, value in originals.items():
-            setattr(nnunet, name, value)
 
 
 def _drain(queue: Queue) -> None:

@@ -68,6 +68,11 @@ class DefaceParameters:
     blur_mm: float = 10.0
     seed: int | None = None
 
+    @property
+    def choice(self) -> segmenters.Choice:
+        """What the segmenter is told."""
+        return segmenters.Choice(self.weights, self.label, self.device)
+
 
 @dataclass(frozen=True)
 class DefaceResult:
@@ -199,14 +204,13 @@ def deface(
     step = _steps(progress, cancelled)
     if mask is not None and mask.GetSize() != image.GetSize():
         raise InputError("The face mask has another grid than the volume: make it on this volume.")
-    choice = segmenters.Choice(parameters.weights, parameters.label, parameters.device)
     if mask is None:
-        segmenters.check_ready(parameters.segmenter, choice)
+        segmenters.check_ready(parameters.segmenter, parameters.choice)
     step(0.0, "Finding the head")
     cylinder = head_cylinder(image)
     notes = {"warnings": []}
     if mask is None:
-        mask, notes = _face(image, cylinder, parameters.segmenter, choice, step, cancelled, 0.2, 0.5)
+        mask, notes = _face(image, cylinder, parameters.segmenter, parameters.choice, step, cancelled, 0.2, 0.5)
     step(0.5, "Making the region to remove")
     if parameters.as_is:
         region = mask_as_region(mask, cylinder)

@@ -10,7 +10,8 @@ class Progress:
     """Progress on standard error, as a context manager; calling it has the signature the library's functions expect."""
 
     def __init__(self):
-        self._shown = sys.stderr.isatty()
+        self._stream = sys.stderr  # libraries' output is kept out of it while they work
+        self._shown = self._stream.isatty()
         self._length = 0
 
     def __enter__(self) -> Progress:
@@ -25,7 +26,7 @@ class Progress:
     def _write(self, line: str) -> None:
         if self._shown:
             line = line[: shutil.get_terminal_size().columns - 1]
-            print(f"\r{line:<{self._length}}", end="\r" if not line else "", file=sys.stderr, flush=True)
+            print(f"\r{line:<{self._length}}", end="\r" if not line else "", file=self._stream, flush=True)
             self._length = len(line)
 
 

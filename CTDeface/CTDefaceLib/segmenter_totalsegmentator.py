@@ -1,0 +1,317 @@
+"""TotalSegmentator, task ``face``, https://doi.org/10.1148/ryai.230024: an nnU-Net of 1.5 mm with one fold.
+
+Its own functions find the task's settings, check the licence, resample and download; the prediction runs in
+:mod:`.nnunet`, which keeps the model loaded. They work in a home of their own that is made for each scan, since
+TotalSegmentator rewrites its ``config.json`` in a way that other processes can trip over; statistics of use, which it
+sends by default, are off there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import re
+import secrets
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from . import nnunet
+from .errors import CTDefaceError, InputError, NotReadyError, OutputError
+from .segmenters import DOWNLOAD as DOWNLOAD_WEIGHTS
+from .segmenters import ENTER_LICENCE, IMPORT, INSTALL, NO_LICENCE, NO_PACKAGE, NO_WEIGHTS, State
+
+TITLE = "TotalSegmentator"
+ABOUT = "The model “face” of TotalSegmentator (Wasserthal et al. 2023). It needs a licence key, free for research."
+OPTIONS = ("device",)
+EXTRA = "totalsegmentator"
+LICENCE = "https://backend.totalsegmentator.com/license-academic/"
+DOWNLOAD = "the face model of TotalSegmentator, about 230 MB, from its makers' server, which is sent the licence key"
+
+TASK, TASK_ID, FOLDER = "face", 303, "Dataset303_face_1559subj"
+SERVER = "https://backend.totalsegmentator.com:443/"
+OLDEST = (2, 18)
+KEY_LENGTH = 18
+NO_KEY = (
+    f"TotalSegmentator's face model needs a licence key, which is free for non-commercial use: get one at {LICENCE} "
+    "and enter it."
+)
+WRONG_KEY = f"The licence key of TotalSegmentator is not valid: it has to have {KEY_LENGTH} characters. Enter it again."
+REFUSED_KEY = "TotalSegmentator's server refused the licence key: check it and enter it again."
+ELSEWHERE = "download the weights on another computer and import them from their zip file"
+NOT_THESE = f"The file holds no face model of TotalSegmentator: choose the zip file with {FOLDER} in it."
+
+
+def state(choice) -> State:
+    if not (nnunet.is_installed() and _version() >= OLDEST):
+        needed = ".".join(map(str, OLDEST))
+        return State(NO_PACKAGE, f"TotalSegmentator {needed} or newer is not installed.", (INSTALL,))
+    key = _config(_home()).get("license_number")
+    if key is None or len(key) != KEY_LENGTH:
+        return State(NO_LICENCE, NO_KEY if key is None else WRONG_KEY, (ENTER_LICENCE,))
+    try:
+        model(choice)
+    except InputError as error:
+        there = (_weights_folder() / FOLDER).is_dir()
+        sentence = f"The weights of TotalSegmentator are damaged ({error})" if there else "The weights are not here yet"
+        sentence = f"{sentence.rstrip('.')}: download them (about 230 MB), or import them from their zip file."
+        return State(NO_WEIGHTS, sentence, (DOWNLOAD_WEIGHTS, IMPORT))
+    return State()
+
+
+def model(choice) -> nnunet.Model:
+    return nnunet.find_model(_weights_folder() / FOLDER, FOLDER, folds=("0",))
+
+
+def segment(image, cylinder, choice, progress, cancelled):
+    settings = _settings()
+    box = nnunet.head_box(image, cylinder)
+    part = image[box]
+    turned = sitk.DICOMOrient(part, "RAS")
+    progress(0.0, "Resampling")
+    small = _resampled(turned, settings["resample"])
+    found, notes = nnunet.predict(
+        model(choice),
+        np.asarray(small.dataobj, np.float32).T,
+        tuple(small.header.get_zooms()[::-1]),
+        choice.device,
+        progress,
+        cancelled,
+        mirrored=False,
+    )
+    progress(0.95, "Resampling")
+    face = nnunet.face_image(_resampled_back(found, small, turned), (1,), turned)
+    notes["model"]["software"]["TotalSegmentator"] = importlib.metadata.version("TotalSegmentator")
+    return nnunet.put_back(face, part, box, image), notes
+
+
+def _resampled(image: sitk.Image, spacing: float):
+    """The image in TotalSegmentator's own resampling, as nibabel image with axes (x, y, z)."""
+    import nibabel
+    from totalsegmentator.resampling import change_spacing
+
+    affine = np.diag([*image.GetSpacing(), 1.0])
+    scan = nibabel.Nifti1Image(sitk.GetArrayFromImage(image).T.astype(np.float32), affine)
+    return change_spacing(scan, spacing, order=1, dtype=np.int32)
+
+
+def _resampled_back(found: np.ndarray, small, image: sitk.Image) -> np.ndarray:
+    import nibabel
+    from totalsegmentator.resampling import change_spacing
+
+    labels = nibabel.Nifti1Image(found.T.astype(np.uint8), small.affine)
+    labels = change_spacing(labels, target_shape=image.GetSize(), order=0, dtype=np.uint8)
+    return np.asarray(labels.dataobj).T
+
+
+def _settings() -> dict:
+    """TotalSegmentator's settings of the task; it checks the licence before it tells them."""
+    with _own_home(), _sentences():
+        from totalsegmentator.python_api import get_task_config
+
+        return get_task_config(TASK, quiet=True)
+
+
+# What is installed, and where
+
+
+def _version() -> tuple[int, ...]:
+    try:
+        version = importlib.metadata.version("TotalSegmentator")
+    except importlib.metadata.PackageNotFoundError:
+        return ()
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+
+
+def _home() -> Path:
+    """TotalSegmentator's folder of this user, where it looks for it itself."""
+    parent = Path("/tmp") if str(Path.home()) == "/" else Path.home()
+    return Path(os.environ.get("TOTALSEG_HOME_DIR") or parent / ".totalsegmentator")
+
+
+def _weights_folder() -> Path:
+    return Path(os.environ.get("TOTALSEG_WEIGHTS_PATH") or _home() / "nnunet" / "results")
+
+
+def _config(home: Path) -> dict:
+    try:
+        config = json.loads((home / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+@contextlib.contextmanager
+def _own_home(**changes: str) -> Iterator[None]:
+    """Let TotalSegmentator work in a home that nobody else uses, and that is gone afterwards."""
+    key = _config(_home()).get("license_number")
+    weights = str(_weights_folder())
+    with tempfile.TemporaryDirectory(prefix="ctdeface-home-") as folder:
+        _write_config(Path(folder), {"send_usage_stats": False, "license_number": key} if key else {})
+        changes = {"TOTALSEG_HOME_DIR": folder, "TOTALSEG_WEIGHTS_PATH": weights, **changes}
+        before = {name: os.environ.get(name) for name in changes}
+        os.environ.update(changes)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextlib.contextmanager
+def _sentences() -> Iterator[None]:
+    """Turn what TotalSegmentator prints before it ends the program, which can hold the licence key, into a sentence."""
+    with nnunet.quiet() as printed:
+        try:
+            yield
+        except SystemExit as error:
+            if error.code != 1:  # somebody else ends the program
+                raise
+            text = printed.getvalue().lower()
+            if "invalid license" in text:
+                raise NotReadyError(REFUSED_KEY) from None
+            if "license" in text or "config file" in text:
+                raise NotReadyError(NO_KEY) from None
+            raise NotReadyError("TotalSegmentator gave up without a reason that it tells: install it again.") from None
+        except ImportError as error:
+            raise NotReadyError(f"TotalSegmentator cannot be loaded ({error}): install it again.") from error
+
+
+# Licence and weights
+
+
+def save_licence(key: str) -> None:
+    """Keep a licence key in TotalSegmentator's own settings, where its command finds it, too. It is not checked online.
+
+    Raises
+    ------
+    InputError
+        when it cannot be a key
+    OutputError
+        when it cannot be written
+    """
+    key = key.strip()
+    if len(key) != KEY_LENGTH or not re.fullmatch(r"[!-~]+", key):
+        raise InputError(f"This is no licence key of TotalSegmentator: it has to have {KEY_LENGTH} characters.")
+    home = _home()
+    config = _config(home)
+    if not config:
+        config = {"totalseg_id": f"totalseg_{secrets.token_hex(4).upper()}", "send_usage_stats": False}
+        config["prediction_counter"] = 0
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        _write_config(home, {**config, "license_number": key})
+    except OSError as error:
+        raise OutputError(f"The licence key could not be kept: {error.strerror or type(error).__name__}.") from error
+
+
+def _write_config(home: Path, config: dict) -> None:
+    """Write ``config.json`` whole, and for nobody else to read."""
+    part = home / f".{secrets.token_hex(8)}.part"
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR), "w") as file:
+            json.dump(config, file, indent=4)
+        os.replace(part, home / "config.json")
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def download(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> None:
+    """Download the weights, with the licence key; call it only after the user agreed. All of them appear, or none.
+
+    Raises
+    ------
+    NotReadyError
+        when there is no key, or it is refused
+    CTDefaceError
+        when the server cannot be reached, or what came is not the weights
+    """
+    if not _config(_home()).get("license_number"):
+        raise NotReadyError(NO_KEY)
+    with _new_weights() as folder, _own_home(TOTALSEG_WEIGHTS_PATH=str(folder)), _sentences():
+        import requests
+        from totalsegmentator import libs
+
+        progress(0.0, "Asking the server")
+        try:
+            requests.head(SERVER, timeout=10)  # TotalSegmentator itself waits for five minutes
+            with nnunet.replaced(libs, tqdm=_bar(progress, cancelled)):
+                libs.download_pretrained_weights(TASK_ID)
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            if status in (401, 403):
+                raise NotReadyError(REFUSED_KEY) from None
+            raise CTDefaceError(f"TotalSegmentator's server did not send the weights (status {status}).") from None
+        except requests.RequestException:
+            sentence = f"TotalSegmentator's server cannot be reached: check the network, or {ELSEWHERE}."
+            raise CTDefaceError(sentence) from None
+        except zipfile.BadZipFile:
+            raise CTDefaceError("The download is damaged: try again.") from None
+
+
+def _bar(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> type:
+    class Bar:
+        def __init__(self, *_, total=0, **__):
+            self._total, self._got = total, 0
+
+        def update(self, count: int) -> None:
+            self._got += count
+            share = self._got / self._total if self._total else 0.5
+            progress(min(share, 1.0), f"{self._got / 1e6:.0f} MB downloaded")
+            nnunet.stop_if(cancelled)
+
+        def close(self) -> None:
+            pass
+
+    return Bar
+
+
+def import_weights(path: str | os.PathLike) -> None:
+    """Take the weights out of the zip file that TotalSegmentator's server sends. All of them appear, or none.
+
+    Raises
+    ------
+    InputError
+        when the file holds no face model
+    OutputError
+        when they cannot be written
+    """
+    with _new_weights() as folder:
+        try:
+            with zipfile.ZipFile(path) as file:
+                wanted = [name for name in file.namelist() if name.startswith(f"{FOLDER}/")]
+                for name in wanted:
+                    file.extract(name, folder)
+        except (FileNotFoundError, IsADirectoryError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+            raise InputError(NOT_THESE) from error
+
+
+@contextlib.contextmanager
+def _new_weights() -> Iterator[Path]:
+    """An empty folder; the face model that is in it at the end takes the place of the present one."""
+    target = _weights_folder()
+    try:
+        with tempfile.TemporaryDirectory(prefix="ctdeface-weights-") as name:
+            yield Path(name)
+            try:
+                nnunet.find_model(Path(name, FOLDER), FOLDER, folds=("0",))
+            except InputError as error:
+                raise InputError(NOT_THESE) from error
+            target.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".ctdeface-", dir=target) as beside:
+                shutil.copytree(Path(name, FOLDER), Path(beside, "new"))
+                if (target / FOLDER).exists():
+                    os.replace(target / FOLDER, Path(beside, "old"))
+                os.replace(Path(beside, "new"), target / FOLDER)
+    except OSError as error:  # a shutil.Error, too, which has no number
+        raise OutputError(
+            f"The weights could not be written ({error.strerror or type(error).__name__}): make room on the disk."
+        ) from error
