@@ -158,7 +158,8 @@ def test_nothing_stays_in_front_of_the_inner_boundary(name):
     left = ~along & since & until
     assert along.any(axis=-1).all()
     assert not (left & ~below_skin & skin.any(axis=-1, keepdims=True)).any()
-    assert left.sum() < 0.01 * along.sum()
+    steps = np.arange(along.shape[-1]) < along.argmax(axis=-1)[..., None] + 10
+    assert (left & ~steps).sum() < 1e-3 * along.sum(), "more than the steps in a furrow's wall along the ray"
 
 
 @pytest.mark.parametrize("name", ["frontal", "brain_fov", "neck", "child"])
@@ -168,7 +169,7 @@ def test_no_rim_of_the_skin_is_left(name):
     filled = voxels(fill_region(s.image, s.region(seed=0), seed=1))
     height, angle, _ = polar(s)
     front = here & (np.abs(angle) < 50) & (height < 0)
-    assert np.mean(filled[front] > -850) < 1e-3
+    assert filled[front].max() < -850
     rim = front & (s.hu > -990) & (s.hu < -300)
     assert rim.sum() > 500
     assert abs(np.corrcoef(filled[rim], s.hu[rim])[0, 1]) < 0.1

@@ -60,9 +60,10 @@ class Cylinder:
         """Radius in mm of each voxel of the work grid that is ``near``, shape (n,)."""
         return self._near[1]
 
-    def spread(self, values: np.ndarray) -> np.ndarray:
-        """Values of a map at the voxels of the work grid that are ``near``, linear, shape (n,)."""
-        return ndimage.map_coordinates(values, self._near[2], output=np.float32, order=1, mode="nearest")
+    def spread(self, values: np.ndarray, here: np.ndarray | None = None) -> np.ndarray:
+        """Values of a map at the voxels of the work grid that are ``near``, or at some of them, linear, shape (n,)."""
+        index = self._near[2] if here is None else self._near[2][:, here]
+        return ndimage.map_coordinates(values, index, output=np.float32, order=1, mode="nearest")
 
     def on_work_grid(self, values: np.ndarray) -> np.ndarray:
         """Function on the work grid, shape (z, y, x), with these values at the voxels ``near`` and -1 elsewhere."""

@@ -17,6 +17,8 @@ BLOCK = 24
 BLOCKS_WANTED = 48
 AIR_MEAN_HU = (-1100.0, -900.0)
 AIR_PEAK_HU = -700.0
+MOST_NOISE = 1.25
+"""Times the usual noise: blocks with more hold something else than air."""
 CORNERS = (slice(0, 4), slice(-4, None))
 
 
@@ -155,8 +157,14 @@ def _air_blocks(volume: np.ndarray, box: tuple[slice, ...], rng: np.random.Gener
         if len(noisy) == BLOCKS_WANTED:
             break
     # Flat blocks are padding where the scan has noise, and air that somebody has set to one value where it has none.
-    blocks = noisy if len(noisy) >= 4 else flat
+    blocks = _evenly_noisy(noisy) if len(noisy) >= 4 else flat
     return blocks if len(blocks) >= 4 else []
+
+
+def _evenly_noisy(blocks: list[np.ndarray]) -> list[np.ndarray]:
+    """Those without a streak, a tube or the edge of a pillow in them."""
+    noise = np.array([block.std() for block in blocks])
+    return [block for block, std in zip(blocks, noise) if std <= MOST_NOISE * np.median(noise)]
 
 
 def _fill_with_air(values: np.ndarray, here: np.ndarray, air: Air, rng: np.random.Generator) -> None:

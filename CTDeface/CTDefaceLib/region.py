@@ -16,9 +16,9 @@ from .cylinder import ANGLES, HEIGHTS, RADII, Cylinder, chin_height, innermost, 
 from .head import AIR_HU, GUARD_MM, PADDING_HU, WORK_SPACING_MM, Head, distance_to
 from .work_grid import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union
 
-FURROW_MM = 26.0
+FURROW_MM = 36.0
 CAVITY_MM = 30.0
-LARGEST_SHARE = 0.165
+LARGEST_SHARE = 0.185
 BONE_HU = 250.0
 
 
@@ -105,8 +105,8 @@ def _padding(image: sitk.Image, head: Head) -> float:
 def _sealed(cylinder: Cylinder, face: np.ndarray, margin_mm: float, rng: np.random.Generator) -> np.ndarray:
     """Function on the work grid, positive in the sealed region of a face (bool, work grid)."""
     along = cylinder.sample(face) > 0.5
-    outline = _outline(along.any(axis=-1)) + margin_mm
-    inner = _inner_radius(cylinder, along, outline, rng) - margin_mm
+    outline = _outline(_beyond_the_volume(along.any(axis=-1), cylinder)) + margin_mm
+    inner = _inner_radius(cylinder, face, along, outline, rng) - margin_mm
     outer = _outer_radius(cylinder, outline) + margin_mm + rng.uniform(0.0, 12.0)
     between = np.minimum(cylinder.radius - cylinder.spread(inner), outer - cylinder.radius)
     return cylinder.on_work_grid(np.minimum(between, cylinder.spread(outline)))
@@ -119,6 +119,12 @@ def _outer_radius(cylinder: Cylinder, outline: np.ndarray) -> float:
     return float(max(smooth_skin(cylinder)[outline > 0].max() + 34.0, cylinder.skin[outline > 0].max() + 4.0))
 
 
+def _beyond_the_volume(covered: np.ndarray, cylinder: Cylinder) -> np.ndarray:
+    """The rays that meet the face, and those that would if the volume did not end below it."""
+    nothing = (cylinder.skin == 0) & (HEIGHTS < 0.0)[:, None] & covered.any(axis=0)
+    return ndimage.binary_propagation(covered, mask=covered | ndimage.binary_dilation(nothing, iterations=2))
+
+
 def _outline(covered: np.ndarray) -> np.ndarray:
     """Map of the distance in mm to the smoothed outline of the rays that meet the face, positive inside."""
     closed = ndimage.binary_closing(np.pad(covered, 4), iterations=3)[4:-4, 4:-4]
@@ -127,7 +133,9 @@ def _outline(covered: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(distance, 1.0) * 3.0
 
 
-def _inner_radius(cylinder: Cylinder, along: np.ndarray, outline: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _inner_radius(
+    cylinder: Cylinder, face: np.ndarray, along: np.ndarray, outline: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Map of the radius in mm from which on everything is removed.
 
     It is taken back as far as needed for at most a fifth of the head to go.
@@ -140,8 +148,10 @@ def _inner_radius(cylinder: Cylinder, along: np.ndarray, outline: np.ndarray, rn
     taper = ramp(outline, 20.0)
     skin = smooth_skin(cylinder)
     edge = ndimage.gaussian_filter(seen_skin(cylinder), 1.0) + 3.0
-    budget = LARGEST_SHARE * head_tissue_mm3(cylinder)
-    for share in np.arange(1.24, 0.2, -0.08):
+    here = (hu > AIR_HU)[cylinder.near] & (cylinder.spread(outline) > 0)
+    radius, masked = cylinder.radius[here], face[cylinder.near][here]
+    budget = LARGEST_SHARE * head_tissue_mm3(cylinder) / WORK_SPACING_MM**3
+    for share in np.arange(1.24, 0.0, -0.08):
         inner = skin - share * _depth(cylinder)
         inner = np.minimum(inner, innermost(along & tissue))
         inner = _behind_cavities(inner, air, share * CAVITY_MM)
@@ -149,8 +159,7 @@ def _inner_radius(cylinder: Cylinder, along: np.ndarray, outline: np.ndarray, rn
         inner = ndimage.gaussian_filter(
             np.maximum(inner, np.where(intracranial > 0, intracranial + GUARD_MM + 1.0, 0.0)), 0.8
         )
-        gone = tissue & (RADII > inner[..., None]) & (outline > 0)[..., None]
-        if (gone * RADII).sum() * 3.0 * np.radians(3.0) * 2.0 <= budget:
+        if np.count_nonzero(masked | (radius > cylinder.spread(inner, here))) <= budget:
             break
     return inner
 
