@@ -322,7 +322,7 @@ def test_compressed(tmp_path, head, name):
 
 def test_jpeg_lossless(tmp_path, head):
     """What most scanners and archives compress with."""
-    pytest.importorskip("libjpeg", reason="pip install ctdeface[dicom]")
+    pytest.importorskip("gdcm", reason="pip install ctdeface[dicom]")
     dcmcjpeg = shutil.which("dcmcjpeg")
     if not dcmcjpeg:
         pytest.skip("dcmcjpeg of DCMTK is not installed")

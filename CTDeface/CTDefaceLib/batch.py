@@ -227,13 +227,22 @@ def _make_folders(source: Path, output: Path, private: Path) -> None:
         raise OutputError("The output folder is the input folder; choose another one.")
     if output.resolve() == private.resolve() or output.resolve() in private.resolve().parents:
         raise OutputError("The private folder must not lie in the output folder, which can be shared.")
-    for folder in (output, private):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"A folder for the results cannot be made: {error.strerror}.") from error
+    _make_folder(output)
+    make_private_folder(private)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder where there is none, and keep it to its owner (OutputError)."""
+    _make_folder(folder)
     if os.name != "nt":
-        private.chmod(0o700)
+        folder.chmod(0o700)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"A folder for the results cannot be made: {error.strerror}.") from error
 
 
 def _same_batch(record: Record, parameters: DefaceParameters, choices: Choices, redo: bool) -> str:

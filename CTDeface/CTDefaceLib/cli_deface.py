@@ -22,7 +22,7 @@ EPILOG = """\
 examples:
   ctdeface deface head.nii.gz head_defaced.nii.gz
   ctdeface deface "DICOM/series 4" "DICOM/series 4 defaced"
-  ctdeface deface DICOM defaced --series 4
+  ctdeface deface DICOM defaced --series 4 --headers ps315 --retain dates device
   ctdeface deface "DICOM/series 4" head_defaced.nrrd
   ctdeface deface head.mha out.mha --margin 8 --keep-bone
   ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
@@ -53,6 +53,7 @@ exit status:
   0 defaced, 1 the scan could not be (one sentence says why), 2 wrong usage.
   Ctrl-C (130) and SIGTERM (143) leave nothing behind."""
 
+TABLE = "pseudonyms.csv"
 MASK_WARNING = "The mask shows the face: never share it together with the defaced volume."
 
 
@@ -80,8 +81,47 @@ def add_dicom(parser: argparse.ArgumentParser) -> None:
     dicom = parser.add_argument_group("DICOM series as output")
     dicom.add_argument("--series", metavar="NUMBER", default="", help="which one, where IN holds several CT series")
     dicom.add_argument(
-        "--secret", metavar="FILE", type=Path, help="makes new UIDs the same in every run; made where missing"
+        "--secret",
+        metavar="FILE",
+        type=Path,
+        help="makes new UIDs and pseudonyms the same in every run; made where missing (default with ps315: in PRIVATE)",
     )
+    add_headers(dicom)
+    dicom.add_argument(
+        "--private",
+        metavar="DIR",
+        type=Path,
+        help="folder for secret.key and pseudonyms.csv, which tells who is who (default: OUT-private)",
+    )
+
+
+def add_headers(group: argparse._ArgumentGroup) -> None:
+    """What becomes of DICOM headers, which :func:`retained_from` collects."""
+    from .dicom_headers import RETAIN
+
+    group.add_argument(
+        "--headers",
+        choices=["keep", "ps315"],
+        default="keep",
+        help="keep them, or clean them as in DICOM PS3.15 (default: %(default)s)",
+    )
+    group.add_argument(
+        "--retain",
+        metavar="WHAT",
+        choices=RETAIN,
+        nargs="+",
+        default=[],
+        help=f"of headers that are cleaned: {', '.join(RETAIN)}; dates are shifted unless full",
+    )
+
+
+def retained_from(args: argparse.Namespace) -> list[str] | None:
+    """What is to stay of headers that are cleaned; None where they are kept."""
+    if args.retain and args.headers == "keep":
+        args.error("argument --retain: goes with --headers ps315")
+    if {"dates", "full-dates"} <= set(args.retain):
+        args.error("argument --retain: dates are retained either shifted (dates) or as they are (full-dates)")
+    return args.retain if args.headers == "ps315" else None
 
 
 def add_parameters(parser: argparse.ArgumentParser) -> None:
@@ -169,8 +209,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.input.is_dir() and suffix(args.output) not in IMAGE_IO:
         return _run_dicom(args)
-    for name in ("series", "secret"):
-        if getattr(args, name):
+    for name in ("series", "secret", "retain", "private"):
+        if getattr(args, name) or args.headers != "keep":
             args.error(f"argument --{name}: goes with a folder as OUT, and a DICOM series as IN")
     try:
         for path in filter(None, (args.mask, args.output)):
@@ -205,8 +245,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_dicom(args: argparse.Namespace) -> int:
     """A DICOM series in, a DICOM series out."""
+    from .batch import SECRET, make_private_folder, private_folder
     from .batch_names import make_secret
-    from .dicom_deface import check_folder, deface_series
+    from .dicom_deface import check_folder, check_table, deface_series
     from .segmenters import check_ready
     from .volume_io import written_whole
 
@@ -220,10 +261,24 @@ def _run_dicom(args: argparse.Namespace) -> int:
     except OutputError as error:
         args.error(f"OUT: {error}")
     check_ready(parameters.segmenter, parameters.choice)
+    retain, table = retained_from(args), None
+    if retain is not None:
+        private = args.private or private_folder(args.output)
+        table = private / TABLE
+        check_table(table, args.output)
+        make_private_folder(private)
+        args.secret = args.secret or private / SECRET
     secret = make_secret(args.secret) if args.secret else None
     with Progress() as progress, written_whole(report_path, overwrite=args.overwrite) as (part,):
         report = deface_series(
-            args.input, args.output, parameters, series=args.series, secret=secret, progress=progress
+            args.input,
+            args.output,
+            parameters,
+            series=args.series,
+            secret=secret,
+            retain=retain,
+            table=table,
+            progress=progress,
         )
         save_report(report, part)
     for warning in (*report["notes"], *report["warnings"]):

@@ -6,15 +6,17 @@ import os
 import secrets
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
 
+from .dicom_headers import Cleaner
 from .dicom_stack import (
     is_regular,
     oddities,
@@ -34,6 +36,9 @@ from .fill import fill_region
 from .pipeline import DefaceParameters, DefaceResult, Progress, deface
 from .volume_io import in_hounsfield
 from .work_grid import bounding_box, on_image_grid
+
+if TYPE_CHECKING:
+    import pydicom
 
 WRITERS = 4  # files written at a time
 
@@ -66,6 +71,8 @@ def deface_series(
     *,
     series: str = "",
     secret: bytes | None = None,
+    retain: Collection[str] | None = None,
+    table: str | os.PathLike | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> dict:
@@ -77,7 +84,10 @@ def deface_series(
     output: folder to make; it must not exist, or be empty
     parameters: choices of the defacing
     series: number or UID of the series where there are several
-    secret: makes the new UIDs the same in every run; random when None
+    secret: makes UIDs and pseudonyms the same in every run; random when None
+    retain: clean the headers of all that tells who the patient is, but for these, see :data:`.dicom_headers.RETAIN`;
+        None leaves the headers as they are but for what was done to the pixels
+    table: CSV file, not in the output, that takes what stands for what when headers are cleaned
 
     Returns
     -------
@@ -93,14 +103,37 @@ def deface_series(
         when the folder exists or cannot be written
     """
     check_folder(output)
+    check_table(table, output)
+    if retain is not None:
+        Cleaner(retain, Pseudonyms())  # says now what is wrong with the choice
     progress = progress or (lambda fraction, text: None)
     tree = read_tree(source, _part(progress, 0.0, 0.1))
     chosen = choose_series(tree, series)
     defaced, report = deface_stacks(chosen, parameters or DefaceParameters(), _part(progress, 0.1, 0.8), cancelled)
     with written_folder(output) as part:
-        pseudonyms = Pseudonyms(secret, only={chosen.uid, *chosen.instances.values()})
-        write_series(chosen, defaced, part, pseudonyms, is_checked(report), _part(progress, 0.8, 1.0), cancelled)
+        pseudonyms = Pseudonyms(secret, only={chosen.uid, *chosen.instances.values()} if retain is None else None)
+        prepare = HeaderWriter(pseudonyms, is_checked(report), retain)
+        write_series(chosen, defaced, part, prepare, _part(progress, 0.8, 1.0), cancelled)
+        if table and retain is not None:
+            pseudonyms.append_to(Path(table))
     return {**report, "files": len(chosen.files), "left_out": tree.left_out(chosen)}
+
+
+class HeaderWriter:
+    """Brings the header of a slice into the state of its defaced counterpart."""
+
+    def __init__(self, pseudonyms: Pseudonyms, checked: bool, retain: Collection[str] | None):
+        self._pseudonyms, self._checked = pseudonyms, checked
+        self._cleaner = None if retain is None else Cleaner(retain, pseudonyms)
+
+    def __call__(self, dataset: pydicom.Dataset) -> None:
+        source = str(dataset.SOPClassUID), self._pseudonyms.source(str(dataset.SOPInstanceUID))
+        remove_outdated(dataset)
+        if self._cleaner:
+            self._cleaner.clean(dataset)
+        else:
+            replace_uids(dataset, self._pseudonyms)
+        mark_derived(dataset, source, self._checked)
 
 
 def deface_stacks(
@@ -196,12 +229,11 @@ def write_series(
     series: Series,
     defaced: list[DefacedStack],
     folder: Path,
-    pseudonyms: Pseudonyms,
-    checked: bool,
+    finish_header: Callable[[pydicom.Dataset], None],
     progress: Progress = lambda fraction, text: None,
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
-    """Write each file of a series into a folder under a number."""
+    """Write each file of a series into a folder under a number, its header as ``finish_header`` leaves it."""
     places: dict[str, list[tuple[int, DefacedStack, int]]] = {}
     for part in defaced:
         for index, piece in enumerate(part.stack.slices):
@@ -215,11 +247,8 @@ def write_series(
             if here.any():
                 new = part.values[index] - part.offset
                 words[frame][here] = to_words(new, part.stack.slices[index], dataset, words.dtype)
-        source = str(dataset.SOPClassUID), pseudonyms.source(str(dataset.SOPInstanceUID))
-        remove_outdated(dataset)
-        replace_uids(dataset, pseudonyms)
         set_pixels(dataset, words)
-        mark_derived(dataset, source, checked)
+        finish_header(dataset)
         save(dataset, folder / f"IM{number:05}.dcm")
 
     with ThreadPoolExecutor(WRITERS) as pool:
@@ -234,6 +263,12 @@ def write_series(
         finally:
             for job in jobs:
                 job.cancel()
+
+
+def check_table(table: str | os.PathLike | None, output: str | os.PathLike) -> None:
+    """Refuse a table of pseudonyms in the folder that is shared (OutputError)."""
+    if table is not None and Path(output).resolve() in Path(table).resolve().parents:
+        raise OutputError("The table of pseudonyms must not lie in the output folder, which can be shared.")
 
 
 def check_folder(output: str | os.PathLike) -> None:

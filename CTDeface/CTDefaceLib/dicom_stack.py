@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 LARGEST_GAP_MM = 20.0
 OUTSIDE_HU = -3000.0  # of the regular grid: no measurement
 NO_DECODER = (
-    "The DICOM pixels are compressed in a way that needs further packages: install them with "
-    '"pip install ctdeface[dicom]" (pylibjpeg, pylibjpeg-libjpeg, pylibjpeg-openjpeg, pyjpegls).'
+    "The DICOM pixels are compressed in a way that needs the package python-gdcm; install it with "
+    '"pip install ctdeface[dicom]".'
 )
 UNDECODED = "The DICOM pixels cannot be decoded; copy or export the series again."
 

@@ -1,0 +1,325 @@
+"""Headers that name nobody: the Basic Application Level Confidentiality Profile of DICOM PS3.15, with its options.
+
+What the profile asks for each attribute is taken from ``dicom-anonymizer``, whose tables follow the editions of the
+standard (``pydicom/deid`` is a language for rules and has no such table). That package looks neither into sequences nor
+at the options, draws UIDs that nobody can draw again, and dates everything 0001-01-01; this module does those things.
+It also goes further than the profile: free text that the profile does not mention stays only where the attribute is
+technical, and what names the patient in one place is looked for in all others.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Collection, Iterable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from .dicom_tree import CT_IMAGES
+from .dicom_uids import WELL_KNOWN, Pseudonyms
+from .dicom_write import METHOD, add_method
+from .errors import InputError
+
+if TYPE_CHECKING:
+    import pydicom
+
+EDITION = "dicomfields_2026c"
+BASIC_PROFILE = ("113100", "Basic Application Confidentiality Profile")
+#: what can be retained, and the code that says so
+RETAIN = {
+    "dates": ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
+    "full-dates": ("113106", "Retain Longitudinal Temporal Information Full Dates Option"),
+    "patient": ("113108", "Retain Patient Characteristics Option"),
+    "device": ("113109", "Retain Device Identity Option"),
+    "institution": ("113112", "Retain Institution Identity Option"),
+    "safe-private": ("113111", "Retain Safe Private Option"),
+    "descriptors": ("113105", "Clean Descriptors Option"),
+}
+MISSING = 'Cleaning headers needs the package dicom-anonymizer; install it with "pip install ctdeface[dicom]".'
+
+DATES = ("DA", "TM", "DT")
+TEXTS = ("LO", "SH", "ST", "LT", "UT", "UC", "UR", "AE", "PN")
+BYTES = ("OB", "OW", "OD", "OF", "OL", "OV", "UN")
+DUMMIES = {"DA": "19000101", "DT": "19000101000000", "TM": "000000", "AS": "000Y", "PN": "Removed", "UI": "2.25.0"}
+
+PATIENT = {
+    "Allergies", "EthnicGroup", "EthnicGroupCodeSequence", "PatientAge", "PatientSex", "PatientSexNeutered",
+    "PatientSize", "PatientState", "PatientWeight", "PregnancyStatus", "PreMedication", "SmokingStatus", "SpecialNeeds",
+}  # fmt: skip
+DEVICE = {
+    "CassetteID", "DetectorID", "DeviceDescription", "DeviceLabel", "DeviceSerialNumber", "DeviceUID", "GantryID",
+    "GeneratorID", "LongDeviceDescription", "ManufacturerDeviceIdentifier", "PerformedStationAETitle",
+    "PerformedStationGeographicLocationCodeSequence", "PerformedStationName", "PerformedStationNameCodeSequence",
+    "PlateID", "ScheduledStationAETitle", "ScheduledStationGeographicLocationCodeSequence", "ScheduledStationName",
+    "ScheduledStationNameCodeSequence", "ScheduledStudyLocationAETitle", "SourceManufacturer", "SourceSerialNumber",
+    "StationAETitle", "StationName", "TransducerIdentificationSequence", "TreatmentMachineName", "UDISequence",
+    "UniqueDeviceIdentifier", "XRayDetectorID", "XRayDetectorLabel", "XRaySourceID",
+}  # fmt: skip
+INSTITUTION = {
+    "ClinicalTrialCoordinatingCenterName", "ClinicalTrialProtocolEthicsCommitteeName", "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName", "InstitutionAddress", "InstitutionCodeSequence", "InstitutionName",
+    "InstitutionalDepartmentName", "InstitutionalDepartmentTypeCodeSequence",
+}  # fmt: skip
+KEPT = {"patient": PATIENT, "device": DEVICE, "institution": INSTITUTION}
+DESCRIPTOR = re.compile("Description$|Comments$|^(ProtocolName|ContrastBolusAgent|ROIName|StructureSetLabel)$")
+#: free text that describes the technique and that the profile leaves alone
+TECHNICAL = {
+    "CodeMeaning", "CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "ContrastBolusRoute",
+    "ConvolutionKernel", "DeidentificationMethod", "DimensionDescriptionLabel", "FilterType", "LongCodeValue",
+    "Manufacturer", "ManufacturerModelName", "MappingResourceName", "MaterialID", "PositionReferenceIndicator",
+    "RescaleType", "SegmentAlgorithmName", "SoftwareVersions", "StackID", "WindowCenterWidthExplanation",
+}  # fmt: skip
+NEEDED_BYTES = {
+    "PixelData", "LUTData", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData", "ICCProfile",
+}  # fmt: skip
+#: where names and numbers stand that may be repeated in other places
+IDENTIFYING = re.compile(
+    "^(PatientID|OtherPatientIDs|AccessionNumber|StudyID|PatientBirthDate|DeviceSerialNumber|StationName|AdmissionID|"
+    "Institution.*|.*Address|.*TelephoneNumbers?|MedicalRecordLocator|IssuerOfPatientID|RequestedProcedureID|"
+    "ScheduledProcedureStepID|PerformedProcedureStepID|.*OrderNumber.*)$"
+)
+#: group and element in the block of private elements that tell nobody's identity (table E.3.10-1), by their creator
+SAFE_PRIVATE = {
+    "ELSCINT1": {(0x00E1, 0x21), (0x01E1, 0x26), (0x01E1, 0x50), (0x01F1, 0x01), (0x01F1, 0x07), (0x01F1, 0x26),
+                 (0x01F1, 0x27)},
+    "GEMS_ACQU_01": {(0x0019, 0x23), (0x0019, 0x24), (0x0019, 0x27)},
+    "GEMS_PARM_01": {(0x0043, 0x27)},
+    "GEMS_HELIOS_01": {(0x0045, 0x01), (0x0045, 0x02)},
+}  # fmt: skip
+#: what may stay of a description: nothing else in it can be told from a name
+VOCABULARY = set(
+    "abdomen acquisition adult air angio angiography anterior arterial artery average axial base body bolus bone "
+    "brain c cardiac cerebral cerebrum cervical chest child contrast coronal cranium ct cta ctp ctv dental dose "
+    "dual dynamic ear emergency energy enhanced eye face facial filter first follow fossa gtv hd head helical "
+    "high iv jaw kernel kv left lens low ma mandible mar mask mastoid maxilla maxillofacial mean mip mm mpr "
+    "native neck nerve non orbit orbits organ pediatric perfusion petrous phase plain planning posterior post pre "
+    "ptv recon reconstruction reformat right routine rt sagittal scan sella sequence sharp sinus sinuses skull "
+    "smooth soft spine spiral standard stroke temporal thick thin tissue topogram trauma trunk tumor tumour up "
+    "vascular vein vessel volume w wo with without window".split()
+)
+SHORTEST = 4  # characters; a shorter identifier says nothing in another place
+
+
+class Cleaner:
+    """Cleans headers of one study.
+
+    Parameters
+    ----------
+    retain: collection of str
+        Keys of :data:`RETAIN`.
+    pseudonyms: Pseudonyms
+        Give UIDs, the patient's pseudonym and the shift of dates.
+
+    Raises
+    ------
+    InputError
+        when dicom-anonymizer is not installed, or both kinds of dates are to be retained
+    """
+
+    def __init__(self, retain: Collection[str], pseudonyms: Pseudonyms):
+        if unknown := set(retain) - set(RETAIN):
+            raise InputError(f"There is nothing called {sorted(unknown)[0]} to retain: choose {', '.join(RETAIN)}.")
+        if {"dates", "full-dates"} <= set(retain):
+            raise InputError("Dates are retained either shifted (dates) or as they are (full-dates), not both.")
+        self.retain = set(retain)
+        self.pseudonyms = pseudonyms
+        self._actions = profile()
+
+    def clean(self, dataset: pydicom.Dataset) -> None:
+        """Clean a whole dataset, sequences and private groups included, and say so in it."""
+        kept = {name for option, names in KEPT.items() if option in self.retain for name in names}
+        names, private = identifiers(dataset, kept)
+        patient = str(dataset.get("PatientID", "") or dataset.get("PatientName", "") or "")
+        self._days = self.pseudonyms.days(patient)
+        self._clean(dataset, strict=dataset.get("SOPClassUID") != CT_IMAGES[0])
+        remove_identifiers(dataset, names | (private - identifiers(dataset, kept)[1]))
+        dataset.PatientID = self.pseudonyms.patient(patient)
+        dataset.PatientName = f"Anonymous^{dataset.PatientID}"
+        dataset.PatientIdentityRemoved = "YES"
+        dataset.LongitudinalTemporalInformationModified = (
+            "UNMODIFIED" if "full-dates" in self.retain else "MODIFIED" if "dates" in self.retain else "REMOVED"
+        )
+        method = "CTDeface: header cleaned as in DICOM PS3.15 E"
+        before = dataset.get("DeidentificationMethod") or []
+        before = [before] if isinstance(before, str) else list(before)
+        dataset.DeidentificationMethod = [*(text for text in before if text not in (METHOD, method)), method]
+        for option in (BASIC_PROFILE, *(RETAIN[name] for name in RETAIN if name in self.retain)):
+            add_method(dataset, *option)
+
+    def _clean(self, dataset: pydicom.Dataset, strict: bool) -> None:
+        safe = self._safe_private(dataset) if "safe-private" in self.retain else set()
+        for tag in list(dataset.keys()):
+            if tag.is_private:
+                if tag not in safe:
+                    del dataset[tag]
+            elif tag.group >> 8 in (0x50, 0x60) or (tag.group, tag.element) == (0x0008, 0x0300) and not safe:
+                del dataset[tag]  # curves, overlays
+            else:
+                self._clean_element(dataset, dataset[tag], strict)
+
+    def _clean_element(self, dataset: pydicom.Dataset, element: pydicom.DataElement, strict: bool) -> None:
+        action = self._actions.get((element.tag.group, element.tag.element), "")
+        keyword, kind = element.keyword, element.VR
+        if self._is_retained(keyword, kind, action):
+            if kind == "SQ":
+                self._clean_items(element, strict)
+            elif kind in DATES and "dates" in self.retain and not self._shift(element):
+                del dataset[element.tag]
+            elif kind == "UI":
+                self._replace_uids(element)
+            elif DESCRIPTOR.search(keyword):
+                element.value = described(element.value)
+        elif kind == "SQ":
+            if action in ("", "U", "X/Z/U"):
+                self._clean_items(element, strict)
+            elif "Z" in action:
+                element.value = []
+            else:
+                del dataset[element.tag]
+        elif kind == "UI" and action in ("", "U"):
+            self._replace_uids(element)
+        elif not action:
+            if kind in TEXTS and keyword not in TECHNICAL or kind in DATES or kind == "AS":
+                del dataset[element.tag]
+            elif kind in BYTES and keyword not in NEEDED_BYTES or not keyword:
+                del dataset[element.tag]
+        elif action == "D" or strict and "D" in action:
+            element.value = dummy(element)
+        elif "Z" in action and action != "X/Z/D":
+            element.value = None
+        else:
+            del dataset[element.tag]
+
+    def _clean_items(self, element: pydicom.DataElement, strict: bool) -> None:
+        for item in element.value:
+            self._clean(item, strict)
+
+    def _is_retained(self, keyword: str, kind: str, action: str) -> bool:
+        is_date = kind in DATES and not keyword.startswith("PatientBirth") or keyword == "TimezoneOffsetFromUTC"
+        return (
+            is_date and bool(self.retain & {"dates", "full-dates"})
+            or any(keyword in names and option in self.retain for option, names in KEPT.items())
+            or bool(action and kind in TEXTS and DESCRIPTOR.search(keyword)) and "descriptors" in self.retain
+        )  # fmt: skip
+
+    def _shift(self, element: pydicom.DataElement) -> bool:
+        """Shift dates back by the days of this patient; False where one cannot be read."""
+        if element.VR == "TM" or not element.value or element.keyword == "TimezoneOffsetFromUTC":
+            return True
+        values = [str(value) for value in element.value] if element.VM > 1 else [str(element.value)]
+        try:
+            days = [datetime.datetime.strptime(text[:8], "%Y%m%d") for text in values]
+        except ValueError:
+            return False
+        shift = datetime.timedelta(days=self._days)
+        new = [(day - shift).strftime("%Y%m%d") + text[8:] for day, text in zip(days, values)]
+        element.value = new if element.VM > 1 else new[0]
+        return True
+
+    def _replace_uids(self, element: pydicom.DataElement) -> None:
+        if element.value:
+            new = self.pseudonyms.uid
+            element.value = [new(uid) for uid in element.value] if element.VM > 1 else new(element.value)
+
+    def _safe_private(self, dataset: pydicom.Dataset) -> set:
+        """Tags of private elements that the standard or the dataset itself calls safe, and of their creators."""
+        safe = set()
+        declared = {
+            (int(item.get("PrivateGroupReference", 0)), str(item.get("PrivateCreatorReference", "")))
+            for item in dataset.get("PrivateDataElementCharacteristicsSequence") or []
+            if item.get("BlockIdentifyingInformationStatus") == "SAFE"
+        }
+        for tag in dataset.keys():
+            if tag.is_private and not tag.is_private_creator and tag.element > 0xFF:
+                creator_tag = (tag.group, tag.element >> 8)
+                creator = str(dataset[creator_tag].value) if creator_tag in dataset else ""
+                listed = (tag.group, tag.element & 0xFF) in SAFE_PRIVATE.get(creator, ())
+                if (listed or (tag.group, creator) in declared) and dataset[tag].VR not in ("SQ", *BYTES):
+                    safe |= {tag, dataset[creator_tag].tag}
+        return safe
+
+
+@cache
+def profile() -> dict[tuple[int, int], str]:
+    """What the Basic Profile does with each attribute: X remove, Z empty, D dummy, U new UID, or a choice of these."""
+    try:
+        from dicomanonymizer.simpledicomanonymizer import initialize_actions
+    except ImportError as error:
+        raise InputError(MISSING) from error
+    letters = {
+        "replace": "D", "empty": "Z", "delete": "X", "replace_UID": "U", "empty_or_replace": "Z/D",
+        "delete_or_empty": "X/Z", "delete_or_replace": "X/D", "delete_or_empty_or_replace": "X/Z/D",
+        "delete_or_empty_or_replace_UID": "X/Z/U",
+    }  # fmt: skip
+    return {tag: letters[action.__name__] for tag, action in initialize_actions(EDITION).items() if len(tag) == 2}
+
+
+def dummy(element: pydicom.DataElement):
+    """A value of the element's kind that says nothing."""
+    if element.VR in DUMMIES:
+        return DUMMIES[element.VR]
+    if element.VR in TEXTS or element.VR == "CS":
+        return "REMOVED"
+    return b"" if element.VR in BYTES else 0
+
+
+def described(value) -> str | list[str]:
+    """What can stay of a description: words of the vocabulary, and numbers of at most three digits."""
+    if value is None or isinstance(value, str):
+        words = re.findall(r"[A-Za-z]+|\d+(?:\.\d+)?", value or "")
+        return " ".join(w for w in words if w.lower() in VOCABULARY or w[0].isdigit() and len(w.split(".")[0]) <= 3)
+    return [described(str(one)) for one in value]
+
+
+def identifiers(dataset: pydicom.Dataset, kept: Collection[str] = ()) -> tuple[set[str], set[str]]:
+    """What names the patient, the hospital or the people in a dataset, at any depth, in lower case; and private texts.
+
+    What stands in attributes with keywords in ``kept`` is not looked at.
+    """
+    found: set[str] = set()
+    private: set[str] = set()
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                inner = identifiers(item, kept)
+                found |= inner[0]
+                private |= inner[1]
+            continue
+        texts = [text.strip().lower() for text in _texts(element) if element.keyword not in kept]
+        if element.VR == "PN":
+            found |= {part for text in texts for part in (text, *re.split(r"[\^=\s,]+", text))}
+        elif IDENTIFYING.match(element.keyword or "") or element.VR == "UI":
+            found |= {text for text in texts if not text.startswith(WELL_KNOWN)}
+        elif element.tag.is_private and not element.tag.is_private_creator:
+            private |= {text for text in texts if len(text) >= 2 * SHORTEST}
+    return {text for text in found if len(text) >= SHORTEST}, private
+
+
+def remove_identifiers(dataset: pydicom.Dataset, names: Iterable[str]) -> None:
+    """Remove values in which one of these names or numbers stands."""
+    for element in list(dataset):
+        if element.VR == "SQ":
+            for item in element.value:
+                remove_identifiers(item, names)
+            continue
+        kept = texts = _texts(element)
+        if element.VR in TEXTS:
+            kept = [text for text in texts if not any(name in text.lower() for name in names)]
+        elif element.VR in ("CS", "IS", "DS") and element.tag.group != 0x0028:
+            kept = [text if text.strip().lower() not in names else "REMOVED" for text in texts]
+            if element.VR == "CS":
+                kept = [t if not any(len(n) > SHORTEST and n in t.lower() for n in names) else "REMOVED" for t in kept]
+        if kept != texts and element.VM > 1 and element.VR == "CS":
+            element.value = kept
+        elif kept != texts:
+            del dataset[element.tag]
+
+
+def _texts(element: pydicom.DataElement) -> list[str]:
+    """The values of an element of text, UIDs or written numbers."""
+    if element.value is None or element.VR not in (*TEXTS, *DATES, "CS", "UI", "IS", "DS", "AS"):
+        if element.VR in ("UN", "OB") and isinstance(element.value, bytes) and len(element.value) <= 1024:
+            return [text.decode() for text in re.findall(rb"[ -~]{8,}", element.value)]
+        return []
+    return [str(value) for value in element.value] if element.VM > 1 else [str(element.value)]

@@ -1,0 +1,338 @@
+"""Cleaned headers: nothing that was planted anywhere comes back, and what is claimed to be retained is retained."""
+
+import copy
+import csv
+import datetime
+import io
+import os
+import re
+import sys
+from pathlib import Path
+
+import dicom_files
+import numpy as np
+import pydicom
+import pytest
+from coarse_phantoms import scan
+from CTDefaceLib import cli
+from CTDefaceLib.dicom_deface import HeaderWriter, deface_series
+from CTDefaceLib.dicom_headers import RETAIN, Cleaner, described, profile
+from CTDefaceLib.dicom_uids import Pseudonyms
+from CTDefaceLib.dicom_write import code, save
+from CTDefaceLib.errors import InputError, OutputError
+from CTDefaceLib.pipeline import DefaceParameters
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom.datadict import DicomDictionary
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+
+pytest.importorskip("dicomanonymizer", reason="pip install ctdeface[dicom]")
+
+SECRET = b"s" * 32
+
+
+def slice_header(**tags):
+    """A CT slice with a full header."""
+    header = pydicom.Dataset()
+    header.file_meta = pydicom.dataset.FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    common = dict(
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.2", SOPInstanceUID=generate_uid(), StudyInstanceUID=generate_uid(),
+        SeriesInstanceUID=generate_uid(), FrameOfReferenceUID=generate_uid(), Modality="CT", SeriesNumber=3,
+        ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], PatientName="Doe^Jane", PatientID="4711-0815", PatientSex="F",
+        PatientBirthDate="19700203", PatientAge="050Y", PatientWeight=70, StudyDate="20200304", StudyTime="101112",
+        AcquisitionDateTime="20200304101113.5", AccessionNumber="ACC12345", ReferringPhysicianName="House^Gregory",
+        InstitutionName="Hospital of Otherville", StationName="CTOTHER1", DeviceSerialNumber="SN98765",
+        Manufacturer="Maker", SeriesDescription="Head of Jane Doe 2.0 axial", ProtocolName="Head routine",
+        ConvolutionKernel="H31s", ImagePositionPatient=[1, 2, 3], ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+        PixelSpacing=[1, 1], Rows=2, Columns=2, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2",
+        BitsAllocated=16, BitsStored=16, HighBit=15, PixelRepresentation=0, RescaleSlope=1, RescaleIntercept=-1024,
+        RescaleType="HU", PixelData=b"\0" * 8,
+    )  # fmt: skip
+    for keyword, value in {**common, **tags}.items():
+        setattr(header, keyword, value)
+    return header
+
+
+def cleaned(header, *retain, pseudonyms=None):
+    HeaderWriter(pseudonyms or Pseudonyms(SECRET), True, retain)(header)
+    return header
+
+
+def written(header, tmp_path):
+    save(header, tmp_path / "one.dcm")
+    return (tmp_path / "one.dcm").read_bytes()
+
+
+# --------------------------------------------------------------------------------------------------- what must be gone
+
+TEXT_KINDS = ("LO", "SH", "ST", "LT", "UT", "UC", "PN", "AE", "CS", "UR")
+PUBLIC = sorted(
+    (tag, kind)
+    for tag, (kind, *_) in DicomDictionary.items()
+    if kind in (*TEXT_KINDS, "DA", "DT", "UI", "OB", "UN") and 0x0008 <= tag >> 16 < 0x5000 and tag >> 16 != 0x0028
+)
+SEQUENCES = sorted(tag for tag, (kind, *_) in DicomDictionary.items() if kind == "SQ" and 0x0008 <= tag >> 16 < 0x5000)
+letters = st.text("ABCDEFGHJKLMNPQRSTUVWXYZ", min_size=8, max_size=12)
+dates = st.dates(datetime.date(1900, 1, 2), datetime.date(2019, 1, 1)).map(lambda day: day.strftime("%Y%m%d"))
+uids = st.integers(10**20, 10**30).map(lambda number: f"1.2.3.{number}")
+IDENTITY = ("PatientName", "PatientID", "AccessionNumber", "InstitutionName", "ReferringPhysicianName",
+            "OperatorsName", "InstitutionAddress", "OtherPatientIDs", "StationName")  # fmt: skip
+
+
+def plant(dataset, place, kind, text):
+    """Put a text into an element as far as its kind allows."""
+    value = text.encode() + b"\0" * (len(text) % 2) if kind in ("OB", "UN") else text
+    with pydicom.config.disable_value_validation():
+        dataset[place] = pydicom.DataElement(place, kind, value)
+
+
+def plant_private(dataset, data, text, nested):
+    group = data.draw(st.sampled_from([0x0009, 0x0019, 0x0021, 0x0029, 0x0043, 0x7053]))
+    creator = data.draw(st.sampled_from(["SIEMENS CSA HEADER", "GEMS_IDEN_01", "SOMEBODY'S OWN"]))
+    block = dataset.private_block(group, creator, create=True)
+    offset = data.draw(st.integers(0x80, 0xFE))
+    if nested:
+        item = pydicom.Dataset()
+        plant(item, 0x00081030, "LO", text)
+        block.add_new(offset, "SQ", [item])
+    else:
+        kind = data.draw(st.sampled_from(["LO", "UN", "OB", "LT"]))
+        block.add_new(offset, kind, text.encode() + b" " * (len(text) % 2) if kind in ("UN", "OB") else text)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_nothing_planted_anywhere_comes_back(tmp_path_factory, data):
+    """Names, numbers, a birth date and UIDs of a patient, each in its own place and repeated anywhere else."""
+    header = slice_header()
+    header.file_meta.TransferSyntaxUID = data.draw(st.sampled_from([ExplicitVRLittleEndian, ImplicitVRLittleEndian]))
+    planted = [str(header.SOPInstanceUID), str(header.StudyInstanceUID), str(header.SeriesInstanceUID)]
+    for keyword in IDENTITY:
+        text = data.draw(letters)
+        setattr(header, keyword, text)
+        planted.append(text)
+    header.PatientBirthDate = data.draw(dates)
+    planted.append(str(header.PatientBirthDate))
+    owned = [*planted, data.draw(letters)]  # the last one stands in private elements alone
+    plant_private(header, data, owned[-1], nested=data.draw(st.booleans()))
+    depth = data.draw(st.integers(0, 3))
+    place = header
+    for _ in range(depth):
+        item = pydicom.Dataset()
+        tag = data.draw(st.sampled_from(SEQUENCES))
+        place[tag] = pydicom.DataElement(tag, "SQ", [item])
+        place = item
+    for text in data.draw(st.lists(st.sampled_from(planted), min_size=1, max_size=6)):
+        tag, kind = data.draw(st.sampled_from(PUBLIC))
+        if kind == "UI":
+            text = data.draw(uids)
+            owned.append(text)
+        elif kind in ("DA", "DT"):
+            text = str(header.PatientBirthDate)
+        elif data.draw(st.booleans()):
+            text = f"see {text} again"[: 16 if kind in ("CS", "SH", "AE") else 60]
+        if pydicom.tag.Tag(tag) not in place:
+            plant(place, tag, kind, text)
+        plant_private(place, data, text, nested=data.draw(st.booleans()))
+    header.preamble = planted[3].encode().ljust(128, b"\0")
+    content = written(cleaned(header), tmp_path_factory.mktemp("clean")).upper()
+    found = [text for text in owned if text.upper().encode() in content]
+    assert not found, header
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), retain=st.sets(st.sampled_from(["dates", "patient", "device", "safe-private", "descriptors"])))
+def test_retaining_options_keep_no_name(tmp_path_factory, data, retain):
+    header = slice_header()
+    names = [data.draw(letters) for _ in range(4)]
+    header.PatientName = f"{names[0]}^{names[1]}"
+    header.PatientID, header.AccessionNumber = names[2:]
+    header.PatientBirthDate = "19010203"
+    for text in names:
+        tag, kind = data.draw(st.sampled_from(PUBLIC))
+        plant(header, tag, kind if kind not in ("DA", "DT", "UI") else "LO", text)
+        header.SeriesDescription = f"Head of {text}"
+    header.PatientName = f"{names[0]}^{names[1]}"
+    header.PatientID, header.AccessionNumber = names[2:]
+    content = written(cleaned(header, *retain), tmp_path_factory.mktemp("clean")).upper()
+    assert not [text for text in (*names, "19010203") if text.encode() in content]
+
+
+def test_pictures_overlays_and_signatures_are_gone(tmp_path):
+    header = slice_header()
+    icon = slice_header()
+    header.IconImageSequence = [icon]
+    header.DigitalSignaturesSequence = header.MACParametersSequence = [code("1", "x")]
+    header.add_new(0x60003000, "OW", b"\x55" * 8)
+    header.add_new(0x60020010, "US", 2)
+    header.add_new(0x50003000, "OW", b"\x66" * 8)
+    header.add_new(0xFFFCFFFC, "OB", b"\x77" * 8)
+    header.file_meta.SourceApplicationEntityTitle = "OTHERVILLE"
+    header.file_meta.PrivateInformationCreatorUID, header.file_meta.PrivateInformation = "1.2.3", b"private!"
+    header.preamble = b"II*\0" + b"tiff" * 31
+    content = written(cleaned(header), tmp_path)
+    assert not any(rest in content for rest in (b"\x55\x55", b"\x66\x66", b"\x77\x77", b"tiff", b"OTHERV", b"private!"))
+    back = pydicom.dcmread(io.BytesIO(content))
+    assert not {"IconImageSequence", "DigitalSignaturesSequence", "MACParametersSequence"} & set(back.dir())
+
+
+# ----------------------------------------------------------------------------------------- what is said and retained
+
+
+def codes(header):
+    return [item.CodeValue for item in header.DeidentificationMethodCodeSequence]
+
+
+def test_what_is_done_is_said():
+    header = cleaned(slice_header())
+    assert header.PatientIdentityRemoved == "YES" and header.LongitudinalTemporalInformationModified == "REMOVED"
+    assert codes(header) == ["113100", "113102"]
+    assert header.PatientID == str(header.PatientName).partition("^")[2] == Pseudonyms(SECRET).patient("4711-0815")
+    assert header.SeriesDescription == "defaced" and header.ConvolutionKernel == "H31s"
+    assert header.StudyDate in ("", None) and "AcquisitionDateTime" not in header and "PatientAge" not in header
+    assert header.Manufacturer == "Maker" and header.ImagePositionPatient == [1, 2, 3]
+
+
+def test_each_option_is_applied_and_has_its_code():
+    for name, (value, meaning) in RETAIN.items():
+        header = cleaned(slice_header(), name)
+        assert codes(header) == ["113100", value, "113102"]
+        assert header.DeidentificationMethodCodeSequence[1].CodeMeaning == meaning
+        assert bool(header.get("PatientAge")) == (name == "patient") == bool(header.get("PatientSex"))
+        assert bool(header.get("DeviceSerialNumber")) == (name == "device") == bool(header.get("StationName"))
+        assert bool(header.get("InstitutionName")) == (name == "institution")
+        assert bool(header.get("StudyDate")) == ("dates" in name) == bool(header.get("StudyTime"))
+        assert header.SeriesDescription == ("Head 2.0 axial defaced" if name == "descriptors" else "defaced")
+        assert not header.get("PatientBirthDate") and ("ProtocolName" in header) == (name == "descriptors")
+
+
+def test_dates_are_shifted_by_the_same_days_for_one_patient():
+    first, second = cleaned(slice_header(), "dates"), cleaned(slice_header(StudyDate="20200404"), "dates")
+    other = cleaned(slice_header(PatientID="another"), "dates")
+    day = [datetime.datetime.strptime(str(h.StudyDate), "%Y%m%d") for h in (first, second, other)]
+    assert day[1] - day[0] == datetime.timedelta(days=31) and day[0] != day[2]
+    assert str(first.AcquisitionDateTime) == f"{day[0]:%Y%m%d}101113.5" and str(first.StudyTime).startswith("101112")
+    assert first.LongitudinalTemporalInformationModified == "MODIFIED"
+    full = cleaned(slice_header(), "full-dates")
+    assert full.StudyDate == "20200304" and full.LongitudinalTemporalInformationModified == "UNMODIFIED"
+    with pytest.raises(InputError, match="not both"):
+        Cleaner(["dates", "full-dates"], Pseudonyms())
+    with pytest.raises(InputError, match="nothing called everything"):
+        Cleaner(["everything"], Pseudonyms())
+
+
+def test_safe_private_elements():
+    header = slice_header()
+    header.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x27, "SH", "0.562:1")
+    header.private_block(0x0043, "GEMS_PARM_01").add_new(0x28, "LO", "who knows")
+    header.private_block(0x0099, "DECLARED SAFE", create=True).add_new(0x01, "DS", "1.5")
+    declared = pydicom.Dataset()
+    declared.PrivateGroupReference, declared.PrivateCreatorReference = 0x0099, "DECLARED SAFE"
+    declared.BlockIdentifyingInformationStatus = "SAFE"
+    header.PrivateDataElementCharacteristicsSequence = [declared]
+    plain = cleaned(copy.deepcopy(header))
+    assert not [tag for tag in plain.keys() if tag.is_private]
+    kept = cleaned(header, "safe-private")
+    assert [str(e.value) for e in kept if e.tag.is_private and not e.tag.is_private_creator] == ["0.562:1", "1.5"]
+
+
+def test_descriptions_keep_only_words_of_the_trade():
+    assert described("Head of Jane Doe, 0.75mm H31s 4711 (Adult)") == "Head 0.75 mm 31 Adult"
+    assert described("Müller^Routine CT") == "Routine CT" and described("") == "" == described(None)
+
+
+def test_references_stay_consistent_and_well_known_uids_stay():
+    pseudonyms = Pseudonyms(SECRET)
+    first = slice_header()
+    second = slice_header(StudyInstanceUID=first.StudyInstanceUID)
+    reference = pydicom.Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = first.SOPClassUID, first.SOPInstanceUID
+    second.ReferencedImageSequence = [reference]
+    cleaned(first, pseudonyms=pseudonyms)
+    cleaned(second, pseudonyms=pseudonyms)
+    assert first.StudyInstanceUID == second.StudyInstanceUID
+    assert second.ReferencedImageSequence[0].ReferencedSOPInstanceUID == first.SOPInstanceUID
+    assert second.ReferencedImageSequence[0].ReferencedSOPClassUID == "1.2.840.10008.5.1.4.1.1.2"
+    assert first.SourceImageSequence[0].ReferencedSOPInstanceUID not in (first.SOPInstanceUID, second.SOPInstanceUID)
+
+
+def test_enhanced_headers_stay_complete():
+    header = slice_header(SOPClassUID="1.2.840.10008.5.1.4.1.1.2.1", ContentDate="20200304", ContentTime="101112")
+    cleaned(header)
+    assert header.DeviceSerialNumber == "REMOVED" and header.ContentDate == "19000101"
+
+
+# ---------------------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("series")
+    image = scan(field_of_view="upper_lip").image
+    dicom_files.write_series(
+        folder, image, AccessionNumber="ACC12345", PatientBirthDate="19700203", InstitutionName="Otherville Clinic",
+        StudyDate="20200304", OperatorsName="Smith^Will", PatientID="4711-0815",
+    )  # fmt: skip
+    return folder
+
+
+def run(*args):
+    try:
+        return cli.main([str(arg) for arg in args])
+    except SystemExit as exit:
+        return exit.code
+
+
+def test_command(series, tmp_path):
+    assert run("deface", series, tmp_path / "out", "--headers", "ps315", "--retain", "dates", "patient") == 0
+    assert sorted(os.listdir(tmp_path)) == ["out", "out-private", "out.json"]
+    original = [path.read_bytes() for path in sorted(series.iterdir())]
+    secrets = {b"Doe", b"4711-0815", b"ACC12345", b"19700203", b"Otherville", b"Smith", b"20200304"}
+    secrets |= set(re.findall(rb"1\.2\.826\.0\.1\.3680043\.8\.498\.\d{15,}", b"".join(original)))
+    assert len(secrets) > len(original)
+    for path in (tmp_path / "out").iterdir():
+        content = path.read_bytes()
+        assert not [text for text in secrets if text in content]
+    with open(tmp_path / "out-private" / "pseudonyms.csv", newline="") as file:
+        table = {(row[0], row[1]): row[2] for row in csv.reader(file)}
+    one = pydicom.dcmread(next((tmp_path / "out").iterdir()))
+    assert table["patient", "4711-0815"] == one.PatientID and one.StudyInstanceUID in table.values()
+    days = datetime.timedelta(days=int(table["days back", "4711-0815"]))
+    assert datetime.datetime(2020, 3, 4) - days == datetime.datetime.strptime(str(one.StudyDate), "%Y%m%d")
+    if os.name != "nt":
+        assert (tmp_path / "out-private" / "pseudonyms.csv").stat().st_mode & 0o077 == 0
+
+    assert run("deface", series, tmp_path / "again", "--headers", "ps315", "--private", tmp_path / "out-private") == 0
+    again = pydicom.dcmread(next((tmp_path / "again").iterdir()))
+    assert (again.PatientID, again.StudyInstanceUID) == (one.PatientID, one.StudyInstanceUID)
+    with open(tmp_path / "out-private" / "pseudonyms.csv", newline="") as file:
+        rows = [tuple(row) for row in csv.reader(file)]
+    assert len(rows) == len(set(rows))
+
+
+def test_wrong_usage(series, tmp_path, monkeypatch):
+    assert run("deface", series, tmp_path / "out", "--retain", "dates") == 2
+    assert run("deface", series, tmp_path / "out", "--headers", "ps315", "--retain", "dates", "full-dates") == 2
+    assert run("deface", series, tmp_path / "out.nrrd", "--headers", "ps315") == 2
+    with pytest.raises(OutputError, match="must not lie in the output"):
+        deface_series(series, tmp_path / "out", retain=[], table=tmp_path / "out" / "table.csv")
+    assert os.listdir(tmp_path) == []
+
+
+def test_missing_package_is_named(series, tmp_path, monkeypatch):
+    profile.cache_clear()
+    monkeypatch.setitem(sys.modules, "dicomanonymizer.simpledicomanonymizer", None)
+    with pytest.raises(InputError, match="pip install ctdeface.dicom."):
+        deface_series(series, tmp_path / "out", DefaceParameters(seed=1), retain=[])
+    profile.cache_clear()
+    assert not (tmp_path / "out").exists()
+
+
+def test_pixels_are_the_same_whatever_becomes_of_the_headers(series, tmp_path):
+    for name, retain in (("keep", None), ("clean", [])):
+        deface_series(series, tmp_path / name, DefaceParameters(seed=1), retain=retain)
+    for path in Path(tmp_path / "keep").iterdir():
+        kept, clean = pydicom.dcmread(path), pydicom.dcmread(tmp_path / "clean" / path.name)
+        assert np.array_equal(kept.pixel_array, clean.pixel_array)
+        assert kept.ImagePositionPatient == clean.ImagePositionPatient
