@@ -78,6 +78,15 @@ def deface(panel):
     return panel.ui.defacedSelector.currentNode()
 
 
+def farthest_tissue(image, face):
+    """The 200 voxels of tissue farthest from the face: scalp or shoulders; bool, shape (slices, rows, columns)."""
+    tissue = np.argwhere(sitk.GetArrayViewFromImage(image) > -100)
+    away = np.linalg.norm((tissue - np.argwhere(face).mean(axis=0)) * image.GetSpacing()[::-1], axis=1)
+    stroke = np.zeros(face.shape, bool)
+    stroke[tuple(tissue[np.argsort(away)[-200:]].T)] = True
+    return stroke
+
+
 def backgrounds():
     return {c.GetBackgroundVolumeID() for c in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
 
@@ -158,6 +167,16 @@ def test_from_input_to_evaluation_by_mouse(panel, scans, name, tmp_path):
         assert np.sign(direction[axis]) == sign
     keep(gui.window, f"{name}-before", tmp_path)
 
+    # 4. correct: what is painted far from the face goes as well
+    ui.editButton.click()
+    assert slicer.util.selectedModule() == "SegmentEditor"
+    stroke = farthest_tissue(image, face)
+    paint(mask, volume, stroke)
+    gui.host.select_module("CTDeface")
+    wait(lambda: idle(panel))
+    face = nodes.faceMask(mask, volume)
+    assert face[stroke].all()
+
     # 5. deface: a new volume beside the input, which stays as it was
     result = deface(panel)
     assert result.GetName() == "Head CT defaced"
@@ -168,7 +187,9 @@ def test_from_input_to_evaluation_by_mouse(panel, scans, name, tmp_path):
     assert removed.dtype == voxels.dtype
     assert not np.array_equal(removed, voxels)
     assert removed[(face > 0) & (voxels > 0)].mean() < -500
+    assert (removed[stroke] < -500).mean() > 0.9
     report = panel.logic.report(result)
+    assert report["mask"] == "corrected by hand"
     assert report["intracranial_voxels_touched"] == 0
     assert report["version"] == result.GetAttribute("CTDeface.version")
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
@@ -612,8 +633,9 @@ def test_saving_and_reopening_the_scene_restores_the_panel(panel, phantom, tmp_p
     assert sorted(n for n in names if "preview" in n) == []
 
 
-def test_the_console_lines_without_a_window(phantom, tmp_path):
-    sitk.WriteImage(phantom, str(tmp_path / "ct.nrrd"))
+@pytest.mark.parametrize("name", SCANS)
+def test_the_console_lines_without_a_window(scans, name, tmp_path):
+    sitk.WriteImage(scans(name), str(tmp_path / "ct.nrrd"))
     code = (
         "import sys\n"
         f"sys.path[:0] = [{str(gui.CHECKOUT / 'Testing')!r}, {str(gui.CHECKOUT / 'CTDeface')!r}]\n"
