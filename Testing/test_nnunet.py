@@ -182,6 +182,15 @@ class _Predictor:
         self.network = torch.nn.Identity()
 
 
+def test_the_expected_time_is_about_the_real_one(found):
+    image, choice = scan().image, segmenters.Choice(**CPU)
+    module = segmenters.module("cta-deface")
+    expected = module.expected_seconds(image, _cylinder(image), choice)
+    start = time.perf_counter()
+    module.segment(image, _cylinder(image), choice, lambda *_: None, lambda: False)
+    assert 0.1 < expected / (time.perf_counter() - start) < 10
+
+
 # ------------------------------------------------------------------------------------------------------ what goes wrong
 
 

@@ -37,7 +37,9 @@ from .batch_record import (
 )
 from .errors import CTDefaceError, InputError, OutputError
 from .gallery import PICTURES, write_gallery
+from .nnunet import devices
 from .pipeline import DefaceParameters
+from .segmenters import check_ready, module
 from .volume_io import check_volume_name
 
 RECORD, SECRET, TABLE, GALLERY = "record.sqlite", "secret.key", "scans.csv", "gallery"
@@ -156,6 +158,8 @@ def run(
     check_volume_name("x" + choices.ending)
     if choices.audit:
         check_audit(choices.audit)
+    if not scheduler:  # its workers may have what this machine lacks
+        check_ready(parameters.segmenter, parameters.choice)
     _make_folders(source, output, private)
     with Record(private / RECORD) as record:
         run_id = _same_batch(record, parameters, choices, bool(redo))
@@ -178,7 +182,8 @@ def run(
         for number in _sent_back(Path(redo), record) if redo else ():
             record.redo(number, asdict(parameters))
         shutil.rmtree(output / WORK_FOLDER, ignore_errors=True)
-        runner = _runner(workers, threads, scheduler, timeout, tell)
+        gpus = 0 if scheduler or not workers else graphics_cards(parameters)
+        runner = _runner(workers, threads, scheduler, timeout, gpus, tell)
         end = partial(_end, record, output, private, choices, gallery, originals)
         try:
             _do_all(record, job, runner, output, tell)
@@ -253,9 +258,11 @@ def _same_batch(record: Record, parameters: DefaceParameters, choices: Choices, 
         record.set("choices", json.dumps(now))
         record.set("run", secrets.token_hex(8))
     else:
-        other = [name for name in now if now[name] != before.get(name) and not (redo and name in PARAMETERS)]
+        free = ("device", *(PARAMETERS if redo else ()))
+        other = [name for name in now if now[name] != before.get(name) and name not in free]
         if other:
             raise InputError(OTHER_CHOICES.format(", ".join(f"{name}: {before.get(name)}" for name in other)))
+        record.set("choices", json.dumps({**before, "device": now["device"]}))
     return record.get("run")
 
 
@@ -337,7 +344,14 @@ def _sent_back(decisions: Path, record: Record) -> list[int]:
     return [number for number in numbers if record.scan(number)["status"] != DOUBLE]
 
 
-def _runner(workers: int, threads: int | None, scheduler: str | None, timeout: float | None, tell: Tell):
+def graphics_cards(parameters: DefaceParameters) -> int:
+    """How many graphics cards the workers of a batch can share out among them."""
+    if "device" not in module(parameters.segmenter).OPTIONS or parameters.device not in ("auto", "gpu"):
+        return 0
+    return sum(name.startswith("gpu") for name, _ in devices())
+
+
+def _runner(workers: int, threads: int | None, scheduler: str | None, timeout: float | None, gpus: int, tell: Tell):
     started = partial(_tell_started, tell)
     if scheduler:
         from .batch_dask import on_dask
@@ -346,7 +360,12 @@ def _runner(workers: int, threads: int | None, scheduler: str | None, timeout: f
     if workers:
         threads = threads or max(1, batch_runners.processors() // workers)
         return partial(
-            batch_runners.in_worker_processes, started=started, workers=workers, threads=threads, timeout=timeout
+            batch_runners.in_worker_processes,
+            started=started,
+            workers=workers,
+            threads=threads,
+            timeout=timeout,
+            gpus=gpus,
         )
     return partial(batch_runners.in_process, started=started)
 
@@ -436,6 +455,8 @@ def _provenance(record: Record, choices: Choices) -> dict:
     """How the batch was made, without anything of the patients."""
     parameters = _parameters_of(record)
     seeded = parameters.pop("seed") is not None
+    for name in ("weights", "device"):  # places, which can name people
+        parameters.pop(name)
     return {
         "version": __version__,
         "software": software(),

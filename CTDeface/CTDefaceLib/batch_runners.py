@@ -28,6 +28,8 @@ DIED_SENTENCE = "The process that worked on it ended without a word, perhaps bec
 TICK_SECONDS = 1.0
 #: what a scan of 512 × 512 × 500 voxels takes at most, with the pictures of the gallery
 BYTES_PER_WORKER = 3_000_000_000
+#: … and what a trained model adds
+BYTES_PER_MODEL = 5_000_000_000
 
 
 def processors() -> int:
@@ -35,13 +37,19 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def fitting_workers(graphics_cards: int = 0) -> int:
-    """How many workers this machine has room for: by processors, free memory and, where given, graphics cards."""
+def fitting_workers(graphics_cards: int = 0, model: bool = False) -> int:
+    """How many workers this machine has room for: by processors, free memory and, where given, graphics cards.
+
+    Parameters
+    ----------
+    graphics_cards: that the workers share out among them
+    model: each worker also runs a trained model
+    """
     try:
         import psutil
     except ImportError:
         return 1
-    by_memory = int(psutil.virtual_memory().available // BYTES_PER_WORKER)
+    by_memory = int(psutil.virtual_memory().available // (BYTES_PER_WORKER + model * BYTES_PER_MODEL))
     return max(1, min(processors(), by_memory, graphics_cards or processors()))
 
 

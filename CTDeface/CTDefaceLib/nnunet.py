@@ -13,6 +13,7 @@ import importlib.util
 import io
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,12 @@ CHECKPOINT = "checkpoint_final.pth"
 AROUND_HEAD_MM = 24.0
 WORTH_CROPPING = 0.6
 """Only a head that fills less of the scan than this is cut out; a head CT goes in whole, as it would in nnU-Net."""
+
+SECONDS_PER_VOXEL = 4e-7
+"""What preparing an image and bringing the labels back to its grid takes, about."""
+
+alone = threading.RLock()
+"""Held while a model works: one is kept loaded, and nnU-Net's members are replaced meanwhile."""
 
 NOT_A_MODEL = (
     "The folder holds no trained nnU-Net v2 model: choose one with plans.json, dataset.json and "
@@ -154,7 +161,10 @@ def orientation(model: Model) -> str:
 
 def devices() -> list[tuple[str, str]]:
     """What the models can run on: name and description, the processor last. Imports PyTorch."""
-    import torch
+    try:
+        import torch
+    except ImportError as error:
+        raise _not_loadable(error) from error
 
     found = []
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
@@ -227,11 +237,8 @@ def predict(
     tuple
         Labels (integers, shape of ``array``), and a dict with ``model`` and ``warnings``.
     """
-    with quiet():
-        try:
-            device = torch_device(device)
-        except ImportError as error:
-            raise _not_loadable(error) from error
+    with alone, quiet():
+        device = torch_device(device)
         import torch
 
         warnings = []
@@ -244,6 +251,38 @@ def predict(
             torch.cuda.empty_cache()
             found, described = _predict(model, array, spacing, "cpu", mirrored, progress, cancelled)
     return found, {"model": described, "warnings": warnings}
+
+
+def expected_seconds(
+    model: Model, shape: tuple[int, int, int], spacing: tuple[float, float, float], device: str, mirrored: bool = True
+) -> float:
+    """About how long :func:`predict` will take on an image, from a try of the network on part of a tile.
+
+    Loads the model, so that it is there when the work begins.
+    """
+    with alone, quiet():
+        device = torch_device(device)
+        predictor, _ = _loaded(model, device)
+        import torch
+        from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
+
+        patch = predictor.configuration_manager.patch_size
+        resampled = np.round(np.multiply(shape, spacing) / predictor.configuration_manager.spacing).astype(int)
+        steps = compute_steps_for_sliding_window(np.maximum(resampled, patch), patch, predictor.tile_step_size)
+        tiles = np.prod([len(along) for along in steps])
+        passes = len(model.folds)
+        if mirrored and device != "cpu":
+            passes *= 2 ** len(predictor.allowed_mirroring_axes or ())
+        strides = np.prod(predictor.configuration_manager.pool_op_kernel_sizes, axis=0)
+        part = [size // 2 if size // 2 % stride == 0 else size for size, stride in zip(patch, strides)]
+        network = predictor.network.to(device).eval()
+        with torch.inference_mode():
+            piece = torch.zeros((1, 1, *part), device=device)
+            for _ in range(2):  # the first time is slower
+                start = time.perf_counter()
+                network(piece).cpu()
+                seconds = time.perf_counter() - start
+    return tiles * passes * seconds * np.prod(patch) / np.prod(part) + SECONDS_PER_VOXEL * float(np.prod(shape))
 
 
 def _predict(model, array, spacing, device, mirrored, progress, cancelled) -> tuple[np.ndarray, dict]:

@@ -32,5 +32,9 @@ def model(choice) -> nnunet.Model:
     return nnunet.find_model(Path(choice.weights), FOLDER, folds=("all",), configuration="3d_fullres")
 
 
+def expected_seconds(image, cylinder, choice) -> float:
+    return segmenter_nnunet.expected_seconds_with(model(choice), image, cylinder, choice)
+
+
 def segment(image, cylinder, choice, progress, cancelled):
     return segmenter_nnunet.segment_with(model(choice), image, cylinder, choice, progress, cancelled)

@@ -35,8 +35,18 @@ def model(choice) -> nnunet.Model:
     return nnunet.find_model(Path(choice.weights))
 
 
+def expected_seconds(image, cylinder, choice) -> float:
+    return expected_seconds_with(model(choice), image, cylinder, choice)
+
+
 def segment(image, cylinder, choice, progress, cancelled):
     return segment_with(model(choice), image, cylinder, choice, progress, cancelled)
+
+
+def expected_seconds_with(model: nnunet.Model, image: sitk.Image, cylinder, choice) -> float:
+    """About how long :func:`segment_with` will take."""
+    turned = sitk.DICOMOrient(image[nnunet.head_box(image, cylinder)], nnunet.orientation(model) or ORIENTATION)
+    return nnunet.expected_seconds(model, turned.GetSize()[::-1], turned.GetSpacing()[::-1], choice.device)
 
 
 def segment_with(model: nnunet.Model, image: sitk.Image, cylinder, choice, progress, cancelled):
@@ -44,9 +54,7 @@ def segment_with(model: nnunet.Model, image: sitk.Image, cylinder, choice, progr
     box = nnunet.head_box(image, cylinder)
     part = image[box]
     turned = sitk.DICOMOrient(part, nnunet.orientation(model) or ORIENTATION)
-    spacing = turned.GetSpacing()[::-1]
-    labels, notes = nnunet.predict(
-        model, sitk.GetArrayViewFromImage(turned), spacing, choice.device, progress, cancelled
-    )
+    array = sitk.GetArrayViewFromImage(turned)
+    labels, notes = nnunet.predict(model, array, turned.GetSpacing()[::-1], choice.device, progress, cancelled)
     face = nnunet.face_image(labels, nnunet.face_values(model, choice.label), turned)
     return nnunet.put_back(face, part, box, image), notes

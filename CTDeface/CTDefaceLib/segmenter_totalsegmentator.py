@@ -71,6 +71,14 @@ def model(choice) -> nnunet.Model:
     return nnunet.find_model(_weights_folder() / FOLDER, FOLDER, folds=("0",))
 
 
+def expected_seconds(image, cylinder, choice) -> float:
+    turned = sitk.DICOMOrient(image[nnunet.head_box(image, cylinder)], "RAS")
+    spacing = _settings()["resample"]
+    shape = [max(1, round(n * mm / spacing)) for n, mm in zip(turned.GetSize(), turned.GetSpacing())][::-1]
+    resampling = nnunet.SECONDS_PER_VOXEL * turned.GetNumberOfPixels()
+    return resampling + nnunet.expected_seconds(model(choice), shape, (spacing,) * 3, choice.device, mirrored=False)
+
+
 def segment(image, cylinder, choice, progress, cancelled):
     settings = _settings()
     box = nnunet.head_box(image, cylinder)
@@ -114,7 +122,7 @@ def _resampled_back(found: np.ndarray, small, image: sitk.Image) -> np.ndarray:
 
 def _settings() -> dict:
     """TotalSegmentator's settings of the task; it checks the licence before it tells them."""
-    with _own_home(), _sentences():
+    with nnunet.alone, _own_home(), _sentences():
         from totalsegmentator.python_api import get_task_config
 
         return get_task_config(TASK, quiet=True)
@@ -236,7 +244,7 @@ def download(progress: Callable[[float, str], None], cancelled: Callable[[], boo
     """
     if not _config(_home()).get("license_number"):
         raise NotReadyError(NO_KEY)
-    with _new_weights() as folder, _own_home(TOTALSEG_WEIGHTS_PATH=str(folder)), _sentences():
+    with nnunet.alone, _new_weights() as folder, _own_home(TOTALSEG_WEIGHTS_PATH=str(folder)), _sentences():
         import requests
         from totalsegmentator import libs
 

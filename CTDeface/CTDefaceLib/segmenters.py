@@ -12,7 +12,7 @@ Each is a module ``segmenter_….py`` of this package; adding one is adding that
 
 and, where it needs them,
 
-- ``model(choice)``: its :class:`.nnunet.Model`;
+- ``model(choice)``: its :class:`.nnunet.Model`, and ``expected_seconds(image, cylinder, choice)``;
 - ``EXTRA``: what ``pip install 'ctdeface[…]'`` calls its packages;
 - ``LICENCE``: link to a licence key, and ``save_licence(key)``;
 - ``DOWNLOAD``: what is downloaded, and ``download(progress, cancelled)``; ``import_weights(path)``.

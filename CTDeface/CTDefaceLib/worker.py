@@ -86,6 +86,9 @@ class Worker:
             self._send({"id": job_id, "done": getattr(self, f"_{job['task']}")(job, progress)})
         except CTDefaceError as error:
             self._send({"id": job_id, "failed": str(error), "kind": type(error).__name__, "details": ""})
+        except OSError as error:
+            sentence = f"A temporary file could not be written ({error.strerror or type(error).__name__}): make room."
+            self._send({"id": job_id, "failed": sentence, "kind": "OutputError", "details": traceback.format_exc()})
         except MemoryError:
             sentence = "There is not enough memory for this volume: close other programs or crop it to the head."
             self._send({"id": job_id, "failed": sentence, "kind": "MemoryError", "details": ""})
@@ -110,6 +113,28 @@ class Worker:
         mask, report = segment(image, job["segmenter"], **job.get("choice", {}), progress=progress)
         np.save(job["result"], sitk.GetArrayViewFromImage(mask))
         return report
+
+    def _devices(self, job, progress) -> dict:
+        from . import nnunet
+
+        return {"devices": nnunet.devices()}
+
+    def _expect(self, job, progress) -> dict:
+        """About how many seconds a segmentation will take; loads the model, so that it is there."""
+        from . import segmenters
+        from .cylinder import head_cylinder
+
+        image = self._volume(job["image"])
+        choice = segmenters.Choice(**job["choice"])
+        segmenters.check_ready(job["segmenter"], choice)
+        progress(0.1, "Loading the model")
+        return {"seconds": segmenters.module(job["segmenter"]).expected_seconds(image, head_cylinder(image), choice)}
+
+    def _download(self, job, progress) -> dict:
+        from . import segmenters
+
+        segmenters.module(job["segmenter"]).download(progress, lambda: False)
+        return {}
 
     def _deface(self, job, progress) -> dict:
         import numpy as np
