@@ -1,19 +1,23 @@
 import enum
+import importlib.util
 import json
 import os
 import shutil
 import zlib
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import qt
 import slicer
 import vtk
-from CTDefaceLib.batch import GALLERY, private_folder
+from CTDefaceLib.batch import GALLERY, SECRET, make_private_folder, private_folder
 from CTDefaceLib.batch_job import WORK_FOLDER
+from CTDefaceLib.dicom_deface import check_folder, written_folder
+from CTDefaceLib.dicom_uids import TABLE
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError
 from CTDefaceLib.volume_io import check_output, check_volume_name, suffix, written_whole
-from CTDefaceSlicer import nodes, views
+from CTDefaceSlicer import database, nodes, views
 from CTDefaceSlicer.batch_panel import BatchPanel
 from CTDefaceSlicer.process import BackgroundProcess
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
@@ -47,8 +51,8 @@ class CTDeface(ScriptedLoadableModule):
         self.parent.contributors = ["CTDeface contributors"]
         self.parent.helpText = _(
             "Removes the face from head CTs, so that they can be shared for research. Work through the panel from top "
-            "to bottom, and look at every result before you share it. It changes pixels only: names and other entries "
-            "in DICOM headers have to be removed separately."
+            "to bottom, and look at every result before you share it. Names and other entries in DICOM headers stay, "
+            "unless they are cleaned in the Export step."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
 
@@ -103,6 +107,34 @@ class Fill(enum.Enum):
         }[self]
 
 
+class ExportKind(enum.Enum):
+    """What the result is written as."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    DATABASE = "database"
+
+    def label(self):
+        return {
+            ExportKind.FILE: _("Volume file"),
+            ExportKind.FOLDER: _("DICOM series in a folder"),
+            ExportKind.DATABASE: _("DICOM series in Slicer's database"),
+        }[self]
+
+
+class Headers(enum.Enum):
+    """What becomes of DICOM headers."""
+
+    KEEP = "keep"
+    PS315 = "ps315"
+
+    def label(self):
+        return {
+            Headers.KEEP: _("Keep (name the patient)"),
+            Headers.PS315: _("Clean as in DICOM PS3.15"),
+        }[self]
+
+
 @parameterNodeWrapper
 class CTDefaceParameterNode:
     """Every choice of the panel. It is saved with the scene; file names are not, since they may name a patient."""
@@ -117,6 +149,26 @@ class CTDefaceParameterNode:
     keepBone: bool = False
     sealed: bool = True
     defacedVolume: vtkMRMLScalarVolumeNode
+    exportKind: ExportKind = ExportKind.FILE
+    headers: Headers = Headers.KEEP
+    retainDates: bool = False
+    retainPatient: bool = False
+    retainDevice: bool = False
+    retainInstitution: bool = False
+    retainDescriptors: bool = False
+    retainSafePrivate: bool = False
+
+    def retained(self):
+        """What stays of DICOM headers that are cleaned, as the library names it; None where headers are kept."""
+        choices = {
+            "dates": self.retainDates,
+            "patient": self.retainPatient,
+            "device": self.retainDevice,
+            "institution": self.retainInstitution,
+            "descriptors": self.retainDescriptors,
+            "safe-private": self.retainSafePrivate,
+        }
+        return [name for name, kept in choices.items() if kept] if self.headers is Headers.PS315 else None
 
     def defaceParameters(self):
         """The choices that the removal depends on, as the library names them."""
@@ -173,6 +225,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.defaceButton.connect("clicked()", self.onDeface)
         ui.compareButton.connect("clicked()", self.onCompare)
         ui.exportPathLineEdit.connect("currentPathChanged(QString)", self.onExportPathChanged)
+        ui.exportFolderPathLineEdit.connect("currentPathChanged(QString)", self.onExportPathChanged)
         ui.exportButton.connect("clicked()", self.onExport)
         ui.evaluateButton.connect("clicked()", self.onEvaluate)
         self.batchPanel = BatchPanel(ui, self.logic, lambda: self._parameterNode.defaceParameters())
@@ -203,7 +256,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller, event):
         self.stop()
-        self.ui.exportPathLineEdit.currentPath = ""
+        self.ui.exportPathLineEdit.currentPath = self.ui.exportFolderPathLineEdit.currentPath = ""
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
@@ -351,11 +404,35 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.say(ui.defaceHintLabel, missing, error="deface")
 
         missing = _("Deface the volume first (step 5).") if parameters.defacedVolume is None else ""
-        path = ui.exportPathLineEdit.currentPath
-        ui.exportButton.text = _("Exporting…") if task == "export" else _("Export")
-        ui.exportButton.enabled = not missing and isFree and bool(path)
         ui.evaluateButton.enabled = not missing and not problem
-        self.say(ui.exportHintLabel, missing or ("" if path else _("Choose a file name.")), error="export")
+        missing = missing or self.exportProblem()
+        ui.exportButton.text = _("Exporting…") if task == "export" else _("Export")
+        ui.exportButton.enabled = not missing and isFree
+        isFile = parameters.exportKind is ExportKind.FILE
+        isFolder = parameters.exportKind is ExportKind.FOLDER
+        for widget, isShown in (
+            (ui.exportPathLabel, isFile),
+            (ui.exportPathLineEdit, isFile),
+            (ui.exportFolderLabel, isFolder),
+            (ui.exportFolderPathLineEdit, isFolder),
+            (ui.headersLabel, not isFile),
+            (ui.headersComboBox, not isFile),
+            (ui.retainLabel, not isFile and parameters.headers is Headers.PS315),
+            (ui.retainFrame, not isFile and parameters.headers is Headers.PS315),
+        ):
+            widget.visible = isShown
+        self.say(ui.exportHintLabel, missing, error="export")
+
+    def exportProblem(self):
+        """What is missing before the result can be exported, in one sentence."""
+        kind = self._parameterNode.exportKind
+        if kind is ExportKind.FILE:
+            return "" if self.ui.exportPathLineEdit.currentPath else _("Choose a file name.")
+        if not database.isFromDatabase(self._parameterNode.inputVolume):
+            return _("Only a volume that was loaded from Slicer's DICOM database can be exported as DICOM.")
+        if kind is ExportKind.FOLDER and not self.ui.exportFolderPathLineEdit.currentPath:
+            return _("Choose an empty folder, or the name of a new one.")
+        return ""
 
     def say(self, label, text, isError=False, error=None):
         """Show a hint, or in its place the error of the last try of that step."""
@@ -595,6 +672,9 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updateGUI()
 
     def onExport(self):
+        if self._parameterNode.exportKind is not ExportKind.FILE:
+            self.exportSeries()
+            return
         volumeNode, path = self._parameterNode.defacedVolume, self.ui.exportPathLineEdit.currentPath
         overwrite = False
         if os.path.isfile(path):
@@ -607,6 +687,31 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             lambda **callbacks: self.logic.exportVolume(volumeNode, path, overwrite, **callbacks),
             lambda result: self.ui.logTextEdit.appendPlainText(_("Exported.")),
         )
+
+    def exportSeries(self):
+        parameters = self._parameterNode
+        volumeNode, retain = parameters.defacedVolume, parameters.retained()
+        isFolder = parameters.exportKind is ExportKind.FOLDER
+        folder = self.ui.exportFolderPathLineEdit.currentPath if isFolder else None
+        if retain is not None and not self.confirmPackage():
+            return
+        self.run(
+            "export",
+            lambda **callbacks: self.logic.exportSeries(volumeNode, folder, retain, **callbacks),
+            lambda result: self.ui.logTextEdit.appendPlainText(_("Exported.")),
+        )
+
+    def confirmPackage(self):
+        """Install what cleaning headers needs, if the user agrees; whether it is there now."""
+        if importlib.util.find_spec("dicomanonymizer") is not None:
+            return True
+        question = _("Cleaning headers needs the Python package dicom-anonymizer. Download and install it now?")
+        if not slicer.util.confirmOkCancelDisplay(question):
+            return False
+        with slicer.util.tryWithErrorDisplay(_("The package could not be installed."), waitCursor=True):
+            slicer.util.pip_install("dicom-anonymizer>=2.1,<3")
+            return True
+        return False
 
     def onEvaluate(self):
         with slicer.util.tryWithErrorDisplay(_("CTDefaceEval could not be opened.")):
@@ -805,6 +910,61 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             return path
 
         self.process.start("write", volumeNode, finish, suffix=suffix(path), **callbacks)
+        return self._result(callbacks)
+
+    def exportSeries(self, volumeNode, folder=None, retain=None, **callbacks):
+        """Write a defaced volume as a DICOM series, file by file as the one that its original was loaded from.
+
+        Returns the folder, or the new series instance UID if it went into Slicer's database. What it replaced headers
+        with is written into a private folder: beside ``folder``, or beside the database.
+
+        :param volumeNode: result of :meth:`deface` of a volume that was loaded from the DICOM database.
+        :param folder: new or empty folder; None for Slicer's DICOM database.
+        :param retain: what stays of the headers when they are cleaned, see ``CTDefaceLib.dicom_headers.RETAIN``;
+            None keeps the headers.
+        :raises CTDefaceError: if the volume or its DICOM files are not what they were, or the folder is not empty.
+        """
+        original = volumeNode.GetNodeReference(PROVENANCE + "original")
+        if original is None:
+            raise InputError(_("This volume is no result of CTDeface, or its original is no longer in the scene."))
+        files = database.filesOf(original)
+        secret = table = ""
+        if folder is not None:
+            check_folder(folder)
+        if retain is not None:
+            private = str(private_folder(folder)) if folder is not None else database.privateFolder()
+            make_private_folder(Path(private))
+            secret, table = os.path.join(private, SECRET), os.path.join(private, TABLE)
+
+        def finish(report, written):
+            try:
+                if folder is not None:
+                    with written_folder(folder) as part:
+                        shutil.copytree(written, part, dirs_exist_ok=True)
+                    return str(folder)
+                database.add(written)
+                if slicer.mrmlScene.GetNodeByID(volumeNode.GetID()) is volumeNode:
+                    database.link(volumeNode, report["series"], report["instances"])
+                return report["series"]
+            finally:
+                shutil.rmtree(written, ignore_errors=True)
+
+        made = self.report(volumeNode)
+        checked = bool(made) and not made["warnings"] and made["intracranial_voxels_touched"] == 0
+        message = self.process.arrayMessage("defaced", slicer.util.arrayFromVolume(volumeNode), volumeNode)
+        self.process.start(
+            "series",
+            original,
+            finish,
+            suffix="",
+            files=files,
+            defaced=message,
+            checked=checked,
+            retain=retain,
+            secret=secret,
+            table=table,
+            **callbacks,
+        )
         return self._result(callbacks)
 
     def runBatch(self, source, output, parameters=None, workers=1, told=None, **callbacks):

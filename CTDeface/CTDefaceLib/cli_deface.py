@@ -53,7 +53,6 @@ exit status:
   0 defaced, 1 the scan could not be (one sentence says why), 2 wrong usage.
   Ctrl-C (130) and SIGTERM (143) leave nothing behind."""
 
-TABLE = "pseudonyms.csv"
 MASK_WARNING = "The mask shows the face: never share it together with the defaced volume."
 
 
@@ -248,6 +247,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
     from .batch import SECRET, make_private_folder, private_folder
     from .batch_names import make_secret
     from .dicom_deface import check_folder, check_table, deface_series
+    from .dicom_uids import TABLE
     from .segmenters import check_ready
     from .volume_io import written_whole
 

@@ -28,10 +28,10 @@ from .dicom_stack import (
     to_words,
     words_of,
 )
-from .dicom_tree import Series, Stack, choose_series, read_tree
+from .dicom_tree import Series, Stack, choose_series, read_tree, tree_of
 from .dicom_uids import Pseudonyms
 from .dicom_write import mark_derived, remove_outdated, replace_uids, save, set_pixels
-from .errors import Cancelled, NoFaceError, OutputError
+from .errors import Cancelled, InputError, NoFaceError, OutputError
 from .fill import fill_region
 from .pipeline import DefaceParameters, DefaceResult, Progress, deface
 from .volume_io import in_hounsfield
@@ -117,6 +117,68 @@ def deface_series(
         if table and retain is not None:
             pseudonyms.append_to(Path(table))
     return {**report, "files": len(chosen.files), "left_out": tree.left_out(chosen)}
+
+
+def write_defaced_volume(
+    files: list[str],
+    original: np.ndarray,
+    defaced: np.ndarray,
+    output: str | os.PathLike,
+    *,
+    checked: bool,
+    secret: bytes | None = None,
+    retain: Collection[str] | None = None,
+    table: str | os.PathLike | None = None,
+    progress: Progress = lambda fraction, text: None,
+) -> dict:
+    """Write a volume that was loaded from DICOM files and defaced elsewhere, such as in 3D Slicer, as DICOM again.
+
+    Parameters
+    ----------
+    files: what the volume was loaded from
+    original, defaced: HU, shape (slices, rows, columns), slices in either order; what differs is written
+    output: as in :func:`deface_series`, like ``secret``, ``retain`` and ``table``
+    checked: the checks of the defacing found nothing wrong
+
+    Returns
+    -------
+    dict
+        ``files`` (number), ``series`` and ``instances`` (new UIDs).
+
+    Raises
+    ------
+    InputError
+        when the original is not what the files hold: it was cropped, resampled or edited
+    """
+    check_folder(output)
+    check_table(table, output)
+    series = choose_series(tree_of(sorted(files), _part(progress, 0.0, 0.1)))
+    stack = series.stacks[0]
+    hu = sitk.GetArrayViewFromImage(image := read_stack(stack, _part(progress, 0.1, 0.4)))
+    order = next((step for step in (1, -1) if original.shape == hu.shape and _is_same(original[::step], hu)), 0)
+    if len(series.stacks) > 1 or not order:
+        raise InputError(
+            "The volume is not what its DICOM files hold: it was cropped, resampled or edited. Load the series again, "
+            "or export a volume file."
+        )
+    del image
+    region = (original != defaced)[::order]
+    if not region.any():
+        raise InputError("Nothing was removed from the volume: deface it first.")
+    values = [plane[here] for plane, here in zip(defaced[::order], region)]
+    pseudonyms = Pseudonyms(secret, only={series.uid, *series.instances.values()} if retain is None else None)
+    with written_folder(output) as part:
+        prepare = HeaderWriter(pseudonyms, checked, retain)
+        write_series(series, [DefacedStack(stack, region, values)], part, prepare, _part(progress, 0.4, 1.0))
+        if table and retain is not None:
+            pseudonyms.append_to(Path(table))
+    instances = [pseudonyms.uid(series.instances[path]) for path in series.files]
+    return {"files": len(series.files), "series": pseudonyms.uid(series.uid), "instances": instances}
+
+
+def _is_same(volume: np.ndarray, hu: np.ndarray) -> bool:
+    """Whether both hold the same Hounsfield units, as far as rounding tells."""
+    return all(np.abs(a.astype(np.float32) - b).max() <= 0.5 for a, b in zip(volume, hu))
 
 
 class HeaderWriter:

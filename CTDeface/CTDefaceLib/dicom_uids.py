@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Collection
 from pathlib import Path
 
+TABLE = "pseudonyms.csv"
 WELL_KNOWN = "1.2.840.10008."  # SOP classes, transfer syntaxes and what else the standard itself names
 
 

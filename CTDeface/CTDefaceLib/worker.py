@@ -154,6 +154,24 @@ class Worker:
         save_volume(self._volume(job["image"]), Path(job["result"]))
         return {}
 
+    def _series(self, job, progress) -> dict:
+        import SimpleITK as sitk
+
+        from .batch_names import make_secret
+        from .dicom_deface import write_defaced_volume
+
+        return write_defaced_volume(
+            job["files"],
+            sitk.GetArrayViewFromImage(self._volume(job["image"])),
+            sitk.GetArrayFromImage(read_volume(job["defaced"])),
+            job["result"],
+            checked=job["checked"],
+            secret=make_secret(Path(job["secret"])) if job["secret"] else None,
+            retain=job["retain"],
+            table=job["table"],
+            progress=progress,
+        )
+
     def _batch(self, job, progress) -> dict:
         from .batch import run
         from .pipeline import DefaceParameters

@@ -24,12 +24,14 @@ def start(with_main_window: bool = True):
     pythonqt.install()
     sys.excepthook = lambda kind, error, trace: pythonqt.report(error)  # what a VTK observer raises ends here
     ctk = sys.modules["ctk"] = types.ModuleType("ctk")
-    from . import widgets
+    from . import dicom, widgets
 
     for name in ("qMRMLWidget", "qSlicerWidget", "qMRMLNodeComboBox", "qMRMLSegmentEditorWidget"):
         setattr(slicer, name, getattr(widgets, name))
     for name in ("ctkCollapsibleButton", "ctkSliderWidget", "ctkPathLineEdit", "ctkMessageBox"):
         setattr(ctk, name, getattr(widgets, name))
+
+    ctk.ctkDICOMDatabase, ctk.ctkDICOMIndexer = dicom.ctkDICOMDatabase, dicom.ctkDICOMIndexer
 
     from . import application
 

@@ -1,0 +1,65 @@
+"""Slicer's DICOM database: the files that a volume was loaded from, and the way of a defaced series back into it."""
+
+import os
+
+import ctk
+import slicer
+from CTDefaceLib.errors import InputError, OutputError
+from slicer.i18n import tr as _
+
+INSTANCES = "DICOM.instanceUIDs"
+"""Attribute in which Slicer notes what a volume was loaded from."""
+
+PRIVATE = "CTDeface-private"
+
+
+def isFromDatabase(volumeNode):
+    """Whether a volume was loaded from the DICOM database."""
+    return bool(volumeNode is not None and volumeNode.GetAttribute(INSTANCES))
+
+
+def filesOf(volumeNode):
+    """The files that a volume was loaded from.
+
+    :raises InputError: if it was not loaded from the database, or they are no longer there.
+    """
+    if not isFromDatabase(volumeNode):
+        raise InputError(_("The volume was not loaded from the DICOM database, so there are no headers to write."))
+    database = _openDatabase()
+    files = [database.fileForInstance(uid) if database else "" for uid in volumeNode.GetAttribute(INSTANCES).split()]
+    if not all(path and os.path.isfile(path) for path in files):
+        raise InputError(_("The DICOM files that the volume was loaded from are no longer in the DICOM database."))
+    return list(dict.fromkeys(files))
+
+
+def privateFolder():
+    """Where the table of pseudonyms goes for what is written into the database: beside it, with the other patients."""
+    database = _openDatabase()
+    if database is None:
+        raise OutputError(_("Slicer has no DICOM database: open the DICOM module once."))
+    return os.path.join(os.path.dirname(database.databaseFilename), PRIVATE)
+
+
+def add(folder):
+    """Copy the DICOM files of a folder into the database."""
+    database = _openDatabase()
+    if database is None:
+        raise OutputError(_("Slicer has no DICOM database: open the DICOM module once."))
+    indexer = ctk.ctkDICOMIndexer()
+    indexer.addDirectory(database, str(folder), True)
+    indexer.waitForImportFinished()
+
+
+def link(volumeNode, seriesUID, instanceUIDs):
+    """Note in a volume node, and in the subject hierarchy, which series of the database it is now."""
+    volumeNode.SetAttribute(INSTANCES, " ".join(instanceUIDs))
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(volumeNode)
+    if item != hierarchy.GetInvalidItemID():
+        hierarchy.SetItemUID(item, slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMUIDName(), seriesUID)
+        hierarchy.SetItemAttribute(item, "DICOM.Modality", "CT")
+
+
+def _openDatabase():
+    database = getattr(slicer, "dicomDatabase", None)
+    return database if database is not None and database.isOpen else None
