@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import batch_cases
@@ -18,12 +19,12 @@ import SimpleITK as sitk
 from batch_cases import head, make_archive, problems, records
 from CTDefaceLib import batch, batch_job, batch_runners, cli
 from CTDefaceLib.batch import Choices
-from CTDefaceLib.batch_inputs import find_scans
+from CTDefaceLib.batch_inputs import FoundScan, find_scans
 from CTDefaceLib.batch_job import Job, Outcome
 from CTDefaceLib.batch_names import output_name, pseudonym
 from CTDefaceLib.batch_record import DONE, DOUBLE, FAILED, HELD_BACK, REFUSED, RUNNING, TIMED_OUT, WAITING, Record
 from CTDefaceLib.cli_batch import AUDITS
-from CTDefaceLib.errors import CTDefaceError, InputError, OutputError
+from CTDefaceLib.errors import CTDefaceError, InputError, NotReadyError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -41,6 +42,26 @@ def folders(tmp_path):
 def quick(**choices):
     """A batch without pictures, so that the tests are quick."""
     return lambda source, output, **more: batch.run(source, output, gallery=False, **{**choices, **more})
+
+
+def touched(job):
+    """A job that costs nothing."""
+    Path(job.output).parent.mkdir(parents=True, exist_ok=True)
+    Path(job.output).touch()
+    return Outcome(DONE, "", 0.0, {"removed_ml": 500.0, "intracranial_voxels_touched": 0, "warnings": []})
+
+
+@pytest.fixture
+def planned(folders, monkeypatch):
+    """Runs a batch that does no scan for real; returns which results there are, and what was told."""
+    monkeypatch.setattr(batch_runners, "in_process", partial(batch_runners.in_process, run=touched))
+
+    def run():
+        told = []
+        quick(choices=Choices(names="keep"))(*folders[:2], tell=told.append)
+        return sorted(results(folders[1])), [event["text"] for event in told if event["event"] == "note"]
+
+    return run
 
 
 def statuses(private):
@@ -88,6 +109,75 @@ def test_a_second_run_does_nothing_and_a_new_scan_is_added(folders):
     assert summary.counts == {DONE: 2}
     assert told[0] == {"event": "planned", "total": 2, "left": 1, "counts": {WAITING: 1, DONE: 1}}
     assert before.items() <= {name: path.stat().st_mtime_ns for name, path in results(output).items()}.items()
+
+
+def test_a_copy_is_done_once_in_whatever_order_it_is_found(folders, planned):
+    source, _, private = folders
+    (source / "m.nii").write_bytes(b"first")
+    assert planned() == (["m.nii.gz"], [])
+    (source / "a.nii").write_bytes(b"first")
+    (source / "z.nii").write_bytes(b"first")
+    assert planned() == (["m.nii.gz"], [])
+    assert statuses(private) == {"a.nii": DOUBLE, "m.nii": DONE, "z.nii": DOUBLE}
+    (source / "z.nii").write_bytes(b"another one")
+    assert planned() == (["m.nii.gz", "z.nii.gz"], [])
+
+
+def test_a_scan_that_moved_before_it_was_done_is_done_where_it_is(folders, planned):
+    source, _, private = folders
+    (source / "a.nii").write_bytes(b"one")
+    (source / "b.nii").write_bytes(b"one")
+    with Record(prepared(private) / batch.RECORD) as record:
+        record.add((scan, scan.place) for scan in find_scans(source))
+        assert record.counts() == {WAITING: 1, DOUBLE: 1}
+    (source / "a.nii").unlink()
+    planned()
+    assert statuses(private) == {"a.nii": DOUBLE, "b.nii": DONE}
+
+
+def prepared(private):
+    private.mkdir()
+    return private
+
+
+def test_a_scan_that_changed_after_it_was_done_is_told(folders, planned):
+    source, output, _ = folders
+    (source / "a.nii").write_bytes(b"one")
+    planned()
+    (source / "a.nii").write_bytes(b"another")
+    assert planned() == (["a.nii.gz"], ["a: the scan changed since it was defaced; the result was left as it is."])
+
+
+def test_a_scan_that_changed_before_it_was_done_is_done_as_it_is_now(folders, planned):
+    source, output, private = folders
+    (source / "a.nii").write_bytes(b"one")
+    with Record(prepared(private) / batch.RECORD) as record:
+        record.add((scan, "a") for scan in find_scans(source))
+        record.finish(1, REFUSED, "The file is truncated.", 0.1, None)
+    assert planned()[0] == []
+    (source / "a.nii").write_bytes(b"complete")
+    assert planned()[0] == ["a.nii.gz"]
+
+
+def test_each_ct_series_of_a_folder_is_a_scan(folders):
+    source, output, private = folders
+    write = batch_cases.dicom_files.write_series
+    study = {"PatientID": "4711", "StudyInstanceUID": "1.2.3"}
+    for number, image in ((4, head()), (5, batch_cases.another(5))):
+        for path in write(source / "study" / str(number), image, SeriesNumber=number, **study):
+            path.rename(source / "study" / f"{number}{path.name}")
+    scout = write(source / "study" / "scout", head()[:, :, :1], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    scout[0].rename(source / "study" / "scout.dcm")
+    for path in write(source / "alone", batch_cases.another(6)):
+        shutil.copyfile(source / "study" / "scout.dcm", path.with_name("scout.dcm"))
+    assert quick(choices=Choices(names="keep"))(source, output).counts == {DONE: 3}
+    assert sorted(results(output)) == ["alone.nii.gz", "study#4.nii.gz", "study#5.nii.gz"]
+    for name, image in (("study#4", head()), ("study#5", batch_cases.another(5))):
+        defaced = sitk.GetArrayFromImage(sitk.ReadImage(str(output / f"{name}.nii.gz")))
+        assert (defaced == sitk.GetArrayFromImage(image)).mean() > 0.4, "another series"
+    before = dict(records(private))
+    assert quick(choices=Choices(names="keep"))(source, output).counts == {DONE: 3}
+    assert records(private) == before, "nothing was read again"
 
 
 def test_a_result_that_was_deleted_is_made_again(folders):
@@ -249,9 +339,7 @@ def test_names():
 
 
 def find_scans_of(place, patient, study=""):
-    from CTDefaceLib.batch_inputs import FoundScan
-
-    return FoundScan(place, "stamp", patient=patient, study=study)
+    return FoundScan(place, place, "stamp", patient=patient, study=study)
 
 
 def test_a_table_says_what_and_how_it_is_called(folders):
@@ -282,6 +370,64 @@ def test_a_table_that_cannot_be_used(tmp_path, text, sentence):
     (tmp_path / "t.csv").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=sentence):
         find_scans(tmp_path / "t.csv")
+
+
+def test_what_the_segmenter_lacks_is_said_once_and_places_stay_private(folders, tmp_path):
+    source, output, private = folders
+    batch_cases.write(source / "a.nii.gz", head())
+    weights = str(tmp_path / "weights of Jane")
+    with pytest.raises(NotReadyError):
+        quick(parameters=DefaceParameters(segmenter="nnunet", weights=weights))(source, output)
+    quick(parameters=DefaceParameters(weights=weights))(source, output)
+    quick(parameters=DefaceParameters(weights=weights, device="cpu"))(source, output)  # the same batch
+    assert "Jane" not in (output / batch.SUMMARY).read_text()
+
+
+def test_how_many_workers_fit(monkeypatch):
+    monkeypatch.setattr(batch_runners, "processors", lambda: 12)
+    monkeypatch.setattr(batch_runners, "_free_memory", lambda: 32e9)
+    assert batch_runners.fitting_workers() == 10
+    assert batch_runners.fitting_workers(has_model=True) == 4
+    assert batch_runners.fitting_workers(has_model=True, cards=2) == 2
+    monkeypatch.setattr(batch_runners, "_free_memory", lambda: 1e9)
+    assert batch_runners.fitting_workers() == 1
+    monkeypatch.undo()
+    assert 1e8 < batch_runners._free_memory() < 1e14
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert batch_runners._free_memory() < 1e14
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-ab")
+    assert batch_runners.graphics_cards() == ["2", "GPU-ab"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert batch_runners.graphics_cards() == []
+
+
+def test_graphics_cards_are_shared_out(monkeypatch, tmp_path):
+    jobs = [job(number, tmp_path) for number in range(6)]
+    runner = batch_runners.in_worker_processes(jobs, lambda *_: None, 2, cards=["3", "7"], run=visible_card)
+    assert {outcome.sentence for _, outcome in runner} == {"3", "7"}
+
+
+def visible_card(job):
+    """Waits until both workers have come this far."""
+    name = os.environ["CUDA_VISIBLE_DEVICES"]
+    Path(job.output).with_name(name).touch()
+    processes.wait_for(lambda: len(list(Path(job.output).parent.glob("[37]"))) == 2)
+    return Outcome(DONE, name)
+
+
+def test_a_script_of_the_user_needs_no_guard(folders, tmp_path):
+    """Python's own worker processes would run it again; so would those in “Slicer --python-script”."""
+    source, output, _ = folders
+    for number in range(2):
+        batch_cases.write(source / f"{number}.nii.gz", batch_cases.another(number))
+    script = tmp_path / "my script.py"
+    script.write_text(
+        "print('once')\nfrom CTDefaceLib import batch\n"
+        f"print(batch.run({str(source)!r}, {str(output)!r}, workers=2, gallery=False).counts)\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run([sys.executable, script], env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.stdout == "once\n{'done': 2}\n", done.stderr
 
 
 def test_the_output_inside_the_input_is_not_searched(folders):
@@ -347,7 +493,7 @@ def test_a_worker_that_dies_or_hangs_costs_its_own_scan_only(tmp_path):
     assert ended[2] == Outcome(TIMED_OUT, "It took longer than 5 s.", 5.0)
     assert [ended[n].status for n in (0, 3, 4, 5, 6, 7)] == [DONE] * 6
     assert set(started) == {"worker 1", "worker 2"}
-    assert 2 <= len({ended[n].sentence for n in (0, 3, 4, 5, 6, 7)}) <= 4, "processes are kept"
+    assert len({ended[n].sentence for n in (0, 3, 4, 5, 6, 7)}) <= 4, "processes are kept"
     if Path("/proc").is_dir():
         assert not processes.with_argument(str(tmp_path / "2.nii"))
 

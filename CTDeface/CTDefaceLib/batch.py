@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from . import __version__, batch_runners
-from .batch_inputs import find_scans, root_of
+from . import __version__, batch_runners, segmenters
+from .batch_inputs import FoundScan, find_scans, root_of
 from .batch_job import NOT_WRITTEN, WORK_FOLDER, Job, Outcome, check_audit, finished_before, software
 from .batch_names import make_secret, output_name, read_secret
 from .batch_progress import Tell
@@ -37,9 +37,7 @@ from .batch_record import (
 )
 from .errors import CTDefaceError, InputError, OutputError
 from .gallery import PICTURES, write_gallery
-from .nnunet import devices
-from .pipeline import DefaceParameters
-from .segmenters import check_ready, module
+from .pipeline import UNREPORTED, DefaceParameters
 from .volume_io import check_volume_name
 
 RECORD, SECRET, TABLE, GALLERY = "record.sqlite", "secret.key", "scans.csv", "gallery"
@@ -111,7 +109,7 @@ def run(
     *,
     private: str | os.PathLike | None = None,
     secret: str | os.PathLike | None = None,
-    workers: int = 0,
+    workers: int | None = 0,
     threads: int | None = None,
     scheduler: str | None = None,
     timeout: float | None = None,
@@ -134,7 +132,8 @@ def run(
     choices: names, format and audit
     private: folder for record, secret and gallery (default: :func:`private_folder`); best on a local disk
     secret: file with the secret of the pseudonyms (default: in the private folder), made where it is missing
-    workers: number of processes; 0 works in this one
+    workers: number of processes; 0 works in this one, None takes as many as fit, see
+        :func:`.batch_runners.fitting_workers`
     threads: that each of them uses (default: the processors shared out among them)
     scheduler: address of a Dask scheduler whose workers do the scans instead
     timeout: seconds after which the process that works on a scan is killed; needs workers or a scheduler
@@ -153,17 +152,16 @@ def run(
     parameters, choices = parameters or DefaceParameters(), choices or Choices()
     source, output = Path(source), Path(output)
     private = Path(private) if private else private_folder(output)
-    if timeout and not (workers or scheduler):
+    if timeout and workers == 0 and not scheduler:
         raise InputError("Only a worker process can be stopped in time: a timeout needs workers or a scheduler.")
     check_volume_name("x" + choices.ending)
     if choices.audit:
         check_audit(choices.audit)
     if not scheduler:  # its workers may have what this machine lacks
-        check_ready(parameters.segmenter, parameters.choice)
+        segmenters.check_ready(parameters.segmenter, parameters.choice)
     _make_folders(source, output, private)
     with Record(private / RECORD) as record:
         run_id = _same_batch(record, parameters, choices, bool(redo))
-        _plan(record, source, output, private, choices, Path(secret) if secret else private / SECRET)
         job = partial(
             _job,
             record=record,
@@ -177,13 +175,13 @@ def run(
             originals=originals,
         )
         _take_up(record, job, tell)
+        _plan(record, source, output, private, choices, Path(secret) if secret else private / SECRET, tell)
         for number in record.ids(*RETRIED) if retry_failed else ():
             record.retry(number)
         for number in _sent_back(Path(redo), record) if redo else ():
             record.redo(number, asdict(parameters))
         shutil.rmtree(output / WORK_FOLDER, ignore_errors=True)
-        gpus = 0 if scheduler or not workers else graphics_cards(parameters)
-        runner = _runner(workers, threads, scheduler, timeout, gpus, tell)
+        runner = _runner(parameters, workers, threads, scheduler, timeout, tell)
         end = partial(_end, record, output, private, choices, gallery, originals)
         try:
             _do_all(record, job, runner, output, tell)
@@ -211,20 +209,16 @@ def plan(
     private = Path(private) if private else private_folder(output)
     secret = Path(secret) if secret else private / SECRET
     key = read_secret(secret) if secret.is_file() else None
-    record = Record(private / RECORD, read_only=True) if (private / RECORD).is_file() else None
-    seen, planned = {}, []
-    for scan in find_scans(source, (output, private), record.known if record else lambda place: None):
-        row = record.at(scan.place) if record else None
-        if row is not None:
-            planned.append((scan.place, row["output"], row["status"]))
-        else:
-            needs_key = choices.names == "pseudonym" and not scan.output
-            name = output_name(scan, choices.layout, choices.names, key or b"") if key or not needs_key else ""
-            planned.append((scan.place, name, DOUBLE if scan.identity and scan.identity in seen else WAITING))
-        seen.setdefault(scan.identity, scan.place)
-    if record:
-        record.close()
-    return planned
+    with Record(private / RECORD, read_only=True) as record:
+        scans = find_scans(source, (output, private), record.known)
+        record.add(_named(scans, choices, key or b""))
+        rows = list(record.rows())
+    hidden = {scan.place for scan in scans if not scan.output} if choices.names == "pseudonym" and not key else ()
+    return [(row["place"], "" if row["place"] in hidden else row["output"], row["status"]) for row in rows]
+
+
+def _named(scans: list[FoundScan], choices: Choices, secret: bytes) -> list[tuple[FoundScan, str]]:
+    return [(scan, output_name(scan, choices.layout, choices.names, secret)) for scan in scans]
 
 
 def _make_folders(source: Path, output: Path, private: Path) -> None:
@@ -266,14 +260,18 @@ def _same_batch(record: Record, parameters: DefaceParameters, choices: Choices, 
     return record.get("run")
 
 
-def _plan(record: Record, source: Path, output: Path, private: Path, choices: Choices, secret_path: Path) -> None:
+def _plan(
+    record: Record, source: Path, output: Path, private: Path, choices: Choices, secret_path: Path, tell: Tell
+) -> None:
     secret = make_secret(secret_path) if choices.names == "pseudonym" else b""
     mark = hashlib.sha256(secret).hexdigest()
     if (record.get("secret") or mark) != mark:
         raise InputError("This batch was begun with another secret: give the same one again.")
     record.set("secret", mark)
     scans = find_scans(source, (output, private), record.known)
-    record.add((scan, output_name(scan, choices.layout, choices.names, secret)) for scan in scans)
+    for name in record.add(_named(scans, choices, secret)):
+        text = "the scan changed since it was defaced; the result was left as it is."
+        tell({"event": "note", "text": f"{name}: {text}"})
 
 
 def _job(
@@ -297,7 +295,8 @@ def _job(
         scan=number,
         attempt=row["attempts"],
         name=row["output"],
-        path=str(root / row["place"]),
+        path=str(root / row["path"]),
+        series=row["series"],
         output=str(output / (row["output"] + ending)),
         work=str(output / WORK_FOLDER / f"{number}-{row['attempts']}"),
         run=run_id,
@@ -344,30 +343,33 @@ def _sent_back(decisions: Path, record: Record) -> list[int]:
     return [number for number in numbers if record.scan(number)["status"] != DOUBLE]
 
 
-def graphics_cards(parameters: DefaceParameters) -> int:
-    """How many graphics cards the workers of a batch can share out among them."""
-    if "device" not in module(parameters.segmenter).OPTIONS or parameters.device not in ("auto", "gpu"):
-        return 0
-    return sum(name.startswith("gpu") for name, _ in devices())
-
-
-def _runner(workers: int, threads: int | None, scheduler: str | None, timeout: float | None, gpus: int, tell: Tell):
+def _runner(
+    parameters: DefaceParameters,
+    workers: int | None,
+    threads: int | None,
+    scheduler: str | None,
+    timeout: float | None,
+    tell: Tell,
+):
     started = partial(_tell_started, tell)
     if scheduler:
         from .batch_dask import on_dask
 
         return partial(on_dask, started=started, address=scheduler, timeout=timeout)
-    if workers:
-        threads = threads or max(1, batch_runners.processors() // workers)
-        return partial(
-            batch_runners.in_worker_processes,
-            started=started,
-            workers=workers,
-            threads=threads,
-            timeout=timeout,
-            gpus=gpus,
-        )
-    return partial(batch_runners.in_process, started=started)
+    if workers == 0:
+        return partial(batch_runners.in_process, started=started)
+    has_model = "device" in segmenters.module(parameters.segmenter).OPTIONS
+    cards = batch_runners.graphics_cards() if has_model and parameters.device in ("auto", "gpu") else []
+    workers = workers or batch_runners.fitting_workers(has_model, len(cards))
+    threads = threads or max(1, batch_runners.processors() // workers)
+    return partial(
+        batch_runners.in_worker_processes,
+        started=started,
+        workers=workers,
+        threads=threads,
+        timeout=timeout,
+        cards=cards,
+    )
 
 
 def _tell_started(tell: Tell, worker: str, job: Job) -> None:
@@ -452,18 +454,18 @@ def _write_results(
 
 
 def _provenance(record: Record, choices: Choices) -> dict:
-    """How the batch was made, without anything of the patients."""
-    parameters = _parameters_of(record)
-    seeded = parameters.pop("seed") is not None
-    for name in ("weights", "device"):  # places, which can name people
-        parameters.pop(name)
+    """How the batch was made, without anything of the patients or of places."""
+    chosen = _parameters_of(record)
     return {
         "version": __version__,
         "software": software(),
         "run": record.get("run"),
-        "parameters": parameters,
+        "method": chosen["segmenter"],
+        "parameters": {name: value for name, value in chosen.items() if name not in UNREPORTED},
         "choices": asdict(choices),
-        "seed": "given, one for each scan made from it" if seeded else "drawn anew for each scan and not kept",
+        "seed": "drawn anew for each scan and not kept"
+        if chosen["seed"] is None
+        else "given, one for each scan made from it",
         "scans": record.counts(),
     }
 

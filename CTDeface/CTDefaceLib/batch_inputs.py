@@ -6,17 +6,21 @@ import csv
 import hashlib
 import os
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
+from .dicom_series import dicom_header, is_image
+from .dicom_tree import FEWEST_SLICES, TREE_TAGS, kind_of, series_number
 from .errors import InputError
 from .volume_io import IMAGE_IO, suffix
 
+if TYPE_CHECKING:
+    import pydicom
+
 DICOM_ENDINGS = (".dcm", ".ima")
-DICOM_TAGS = ["SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "Rows"]
 CHUNK = 1 << 20
 
 
@@ -27,12 +31,16 @@ class FoundScan:
     Attributes
     ----------
     place: str
-        Path below the folder of the batch, or as the table gives it, with ``/``; a file or a folder with one series.
+        Tells scans apart: the path, of a DICOM series that shares its folder with others also ``#`` and its number.
+    path: str
+        Below the folder of the batch, or as the table gives it, with ``/``: a file or a folder with DICOM files.
+    series: str
+        Series instance UID, where the folder holds other images, too.
     stamp: str
         Changes when the files change: sizes and times.
     identity: str
-        The same for the same scan at two places: of the SOP instance UIDs, or of the content of a file where another
-        file has its size. Empty where it is the only one.
+        The same for the same scan at two places: of SOP instance UIDs and file sizes, or of the content of a file
+        where another file has its size. Empty where it is the only one.
     patient: str
         Tells patients apart: of the table, the DICOM header or the ``sub-`` of a BIDS name; empty where nothing does.
     study: str
@@ -42,7 +50,9 @@ class FoundScan:
     """
 
     place: str
+    path: str
     stamp: str
+    series: str = ""
     identity: str = ""
     patient: str = ""
     study: str = ""
@@ -52,7 +62,7 @@ class FoundScan:
 def find_scans(
     source: str | os.PathLike,
     ignore: tuple[Path, ...] = (),
-    known: Callable[[str], tuple[str, str, str, str] | None] = lambda place: None,
+    known: Callable[[str], list[FoundScan]] = lambda path: [],
 ) -> list[FoundScan]:
     """All scans below a folder, or of a CSV table, in the order of their places.
 
@@ -61,8 +71,7 @@ def find_scans(
     source: folder, or CSV file with the column ``input`` and, if wanted, ``patient`` and ``output``; paths in it are
         relative to the table's folder
     ignore: folders that are not searched
-    known: stamp, identity, patient and study of a place as found by an earlier run, so that unchanged files need not
-        be read again
+    known: what an earlier run found at a path, so that unchanged files need not be read again
 
     Raises
     ------
@@ -71,14 +80,13 @@ def find_scans(
     """
     source = Path(source)
     if source.is_dir():
-        places = [(place, "", "") for place in _places_in_tree(source, tuple(path.resolve() for path in ignore))]
+        paths = [(path, "", "") for path in _paths_in_tree(source, tuple(path.resolve() for path in ignore))]
     elif source.is_file() and source.suffix.lower() == ".csv":
-        places = _rows_of_table(source)
+        paths = _rows_of_table(source)
     else:
         raise InputError("The input is neither a folder nor a CSV table; check its path.")
     root = root_of(source)
-    scans = [_look(root, place, patient, output, known(place)) for place, patient, output in places]
-    return _identified(root, scans)
+    return _identified(root, [scan for path, *named in paths for scan in _look(root, path, *named, known(path))])
 
 
 def root_of(source: str | os.PathLike) -> Path:
@@ -87,7 +95,7 @@ def root_of(source: str | os.PathLike) -> Path:
     return source if source.is_dir() else source.parent
 
 
-def _places_in_tree(source: Path, ignore: tuple[Path, ...]) -> Iterator[str]:
+def _paths_in_tree(source: Path, ignore: tuple[Path, ...]) -> Iterator[str]:
     for folder, inner, names in os.walk(source):
         inner[:] = sorted(n for n in inner if not n.startswith(".") and Path(folder, n).resolve() not in ignore)
         names = sorted(name for name in names if not name.startswith("."))
@@ -136,16 +144,25 @@ def is_safe_name(name: str) -> bool:
                for part in parts)  # fmt: skip
 
 
-def _look(root: Path, place: str, patient: str, output: str, known: tuple | None) -> FoundScan:
-    path = root / place
-    stamp = _stamp(path)
-    if known and known[0] == stamp:
-        _, identity, found_patient, study = known
-    elif path.is_dir():
-        identity, found_patient, study = _dicom_identity(path)
+def _look(root: Path, path: str, patient: str, output: str, known: list[FoundScan]) -> list[FoundScan]:
+    """The scans at a path."""
+    stamp = _stamp(root / path)
+    if known and known[0].stamp == stamp:
+        scans = known
+    elif (root / path).is_dir():
+        scans = _dicom_scans(root, path, stamp)
     else:
-        identity, (found_patient, study) = "", _bids_entities(place)
-    return FoundScan(place, stamp, identity, patient or found_patient, study, output)
+        found, study = _bids_entities(path)
+        scans = [FoundScan(path, path, stamp, patient=found, study=study)]
+    several = len(scans) > 1
+    return [
+        replace(
+            scan,
+            patient=patient or scan.patient,
+            output=f"{output}-{scan.place.rpartition('#')[2]}" if output and several else output,
+        )
+        for scan in scans
+    ]
 
 
 def _stamp(path: Path) -> str:
@@ -161,13 +178,13 @@ def _identified(root: Path, scans: list[FoundScan]) -> list[FoundScan]:
     """Files of one size get the hash of their content."""
 
     def size(scan: FoundScan) -> int:
-        path = root / scan.place
+        path = root / scan.path
         return path.stat().st_size if path.is_file() else -1
 
     sizes = [size(scan) for scan in scans]
     often = Counter(sizes)
     return [
-        replace(scan, identity=_content(root / scan.place))
+        replace(scan, identity=_content(root / scan.path))
         if number >= 0 and often[number] > 1 and not scan.identity
         else scan
         for scan, number in zip(scans, sizes)
@@ -194,38 +211,51 @@ def _bids_entities(place: str) -> tuple[str, str]:
 
 
 def _is_dicom_image(path: Path) -> bool:
-    if path.name.upper() == "DICOMDIR":
-        return False
-    try:
-        with open(path, "rb") as file:
-            start = file.read(132)
-    except OSError:
-        return path.suffix.lower() in DICOM_ENDINGS
-    if start[128:] != b"DICM" and start[:2] != b"\x08\x00":
-        return path.suffix.lower() in DICOM_ENDINGS
     header = _header(path)
-    return header is None or "Rows" in header
+    if header is None:
+        return path.suffix.lower() in DICOM_ENDINGS or (os.access(path, os.R_OK) and path.stat().st_size > 0)
+    return is_image(header)
 
 
-def _header(path: Path):
-    """A few entries of a DICOM header; None when the file is damaged."""
-    import pydicom
-
-    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
-        warnings.simplefilter("ignore")
-        try:
-            return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=DICOM_TAGS)
-        except Exception:  # pydicom meets damaged files with errors of many kinds
-            return None
+def _header(path: str | Path) -> pydicom.Dataset | None:
+    try:
+        return dicom_header(path, TREE_TAGS)
+    except OSError:
+        return None
 
 
-def _dicom_identity(folder: Path) -> tuple[str, str, str]:
-    """Hash of the SOP instance UIDs, patient ID and study instance UID of a folder of DICOM files."""
-    files = sorted(entry.path for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith("."))
-    headers = [header for header in map(_header, map(Path, files)) if header is not None and "Rows" in header]
-    uids = sorted(str(header.get("SOPInstanceUID", "")) for header in headers)
-    if not uids or "" in uids:
-        return "", "", ""
-    digest = hashlib.sha256("\n".join([str(len(files)), *uids]).encode()).hexdigest()
-    first = headers[0]
-    return digest, str(first.get("PatientID", "") or ""), str(first.get("StudyInstanceUID", "") or "")
+def _dicom_scans(root: Path, path: str, stamp: str) -> list[FoundScan]:
+    """The folder as a scan, or each CT series in it where it holds several series."""
+    files = sorted(e.path for e in os.scandir(root / path) if e.is_file() and not e.name.startswith("."))
+    series: dict[str, list[tuple[str, pydicom.Dataset]]] = {}
+    for file in files:
+        header = _header(file)
+        if header is not None and is_image(header):
+            series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((file, header))
+    chosen = {uid: members for uid, members in series.items() if uid and _is_ct(members)}
+    if len(series) < 2 or not chosen:
+        members = [member for members in series.values() for member in members]
+        return [_dicom_scan(path, path, stamp, "", members)]
+    numbers = {uid: series_number(members[0][1]) for uid, members in chosen.items()}
+    often = Counter(numbers.values())
+    scans = []
+    for uid, members in chosen.items():
+        name = str(numbers[uid]) if numbers[uid] >= 0 and often[numbers[uid]] == 1 else uid
+        scans.append(_dicom_scan(path if len(chosen) == 1 else f"{path}#{name}", path, stamp, uid, members))
+    return scans
+
+
+def _is_ct(members: list[tuple[str, pydicom.Dataset]]) -> bool:
+    frames = sum(int(header.get("NumberOfFrames") or 1) for _, header in members if not kind_of(header))
+    return frames >= FEWEST_SLICES
+
+
+def _dicom_scan(
+    place: str, path: str, stamp: str, series: str, members: list[tuple[str, pydicom.Dataset]]
+) -> FoundScan:
+    instances = sorted((str(header.get("SOPInstanceUID", "")), os.path.getsize(file)) for file, header in members)
+    if not instances or not instances[0][0]:
+        return FoundScan(place, path, stamp, series)
+    identity = hashlib.sha256(repr(instances).encode()).hexdigest()
+    patient, study = (str(members[0][1].get(name, "") or "") for name in ("PatientID", "StudyInstanceUID"))
+    return FoundScan(place, path, stamp, series, identity, patient, study)

@@ -39,8 +39,9 @@ class Job:
         Number in the record, and of the attempt.
     name: str
         Of the result, below the output folder and without ending.
-    path, output, work: str
-        Input; volume to write; folder for unfinished files, on the disk of the output.
+    path, series, output, work: str
+        Input; its series instance UID where the folder holds others, too; volume to write; folder for unfinished
+        files, on the disk of the output.
     run: str
         Tells this batch from others; stands in the report beside the result.
     parameters: dict
@@ -62,6 +63,7 @@ class Job:
     output: str
     work: str
     run: str
+    series: str = ""
     parameters: dict = field(default_factory=dict)
     redone_after: int = 0
     pictures: str = ""
@@ -149,7 +151,7 @@ def _deface(job: Job, work: Path) -> Outcome:
     from .volume_io import save_volume
 
     start = time.perf_counter()
-    image, notes = read_input(Path(job.path), lambda fraction, text: None)
+    image, notes = read_input(Path(job.path), lambda fraction, text: None, job.series)
     result = deface(image, DefaceParameters(**job.parameters))
     report = {**result.report, "warnings": [*notes, *result.report["warnings"]]}
     report["batch"] = {"run": job.run, "scan": job.name, "attempt": job.attempt}

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from .batch_inputs import FoundScan
-from .errors import CTDefaceError, InputError, OutputError
+from .errors import CTDefaceError, OutputError
 
 WAITING, RUNNING = "waiting", "running"
 DONE, WARNED = "done", "done with warnings"
@@ -32,12 +32,14 @@ TABLES = """
 CREATE TABLE IF NOT EXISTS run (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS scan (
     id INTEGER PRIMARY KEY,
-    place TEXT NOT NULL UNIQUE,     -- of the input, below the folder of the batch
+    place TEXT NOT NULL UNIQUE,     -- of the input, see FoundScan
+    path TEXT NOT NULL,
+    series TEXT NOT NULL,
     stamp TEXT NOT NULL,
     identity TEXT NOT NULL,
     patient TEXT NOT NULL,
     study TEXT NOT NULL,
-    output TEXT NOT NULL UNIQUE,    -- below the output folder, without ending
+    output TEXT NOT NULL UNIQUE COLLATE NOCASE,  -- below the output folder, without ending
     status TEXT NOT NULL,
     sentence TEXT NOT NULL DEFAULT '',
     same_as INTEGER REFERENCES scan,
@@ -49,11 +51,12 @@ CREATE TABLE IF NOT EXISTS scan (
     report TEXT,                    -- what lies beside the result, JSON
     details TEXT NOT NULL DEFAULT ''
 );
+CREATE INDEX IF NOT EXISTS scan_path ON scan (path);
 CREATE INDEX IF NOT EXISTS scan_status ON scan (status);
-CREATE INDEX IF NOT EXISTS scan_identity ON scan (identity);
 """
 
-ALREADY_RUNNING = "This batch is running already: wait for its end, or look at it with “ctdeface status”."
+FOUND = ("place", "path", "series", "stamp", "identity", "patient", "study")
+ALREADY_RUNNING = "This batch is running already: wait for its end, or look at it with --dry-run."
 UNREADABLE = (
     "The record of the batch cannot be used ({}): check the disk it is on, or keep it elsewhere with --private."
 )
@@ -76,29 +79,28 @@ class Record:
     Parameters
     ----------
     path: of the SQLite file; made where it is missing
-    read_only: look at the record of a batch that may be running
+    read_only: a copy in memory, of a batch that may be running, or of one that was never begun
 
     Raises
     ------
     CTDefaceError
         when another process runs this batch, or the file cannot be used
-    InputError
-        when there is no record to read
     """
 
     def __init__(self, path: Path, read_only: bool = False):
         self._lock = None
         with record_errors():
             if read_only:
-                if not path.is_file():
-                    raise InputError("There is no record of a batch there; give its output folder, or --private.")
-                self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
+                self._db = sqlite3.connect(":memory:", isolation_level=None)
+                if path.is_file():
+                    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)) as file:
+                        file.backup(self._db)
             else:
                 self._lock = self._locked(path.with_name("running.lock"))
                 self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
                 self._db.execute("PRAGMA journal_mode=WAL")  # stays as it is where the file system lacks what it needs
                 self._db.execute("PRAGMA synchronous=FULL")
-                self._db.executescript(TABLES)
+            self._db.executescript(TABLES)
             self._db.row_factory = sqlite3.Row
 
     @staticmethod
@@ -133,42 +135,69 @@ class Record:
     def set(self, name: str, value: str) -> None:
         self._do("INSERT INTO run VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
 
-    def known(self, place: str) -> tuple[str, str, str, str] | None:
-        """Stamp, identity, patient and study that were found at a place."""
-        row = self.at(place)
-        return (row["stamp"], row["identity"], row["patient"], row["study"]) if row else None
+    def known(self, path: str) -> list[FoundScan]:
+        """What was found at a path."""
+        with record_errors():
+            rows = self._db.execute("SELECT * FROM scan WHERE path = ? ORDER BY id", [path]).fetchall()
+        return [FoundScan(**{name: row[name] for name in FOUND}) for row in rows]
 
-    def add(self, scans: Iterable[tuple[FoundScan, str]]) -> None:
-        """Take up scans with the names of their results. A scan that is known stays as it is, unless its files changed
-        before it was finished; one that was found at another place is marked as the same."""
+    def add(self, scans: Iterable[tuple[FoundScan, str]]) -> list[str]:
+        """Take up all scans that are found now, each with the name of its result.
+
+        Scans whose files changed are done again unless they are finished. Where several are the same, one of those that
+        are still there is done.
+
+        Returns
+        -------
+        Names of the results whose files changed since
+        """
+        present, changed = set(), []
         with record_errors(), self._db:
             self._db.execute("BEGIN")
             for scan, output in scans:
+                present.add(scan.place)
                 old = self.at(scan.place)
                 if old is None:
                     self._insert(scan, output)
-                elif old["stamp"] != scan.stamp and old["status"] not in (*FINISHED, DOUBLE):
+                elif old["stamp"] == scan.stamp or (scan.identity and old["identity"] == scan.identity):
                     self._do(
-                        "UPDATE scan SET stamp = ?, identity = ?, status = ?, sentence = '' WHERE id = ?",
-                        scan.stamp, scan.identity, WAITING, old["id"],
+                        "UPDATE scan SET stamp = ?, identity = ? WHERE id = ?", scan.stamp, scan.identity, old["id"]
+                    )
+                elif old["status"] in FINISHED:
+                    changed.append(old["output"])
+                else:
+                    self._do(
+                        "UPDATE scan SET stamp = ?, identity = ?, deaths = 0, status = ?, sentence = '' WHERE id = ?",
+                        scan.stamp, scan.identity, DOUBLE if old["same_as"] else WAITING, old["id"],
                     )  # fmt: skip
-                elif scan.identity and not old["identity"]:
-                    self._do("UPDATE scan SET identity = ? WHERE id = ?", scan.identity, old["id"])
+            self._choose_among_doubles(present)
+        return changed
 
     def _insert(self, scan: FoundScan, output: str) -> None:
-        first = self._one("SELECT id, place FROM scan WHERE identity = ? AND same_as IS NULL", scan.identity)
-        first = first if scan.identity else None
         name, number = output, 1
-        while self._one("SELECT 1 FROM scan WHERE lower(output) = lower(?)", name):
+        while self.find(name) is not None:
             number += 1
             name = f"{output}-{number}"
-        status, sentence = (DOUBLE, f"The same scan as {first['place']}.") if first else (WAITING, "")
         self._do(
-            "INSERT INTO scan (place, stamp, identity, patient, study, output, status, sentence, same_as)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            scan.place, scan.stamp, scan.identity, scan.patient, scan.study, name, status, sentence,
-            first["id"] if first else None,
+            f"INSERT INTO scan ({', '.join(FOUND)}, output, status) VALUES ({', '.join('?' * len(FOUND))}, ?, ?)",
+            *(getattr(scan, column) for column in FOUND), name, WAITING,
         )  # fmt: skip
+
+    def _choose_among_doubles(self, present: set[str]) -> None:
+        same: dict[str, list[sqlite3.Row]] = {}
+        for row in self._db.execute("SELECT id, place, identity, status, same_as FROM scan ORDER BY id"):
+            same.setdefault(row["identity"] or row["place"], []).append(row)
+        for rows in same.values():
+            first = min(rows, key=lambda row: (row["status"] not in FINISHED, row["place"] not in present,
+                                               row["same_as"] is not None))  # fmt: skip
+            if first["same_as"] is not None:
+                self._do("UPDATE scan SET status = ?, sentence = '', same_as = NULL WHERE id = ?", WAITING, first["id"])
+            for row in rows:
+                if row is not first and row["status"] not in FINISHED and row["same_as"] != first["id"]:
+                    self._do(
+                        "UPDATE scan SET status = ?, sentence = ?, same_as = ? WHERE id = ?",
+                        DOUBLE, f"The same scan as {first['place']}.", first["id"], row["id"],
+                    )  # fmt: skip
 
     def ids(self, *statuses: str) -> list[int]:
         """Numbers of the scans with any of these statuses, of all without any; those that a process died of last."""

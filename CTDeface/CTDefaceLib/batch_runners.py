@@ -7,13 +7,17 @@ which they end. ``started(worker, job)`` tells which worker a job went to.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as JobTimeout
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from queue import SimpleQueue
+from types import ModuleType
 
 from .batch_job import Job, Outcome, run_job
 from .batch_record import TIMED_OUT
@@ -28,8 +32,10 @@ DIED_SENTENCE = "The process that worked on it ended without a word, perhaps bec
 TICK_SECONDS = 1.0
 #: what a scan of 512 × 512 × 500 voxels takes at most, with the pictures of the gallery
 BYTES_PER_WORKER = 3_000_000_000
-#: … and what a trained model adds
+#: … and what a trained model adds on the processor: PyTorch, the model, and its output for a whole head
 BYTES_PER_MODEL = 5_000_000_000
+
+_starting = threading.Lock()
 
 
 def processors() -> int:
@@ -37,20 +43,31 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def fitting_workers(graphics_cards: int = 0, model: bool = False) -> int:
-    """How many workers this machine has room for: by processors, free memory and, where given, graphics cards.
+def graphics_cards() -> list[str]:
+    """The NVIDIA cards that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        return [name.strip() for name in allowed.split(",") if name.strip() not in ("", "-1")]
+    try:
+        asked = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        return subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        return []
 
-    Parameters
-    ----------
-    graphics_cards: that the workers share out among them
-    model: each worker also runs a trained model
-    """
+
+def fitting_workers(has_model: bool = False, cards: int = 0) -> int:
+    """How many workers this machine has room for: by processors and free memory; one for each graphics card."""
+    each = BYTES_PER_WORKER + BYTES_PER_MODEL * has_model
+    return max(1, min(processors(), int(_free_memory() // each), cards or processors()))
+
+
+def _free_memory() -> float:
     try:
         import psutil
     except ImportError:
-        return 1
-    by_memory = int(psutil.virtual_memory().available // (BYTES_PER_WORKER + model * BYTES_PER_MODEL))
-    return max(1, min(processors(), by_memory, graphics_cards or processors()))
+        known = hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(os.sysconf_names)
+        return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 0.0
+    return psutil.virtual_memory().available
 
 
 def in_process(jobs: Iterable[Job], started: Started, run: Callable[[Job], Outcome] = run_job) -> Results:
@@ -66,7 +83,7 @@ def in_worker_processes(
     workers: int,
     threads: int = 1,
     timeout: float | None = None,
-    gpus: int = 0,
+    cards: list[str] | None = None,
     run: Callable[[Job], Outcome] = run_job,
 ) -> Results:
     """In processes of their own, which keep what they loaded from one scan to the next.
@@ -77,10 +94,10 @@ def in_worker_processes(
     Parameters
     ----------
     threads: that each of them uses
-    gpus: number of graphics cards; each worker sees one of them
+    cards: graphics cards, see :func:`graphics_cards`; each worker sees one of them
     run: what to do with a job
     """
-    processes = [_Process(number, threads, gpus) for number in range(workers)]
+    processes = [_Process(number, threads, cards) for number in range(workers)]
     idle: SimpleQueue[_Process] = SimpleQueue()
     for process in processes:
         idle.put(process)
@@ -117,9 +134,9 @@ def _as_they_end(jobs: Iterable[Job], submit: Callable[[Job], Future], at_once: 
 class _Process:
     """A process that does one job at a time; started when first needed, and again after it had to be killed."""
 
-    def __init__(self, number: int, threads: int, gpus: int):
+    def __init__(self, number: int, threads: int, cards: list[str] | None):
         self.name = f"worker {number + 1}"
-        self._setup = threads, str(number % gpus) if gpus else None
+        self._setup = threads, cards[number % len(cards)] if cards else None
         self._changing = threading.Lock()
         self._closed = False
         self._pool: ProcessPoolExecutor | None = None
@@ -142,7 +159,9 @@ class _Process:
             if self._pool is None:
                 context = get_context("spawn")
                 self._pool = ProcessPoolExecutor(1, context, initializer=_set_up_process, initargs=self._setup)
-                self._pid = self._pool.submit(os.getpid).result()
+                with _without_main():
+                    started = self._pool.submit(os.getpid)
+                self._pid = started.result()
             return self._pool
 
     def kill(self) -> None:
@@ -159,14 +178,25 @@ class _Process:
         self.kill()
 
 
-def _set_up_process(threads: int, gpu: str | None) -> None:
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A process that is started meanwhile does not run the caller's script again, which may lack a guard."""
+    with _starting:
+        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+def _set_up_process(threads: int, card: str | None) -> None:
     """Runs first in a worker process, before anything large is imported."""
     lead_process_group()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    if card is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = card
 
     def end_with_parent() -> None:
         parent_process().join()

@@ -109,9 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from . import batch
     from .batch_progress import batch_display
-    from .batch_runners import fitting_workers
     from .cli_deface import parameters_from
-    from .segmenters import check_ready, module
 
     parameters = parameters_from(args)
     choices = batch.Choices(args.layout, args.names, args.format, AUDITS.get(args.audit, ""))
@@ -126,10 +124,6 @@ def run(args: argparse.Namespace) -> int:
             print(f"{place} -> {name + args.format if name else '(a pseudonym)'}: {status}")
         print(f"{len(planned)} scans")
         return 0
-    workers = 0 if args.scheduler else args.workers
-    if workers is None:
-        check_ready(parameters.segmenter, parameters.choice)
-        workers = fitting_workers(batch.graphics_cards(parameters), hasattr(module(args.segmenter), "model"))
     with batch_display() as tell:
         summary = batch.run(
             args.input,
@@ -137,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
             parameters,
             choices,
             **folders,
-            workers=workers,
+            workers=args.workers,
             scheduler=args.scheduler,
             timeout=args.timeout,
             retry_failed=args.retry_failed,

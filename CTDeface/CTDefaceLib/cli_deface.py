@@ -336,14 +336,14 @@ def check_outputs(args: argparse.Namespace, source: Path | None, outputs: dict[s
         seen.add(resolved)
 
 
-def read_input(path: Path, progress: Progress):
+def read_input(path: Path, progress: Progress, series: str = ""):
     """The volume, and what the reader wants said about it."""
     from .volume_io import read_ct
 
     progress(0.0, "Reading")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        image = read_ct(path)
+        image = read_ct(path, series)
     return image, [str(warning.message) for warning in caught if warning.category is UserWarning]
 
 

@@ -40,10 +40,10 @@ class Series:
     """whether all slices share one rescale slope and intercept"""
 
 
-def find_series(folder: str | os.PathLike) -> Series:
+def find_series(folder: str | os.PathLike, uid: str = "") -> Series:
     """Look at the headers of all files in a folder (not in its sub-folders) and order the slices of its series.
 
-    Files that are no DICOM images are passed over.
+    Files that are no DICOM images are passed over, and those of other series than the one with the given `uid`.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def find_series(folder: str | os.PathLike) -> Series:
         The sentence names no file and no value of the header that could tell who the patient is.
     """
     folder = Path(folder)
-    slices = _image_headers(folder)
+    slices = [one for one in _image_headers(folder) if uid in ("", str(one[1].get("SeriesInstanceUID", "")))]
     if not slices:
         inner = any(entry.is_dir() for entry in os.scandir(folder))
         raise InputError(
@@ -150,7 +150,7 @@ def _check_one_series(headers: list[pydicom.Dataset]) -> None:
     for header in headers:
         series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(header)
     if len(series) > 1:
-        listed = sorted((_series_number(members[0]), _described(members)) for members in series.values())
+        listed = sorted((series_number(members[0]), _described(members)) for members in series.values())
         texts = [text for _, text in listed[:10]] + [f"{len(listed) - 10} more"] * (len(listed) > 10)
         raise InputError(
             f"The folder holds {len(series)} image series, not one: {', '.join(texts)}; "
@@ -167,7 +167,8 @@ def _check_one_series(headers: list[pydicom.Dataset]) -> None:
         raise InputError("The folder holds a single DICOM slice; choose the folder with all slices of the series.")
 
 
-def _series_number(header: pydicom.Dataset) -> int:
+def series_number(header: pydicom.Dataset) -> int:
+    """The number that the scanner gave the series, -1 where there is none."""
     try:
         return int(header.SeriesNumber)
     except (AttributeError, TypeError, ValueError):
@@ -175,7 +176,7 @@ def _series_number(header: pydicom.Dataset) -> int:
 
 
 def _described(members: list[pydicom.Dataset]) -> str:
-    number = _series_number(members[0])
+    number = series_number(members[0])
     name = f"series {number}" if number >= 0 else "a series without number"
     modality = str(members[0].get("Modality", "")) or "modality unknown"
     return f"{name} ({modality}, {len(members)} slice{'s' * (len(members) > 1)})"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .dicom_series import TAGS, dicom_header, is_image
+from .dicom_series import TAGS, dicom_header, is_image, series_number
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def tree_of(paths: list[str], progress: Callable[[float, str], None] = lambda fr
             )
         if not len(header) or header.get("file_meta") and header.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY:
             continue
-        kind = _kind(header)
+        kind = kind_of(header)
         uid = str(header.get("SOPInstanceUID", ""))
         if uid and uid in seen:
             _check_copy(seen[uid], path)
@@ -239,7 +239,7 @@ def _files_below(folder: Path) -> list[str]:
     return files
 
 
-def _kind(header: pydicom.Dataset) -> str:
+def kind_of(header: pydicom.Dataset) -> str:
     """What a file is when it is no slice of a CT; empty for a slice."""
     sop_class = str(header.get("SOPClassUID", ""))
     for start, kind in KINDS.items():
@@ -273,12 +273,8 @@ def _check_copy(first: str, second: str) -> None:
 def _series(members: list[tuple[str, pydicom.Dataset]]) -> tuple[Series, list[tuple[str, str]]]:
     """A series with its stacks, and what does not fit into any."""
     header = members[0][1]
-    try:
-        number = int(header.SeriesNumber)
-    except (AttributeError, TypeError, ValueError):
-        number = -1
     uids = (str(header.get(name, "") or "") for name in ("SeriesInstanceUID", "StudyInstanceUID", "PatientID"))
-    series = Series(*uids, number)
+    series = Series(*uids, series_number(header))
     groups: list[tuple[tuple, list[Slice]]] = []
     left = []
     for path, header in members:

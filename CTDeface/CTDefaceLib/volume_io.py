@@ -47,12 +47,13 @@ TRUNCATED = "The file is truncated, damaged or not of the format that its name s
 SHEARED = "The axes of the volume are not at right angles (a tilted gantry?); correct the tilt or resample it first."
 
 
-def read_ct(path: str | os.PathLike) -> sitk.Image:
+def read_ct(path: str | os.PathLike, series: str = "") -> sitk.Image:
     """Read one head CT volume.
 
     Parameters
     ----------
     path: a NIfTI, NRRD or MetaImage file, or a folder with one DICOM series
+    series: series instance UID, where the folder holds others, too
 
     Returns
     -------
@@ -71,7 +72,7 @@ def read_ct(path: str | os.PathLike) -> sitk.Image:
     path = Path(path)
     with _quiet_itk():
         if path.is_dir():
-            image = _read_folder(path)
+            image = _read_folder(path, series)
         elif path.is_file():
             image = _read_file(path)
         else:
@@ -209,10 +210,10 @@ def save_volume(image: sitk.Image, path: Path) -> None:
         raise OutputError(incomplete)
 
 
-def _read_folder(folder: Path) -> sitk.Image:
+def _read_folder(folder: Path, uid: str) -> sitk.Image:
     from .dicom_series import find_series  # pydicom takes its time to import
 
-    series = find_series(folder)
+    series = find_series(folder, uid)
     _check_modality(series.modality)
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")

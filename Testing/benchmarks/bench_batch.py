@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(CHECKOUT / folder) for folder in ("CTDeface", "CTDefaceEval", "Testing")]
+sys.path[:0] = [str(CHECKOUT / folder) for folder in ("CTDeface", "CTDefaceEval", "Testing", "Testing/benchmarks")]
 
 import batch_cases  # noqa: E402
 import processes  # noqa: E402
@@ -150,7 +150,9 @@ def many(folder: Path, scans: int, workers: int) -> dict:
     for number in range(scans):
         (source / f"{number}.nii").write_bytes(number.to_bytes(4, "little") * (16 + number % 500))
     runner = batch_runners.in_worker_processes if workers else batch_runners.in_process
-    setattr(batch_runners, runner.__name__, partial(runner, run=nothing))
+    import bench_batch  # as workers know it
+
+    setattr(batch_runners, runner.__name__, partial(runner, run=bench_batch.nothing))
     try:
         moments, memory = [time.monotonic()], []
 
