@@ -85,6 +85,11 @@ def add_dicom(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="makes new UIDs and pseudonyms the same in every run; made where missing (default with ps315: in PRIVATE)",
     )
+    dicom.add_argument(
+        "--take-along",
+        action="store_true",
+        help="structure sets and segmentations that refer to the series, too, without what reaches into the region",
+    )
     add_headers(dicom)
     dicom.add_argument(
         "--private",
@@ -208,9 +213,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.input.is_dir() and suffix(args.output) not in IMAGE_IO:
         return _run_dicom(args)
-    for name in ("series", "secret", "retain", "private"):
-        if getattr(args, name) or args.headers != "keep":
-            args.error(f"argument --{name}: goes with a folder as OUT, and a DICOM series as IN")
+    for name in ("series", "secret", "take_along", "headers", "retain", "private"):
+        if getattr(args, name) not in (None, "", [], False, "keep"):
+            args.error(f"argument --{name.replace('_', '-')}: goes with a folder as OUT, and a DICOM series as IN")
     try:
         for path in filter(None, (args.mask, args.output)):
             check_volume_name(path)
@@ -278,6 +283,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
             secret=secret,
             retain=retain,
             table=table,
+            take_along=args.take_along,
             progress=progress,
         )
         save_report(report, part)

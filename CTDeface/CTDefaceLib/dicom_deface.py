@@ -17,6 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .dicom_headers import Cleaner
+from .dicom_references import referring, without_face
 from .dicom_stack import (
     is_regular,
     oddities,
@@ -73,6 +74,7 @@ def deface_series(
     secret: bytes | None = None,
     retain: Collection[str] | None = None,
     table: str | os.PathLike | None = None,
+    take_along: bool = False,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> dict:
@@ -88,6 +90,7 @@ def deface_series(
     retain: clean the headers of all that tells who the patient is, but for these, see :data:`.dicom_headers.RETAIN`;
         None leaves the headers as they are but for what was done to the pixels
     table: CSV file, not in the output, that takes what stands for what when headers are cleaned
+    take_along: structure sets and segmentations that refer to the series, too, without what shows the face
 
     Returns
     -------
@@ -110,13 +113,24 @@ def deface_series(
     tree = read_tree(source, _part(progress, 0.0, 0.1))
     chosen = choose_series(tree, series)
     defaced, report = deface_stacks(chosen, parameters or DefaceParameters(), _part(progress, 0.1, 0.8), cancelled)
+    documents = {path: read_dataset(path) for path in (referring(tree, chosen) if take_along else ())}
+    new = {str(uid) for one in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
+    new |= {chosen.uid, *chosen.instances.values()}
     with written_folder(output) as part:
-        pseudonyms = Pseudonyms(secret, only={chosen.uid, *chosen.instances.values()} if retain is None else None)
+        pseudonyms = Pseudonyms(secret, only=new if retain is None else None)
         prepare = HeaderWriter(pseudonyms, is_checked(report), retain)
         write_series(chosen, defaced, part, prepare, _part(progress, 0.8, 1.0), cancelled)
+        taken = []
+        for path, document in documents.items():
+            removed = without_face(document, defaced)
+            if removed != "all":
+                prepare.document(document)
+                taken.append(path)
+                save(document, part / f"REF{len(taken):03}.dcm")
+                report["notes"] += [f"{removed.capitalize()}."] * bool(removed)
         if table and retain is not None:
             pseudonyms.append_to(Path(table))
-    return {**report, "files": len(chosen.files), "left_out": tree.left_out(chosen)}
+    return {**report, "files": len(chosen.files) + len(taken), "left_out": tree.left_out(chosen, taken)}
 
 
 def write_defaced_volume(
@@ -190,12 +204,16 @@ class HeaderWriter:
 
     def __call__(self, dataset: pydicom.Dataset) -> None:
         source = str(dataset.SOPClassUID), self._pseudonyms.source(str(dataset.SOPInstanceUID))
+        self.document(dataset)
+        mark_derived(dataset, source, self._checked)
+
+    def document(self, dataset: pydicom.Dataset) -> None:
+        """As calling it, for what is no image."""
         remove_outdated(dataset)
         if self._cleaner:
             self._cleaner.clean(dataset)
         else:
             replace_uids(dataset, self._pseudonyms)
-        mark_derived(dataset, source, self._checked)
 
 
 def deface_stacks(

@@ -180,7 +180,9 @@ class Cleaner:
         elif kind == "UI" and action in ("", "U"):
             self._replace_uids(element)
         elif not action:
-            if kind in TEXTS and keyword not in TECHNICAL or kind in DATES or kind == "AS":
+            if keyword == "SegmentLabel":
+                element.value = described(element.value) or "REMOVED"
+            elif kind in TEXTS and keyword not in TECHNICAL or kind in DATES or kind == "AS":
                 del dataset[element.tag]
             elif kind in BYTES and keyword not in NEEDED_BYTES or not keyword:
                 del dataset[element.tag]
