@@ -1,15 +1,28 @@
 import enum
+import os
+import pickle
+from dataclasses import dataclass
 
 import numpy as np
 import qt
+import SimpleITK as sitk
 import slicer
 import vtk
 from CTDefaceEvalLib import worker
-from CTDefaceEvalLib.evaluation import Scale
+from CTDefaceEvalLib.attacks import ATTACKS
+from CTDefaceEvalLib.cohort import Cohort
+from CTDefaceEvalLib.cohort_table import check_table, read_table
+from CTDefaceEvalLib.evaluation import Evaluation, Scale
 from CTDefaceEvalLib.face_models import DEFAULT_MODELS, DlibHog, FaceNet, InsightFace, OpenCvHaar
-from CTDefaceEvalSlicer import head_views
+from CTDefaceEvalLib.report import COLOUR_OF_LEVEL, check_report, write_cohort, write_evaluation
+from CTDefaceEvalLib.views import PRESETS
+from CTDefaceEvalSlicer import head_views, results
+from CTDefaceEvalSlicer.cohort_panel import CohortPanel, pairsIn
 from CTDefaceEvalSlicer.head_views import DEFACED, ORIGINAL, RECOVERED
+from CTDefaceEvalSlicer.heat_map import HeatMap
 from CTDefaceEvalSlicer.meter import LiveMeter
+from CTDefaceEvalSlicer.models_panel import ModelsPanel, modelFolder
+from CTDefaceEvalSlicer.reports import saveReport
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError
 from CTDefaceSlicer import nodes
 from CTDefaceSlicer.process import BackgroundProcess
@@ -95,6 +108,18 @@ class FaceModel(enum.Enum):
         }[self]
 
 
+class Views(enum.Enum):
+    """From how many sides a sweep looks at the heads."""
+
+    DEFAULT = "default"
+    QUICK = "quick"
+    STUDY = "study"
+
+    def label(self):
+        text = {Views.DEFAULT: _("Default"), Views.QUICK: _("Quick"), Views.STUDY: _("As in the study")}[self]
+        return _("{name} ({number} pictures)").format(name=text, number=len(PRESETS[self.value]))
+
+
 @parameterNodeWrapper
 class CTDefaceEvalParameterNode:
     """Every choice of the panel. It is saved with the scene; file names are not, since they may name a patient."""
@@ -105,6 +130,23 @@ class CTDefaceEvalParameterNode:
     liveMeter: bool = True
     picture: Picture = Picture.SEEN
     faceModel: FaceModel = FaceModel.DLIB
+    views: Views = Views.DEFAULT
+    reportPictures: bool = True
+    cohortViews: Views = Views.STUDY
+
+
+@dataclass
+class Outcome:
+    """Attributes
+    ----------
+    evaluation: a ``CTDefaceEvalLib.evaluation.Evaluation``
+    recovery: name of the attack that gives most of the face back; empty when none was tried or none gave anything
+    surface: the skin that it gives, as ``head_views.showSurface`` takes it, or None
+    """
+
+    evaluation: Evaluation
+    recovery: str
+    surface: dict | None
 
 
 class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -119,7 +161,10 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._heads = None  # what the views show: key of the volumes, and where the head is
         self._showing = None  # key of the volumes whose skin is being made
         self._meterKey = None  # what the running meter was started for
-        self._task = ""  # what runs in the background: scale
+        self._task = ""  # what runs in the background: scale, sweep, attack or cohort
+        self._bar = None  # where its progress is shown
+        self._outcome = None  # of the last sweep or attack on these volumes
+        self._mapped = None  # what the heat maps show
         self._scales = {}  # of similarity, by volume and model
         self._errors = {}  # of the last try, by step
 
@@ -142,6 +187,21 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui = self.ui
         ui.showButton.connect("clicked()", self.onShow)
         ui.frontButton.connect("clicked()", self.onFront)
+        ui.sweepButton.connect("clicked()", self.onSweep)
+        ui.mapModelComboBox.connect("currentIndexChanged(int)", self.onMapModelChanged)
+        ui.attackButton.connect("clicked()", self.onAttack)
+        ui.reportButton.connect("clicked()", self.onReport)
+        ui.resultsButton.connect("clicked()", self.onResults)
+        self.maps = {
+            "original": HeatMap(ui.originalMapTable, self.look),
+            "defaced": HeatMap(ui.defacedMapTable, self.look),
+        }
+
+        self.cohortPanel = CohortPanel(
+            ui, self.logic, lambda: self._parameterNode, self.run, lambda: self._task, self.showResults
+        )
+
+        self.modelsPanel = ModelsPanel(ui, self.onModelsChanged)
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -152,6 +212,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         self.stop()
+        self.modelsPanel.stop()
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -193,7 +254,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.process.stop()
         self.logic.meterProcess.stop()
         self._task = ""
-        self._heads = self._showing = None
+        self._heads = self._showing = self._outcome = None
         self._scales, self._errors = {}, {}
 
     def setParameterNode(self, parameterNode):
@@ -201,6 +262,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.disconnectGui(self._guiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
         self._parameterNode = parameterNode
+        self.cohortPanel.setScene(parameterNode is not None)
         if parameterNode is not None:
             self._guiTag = parameterNode.connectGui(self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
@@ -267,6 +329,31 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.say(ui.meterHintLabel, missing, error="meter")
         ui.meterFrame.visible = self.meter.running
 
+        task = self._task
+        isFree = task in ("", "scale")  # which gives way to what the user starts
+        ui.sweepButton.text = _("Cancel") if task == "sweep" else _("Run sweep")
+        ui.sweepButton.enabled = task == "sweep" or (isFree and not problem)
+        ui.viewsComboBox.enabled = isFree
+        ui.sweepProgressBar.visible = task == "sweep"
+        self.say(ui.sweepHintLabel, missing, error="sweep")
+
+        if not missing and parameters.defacedVolume is None:
+            missing = _("Choose the defaced volume as well (step 1).")
+        ui.attackButton.text = _("Cancel") if task == "attack" else _("Try to recover the face")
+        ui.attackButton.enabled = task == "attack" or (isFree and not missing)
+        ui.attackProgressBar.visible = task == "attack"
+        self.say(ui.attackHintLabel, missing, error="attack")
+
+        outcome = self._outcome
+        if not missing and outcome is None:
+            missing = _("Run the sweep (step 3) or the attack (step 4) first.")
+        ui.reportButton.enabled = not missing
+        ui.resultsButton.enabled = not problem and results.resultOf(parameters.originalVolume, "summary") is not None
+        self.say(ui.verdictHintLabel, missing, error="report")
+        self.showMaps()
+        self.showVerdict()
+        self.cohortPanel.update(self._errors.get("cohort", ""))
+
     def say(self, label, text, isError=False, error=None):
         """Show a hint, or in its place the error of the last try of that step."""
         isError = isError or error in self._errors
@@ -282,7 +369,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters is None or not self.parent.isEntered:
             return
         if self.inputProblem():
-            self._heads = None
+            self._heads = self._outcome = None
             self.stopMeter()
             head_views.removeSurfaces()
             self.updateGUI()
@@ -315,7 +402,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.stopMeter()
         self.logic.meterProcess.stop()  # what it does is for other volumes
         if self._heads is not None and self._heads[0] != key:
-            self._heads = None
+            self._heads = self._outcome = None
             head_views.removeSurfaces()
         self._showing = key
         with slicer.util.tryWithErrorDisplay(_("The heads could not be shown.")):
@@ -334,8 +421,8 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updateMeter()
         self.updateGUI()
 
-    def onShow(self):
-        """Show the heads side by side from the front, whatever the layout was."""
+    def onShow(self, yaw=0.0, pitch=0.0):
+        """Show the heads side by side, whatever the layout was, from the front or another side."""
         if self._heads is None:
             self._showTimer.start()
             return
@@ -343,7 +430,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.stopMeter()
             head_views.showLayout(len(self.names()))
             self.drawHeads()
-            qt.QTimer.singleShot(0, self.onFront)  # once the new views have their size
+            qt.QTimer.singleShot(0, lambda: self.look(yaw, pitch))  # once the new views have their size
 
     def onFront(self):
         self.look(0.0, 0.0)
@@ -352,30 +439,197 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._heads is not None:
             head_views.look(self._heads[1], yaw, pitch)
 
+    # Tasks in the background
+
+    def run(self, task, start, done, bar):
+        """Start one of the logic's long methods; the panel shows that it runs and, when it ends, what came out."""
+
+        def onProgress(fraction, text):
+            self._bar.value = round(100 * fraction)
+            self._bar.format = f"{text} … %p%"
+
+        def onDone(result):
+            self._task = ""
+            with slicer.util.tryWithErrorDisplay(_("The result could not be shown.")):
+                done(result)
+                self.updateMeter()
+            self.updateGUI()
+
+        def onFailed(error):
+            self._task = ""
+            if not isinstance(error, Cancelled):
+                self._errors[task] = str(error)
+            self.updateGUI()
+
+        if self._task == "scale":
+            self.logic.process.stop()
+        self._task, self._bar = task, bar
+        self._errors.pop(task, None)
+        bar.value = 0
+        bar.format = "%p%"
+        with slicer.util.tryWithErrorDisplay(_("The task could not be started.")):
+            try:
+                start(progress=onProgress, done=onDone, failed=onFailed)
+            except CTDefaceError as error:
+                onFailed(error)
+            except Exception:
+                self._task = ""
+                raise
+        self.updateGUI()
+
+    # Sweep and attack
+
+    def onSweep(self):
+        self.evaluate("sweep", (), self.ui.sweepProgressBar)
+
+    def onAttack(self):
+        self.evaluate("attack", ATTACKS, self.ui.attackProgressBar)
+
+    def evaluate(self, task, attacks, bar):
+        """Start a sweep, with attacks or without, or cancel the one that runs."""
+        if self._task == task:
+            self.logic.process.cancel()
+            return
+        parameters = self._parameterNode
+        original, defaced = parameters.originalVolume, parameters.defacedVolume
+        key, models, preset = self.logic.headsKey(original, defaced), parameters.faceModel.all, parameters.views.value
+
+        def start(**callbacks):
+            self.logic.evaluate(original, defaced, models, preset, attacks, **callbacks)
+
+        def done(outcome):
+            present = parameters.originalVolume, parameters.defacedVolume
+            if present == (original, defaced) and self.logic.headsKey(original, defaced) == key:
+                self.onEvaluated(outcome)
+
+        self.run(task, start, done, bar)
+
+    def onEvaluated(self, outcome):
+        """Show what a sweep or an attack has found."""
+        parameters = self._parameterNode
+        self._outcome = outcome
+        self.logic.makeResults(outcome.evaluation, parameters.originalVolume)
+        key = self.scaleKey()
+        if outcome.evaluation.recogniser in parameters.faceModel.all:
+            self._scales[key] = outcome.evaluation.scale
+        if outcome.surface is not None and self._heads is not None:
+            head_views.showSurface(RECOVERED, outcome.surface, parameters.defacedVolume)
+            self.onShow(*head_views.sideSeen(self._heads[1]))
+
+    def showMaps(self):
+        """The heat maps, from the table in the scene."""
+        ui, parameters = self.ui, self._parameterNode
+        table = results.resultOf(parameters.originalVolume, "views") if parameters.originalVolume is not None else None
+        ui.mapFrame.visible = table is not None
+        box = ui.mapModelComboBox
+        mapped = (table.GetID(), table.GetMTime(), box.currentText) if table is not None else None
+        if table is None or mapped == self._mapped:
+            return
+        models = results.models(table)
+        if [box.itemText(index) for index in range(box.count)] != models:
+            wasBlocked = box.blockSignals(True)
+            box.clear()
+            box.addItems(models)
+            box.blockSignals(wasBlocked)
+        isPair = bool(results.facesByView(table, "original", models[0]))
+        for name, label, widget in (
+            ("original", ui.originalMapLabel, ui.originalMapTable),
+            ("defaced", ui.defacedMapLabel, ui.defacedMapTable),
+        ):
+            # A volume alone is evaluated like a defaced one.
+            faces = results.facesByView(table, name if isPair else "defaced", box.currentText)
+            label.visible = widget.visible = isPair or name == "original"
+            found, pictures = (sum(cell[i] for cell in faces.values()) for i in (0, 1))
+            label.text = _("{name}: a face in {found} of {pictures} pictures").format(
+                name=head_views.LABELS[name], found=found, pictures=pictures
+            )
+            self.maps[name].show(faces)
+        self._mapped = table.GetID(), table.GetMTime(), box.currentText
+
+    def onMapModelChanged(self, index):
+        self.showMaps()
+
+    def showVerdict(self):
+        """What the last sweep or attack means."""
+        ui, outcome = self.ui, self._outcome
+        verdict = outcome.evaluation.verdict if outcome is not None else None
+        isPair = verdict is not None and outcome.evaluation.subject("original") is not None
+        ui.verdictLevelLabel.visible = ui.verdictLabel.visible = isPair
+        ui.attackResultLabel.visible = isPair and bool(outcome.evaluation.settings.attacks)
+        if not isPair:
+            return
+        level, sentence, color = verdict.level, verdict.sentence, COLOUR_OF_LEVEL[verdict.level]
+        if level == "none of these" and not outcome.evaluation.settings.attacks:
+            level, color = _("not found, not recognised"), COLOUR_OF_LEVEL["not evaluable"]
+            sentence = _("In these views. Whether the face can be recovered was not tried yet (step 4).")
+        ui.verdictLevelLabel.text = level[0].upper() + level[1:]
+        ui.verdictLevelLabel.styleSheet = f"color: {color}; font-weight: bold; font-size: 14pt;"
+        ui.verdictLabel.text = sentence
+        found = [finding for finding in verdict.findings if finding.startswith(f"{outcome.recovery}: ")]
+        ui.attackResultLabel.text = (
+            _("Most like the face: {finding}").format(finding=found[0]) if found else _("Nothing came out.")
+        )
+
+    # Report, tables and plots
+
+    def onReport(self):
+        self._errors.pop("report", None)
+        with slicer.util.tryWithErrorDisplay(_("The report could not be written."), waitCursor=True):
+            try:
+                saveReport(self.logic, self._outcome.evaluation, self._parameterNode.reportPictures)
+            except CTDefaceError as error:
+                self._errors["report"] = str(error)
+        self.updateGUI()
+
+    def onResults(self):
+        owner = self._parameterNode.originalVolume
+        chart = results.resultOf(owner, "similarity") or results.resultOf(owner, "by yaw")
+        self.showResults(results.resultOf(owner, "summary"), chart)
+
+    def showResults(self, tableNode, chartNode):
+        """Show a table and a chart below the heads."""
+        with slicer.util.tryWithErrorDisplay(_("The numbers could not be shown.")):
+            self.stopMeter()
+            results.show(tableNode, chartNode, len(self.names()))
+            if self._heads is not None:
+                side = head_views.sideSeen(self._heads[1])
+                self.drawHeads()
+                qt.QTimer.singleShot(0, lambda: self.look(*side))  # once the views have their new size
+
     # Live meter
 
     def updateMeter(self):
         """Start or stop the live meter as is chosen."""
         parameters = self._parameterNode
-        isOn = parameters.liveMeter and self._heads is not None and head_views.isShown() and self.parent.isEntered
-        if not isOn:
+        isSeen = self.parent.isEntered and self._heads is not None and head_views.shownHeads() > 0
+        if not (parameters.liveMeter and isSeen):
             self.stopMeter()
             return
-        key = self._heads[0], self.names(), parameters.picture, parameters.rendering, parameters.faceModel
+        choices = parameters.picture, parameters.rendering, parameters.faceModel, modelFolder()
+        key = self._heads[0], self.names(), choices
         if self._meterKey != key or not self.meter.running:
             self.stopMeter()
             self._meterKey = key
             self._errors.pop("meter", None)
             self.meter.start(self.names(), self._heads[1] if parameters.picture is Picture.STANDARD else None)
-            self.updateScale()
+        self.updateScale()
 
     def stopMeter(self):
         self.meter.stop()
         self._meterKey = None
         self.showScores({})
 
+    def onModelsChanged(self):
+        """Let the processes find what was installed; a sweep that runs is left alone."""
+        self.stopMeter()
+        self.logic.meterProcess.stop()
+        if self._task in ("", "scale"):
+            self.logic.process.stop()
+            self._task = ""
+        self._showTimer.start()
+
     def meterChoices(self):
-        return {"model": self._parameterNode.faceModel.live, "folder": self.logic.modelFolder()}
+        return {"model": self._parameterNode.faceModel.live, "folder": modelFolder()}
 
     def onScores(self, answer):
         self.showScores(answer["faces"], answer.get("similarities"))
@@ -425,7 +679,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         if parameters is None or parameters.originalVolume is None:
             return None
-        return nodes.fingerprint(parameters.originalVolume), parameters.faceModel.live, self.logic.modelFolder()
+        return nodes.fingerprint(parameters.originalVolume), parameters.faceModel.live, modelFolder()
 
     def updateScale(self):
         """Measure in the background what similar means for this head, where that is not known and nothing else runs."""
@@ -479,10 +733,6 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
         ]
         return made[-1] if made else None
 
-    def modelFolder(self):
-        """Folder of the face models that are loaded from one, or None."""
-        return slicer.util.settingsValue("CTDeface/FaceModelFolder", "") or None
-
     def headsKey(self, originalNode, defacedNode=None):
         """A value that changes with the volumes and where they are."""
         return [
@@ -524,10 +774,129 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
             originalNode,
             lambda report, path: Scale(**report),
             model=model,
-            folder=self.modelFolder(),
+            folder=modelFolder(),
             **callbacks,
         )
         return self._result(self.process, callbacks)
+
+    def evaluate(
+        self, originalNode, defacedNode=None, models=DEFAULT_MODELS, preset="default", attacks=(), **callbacks
+    ):
+        """Look for a face in a volume or in a pair of volumes from every side, and attack the defaced one.
+
+        :param models: names of face models, keys of ``CTDefaceEvalLib.face_models.MODELS``.
+        :param preset: key of ``CTDefaceEvalLib.views.PRESETS``.
+        :param attacks: of ``CTDefaceEvalLib.attacks.ATTACKS``.
+        :return: an ``Outcome``.
+        """
+
+        def finish(report, path):
+            for node in (originalNode, defacedNode):
+                if node is not None:
+                    self._checkPresent(node)
+            with open(path, "rb") as file:  # which our own process has just written
+                result = pickle.load(file)
+            surface = result["recovered"]
+            isSomething = surface is not None and len(surface["points"]) > 0
+            return Outcome(result["evaluation"], report["recovered"], surface if isSomething else None)
+
+        self.checkVolume(originalNode)
+        message = None
+        if defacedNode is not None:
+            self.checkVolume(defacedNode)
+            message = self.process.volumeMessage("defaced", defacedNode)
+        self.process.start(
+            "evaluate",
+            originalNode,
+            finish,
+            defaced=message,
+            models=list(models),
+            folder=modelFolder(),
+            views=preset,
+            attacks=list(attacks),
+            **callbacks,
+        )
+        return self._result(self.process, callbacks)
+
+    def detectability(self, volumeNode, models=DEFAULT_MODELS, preset="default"):
+        """From how many sides a face is found in a volume. Returns a ``CTDefaceEvalLib.evaluation.Evaluation``.
+
+        Parameters as in :meth:`evaluate`.
+        """
+        return self.evaluate(volumeNode, None, models, preset).evaluation
+
+    def compare(self, originalNode, defacedNode, models=DEFAULT_MODELS, preset="default", attacks=ATTACKS):
+        """Whether the face can still be found, recognised or recovered from a defaced volume.
+
+        Parameters as in :meth:`evaluate`. Returns a ``CTDefaceEvalLib.evaluation.Evaluation``; its ``verdict`` has the
+        answer in words.
+        """
+        return self.evaluate(originalNode, defacedNode, models, preset, attacks).evaluation
+
+    def evaluateCohort(self, table, model=DlibHog.name, preset="study", cache=None, **callbacks):
+        """Evaluate many scans by the study's protocol. Returns a ``CTDefaceEvalLib.cohort.Cohort``.
+
+        :param table: path of a CSV table, see ``CTDefaceEvalLib.cohort_table``, or a table node with the columns
+            patient, scan, original, defaced and method, which name files, folders with a DICOM series, or volume nodes.
+        :param model: name of a face model that tells people apart.
+        :param preset: key of ``CTDefaceEvalLib.views.PRESETS``.
+        :param cache: folder that keeps what was seen of each volume; without one it is kept as long as this process.
+        :raises InputError: if the table is not usable.
+        """
+
+        def finish(report, path):
+            with open(path, "rb") as file:  # which our own process has just written
+                return pickle.load(file)
+
+        if hasattr(table, "GetTable"):
+            folder = self.process.makeFolder()
+            rows = check_table([self._withFiles(pair, folder) for pair in pairsIn(table)])
+        else:
+            rows = read_table(table)
+        self.process.start(
+            "cohort",
+            finish=finish,
+            rows=[{**vars(row), "path": str(row.path.absolute())} for row in rows],
+            cache=str(cache or "cohort"),
+            model=model,
+            folder=modelFolder(),
+            views=preset,
+            **callbacks,
+        )
+        return self._result(self.process, callbacks)
+
+    @staticmethod
+    def _withFiles(pair, folder):
+        """A line of a cohort's table with files in place of the volume nodes that it names."""
+        for role in ("original", "defaced"):
+            node = slicer.mrmlScene.GetNodeByID(pair[role]) or slicer.mrmlScene.GetFirstNodeByName(pair[role])
+            if pair[role] and node is not None and node.IsA("vtkMRMLScalarVolumeNode"):
+                path = os.path.join(folder, f"{node.GetID()}-{nodes.fingerprint(node)}.nrrd")
+                if not os.path.exists(path):
+                    sitk.WriteImage(nodes.imageFromVolume(node), path)
+                pair = {**pair, role: path}
+        return pair
+
+    def makeResults(self, evaluation, volumeNode):
+        """Put the numbers of an evaluation into tables of the scene, and its curves into plots.
+
+        :return: the tables by surface and by picture, and the charts by yaw and of similarity (or None).
+        """
+        name = volumeNode.GetName()
+        return (
+            *results.evaluationTables(evaluation, name, volumeNode),
+            *results.evaluationCharts(evaluation, name, volumeNode),
+        )
+
+    def writeReport(self, evaluation, path, pictures=True, overwrite=False):
+        """Write the report of an evaluation or of a cohort: a web page, and every number as CSV and JSON beside it.
+
+        :param pictures: put pictures of the head into it, which show the face.
+        :raises OutputError: if the files exist and ``overwrite`` is not set, or cannot be written.
+        """
+        check_report(path, overwrite)
+        write = write_cohort if isinstance(evaluation, Cohort) else write_evaluation
+        write(evaluation, path, pictures=pictures, overwrite=overwrite)
 
     @staticmethod
     def _result(process, callbacks):

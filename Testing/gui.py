@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -81,6 +82,9 @@ def user(module="CTDeface"):
     panel.stop()
     slicer.mrmlScene.Clear()
     run_for(0.05)
+    for process in processes(panel):
+        if process.folder and os.listdir(process.folder):  # what was seen of the volumes, for further attacks on them
+            stop_process(process)
     slicer.app.resumeRender()
     assert not pythonqt.problems
     assert not dialogs.answers, "a dialog that the test expected did not open"

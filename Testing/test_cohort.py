@@ -7,6 +7,7 @@ import pytest
 import SimpleITK as sitk
 from CTDefaceEvalLib import cohort as library
 from CTDefaceEvalLib import face_models, report
+from CTDefaceEvalLib.cohort_table import Row, check_table, pairs_in, pairs_of, read_table
 from CTDefaceLib.errors import CTDefaceError, InputError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 
@@ -57,7 +58,7 @@ def table(tmp_path_factory):
 
 def test_cohort_end_to_end_and_its_cache(brightness, table, tmp_path, monkeypatch):
     monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
-    rows = library.read_table(table)
+    rows = read_table(table)
     assert len(rows) == 24 and rows[0].method == "original"
     looks = []
     real = library.detection.look
@@ -94,7 +95,7 @@ def test_cohort_end_to_end_and_its_cache(brightness, table, tmp_path, monkeypatc
 def test_methods_without_any_face_have_no_figures(brightness, table, tmp_path, monkeypatch):
     monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
     monkeypatch.setattr(Brightness, "detect", lambda self, picture: [])
-    cohort = library.evaluate_cohort(library.read_table(table)[:9], tmp_path, model="brightness", views="quick")
+    cohort = library.evaluate_cohort(read_table(table)[:9], tmp_path, model="brightness", views="quick")
     assert all(method.faces == 0 and method.within["study"].auc is None for method in cohort.methods)
     report.write_cohort(cohort, tmp_path / "c.html")
 
@@ -107,24 +108,55 @@ def test_methods_without_any_face_have_no_figures(brightness, table, tmp_path, m
         ("patient,scan,method,path\na,1,original,nowhere.nrrd\n", "does not exist"),
         ("patient,scan,method,path\na,1,original,x.nrrd\na,1,original,x.nrrd\n", "repeats"),
         ("patient,scan,method,path\na,1,original,x.nrrd\n", "fewer than two patients"),
+        ("patient,original,method\na,x.nrrd,m\n", "lacks the column “defaced”"),
+        ("patient,original,defaced,method\na,x.nrrd,x.nrrd,\n", "Line 2"),
+        ("patient,original,defaced,method\na,x.nrrd,x.nrrd,m\na,x.nrrd,x.nrrd,m\n", "Line 3.*repeats"),
+        ("patient,original,defaced,method\na,x.nrrd,,\na,y.nrrd,x.nrrd,m\n", "Line 3.*repeats"),
     ],
 )
 def test_bad_tables_end_in_one_sentence(text, sentence, tmp_path):
     (tmp_path / "x.nrrd").touch()
+    (tmp_path / "y.nrrd").touch()
     (tmp_path / "table.csv").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=sentence):
-        library.read_table(tmp_path / "table.csv")
+        read_table(tmp_path / "table.csv")
+
+
+def test_a_table_of_pairs_names_the_same_volumes(table, tmp_path):
+    rows = read_table(table)
+    pairs = pairs_of(rows)
+    assert len(pairs) == 16 and {pair["method"] for pair in pairs} == {"cut", "air"}
+    assert set(check_table(pairs)) == set(rows)
+    alone = pairs_of([row for row in rows if row.method == "original"])
+    assert len(alone) == 8 and set(check_table(alone)) == {row for row in rows if row.method == "original"}
+
+
+def test_pairs_are_found_in_two_folders(tmp_path):
+    for place in ("in/sub-1/ct.nii.gz", "in/sub-1/other.nii.gz", "in/süß 2.nrrd", "in/only here.nrrd"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(place.encode())
+    for place in ("out/sub-1/ct_defaced.nii.gz", "out/sub-1/other.nrrd", "out/süß 2 defaced.mha"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(place.encode())
+    pairs = pairs_in(tmp_path / "in", tmp_path / "out", "m")
+    named = sorted((pair["patient"], pair["scan"]) for pair in pairs)
+    assert named == [("1", "1"), ("1", "2"), ("süß 2", "1")]
+    assert len(check_table(pairs)) == 6
+    with pytest.raises(InputError, match="same name"):
+        pairs_in(tmp_path / "out", tmp_path / "in" / "sub-1", "m")
+    with pytest.raises(InputError, match="folder"):
+        pairs_in(tmp_path / "nowhere", tmp_path / "out", "m")
 
 
 def test_other_bad_input(brightness, table, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="cannot be read"):
-        library.read_table(tmp_path / "none.csv")
+        read_table(tmp_path / "none.csv")
     monkeypatch.setattr(Brightness, "embeds", False)
     with pytest.raises(CTDefaceError, match="cannot tell people apart"):
-        library.evaluate_cohort(library.read_table(table), tmp_path, model="brightness")
+        library.evaluate_cohort(read_table(table), tmp_path, model="brightness")
     monkeypatch.setattr(Brightness, "embeds", True)
     broken = tmp_path / "broken.nrrd"
     broken.write_bytes(b"no")
-    rows = [library.Row("a", "1", "original", broken)]
+    rows = [Row("a", "1", "original", broken)]
     with pytest.raises(InputError, match="Volume 1 of the table"):
         library.evaluate_cohort(rows, tmp_path, model="brightness")

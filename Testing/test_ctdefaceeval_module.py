@@ -1,21 +1,27 @@
 """The CTDefaceEval module in the stand-in for Slicer: clicked through as a user does, and called from the console."""
 
 import os
+import pickle
+import sys
 from pathlib import Path
 
 import gui
 import numpy as np
+import poor_defacings
 import pytest
 import SimpleITK as sitk
 import slicer
 from CTDefaceEvalLib.evaluation import Scale
-from CTDefaceEvalSlicer import head_views
-from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL
+from CTDefaceEvalLib.views import head_pose
+from CTDefaceEvalSlicer import head_views, results
+from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL, RECOVERED
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.pipeline import deface
 from CTDefaceLib.volume_io import read_ct
 from CTDefaceSlicer import views
 from gui import run_for, wait
+
+import qt  # isort: skip
 
 pytest.importorskip("dlib", reason="the face models need dlib-bin")
 PICTURES = os.environ.get("CTDEFACE_PICTURES")  # a folder that keeps the screenshots for a look
@@ -296,6 +302,357 @@ def test_bad_volumes_end_in_a_sentence(panel, pairs):
     assert not ui.inputHintLabel.visible
 
 
+# -------------------------------------------------------------------------------------------- sweep, attack and verdict
+
+
+QUICK = 1
+
+
+def sweep(panel):
+    panel.ui.viewsComboBox.currentIndex = QUICK
+    panel.ui.sweepButton.click()
+    assert panel.ui.sweepButton.text == "Cancel"
+    assert panel.ui.sweepProgressBar.visible
+    wait(lambda: not panel._task, 300)
+
+
+def attack(panel):
+    panel.ui.attackButton.click()
+    assert panel.ui.attackButton.text == "Cancel"
+    wait(lambda: not panel._task, 300)
+
+
+@pytest.mark.parametrize("name", SCANS[:2])
+def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys.modules["CTDefaceEval"], "ATTACKS", ("lowered iso",))
+    opened = []
+    monkeypatch.setattr(qt.QDesktopServices, "openUrl", opened.append)
+    ui = panel.ui
+    assert not ui.sweepButton.enabled and not ui.attackButton.enabled and not ui.reportButton.enabled
+    assert "step 1" in ui.sweepHintLabel.text
+    isPoor = name == "phantom"  # and the real head is defaced well
+    original, defaced = pairs(name)
+    if isPoor:
+        defaced = poor_defacings.constant_filled(original, head_pose(original))
+    volumes = show(panel, original, defaced)
+    assert "step 3" in ui.verdictHintLabel.text
+    assert not ui.mapFrame.visible
+
+    # 3. the heat maps, and a click that turns the heads
+    sweep(panel)
+    ui.mapModelComboBox.currentIndex = 0
+    evaluation = panel._outcome.evaluation
+    found = {s: len(evaluation.subject(s).scores("dlib-hog")) for s in ("original", "defaced")}
+    assert found["original"] >= 5 and found["defaced"] < 3
+    assert ui.originalMapLabel.text == f"Original: a face in {found['original']} of 9 pictures"
+    shown = ui.originalMapTable
+    assert (shown.rowCount, shown.columnCount) == (3, 3)
+    cells = [[int(shown.item(row, column).text()) for column in range(3)] for row in range(3)]
+    faces = evaluation.subject("original").faces("dlib-hog")
+    assert cells == [[int((yaw, pitch, "top") in faces) for yaw in (-30, 0, 30)] for pitch in (15, 0, -15)]
+    keep(gui.window, f"eval-{name}-sweep", tmp_path)
+    shown.cellClicked(0, 2)
+    assert np.allclose(panel._heads[1].angles(cameras()[1]), [30, 15], atol=0.1)
+    ui.mapModelComboBox.currentIndex = 1
+    assert str(len(evaluation.subject("original").scores("dlib-cnn"))) in ui.originalMapLabel.text
+
+    # 4. what looks most like the face, in a third view from the same side
+    attack(panel)
+    assert panel._outcome.recovery.startswith("lowered iso")
+    assert panel._outcome.recovery in ui.attackResultLabel.text
+    run_for(0.1)
+    mapped = [n.GetName() for n in slicer.util.getNodesByClass("vtkMRMLViewNode") if n.IsMappedInLayout()]
+    assert mapped[2] == "ViewCTDefaceEvalRecovered"
+    assert np.allclose(panel._heads[1].angles(cameras(NAMES)[2]), [30, 15], atol=0.1)
+    assert head_views.surface(RECOVERED).GetPolyData().GetNumberOfPoints() > 1000
+    ui.frontButton.click()
+    wait(lambda: ui.recoveredScoreLabel.visible)
+    keep(gui.window, f"eval-{name}-attack", tmp_path)
+
+    # 5. verdict, report, tables, plots
+    assert ui.verdictLevelLabel.text == ("Recoverable" if isPoor else "None of these")
+    page = tmp_path / "süß report.html"
+    gui.dialogs.answers.append(str(page))
+    ui.reportButton.click()
+    assert [Path(url.toLocalFile()) for url in opened] == [page]
+    assert "lowered iso" in page.read_text(encoding="utf-8")
+    assert page.with_suffix(".json").exists() and page.with_suffix(".csv").exists()
+    summary, pictures = (results.resultOf(volumes[0], what) for what in ("summary", "views"))
+    assert summary.GetNumberOfRows() == len(panel._outcome.evaluation.subjects)
+    assert pictures.GetNumberOfRows() == 9 * 2 * summary.GetNumberOfRows()
+    ui.resultsButton.click()
+    run_for(0.2)
+    layout = slicer.app.layoutManager()
+    assert layout.tableWidget(0).mrmlTableViewNode().GetTableNode() is summary
+    chart = layout.plotWidget(0).mrmlPlotViewNode().GetPlotChartNode()
+    assert chart is results.resultOf(volumes[0], "similarity")
+    names = [chart.GetNthPlotSeriesNode(i).GetName() for i in range(chart.GetNumberOfPlotSeriesNodes())]
+    assert names == ["same head", "other heads", "defaced", panel._outcome.recovery]
+    keep(gui.window, f"eval-{name}-results", tmp_path)
+
+    # … all of which is saved with the scene and comes back; the heads are made again
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"), {})
+    before = {sides: cell for sides, cell in results.facesByView(pictures, "original", "dlib-hog").items()}
+    slicer.mrmlScene.Clear()
+    run_for(0.1)
+    assert not ui.mapFrame.visible
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    wait(lambda: panel._heads is not None)
+    table = results.resultOf(ui.originalSelector.currentNode(), "views")
+    assert str(results.facesByView(table, "original", "dlib-hog")) == str(before)
+    assert ui.mapFrame.visible and ui.originalMapTable.columnCount == 3
+    chart = results.resultOf(ui.originalSelector.currentNode(), "similarity")
+    assert chart.GetNthPlotSeriesNode(0).GetTableNode().GetNumberOfColumns() == 5
+
+
+def test_cancel_a_sweep(panel, volumes):
+    panel.ui.sweepButton.click()
+    wait(lambda: panel.logic.process._pid is not None and panel.ui.sweepProgressBar.value > 0)
+    folder = panel.logic.process.folder
+    panel.ui.sweepButton.click()
+    assert not panel._task and not os.path.exists(folder)
+    assert panel.ui.sweepButton.text == "Run sweep"
+    assert panel._outcome is None
+    assert panel.meter.running, "the meter goes on"
+
+
+@pytest.mark.parametrize("how", ["close", "delete", "layout", "module", "other volume"])
+def test_while_a_sweep_runs(panel, volumes, how):
+    panel.ui.viewsComboBox.currentIndex = QUICK
+    panel.ui.sweepButton.click()
+    wait(lambda: panel.ui.sweepProgressBar.value > 0)
+    if how == "close":
+        slicer.mrmlScene.Clear()
+        assert not panel._task and not panel.logic.process.busy
+    elif how == "delete":
+        slicer.mrmlScene.RemoveNode(volumes[1])
+        end(panel)
+        assert "removed" in panel.ui.sweepHintLabel.text
+    elif how == "layout":
+        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        run_for(0.5)
+        assert panel._task == "sweep"
+    elif how == "module":
+        gui.host.select_module("CTDeface")
+        run_for(0.5)
+        assert panel._task == "sweep", "a sweep goes on while the user does something else"
+    else:
+        panel.ui.defacedSelector.setCurrentNode(None)
+        end(panel)
+        assert panel._outcome is None and not panel._errors
+    run_for(0.2)
+
+
+def end(panel):
+    """What an evaluation ends with, without waiting for it."""
+    process = panel.logic.process
+    job = process._job
+    with open(job["result"], "wb") as file:
+        pickle.dump({"evaluation": None, "recovered": None}, file)
+    process._onMessage({"id": job["id"], "done": {"recovered": ""}})
+    gui.stop_process(process)
+
+
+def test_one_volume_alone_is_swept_but_not_attacked(panel, pairs):
+    show(panel, pairs("phantom")[0])
+    assert "defaced volume" in panel.ui.attackHintLabel.text
+    sweep(panel)
+    assert "Original: a face in" in panel.ui.originalMapLabel.text
+    assert not panel.ui.defacedMapTable.visible
+    assert not panel.ui.verdictLevelLabel.visible
+
+
+# --------------------------------------------------------------------------------------------------------------- cohort
+
+
+@pytest.fixture(scope="session")
+def people():
+    """Originals and badly defaced versions of three coarse phantoms."""
+    made = []
+    for person in range(3):
+        image = make_phantom(PhantomParameters(person=person, matrix=(90, 90), spacing=(3.0, 3.0, 3.0))).image
+        made.append((image, poor_defacings.blurred(image, head_pose(image), 4.0)))
+    return made
+
+
+@pytest.fixture
+def cohort_files(people, tmp_path):
+    """Two people in two folders, and a table of them."""
+    lines = ["patient,scan,original,defaced,method"]
+    for folder in ("in", "out"):
+        (tmp_path / folder).mkdir()
+    for number, images in enumerate(people[:2]):
+        for folder, image in zip(("in", "out"), images):
+            sitk.WriteImage(image, str(tmp_path / folder / f"süß {number}.nrrd"))
+        lines.append(f"Person {number},1,in/süß {number}.nrrd,out/süß {number}.nrrd,blur")
+    (tmp_path / "table.csv").write_text("\n".join(lines), encoding="utf-8")
+    return tmp_path
+
+
+def cells(panel):
+    view = panel.ui.cohortTableView
+    return [[view._qt("item")(r, c).text() for c in range(5)] for r in range(view._qt("rowCount")())]
+
+
+def test_a_cohort_by_mouse(panel, people, cohort_files, monkeypatch):
+    pytest.importorskip("sklearn", reason="a cohort needs scikit-learn")
+    ui = panel.ui
+    ui.cohortCollapsibleButton.collapsed = False
+    assert not ui.cohortButton.enabled and "at least two patients" in ui.cohortHintLabel.text
+
+    # the table: from a file, and a pair of the scene
+    gui.dialogs.answers.append(str(cohort_files / "table.csv"))
+    ui.cohortLoadButton.click()
+    assert [row[0] for row in cells(panel)] == ["Person 0", "Person 1"]
+    assert cells(panel)[1][3] == str(cohort_files / "out" / "süß 1.nrrd")
+    volumes = [gui.volume(image, name) for image, name in zip(people[2], ("Scan", "Scan defaced"))]
+    panel._parameterNode.originalVolume, panel._parameterNode.defacedVolume = volumes
+    ui.cohortMethodLineEdit.text = "blur"
+    ui.cohortAddPairButton.click()
+    assert cells(panel)[2] == ["Scan", "1", "Scan", "Scan defaced", "blur"]
+    wait(lambda: panel._heads is not None)
+
+    # run, with an answer for each method
+    ui.cohortViewsComboBox.currentIndex = QUICK
+    ui.cohortButton.click()
+    assert ui.cohortButton.text == "Cancel" and not ui.cohortLoadButton.enabled
+    wait(lambda: not panel._task, 300)
+    assert not ui.cohortHintLabel.visible, ui.cohortHintLabel.text
+    assert [line.partition(":")[0] for line in ui.cohortResultLabel.text.split("\n")] == ["original", "blur"]
+    table = ui.cohortTableView.mrmlTableNode()
+    summary = results.resultOf(table, "cohort")
+    assert [summary.GetCellText(row, 0) for row in range(2)] == ["original", "blur"]
+    ui.cohortResultsButton.click()
+    layout = slicer.app.layoutManager()
+    assert layout.tableWidget(0).mrmlTableViewNode().GetTableNode() is summary
+    assert layout.plotWidget(0).mrmlPlotViewNode().GetPlotChartNode() is results.resultOf(table, "ROC")
+    keep(gui.window, "eval-cohort", cohort_files)
+    opened = []
+    monkeypatch.setattr(qt.QDesktopServices, "openUrl", opened.append)
+    gui.dialogs.answers.append(str(cohort_files / "cohort.html"))
+    ui.cohortReportButton.click()
+    assert len(opened) == 1
+    text = (cohort_files / "cohort.html").read_text(encoding="utf-8")
+    assert "blur" in text and "Person" not in text and "süß" not in text
+
+    # what was seen is kept; a line that goes takes nothing with it
+    seen = sorted(Path(panel.logic.process.folder, "cohort").glob("*.npz"))
+    assert len(seen) == 6
+    times = [path.stat().st_mtime for path in seen]
+    ui.cohortTableView.selectRow(2)
+    ui.cohortRemoveButton.click()
+    assert len(cells(panel)) == 2
+    cohort = panel.logic.evaluateCohort(cohort_files / "table.csv", preset="quick")
+    assert len(cohort.scans) == 4
+    assert [path.stat().st_mtime for path in sorted(Path(panel.logic.process.folder, "cohort").glob("*"))] == times
+
+    # it is about patients, so the table stays out of the scene file; numbers and curves go into it
+    assert not table.GetSaveWithScene() and summary.GetSaveWithScene()
+
+
+def test_a_cohort_from_folders_and_its_errors(panel, cohort_files):
+    ui = panel.ui
+    gui.dialogs.answers += [str(cohort_files / "in"), str(cohort_files / "out")]
+    ui.cohortAddFoldersButton.click()
+    assert [row[:2] for row in cells(panel)] == [["süß 0", "1"], ["süß 1", "1"]]
+    gui.dialogs.answers += [str(cohort_files / "in"), str(cohort_files)]
+    ui.cohortAddFoldersButton.click()
+    assert "same name" in ui.cohortHintLabel.text
+    (cohort_files / "bad.csv").write_text("a,b\n1,2\n")
+    gui.dialogs.answers.append(str(cohort_files / "bad.csv"))
+    ui.cohortLoadButton.click()
+    assert "lacks the column" in ui.cohortHintLabel.text
+    ui.cohortTableView.mrmlTableNode().SetCellText(1, 3, "nowhere.nrrd")  # as by a double click
+    ui.cohortButton.click()
+    assert "Line 2 of the table names a volume that does not exist" in ui.cohortHintLabel.text
+    slicer.mrmlScene.Clear()
+    assert not cells(panel)
+
+
+def test_cancel_a_cohort(panel, cohort_files):
+    gui.dialogs.answers.append(str(cohort_files / "table.csv"))
+    panel.ui.cohortLoadButton.click()
+    panel.ui.cohortButton.click()
+    wait(lambda: panel.logic.process._pid is not None and panel.ui.cohortProgressBar.format != "%p%")
+    folder = panel.logic.process.folder
+    panel.ui.cohortButton.click()
+    assert not panel._task and not os.path.exists(folder)
+    assert panel.ui.cohortButton.text == "Run cohort" and panel.ui.cohortButton.enabled
+
+
+# ---------------------------------------------------------------------------------------------------------- face models
+
+
+@pytest.fixture
+def models(panel, monkeypatch):
+    """The models box, opened; what pip would install."""
+    installed = []
+    monkeypatch.setattr(slicer.util, "pip_install", installed.append)
+    panel.ui.modelsCollapsibleButton.collapsed = False
+    wait(lambda: panel.ui.modelsTable.rowCount == 5 and not panel.modelsPanel.process.busy)
+    yield installed
+    panel.ui.modelsCollapsibleButton.collapsed = True
+    panel.modelsPanel._there = []
+    panel.ui.modelsTable.setRowCount(0)
+
+
+def choose(panel, name):
+    panel.ui.modelsTable.setCurrentCell([m["name"] for m in panel.modelsPanel._there].index(name), 0)
+
+
+def test_the_models_box_says_what_is_there_and_asks_before_it_installs(panel, models, monkeypatch):
+    ui = panel.ui
+    shown = {ui.modelsTable.item(row, 0).text(): ui.modelsTable.item(row, 1).text() for row in range(5)}
+    assert shown["dlib-hog"] == shown["dlib-cnn"] == "ready" and shown["facenet"] == "not there"
+    choose(panel, "dlib-hog")
+    assert "CC0" in ui.modelDetailsLabel.text and "dlib-bin" in ui.modelDetailsLabel.text
+    assert not ui.installModelButton.enabled and not ui.downloadModelButton.enabled
+    choose(panel, "facenet")
+    assert not ui.installModelButton.enabled, "it would replace PyTorch"
+    choose(panel, "insightface")
+    assert "non-commercial" in ui.modelDetailsLabel.text
+    assert ui.installModelButton.enabled and ui.downloadModelButton.enabled
+    gui.dialogs.answers.append(qt.QMessageBox.No)
+    ui.installModelButton.click()
+    assert models == [] and "non-commercial" in gui.dialogs.shown[-1]
+    gui.dialogs.answers.append(qt.QMessageBox.No)
+    ui.downloadModelButton.click()
+    assert "agree to this licence" in gui.dialogs.shown[-1] and not panel.modelsPanel.process.busy
+    gui.dialogs.answers.append(qt.QMessageBox.Yes)
+    ui.installModelButton.click()
+    assert models == [["insightface>=0.7", "onnxruntime>=1.16", "scikit-learn>=1.3"]]
+    wait(lambda: not panel.modelsPanel.process.busy)
+    jobs = []
+    monkeypatch.setattr(panel.modelsPanel.process, "start", lambda task, **message: jobs.append(task))
+    gui.dialogs.answers.append(qt.QMessageBox.Yes)
+    ui.downloadModelButton.click()
+    assert jobs == ["download"]
+
+
+def test_a_model_that_is_not_there_is_named_by_the_meter(panel, volumes, answers):
+    answers.at_rest()
+    panel.ui.faceModelComboBox.currentIndex = 2
+    wait(lambda: panel.ui.meterHintLabel.visible)
+    assert "FaceNet needs a folder" in panel.ui.meterHintLabel.text
+    assert not panel.meter.running
+    panel.ui.sweepButton.click()
+    wait(lambda: not panel._task)
+    assert "FaceNet needs a folder" in panel.ui.sweepHintLabel.text
+    count = len(answers)
+    panel.ui.faceModelComboBox.currentIndex = 3
+    wait(lambda: len(answers) > count)
+    assert not panel.ui.meterHintLabel.visible
+
+
+def test_the_folder_of_models_is_remembered_by_this_computer(panel, tmp_path):
+    from CTDefaceEvalSlicer.models_panel import modelFolder
+
+    panel.ui.modelFolderPathLineEdit.currentPath = str(tmp_path)
+    assert modelFolder() == str(tmp_path)
+    panel.ui.modelFolderPathLineEdit.currentPath = ""
+    assert modelFolder() is None
+
+
 # ------------------------------------------------------------------------------------------------ while the meter runs
 
 
@@ -371,13 +728,17 @@ def test_the_panel_fits_400_pixels_and_explains_itself(panel, volumes, answers, 
     scroll, splitter = gui.window._panel, gui.window._split
     sizes = splitter.sizes()
     splitter.setSizes([402, 900])
-    run_for(0.1)
+    for step in (panel.ui.cohortCollapsibleButton, panel.ui.modelsCollapsibleButton):
+        step.collapsed = False
+    wait(lambda: panel.ui.modelsTable.rowCount == 5 and not panel.modelsPanel.process.busy)
     assert scroll.width() <= 402
     assert not scroll.horizontalScrollBar().isVisible()
     for widget in vars(panel.ui).values():
         if widget.visible and hasattr(widget, "text") and not getattr(widget, "wordWrap", False):
             assert widget.width >= widget.minimumSizeHint().width(), f"{widget.name} is cut"
     keep(panel.parent, "eval-panel", tmp_path)
+    for step in (panel.ui.cohortCollapsibleButton, panel.ui.modelsCollapsibleButton):
+        step.collapsed = True
     splitter.setSizes(sizes)
 
 

@@ -127,6 +127,11 @@ class BackgroundProcess:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = self._pid = self._sentVolume = None
 
+    def makeFolder(self):
+        """As :attr:`folder`, of a process that is started when it does not run."""
+        self._startProcess()
+        return self._folder
+
     def path(self, name, suffix=".npy"):
         """A file name for the next job."""
         return os.path.join(self._folder, f"{name}{self._count}{suffix}")

@@ -31,9 +31,10 @@ verdicts, worst first:
                    attacks; that does not prove that nobody can
   not evaluable    even the original's face is hardly found, so silence proves nothing
 
-the cohort's table: a CSV file with the columns patient, scan, method, path; method
-  "original" marks the originals, relative paths start at the table. What was seen of
-  a volume is cached, so that a second run looks only at what is new.
+the cohort's table: a CSV file with the columns patient, scan, method, path, where method
+  "original" marks the originals; or with patient, scan, original, defaced, method.
+  Relative paths start at the table. What was seen of a volume is cached, so that a
+  second run looks only at what is new.
 
 The page shows the patient's face (--no-pictures leaves it out): keep it as you keep
 the scan. An interrupted evaluation goes on where it stopped.
@@ -169,7 +170,8 @@ def _run_pair(args: argparse.Namespace, progress) -> int:
 
 
 def _run_cohort(args: argparse.Namespace, progress) -> int:
-    from .cohort import evaluate_cohort, read_table
+    from .cohort import evaluate_cohort
+    from .cohort_table import read_table
     from .report import write_cohort
 
     cohort = evaluate_cohort(

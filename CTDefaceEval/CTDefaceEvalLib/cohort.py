@@ -4,13 +4,11 @@ Every scan is rendered from all views of a grid, and each face that is found is 
 patient) and impostor pairs (two patients) of embeddings are compared, within a method and against the originals, and a
 support vector machine is asked to tell them apart (:mod:`.pairs`).
 
-The table is a CSV file with the columns ``patient``, ``scan``, ``method`` and ``path``; method ``original`` marks the
-originals, relative paths start at the table. What was seen of a scan is cached, so that one more scan costs one more.
+What was seen of a scan is cached, so that one more scan costs one more. The table: :mod:`.cohort_table`.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -26,24 +24,13 @@ from CTDefaceLib.render import Renderer
 from CTDefaceLib.volume_io import read_ct
 
 from . import detection
+from .cohort_table import ORIGINAL, Row
 from .evaluation import quartiles
 from .face_models import load_model
 from .pairs import Separation, count_pairs, patient_folds, separate_at_random, separate_by_patient
 from .views import Pose, ViewGrid, head_pose, view_grid
 
-ORIGINAL = "original"
-COLUMNS = ("patient", "scan", "method", "path")
 PICTURE_PIXELS = 160
-
-
-@dataclass(frozen=True)
-class Row:
-    """One volume of the table."""
-
-    patient: str
-    scan: str
-    method: str
-    path: Path
 
 
 @dataclass
@@ -101,36 +88,6 @@ class Cohort:
         numbers = asdict(self)
         del numbers["pictures"]
         return {"ctdeface": __version__, **numbers}
-
-
-def read_table(path: str | os.PathLike) -> list[Row]:
-    """Read and check a cohort's table. Raises InputError in one sentence."""
-    path = Path(path)
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [column for column in ("patient", "method", "path") if column not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(
-                    f"The table lacks the column “{missing[0]}”: its first line has to name {', '.join(COLUMNS)}."
-                )
-            lines = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError("The cohort's table cannot be read: give a CSV file in UTF-8.") from error
-    rows = []
-    for number, line in enumerate(lines, start=2):
-        cells = {column: (line.get(column) or "").strip() for column in COLUMNS}
-        if not cells["patient"] or not cells["method"] or not cells["path"]:
-            raise InputError(f"Line {number} of the table lacks its patient, method or path: fill it in.")
-        row = Row(cells["patient"], cells["scan"] or "1", cells["method"], path.parent / cells["path"])
-        if not row.path.exists():
-            raise InputError(f"Line {number} of the table names a volume that does not exist: correct its path.")
-        if any((row.patient, row.scan, row.method) == (r.patient, r.scan, r.method) for r in rows):
-            raise InputError(f"Line {number} of the table repeats the patient, scan and method of another: remove one.")
-        rows.append(row)
-    if len({row.patient for row in rows}) < 2:
-        raise InputError("The table has fewer than two patients, so that there are no impostor pairs: add patients.")
-    return rows
 
 
 def evaluate_cohort(

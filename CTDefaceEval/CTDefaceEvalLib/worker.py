@@ -142,7 +142,8 @@ class EvaluationWorker(worker.Worker):
         """A cohort of volume files, pickled."""
         from pathlib import Path
 
-        from .cohort import Row, evaluate_cohort
+        from .cohort import evaluate_cohort
+        from .cohort_table import Row
 
         rows = [Row(row["patient"], row["scan"], row["method"], Path(row["path"])) for row in job["rows"]]
         cohort = evaluate_cohort(
@@ -156,6 +157,12 @@ class EvaluationWorker(worker.Worker):
         from .face_models import availability
 
         return {"models": availability(job["folder"])}
+
+    def _download(self, job, progress) -> dict:
+        from .face_models import download_pack
+
+        download_pack()
+        return {}
 
 
 def surface_arrays(surface) -> dict:

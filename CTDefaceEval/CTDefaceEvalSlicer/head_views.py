@@ -16,8 +16,9 @@ ORIGINAL, DEFACED, RECOVERED = "original", "defaced", "recovered"
 NAMES = (ORIGINAL, DEFACED, RECOVERED)
 LABELS = {ORIGINAL: _("Original"), DEFACED: _("Defaced"), RECOVERED: _("Recovered")}
 COLORS = {ORIGINAL: "#EDD54C", DEFACED: "#6EB04B", RECOVERED: "#F34A33"}
-FIRST_LAYOUT = 41760
-"""Number of the layout with one view; those with two and three follow."""
+TABLE_VIEW, PLOT_VIEW = "CTDefaceEvalTable", "CTDefaceEvalPlot"
+FIRST_LAYOUT, RESULTS_LAYOUT = 41760, 41770
+"""Layouts are numbered from here by the heads that they show; the latter show a table and a plot below the heads."""
 VIEW_GROUP = 4176
 CAMERA_DISTANCE_MM = 1000.0
 SURFACE_OF = "CTDefaceEval.surfaceOf"
@@ -86,35 +87,51 @@ def _tag(name):
     return f"CTDefaceEval{LABELS[name]}"
 
 
-def _layoutDescription(names):
-    items = "".join(
+def _layoutDescription(names, withResults):
+    heads = "".join(
         f'<item><view class="vtkMRMLViewNode" singletontag="{_tag(name)}">'
         f'<property name="viewlabel" action="default">{LABELS[name]}</property>'
         f'<property name="viewcolor" action="default">{COLORS[name]}</property>'
         f'<property name="viewgroup" action="relayout">{VIEW_GROUP}</property></view></item>'
         for name in names
     )
-    return f'<layout type="horizontal">{items}</layout>'
+    heads = f'<layout type="horizontal">{heads}</layout>'
+    if not withResults:
+        return heads
+    results = "".join(
+        f'<item><view class="vtkMRML{kind}ViewNode" singletontag="{tag}">'
+        f'<property name="viewlabel" action="default">{kind[0]}</property></view></item>'
+        for kind, tag in (("Table", TABLE_VIEW), ("Plot", PLOT_VIEW))
+    )
+    return (
+        f'<layout type="vertical"><item>{heads}</item>'
+        f'<item><layout type="horizontal">{results}</layout></item></layout>'
+    )
 
 
-def showLayout(number):
-    """Show one view, or two or three linked ones side by side, and nothing else (with a main window only)."""
+def showLayout(number, withResults=False):
+    """Show one head, or two or three linked ones side by side; with results, also a table and a plot below them.
+
+    :return: False where there is no main window to show them in.
+    """
     layoutManager = slicer.app.layoutManager()
     if layoutManager is None:
-        return
+        return False
     layoutNode = layoutManager.layoutLogic().GetLayoutNode()
-    layout = FIRST_LAYOUT + number
+    layout = (RESULTS_LAYOUT if withResults else FIRST_LAYOUT) + number
     if not layoutNode.IsLayoutDescription(layout):
-        layoutNode.AddLayoutDescription(layout, _layoutDescription(NAMES[:number]))
+        layoutNode.AddLayoutDescription(layout, _layoutDescription(NAMES[:number], withResults))
     layoutManager.setLayout(layout)
     for name in NAMES[:number]:
         _prepare(name)
+    return True
 
 
-def isShown():
-    """Whether the layout is one of :func:`showLayout`."""
+def shownHeads():
+    """How many heads the layout shows, 0 where it is none of :func:`showLayout`."""
     layoutManager = slicer.app.layoutManager()
-    return layoutManager is not None and layoutManager.layout - FIRST_LAYOUT in (1, 2, 3)
+    layout = layoutManager.layout if layoutManager is not None else 0
+    return next((n for n in (1, 2, 3) if layout in (FIRST_LAYOUT + n, RESULTS_LAYOUT + n)), 0)
 
 
 def _prepare(name):
@@ -243,3 +260,11 @@ def look(head, yaw=0.0, pitch=0.0):
             camera.SetViewUp(up)
             camera.SetParallelScale(FIELD_OF_VIEW_MM / 2.0 * rows / max(1, min(rows, columns)))
         camera.ResetClippingRange()
+
+
+def sideSeen(head):
+    """Yaw and pitch in degrees of the side that the original's view shows; 0, 0 when there is no such view."""
+    view = threeDView(ORIGINAL)
+    if view is None:
+        return 0.0, 0.0
+    return head.angles(view.renderWindow().GetRenderers().GetFirstRenderer().GetActiveCamera())

@@ -164,7 +164,8 @@ class _Eye:
 
     def _pose(self):
         camera = self.camera
-        return camera.GetPosition(), camera.GetFocalPoint(), camera.GetViewUp(), camera.GetParallelScale()
+        size = self._window.GetSize()
+        return camera.GetPosition(), camera.GetFocalPoint(), camera.GetViewUp(), camera.GetParallelScale(), size
 
     def _onEnd(self, caller, event):
         """The scene of this frame is drawn, the marks over it are not yet."""

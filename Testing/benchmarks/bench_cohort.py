@@ -14,7 +14,8 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("Testing", "CTDeface", "CTDefa
 
 import poor_defacings  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
-from CTDefaceEvalLib.cohort import COLUMNS, evaluate_cohort, read_table  # noqa: E402
+from CTDefaceEvalLib.cohort import evaluate_cohort  # noqa: E402
+from CTDefaceEvalLib.cohort_table import COLUMNS, read_table  # noqa: E402
 from CTDefaceEvalLib.report import write_cohort  # noqa: E402
 from CTDefaceEvalLib.views import head_pose  # noqa: E402
 from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402

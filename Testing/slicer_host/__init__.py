@@ -26,7 +26,7 @@ def start(with_main_window: bool = True):
     ctk = sys.modules["ctk"] = types.ModuleType("ctk")
     from . import dicom, widgets
 
-    for name in ("qMRMLWidget", "qSlicerWidget", "qMRMLNodeComboBox", "qMRMLSegmentEditorWidget"):
+    for name in ("qMRMLWidget", "qSlicerWidget", "qMRMLNodeComboBox", "qMRMLSegmentEditorWidget", "qMRMLTableView"):
         setattr(slicer, name, getattr(widgets, name))
     for name in ("ctkCollapsibleButton", "ctkSliderWidget", "ctkPathLineEdit", "ctkMessageBox"):
         setattr(ctk, name, getattr(widgets, name))

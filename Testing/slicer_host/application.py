@@ -428,7 +428,7 @@ def picture(widget) -> QtGui.QImage:
     """A screenshot of a widget, its VTK views rendered first."""
     from . import views
 
-    kinds = (views.qMRMLThreeDView, views.qMRMLSliceView)
+    kinds = (views.qMRMLThreeDView, views.qMRMLSliceView, views.qMRMLPlotView)
     for view in [widget, *QtCore.QObject.findChildren(widget, QtWidgets.QWidget)]:
         if isinstance(view, kinds) and view._qt("isVisible")():
             view._draw()

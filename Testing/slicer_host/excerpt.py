@@ -13,17 +13,17 @@ from pathlib import Path
 
 CLASSES = """
 QAbstractButton QAction QApplication QButtonGroup QCheckBox QComboBox QDialog QDoubleSpinBox QFileDialog QFormLayout
-QFrame QGridLayout QGroupBox QHBoxLayout QLabel QLineEdit QMainWindow QMenu QMessageBox QObject QPlainTextEdit
-QProcess QProgressBar QPushButton QRadioButton QScrollArea QSlider QSpinBox QSplitter QStackedWidget QTableWidget
-QTextBrowser QTextEdit QTimer QToolButton QUiLoader QVBoxLayout QWidget
-ctkAxesWidget ctkCollapsibleButton ctkDICOMDatabase ctkDICOMIndexer ctkFittedTextBrowser
-ctkLayoutFactory ctkLayoutManager ctkMessageBox ctkPathLineEdit ctkSliderWidget ctkVTKAbstractView ctkVTKRenderView
-ctkVTKSliceView qMRMLAbstractViewWidget qMRMLLayoutManager qMRMLNodeComboBox qMRMLSegmentEditorWidget qMRMLSliceView
-qMRMLSliceWidget qMRMLThreeDView qMRMLThreeDWidget qMRMLWidget qSlicerAbstractCoreModule qSlicerAbstractModule
-qSlicerAbstractModuleFactoryManager qSlicerAbstractModuleWidget qSlicerApplication qSlicerCoreApplication
-qSlicerCoreIOManager qSlicerIOManager qSlicerLayoutManager qSlicerLoadableModule qSlicerMainWindow
-qSlicerModuleFactoryManager qSlicerModuleManager qSlicerModuleSelectorToolBar qSlicerScriptedLoadableModule
-qSlicerScriptedLoadableModuleWidget qSlicerWidget
+QFrame QGridLayout QGroupBox QHBoxLayout QHeaderView QLabel QLineEdit QMainWindow QMenu QMessageBox QObject
+QPlainTextEdit QProcess QProgressBar QPushButton QRadioButton QScrollArea QSlider QSpinBox QSplitter QStackedWidget
+QTableWidget QTextBrowser QTextEdit QTimer QToolButton QUiLoader QVBoxLayout QWidget
+ctkAxesWidget ctkCollapsibleButton ctkDICOMDatabase ctkDICOMIndexer ctkFittedTextBrowser ctkLayoutFactory
+ctkLayoutManager ctkMessageBox ctkPathLineEdit ctkSliderWidget ctkVTKAbstractView ctkVTKChartView ctkVTKRenderView
+ctkVTKSliceView qMRMLAbstractViewWidget qMRMLLayoutManager qMRMLNodeComboBox qMRMLPlotView qMRMLPlotWidget
+qMRMLSegmentEditorWidget qMRMLSliceView qMRMLSliceWidget qMRMLTableView qMRMLTableWidget qMRMLThreeDView
+qMRMLThreeDWidget qMRMLWidget qSlicerAbstractCoreModule qSlicerAbstractModule qSlicerAbstractModuleFactoryManager
+qSlicerAbstractModuleWidget qSlicerApplication qSlicerCoreApplication qSlicerCoreIOManager qSlicerIOManager
+qSlicerLayoutManager qSlicerLoadableModule qSlicerMainWindow qSlicerModuleFactoryManager qSlicerModuleManager
+qSlicerModuleSelectorToolBar qSlicerScriptedLoadableModule qSlicerScriptedLoadableModuleWidget qSlicerWidget
 """.split()
 
 BASES = {  # the bases of Qt's own classes are not in the list
@@ -41,6 +41,7 @@ BASES = {  # the bases of Qt's own classes are not in the list
     "QGridLayout": "QObject",
     "QGroupBox": "QWidget",
     "QHBoxLayout": "QObject",
+    "QHeaderView": "QFrame",
     "QLabel": "QFrame",
     "QLineEdit": "QWidget",
     "QMainWindow": "QWidget",

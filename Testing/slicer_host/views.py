@@ -10,7 +10,7 @@ import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from vtk.util.numpy_support import vtk_to_numpy
 
-from .widgets import stand_in
+from .widgets import qMRMLTableView, stand_in
 
 THREE_D_MANAGERS = (
     "VolumeRendering",
@@ -259,6 +259,54 @@ qMRMLSliceView = stand_in(
 )
 
 
+# qMRMLPlotView: a VTK chart of what the plot nodes say
+
+
+def _plot_init(self, parent=None):
+    QtWidgets.QWidget.__init__(self, parent)
+    self._context = vtk.vtkContextView()
+    self._window = self._context.GetRenderWindow()
+    self._window.SetOffScreenRendering(True)
+    self._window.SetMultiSamples(0)
+    self._context.GetRenderer().SetBackground(1.0, 1.0, 1.0)
+    self._chart = vtk.vtkChartXY()
+    self._context.GetScene().AddItem(self._chart)
+    self._image, self._due, self._paused, self._node = None, False, 0, None
+    self._qt("setMinimumSize")(60, 60)
+
+
+def _plot_node(self, node):
+    self._node = node
+    for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLPlotViewNode.PlotChartNodeChangedEvent):
+        node.AddObserver(event, lambda *_: self._schedule())
+
+
+def _plot_draw(self):
+    chart, node = self._chart, self._node.GetPlotChartNode()
+    chart.ClearPlots()
+    for index in range(node.GetNumberOfPlotSeriesNodes() if node else 0):
+        series = node.GetNthPlotSeriesNode(index)
+        plot = chart.AddPlot(vtk.vtkChart.LINE)
+        plot.SetInputData(series.GetTableNode().GetTable(), series.GetXColumnName(), series.GetYColumnName())
+        plot.SetLabel(series.GetName())
+        plot.SetColorF(*series.GetColor())
+        plot.SetWidth(series.GetLineWidth())
+    chart.SetShowLegend(bool(node and node.GetLegendVisibility()))
+    chart.SetTitle(node.GetTitle() or "" if node else "")
+    for axis, title in ((vtk.vtkAxis.BOTTOM, "GetXAxisTitle"), (vtk.vtkAxis.LEFT, "GetYAxisTitle")):
+        chart.GetAxis(axis).SetTitle(getattr(node, title)() or "" if node else "")
+    if node and not node.GetYAxisRangeAuto():
+        chart.GetAxis(vtk.vtkAxis.LEFT).SetBehavior(vtk.vtkAxis.FIXED)
+        chart.GetAxis(vtk.vtkAxis.LEFT).SetRange(*node.GetYAxisRange())
+    _draw(self)
+
+
+_PLOT = {name: member for name, member in _VIEW.items() if name not in ("interactor", "displayableManagerByClassName")}
+qMRMLPlotView = stand_in(
+    "qMRMLPlotView", **{**_PLOT, "_draw": _plot_draw}, __init__=_plot_init, setMRMLPlotViewNode=_plot_node
+)
+
+
 # The widgets that hold the views
 
 
@@ -288,6 +336,19 @@ qMRMLSliceWidget = stand_in(
     mrmlSliceNode=lambda self: self._view._node,
     mrmlSliceCompositeNode=lambda self: self._view._logic.GetSliceCompositeNode(),
     fitSliceToBackground=lambda self: self._view._logic.FitSliceToBackground(),
+)
+
+qMRMLPlotWidget = stand_in(
+    "qMRMLPlotWidget",
+    __init__=_holder_init(qMRMLPlotView),
+    plotView=lambda self: self._view,
+    mrmlPlotViewNode=lambda self: self._view._node,
+)
+qMRMLTableWidget = stand_in(
+    "qMRMLTableWidget",
+    __init__=_holder_init(qMRMLTableView),
+    tableView=lambda self: self._view,
+    mrmlTableViewNode=lambda self: self._view._node,
 )
 
 
@@ -342,17 +403,22 @@ def _build(self, element):
     return split
 
 
+_WIDGETS = {
+    "vtkMRMLViewNode": (qMRMLThreeDWidget, "setMRMLViewNode"),
+    "vtkMRMLSliceNode": (qMRMLSliceWidget, "setMRMLSliceNode"),
+    "vtkMRMLPlotViewNode": (qMRMLPlotWidget, "setMRMLPlotViewNode"),
+    "vtkMRMLTableViewNode": (qMRMLTableWidget, "setMRMLTableViewNode"),
+}
+
+
 def _view_widget(self, kind, tag):
     node = slicer.mrmlScene.GetSingletonNode(tag, kind)
     if node is None:
         return QtWidgets.QWidget()
     if node.GetID() not in self._widgets:
-        if kind == "vtkMRMLViewNode":
-            widget = qMRMLThreeDWidget()
-            widget._view.setMRMLViewNode(node)
-        else:
-            widget = qMRMLSliceWidget()
-            widget._view.setMRMLSliceNode(node)
+        widget_class, place = _WIDGETS[kind]
+        widget = widget_class()
+        getattr(widget._view, place)(node)
         self._widgets[node.GetID()] = widget
     self._visible.append(node)
     node.SetMappedInLayout(1)
@@ -364,22 +430,20 @@ def _three_d_widgets(self):
     return [widget for widget in self._widgets.values() if widget._view._node.IsA("vtkMRMLViewNode")]
 
 
-def _three_d_widget(self, which):
-    widgets = _three_d_widgets(self)
-    if isinstance(which, int):
-        return widgets[which] if which < len(widgets) else None
-    return next((w for w in widgets if w._view._node.GetLayoutName() == which), None)
-
-
-def _slice_widget(self, name):
-    slices = [w for w in self._widgets.values() if w._view._node.IsA("vtkMRMLSliceNode")]
-    return next((w for w in slices if w._view._node.GetLayoutName() == name), None)
-
-
 def _reset_slices(self):
     for widget in self._widgets.values():
         if widget._view._node.IsA("vtkMRMLSliceNode"):
             widget._view._logic.FitSliceToBackground()
+
+
+def _widget_of(kind):
+    def find(self, which):
+        widgets = [w for w in self._widgets.values() if w._view._node.IsA(kind)]
+        if isinstance(which, int):
+            return widgets[which] if which < len(widgets) else None
+        return next((w for w in widgets if w._view._node.GetLayoutName() == which), None)
+
+    return find
 
 
 def _slice_logics(self):
@@ -399,8 +463,10 @@ qSlicerLayoutManager = stand_in(
     _get_layout=lambda self: self._layoutNode.GetViewArrangement(),
     _set_layout=lambda self, layout: self._layoutNode.SetViewArrangement(layout),
     _get_threeDViewCount=lambda self: len(_three_d_widgets(self)),
-    threeDWidget=_three_d_widget,
-    sliceWidget=_slice_widget,
+    threeDWidget=_widget_of("vtkMRMLViewNode"),
+    sliceWidget=_widget_of("vtkMRMLSliceNode"),
+    plotWidget=_widget_of("vtkMRMLPlotViewNode"),
+    tableWidget=_widget_of("vtkMRMLTableViewNode"),
     sliceViewNames=lambda self: tuple(n.GetLayoutName() for n in self._visible if n.IsA("vtkMRMLSliceNode")),
     mrmlSliceLogics=_slice_logics,
     resetSliceViews=_reset_slices,

@@ -361,3 +361,69 @@ qMRMLSegmentEditorWidget = stand_in(
     currentSegmentID=_editor_get("SelectedSegmentID"),
     setActiveEffectByName=lambda self, effect: None,
 )
+
+
+# qMRMLTableView: the cells of a table node, which can be changed by typing
+
+
+def _table_init(self, parent=None):
+    QtWidgets.QTableWidget.__init__(self, parent)
+    self._node, self._shown, self._tag, self._scene = None, None, None, None
+    self._qt("itemChanged").connect(lambda item: self._typed(item))
+
+
+def _table_show(self, node):
+    if self._shown is not None:
+        self._shown.RemoveObserver(self._tag)
+    self._shown = node
+    if node is not None:
+        self._tag = node.AddObserver("ModifiedEvent", lambda *_: self._refresh())
+    self._refresh()
+
+
+def _table_refresh(self):
+    node = self._shown
+    columns, rows = (node.GetNumberOfColumns(), node.GetNumberOfRows()) if node is not None else (0, 0)
+    self._qt("blockSignals")(True)
+    self._qt("setColumnCount")(columns)
+    self._qt("setRowCount")(rows)
+    if node is not None and node.GetUseColumnTitleAsColumnHeader():
+        titles = [node.GetColumnTitle(node.GetColumnName(c)) or node.GetColumnName(c) for c in range(columns)]
+        self._qt("setHorizontalHeaderLabels")(titles)
+    for row in range(rows):
+        for column in range(columns):
+            item = QtWidgets.QTableWidgetItem(node.GetCellText(row, column))
+            if node.GetLocked():
+                item.setFlags(item.flags() & ~QtCore.Qt.ItemFlag.ItemIsEditable)
+            self._qt("setItem")(row, column, item)
+    self._qt("blockSignals")(False)
+
+
+def _table_delete_row(self):
+    for row in sorted({index.row() for index in self._qt("selectedIndexes")()}, reverse=True):
+        self._shown.RemoveRow(row)
+
+
+def _table_view_node(self, view_node):
+    self._node = view_node
+    view_node.AddObserver("ModifiedEvent", lambda *_: self._show(view_node.GetTableNode()))
+    self._show(view_node.GetTableNode())
+
+
+qMRMLTableView = stand_in(
+    "qMRMLTableView",
+    QtWidgets.QTableWidget,
+    mrmlSceneChanged=QtCore.Signal(object),
+    __init__=_table_init,
+    _show=_table_show,
+    _refresh=_table_refresh,
+    _typed=lambda self, item: self._shown.SetCellText(item.row(), item.column(), item.text()),
+    _schedule=lambda self: None,
+    setMRMLScene=lambda self, scene: self.__dict__.update(_scene=scene),
+    setMRMLTableNode=_table_show,
+    mrmlTableNode=lambda self: self._shown,
+    setMRMLTableViewNode=_table_view_node,
+    mrmlTableViewNode=lambda self: self._node,
+    deleteRow=_table_delete_row,
+    insertRow=lambda self: self._shown.AddEmptyRow(),
+)
