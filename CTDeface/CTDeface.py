@@ -11,6 +11,7 @@ import numpy as np
 import qt
 import slicer
 import vtk
+from CTDefaceLib import segmenters
 from CTDefaceLib.batch import GALLERY, SECRET, make_private_folder, private_folder
 from CTDefaceLib.batch_job import WORK_FOLDER
 from CTDefaceLib.dicom_deface import check_folder, written_folder
@@ -20,6 +21,7 @@ from CTDefaceLib.volume_io import check_output, check_volume_name, suffix, writt
 from CTDefaceSlicer import database, nodes, views
 from CTDefaceSlicer.batch_panel import BatchPanel
 from CTDefaceSlicer.process import BackgroundProcess
+from CTDefaceSlicer.segmenter_panel import SegmenterPanel
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -33,6 +35,8 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 PREVIEW_DELAY_MSEC = 400
+GIVE_WAY = ("preview", "expect")
+"""Tasks that give way to what the user starts."""
 AS_SEGMENTED = "as segmented"
 ASK_OVERLAP_ML = 0.1
 """From this much of a mask made by hand inside the skull on, the panel asks before it defaces."""
@@ -79,15 +83,6 @@ def downloadSample(source):
         return [logic.loadSample()]
     finally:
         logic.process.stop()
-
-
-class Segmenter(enum.Enum):
-    """How the face is found."""
-
-    BUILTIN = "builtin"
-
-    def label(self):
-        return {Segmenter.BUILTIN: _("Built-in (geometry, no model)")}[self]
 
 
 class Fill(enum.Enum):
@@ -140,7 +135,7 @@ class CTDefaceParameterNode:
     """Every choice of the panel. It is saved with the scene; file names are not, since they may name a patient."""
 
     inputVolume: vtkMRMLScalarVolumeNode
-    segmenter: Segmenter = Segmenter.BUILTIN
+    segmenter: str = "builtin"
     faceMask: vtkMRMLSegmentationNode
     showAfter: bool = False
     skinShift: Annotated[float, WithinRange(-300.0, 600.0)] = 0.0
@@ -148,6 +143,7 @@ class CTDefaceParameterNode:
     fill: Fill = Fill.AIR
     keepBone: bool = False
     sealed: bool = True
+    asIs: bool = False
     defacedVolume: vtkMRMLScalarVolumeNode
     exportKind: ExportKind = ExportKind.FILE
     headers: Headers = Headers.KEEP
@@ -173,11 +169,12 @@ class CTDefaceParameterNode:
     def defaceParameters(self):
         """The choices that the removal depends on, as the library names them."""
         return {
-            "segmenter": self.segmenter.value,
+            "segmenter": self.segmenter,
             "margin_mm": self.margin,
             "fill": self.fill.value,
             "keep_bone": self.keepBone,
             "sealed": self.sealed,
+            "as_is": self.asIs,
         }
 
 
@@ -192,7 +189,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._guiTag = None
         self._observedMask = None
         self._volume = None  # the input volume that mask and result belong to
-        self._task = ""  # what runs in the background: sample, segment, preview, deface or export
+        self._task = ""  # what runs in the background: sample, expect, download, segment, preview, deface or export
         self._whenDone = None  # what to do with its result
         self._bar = None  # where its progress is shown
         self._previewOf = None  # the volume, mask and choices that the running preview is made from
@@ -211,7 +208,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._previewTimer = qt.QTimer()
         self._previewTimer.setSingleShot(True)
         self._previewTimer.setInterval(PREVIEW_DELAY_MSEC)
-        self._previewTimer.connect("timeout()", self.updatePreview)
+        self._previewTimer.connect("timeout()", self.onIdle)
 
         ui = self.ui
         ui.loadSampleButton.connect("clicked()", self.onLoadSample)
@@ -228,7 +225,10 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.exportFolderPathLineEdit.connect("currentPathChanged(QString)", self.onExportPathChanged)
         ui.exportButton.connect("clicked()", self.onExport)
         ui.evaluateButton.connect("clicked()", self.onEvaluate)
-        self.batchPanel = BatchPanel(ui, self.logic, lambda: self._parameterNode.defaceParameters())
+        self.segmenterPanel = SegmenterPanel(ui, self.logic, self.onSegmenterChanged, self.run)
+        self.batchPanel = BatchPanel(
+            ui, self.logic, lambda: {**self._parameterNode.defaceParameters(), **self.segmenterPanel.choice()}
+        )
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -247,6 +247,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self):
         self.setParameterNode(self.logic.getParameterNode())
         self.preselectVolume()
+        self.segmenterPanel.look()  # something may have been installed meanwhile
         self._previewTimer.start()
 
     def exit(self):
@@ -314,6 +315,8 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters.inputVolume is not self._volume:
             self.onInputChanged()
         self.observeMask()
+        if parameters.segmenter != self.segmenterPanel.name:
+            self.segmenterPanel.show(parameters.segmenter)
         for volumeNode in (parameters.inputVolume, self.afterVolume()):
             views.setSkinShift(volumeNode, parameters.skinShift)
         self.updateGUI()
@@ -325,7 +328,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         self._volume = parameters.inputVolume
         self._errors = {}
-        if self._task == "preview":
+        if self._task in GIVE_WAY:
             self.logic.process.stop()
             self._task = ""
         with slicer.util.NodeModify(parameters):
@@ -375,19 +378,24 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         missing = _("Choose a CT volume first (step 1).") if problem else ""
         if not missing and parameters.faceMask is None:
             missing = _("Segment the face first (step 2).")
-        isFree = task in ("", "preview")  # a preview gives way to what the user starts
+        isFree = task in ("", *GIVE_WAY)
 
         ui.loadSampleButton.enabled = isFree
         ui.loadSampleButton.text = _("Making a phantom head…") if task == "sample" else _("Load sample")
         self.say(ui.inputHintLabel, problem if task != "sample" else "", parameters.inputVolume is not None)
 
-        ui.segmentButton.text = _("Cancel") if task == "segment" else _("Segment face")
-        ui.segmentButton.enabled = task == "segment" or (isFree and not problem)
-        ui.segmenterComboBox.enabled = isFree
-        ui.segmentProgressBar.visible = task == "segment"
-        self.say(ui.segmentHintLabel, _("Choose a CT volume first (step 1).") if problem else "", error="segment")
+        isBusy = task in ("segment", "download")
+        ui.segmentButton.text = _("Cancel") if isBusy else _("Segment face")
+        ui.segmentButton.enabled = isBusy or (isFree and not problem and self.segmenterPanel.isReady)
+        ui.segmentProgressBar.visible = isBusy
+        self.segmenterPanel.update(isFree)
+        self.say(ui.expectedTimeLabel, "" if problem else self.expectedTime(), error="expect")
+        failed = "download" if "download" in self._errors else "segment"
+        self.say(ui.segmentHintLabel, _("Choose a CT volume first (step 1).") if problem else "", error=failed)
 
         ui.previewFrame.enabled = not missing
+        for widget in (ui.marginSlider, ui.sealedCheckBox, ui.keepBoneCheckBox):
+            widget.enabled = not parameters.asIs
         ui.beforeRadioButton.checked = not parameters.showAfter
         ui.afterRadioButton.checked = parameters.showAfter
         ui.previewProgressBar.visible = task == "preview"
@@ -480,10 +488,10 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if not isinstance(error, Cancelled):
                 self._errors[failed] = str(error)
             self.updateGUI()
-            if self.parent.isEntered and failed != "preview":
+            if self.parent.isEntered and failed not in GIVE_WAY:
                 self._previewTimer.start()
 
-        if self._task == "preview":
+        if self._task in GIVE_WAY:
             self.logic.process.stop()
         self.takeOver(task, done, bar)
         with slicer.util.tryWithErrorDisplay(_("The task could not be started.")):
@@ -504,6 +512,42 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if bar is not None:
             bar.value = 0
             bar.format = "%p%"
+
+    def onIdle(self):
+        """Do what makes the panel up to date, as far as nothing else runs."""
+        self.updatePreview()
+        if not self._task:
+            self.updateExpectation()
+
+    def updateExpectation(self):
+        """Find out how long the chosen model will take on the volume, which loads it as well."""
+        parameters, panel = self._parameterNode, self.segmenterPanel
+        if parameters is None or self.inputProblem() or not panel.isReady:
+            return
+        volumeNode = parameters.inputVolume
+        key = nodes.fingerprint(volumeNode)
+        if not panel.startExpecting(key):
+            return
+
+        def start(**callbacks):
+            self.logic.expect(volumeNode, panel.name, panel.choice(), **callbacks)
+
+        def done(report):
+            panel.onExpected(key, report)
+            self._previewTimer.start()
+
+        self.run("expect", start, done)
+
+    def expectedTime(self):
+        """How long the segmentation will take, about, in one sentence; an empty text when nobody knows."""
+        seconds = self.segmenterPanel.expectation(nodes.fingerprint(self._parameterNode.inputVolume))
+        if self._task == "expect":
+            return _("Finding out how long it will take…")
+        if seconds is None:
+            return ""
+        if seconds < 100:
+            return _("It will take about {seconds:.0f} s.").format(seconds=max(1, seconds))
+        return _("It will take about {minutes:.0f} min.").format(minutes=seconds / 60)
 
     def updatePreview(self):
         """Bring what the views show up to date with mask and choices; compute it first where it is not there yet."""
@@ -555,16 +599,16 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.run("sample", self.logic.loadSample, done)
 
     def onSegment(self):
-        if self._task == "segment":
+        if self._task in ("segment", "download"):
             self.logic.process.cancel()
             return
         parameters = self._parameterNode
-        volumeNode, segmenter = parameters.inputVolume, parameters.segmenter.value
+        volumeNode, segmenter, choice = parameters.inputVolume, parameters.segmenter, self.segmenterPanel.choice()
         # An untouched mask is replaced; one that was worked on by hand stays beside the new one.
         maskNode = parameters.faceMask if self.logic.maskMethod(parameters.faceMask) == AS_SEGMENTED else None
 
         def start(**callbacks):
-            self.logic.segmentFace(volumeNode, segmenter, maskNode, **callbacks)
+            self.logic.segmentFace(volumeNode, segmenter, maskNode, choice, **callbacks)
 
         def done(maskNode):
             if parameters.inputVolume is not volumeNode:
@@ -579,6 +623,13 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if maskNode is self._parameterNode.faceMask:
             self.look("front")
             views.jumpTo(maskNode)
+
+    def onSegmenterChanged(self):
+        for task in ("segment", "expect", "download"):
+            self._errors.pop(task, None)
+        self._parameterNode.segmenter = self.segmenterPanel.name
+        self.updateGUI()
+        self._previewTimer.start()
 
     def onBefore(self):
         self._parameterNode.showAfter = False
@@ -759,12 +810,16 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         self.process.start("phantom", finish=finish, parameters=parameters or {}, **callbacks)
         return self._result(callbacks)
 
-    def segmentFace(self, volumeNode, segmenter="builtin", maskNode=None, **callbacks):
+    def segmentFace(self, volumeNode, segmenter="builtin", maskNode=None, choice=None, **callbacks):
         """Find the face. Returns a segmentation node with one segment, Face.
 
+        :param segmenter: one of ``CTDefaceLib.segmenters.names()``.
         :param maskNode: segmentation node to write into; a new one is made when it is None.
+        :param choice: dict with any of weights (a folder), label and device, see ``CTDefaceLib.segmenters.Choice``.
         """
         self.checkVolume(volumeNode)
+        choice = dict(choice or {})
+        segmenters.check_ready(segmenter, segmenters.Choice(**choice))
 
         def finish(report, path):
             self._checkPresent(volumeNode)
@@ -773,14 +828,23 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                 name = slicer.mrmlScene.GetUniqueNameByString(_("{name} face mask").format(name=volumeNode.GetName()))
                 node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
             nodes.setFaceMask(node, np.load(path), volumeNode)
-            self._setReport(node, report)
+            self._setReport(node, {"method": segmenter, **report})
             node.SetAttribute(PROVENANCE + "made", str(nodes.faceFingerprint(node)))
             node.SetNodeReferenceID(PROVENANCE + "original", volumeNode.GetID())
             views.showMask(node)
             nodes.keepTogether(volumeNode, node)
             return node
 
-        self.process.start("segment", volumeNode, finish, segmenter=segmenter, **callbacks)
+        self.process.start("segment", volumeNode, finish, segmenter=segmenter, choice=choice, **callbacks)
+        return self._result(callbacks)
+
+    def expect(self, volumeNode, segmenter, choice=None, **callbacks):
+        """About how long :meth:`segmentFace` will take. Returns a dict with seconds and devices (names and texts).
+
+        It loads the model, which stays loaded for the segmentation.
+        """
+        self.checkVolume(volumeNode)
+        self.process.start("expect", volumeNode, segmenter=segmenter, choice=dict(choice or {}), **callbacks)
         return self._result(callbacks)
 
     def deface(self, volumeNode, maskNode, parameters=None, **callbacks):
@@ -813,7 +877,8 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                 node.SetNodeReferenceID(PROVENANCE + "original", volumeNode.GetID())
             else:
                 slicer.util.updateVolumeFromArray(node, array)
-            self._setReport(node, {**report, "mask": self.maskMethod(maskNode)})
+            made = {name: value for name, value in self.report(maskNode).items() if name in ("method", "model")}
+            self._setReport(node, {**report, **made, "mask": self.maskMethod(maskNode)})
             node.SetAttribute(PROVENANCE + "madeFrom", madeFrom)
             return node
 

@@ -40,10 +40,7 @@ TASK, TASK_ID, FOLDER = "face", 303, "Dataset303_face_1559subj"
 SERVER = "https://backend.totalsegmentator.com:443/"
 OLDEST = (2, 18)
 KEY_LENGTH = 18
-NO_KEY = (
-    f"TotalSegmentator's face model needs a licence key, which is free for non-commercial use: get one at {LICENCE} "
-    "and enter it."
-)
+NO_KEY = f"TotalSegmentator's face model needs a licence key, free for non-commercial use ({LICENCE}): enter it."
 WRONG_KEY = f"The licence key of TotalSegmentator is not valid: it has to have {KEY_LENGTH} characters. Enter it again."
 REFUSED_KEY = "TotalSegmentator's server refused the licence key: check it and enter it again."
 ELSEWHERE = "download the weights on another computer and import them from their zip file"

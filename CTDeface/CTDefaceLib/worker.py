@@ -114,21 +114,17 @@ class Worker:
         np.save(job["result"], sitk.GetArrayViewFromImage(mask))
         return report
 
-    def _devices(self, job, progress) -> dict:
-        from . import nnunet
-
-        return {"devices": nnunet.devices()}
-
     def _expect(self, job, progress) -> dict:
-        """About how many seconds a segmentation will take; loads the model, so that it is there."""
-        from . import segmenters
+        """About how many seconds a segmentation will take, and on what it can run; the model is loaded then."""
+        from . import nnunet, segmenters
         from .cylinder import head_cylinder
 
         image = self._volume(job["image"])
         choice = segmenters.Choice(**job["choice"])
         segmenters.check_ready(job["segmenter"], choice)
         progress(0.1, "Loading the model")
-        return {"seconds": segmenters.module(job["segmenter"]).expected_seconds(image, head_cylinder(image), choice)}
+        seconds = segmenters.module(job["segmenter"]).expected_seconds(image, head_cylinder(image), choice)
+        return {"seconds": seconds, "devices": nnunet.devices()}
 
     def _download(self, job, progress) -> dict:
         from . import segmenters

@@ -1,0 +1,273 @@
+"""The method box of step 2 of the CTDeface panel: which segmenter, what it lacks, and what helps."""
+
+import logging
+
+import qt
+import slicer
+from CTDefaceLib import nnunet, segmenters
+from CTDefaceLib.errors import CTDefaceError
+from CTDefaceLib.segmenters import CHOOSE_FOLDER, DOWNLOAD, ENTER_LICENCE, IMPORT, INSTALL, READY, Choice
+from slicer.i18n import tr as _
+
+from .segmenter_install import install
+
+SETTINGS = "CTDeface/"
+"""Folders of weights and the device are settings of this Slicer: a scene goes to other machines."""
+
+SHORT = {
+    segmenters.READY: "",
+    segmenters.NO_PACKAGE: _("has to be installed"),
+    segmenters.NO_LICENCE: _("needs a licence key"),
+    segmenters.NO_WEIGHTS: _("needs its weights"),
+}
+AUTOMATIC = ("auto", _("Automatic"))
+
+
+class SegmenterPanel:
+    """The widgets of the method box, and what they do.
+
+    :param ui: widgets of the panel by name.
+    :param logic: of the module.
+    :param changed: called when another segmenter is chosen, or it is told something else, or something was installed.
+    :param run: called with a task, a function that starts it and one for its result, as ``CTDefaceWidget.run``.
+    """
+
+    def __init__(self, ui, logic, changed, run):
+        self._ui, self._logic, self._changed, self._run = ui, logic, changed, run
+        self._names = segmenters.names()
+        self._states = {}
+        self._devices = [AUTOMATIC]
+        self._message = ""
+        self._expected = {}  # what a segmentation was expected for → seconds
+        self._isUpdating = False
+        ui.segmenterComboBox.clear()
+        for name in self._names:
+            ui.segmenterComboBox.addItem(segmenters.module(name).TITLE)
+        self._showDevices()
+        ui.segmenterComboBox.connect("currentIndexChanged(int)", self.onChosen)
+        ui.weightsPathLineEdit.connect("currentPathChanged(QString)", self.onWeights)
+        ui.faceLabelComboBox.connect("currentIndexChanged(int)", self.onLabel)
+        ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDevice)
+        ui.installButton.connect("clicked()", self.onInstall)
+        ui.licenceButton.connect("clicked()", self.onLicence)
+        ui.licenceLineEdit.connect("returnPressed()", self.onLicence)
+        ui.downloadButton.connect("clicked()", self.onDownload)
+        ui.importButton.connect("clicked()", self.onImport)
+        self.show("builtin")
+
+    @property
+    def name(self):
+        """Name of the chosen segmenter."""
+        return self._names[self._ui.segmenterComboBox.currentIndex]
+
+    @property
+    def module(self):
+        return segmenters.module(self.name)
+
+    def choice(self):
+        """What the chosen segmenter is told, a dict with the members of Choice that it takes."""
+        told = {"weights": self._setting("weights"), "label": self._setting("label"), "device": self._device()}
+        return {name: value for name, value in told.items() if name in self.module.OPTIONS}
+
+    @property
+    def isReady(self):
+        return self._state().status == READY
+
+    def show(self, name):
+        """Show the box of a segmenter; of the built-in one where there is none of this name."""
+        self._isUpdating = True
+        name = name if name in self._names else "builtin"
+        ui, options = self._ui, segmenters.module(name).OPTIONS
+        ui.segmenterComboBox.currentIndex = self._names.index(name)
+        ui.weightsPathLineEdit.currentPath = self._setting("weights") if "weights" in options else ""
+        for option, widgets in (
+            ("weights", (ui.weightsLabel, ui.weightsPathLineEdit)),
+            ("label", (ui.faceLabelLabel, ui.faceLabelComboBox)),
+            ("device", (ui.deviceLabel, ui.deviceComboBox)),
+        ):
+            for widget in widgets:
+                widget.visible = option in options
+        self._isUpdating = False
+        self.look()
+
+    def look(self):
+        """Look again what each segmenter lacks, and show it."""
+        self._states.clear()
+        self._isUpdating = True
+        for index, name in enumerate(self._names):
+            short = SHORT[self._state(name).status]
+            title = segmenters.module(name).TITLE
+            self._ui.segmenterComboBox.setItemText(index, f"{title} ({short})" if short else title)
+        self._showLabels()
+        self._isUpdating = False
+        self.update()
+
+    def update(self, isFree=True):
+        """Enable what can be done now, and say what is missing.
+
+        :param isFree: whether nothing else runs.
+        """
+        ui, state = self._ui, self._state()
+        for action, widgets in (
+            (INSTALL, (ui.installButton,)),
+            (ENTER_LICENCE, (ui.licenceLinkLabel, ui.licenceLineEdit, ui.licenceButton)),
+            (DOWNLOAD, (ui.downloadButton,)),
+            (IMPORT, (ui.importButton,)),
+        ):
+            for widget in widgets:
+                widget.visible = action in state.actions
+                widget.enabled = isFree
+        sentence = state.sentence
+        if ENTER_LICENCE in state.actions:
+            sentence = sentence.replace(f" ({self.module.LICENCE})", "")  # it stands below
+            text = _("Get a licence key, free for non-commercial use")
+            ui.licenceLinkLabel.text = f'<a href="{self.module.LICENCE}">{text}</a>'
+        for widget in (ui.segmenterComboBox, ui.weightsPathLineEdit, ui.faceLabelComboBox, ui.deviceComboBox):
+            widget.enabled = isFree
+        ui.stateLabel.text = self._message or sentence or self.module.ABOUT
+        isMissing = bool(sentence) and CHOOSE_FOLDER not in state.actions
+        ui.stateLabel.styleSheet = "color: #c0392b;" if isMissing or self._message else ""
+
+    # What it takes
+
+    def expectation(self, volumeKey):
+        """Seconds that a segmentation of a volume is expected to take as it is told now, or None."""
+        return self._expected.get(self._expectationKey(volumeKey))
+
+    def startExpecting(self, volumeKey):
+        """Whether it has to be found out how long a segmentation will take; asked once for each way to be told."""
+        key = self._expectationKey(volumeKey)
+        if key in self._expected or not hasattr(self.module, "expected_seconds"):
+            return False
+        self._expected[key] = None
+        return True
+
+    def onExpected(self, volumeKey, report):
+        """Take what the background process found out: seconds, and the devices there are."""
+        self._expected[self._expectationKey(volumeKey)] = report["seconds"]
+        self._devices = [AUTOMATIC, *((name, f"{name}: {text}") for name, text in report["devices"])]
+        self._isUpdating = True
+        self._showDevices()
+        self._isUpdating = False
+
+    def _expectationKey(self, volumeKey):
+        return volumeKey, self.name, *self.choice().values()
+
+    # What the user does
+
+    def onChosen(self, index):
+        if not self._isUpdating and index >= 0:
+            self._message = ""
+            self.show(self.name)
+            self._changed()
+
+    def onWeights(self, path):
+        if not self._isUpdating:
+            self._message = ""
+            self._set("weights", path)
+            self._set("label", "")
+            self.look()
+            self._changed()
+
+    def onLabel(self, index):
+        if not self._isUpdating and index >= 0:
+            self._set("label", self._ui.faceLabelComboBox.currentText)
+            self.look()
+            self._changed()
+
+    def onDevice(self, index):
+        if not self._isUpdating and index >= 0:
+            slicer.app.settings().setValue(SETTINGS + "device", self._devices[index][0])
+            self._changed()
+
+    def onInstall(self):
+        self._logic.process.stop()  # it would go on with what it has loaded
+        try:
+            with slicer.util.WaitCursor():
+                self._message = install(self.module.EXTRA)
+        except Exception as error:  # an installer of another extension can raise anything
+            logging.exception("The installation failed.")
+            self._message = str(error)
+        self.look()
+        self._changed()
+
+    def onLicence(self):
+        try:
+            self.module.save_licence(self._ui.licenceLineEdit.text)
+            self._message = ""
+        except CTDefaceError as error:
+            self._message = str(error)
+        self._ui.licenceLineEdit.text = ""
+        self.look()
+        self._changed()
+
+    def onDownload(self):
+        question = _("Download {what}? Nothing of your scans is sent.").format(what=self.module.DOWNLOAD)
+        if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("CTDeface")):
+            return
+        name = self.name
+
+        def start(**callbacks):
+            self._logic.process.start("download", segmenter=name, **callbacks)
+
+        self._message = ""
+        self._run("download", start, lambda report: self.look(), self._ui.segmentProgressBar)
+
+    def onImport(self):
+        path = qt.QFileDialog.getOpenFileName(
+            slicer.util.mainWindow(), _("Weights of {name}").format(name=self.module.TITLE), "", "*.zip"
+        )
+        if not path:
+            return
+        try:
+            with slicer.util.WaitCursor():
+                self.module.import_weights(path)
+            self._message = ""
+        except CTDefaceError as error:
+            self._message = str(error)
+        self.look()
+        self._changed()
+
+    # Settings and lists
+
+    def _state(self, name=None):
+        name = name or self.name
+        if name not in self._states:
+            told = {"weights": self._setting("weights", name), "label": self._setting("label", name)}
+            self._states[name] = segmenters.module(name).state(Choice(**told))
+        return self._states[name]
+
+    def _setting(self, option, name=None):
+        value = slicer.app.settings().value(f"{SETTINGS}{name or self.name}/{option}")
+        return value or ""
+
+    def _set(self, option, value):
+        slicer.app.settings().setValue(f"{SETTINGS}{self.name}/{option}", value)
+
+    def _device(self):
+        chosen = slicer.app.settings().value(SETTINGS + "device") or AUTOMATIC[0]
+        return chosen if chosen in dict(self._devices) else AUTOMATIC[0]
+
+    def _showDevices(self):
+        box = self._ui.deviceComboBox
+        box.clear()
+        for _name, text in self._devices:
+            box.addItem(text)
+        box.currentIndex = [name for name, _text in self._devices].index(self._device())
+
+    def _showLabels(self):
+        """Offer the labels of the chosen model, with the one that is the face chosen where that is clear."""
+        box = self._ui.faceLabelComboBox
+        box.clear()
+        if "label" not in self.module.OPTIONS:
+            return
+        try:
+            model = self.module.model(Choice(**self.choice()))
+            known = list(nnunet.labels(model))
+        except CTDefaceError:
+            return
+        for label in known:
+            box.addItem(label)
+        chosen = self._setting("label")
+        faces = [label for label in known if label.lower() == "face"] or (known if len(known) == 1 else [])
+        box.currentIndex = known.index(chosen) if chosen in known else known.index(faces[0]) if faces else -1

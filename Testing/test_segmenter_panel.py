@@ -1,0 +1,368 @@
+"""The method box of the CTDeface panel: states, installing, licence, weights, and tiny models end to end."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gui
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicer
+from CTDefaceLib import nnunet, segmenter_totalsegmentator, segmenters
+from CTDefaceLib.errors import NotReadyError
+from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.volume_io import write_volume
+from CTDefaceSlicer import nodes, segmenter_install
+from gui import dialogs, run_for, wait
+from models import CTA_DEFACE, FACE, dice, torch_python
+
+import qt  # isort: skip
+
+OK, CANCEL = qt.QMessageBox.Ok, qt.QMessageBox.Cancel
+PICTURES = os.environ.get("CTDEFACE_PICTURES")
+KEY = "aca_PLACEHOLDER_00"
+
+
+@pytest.fixture
+def panel(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOTALSEG_HOME_DIR", str(tmp_path / "home"))
+    monkeypatch.delenv("TOTALSEG_WEIGHTS_PATH", raising=False)
+    slicer.app.settings().clear()
+    with gui.user() as panel:
+        yield panel
+    slicer.app.settings().clear()
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    monkeypatch.setattr(nnunet, "is_installed", lambda: True)
+    monkeypatch.setattr(segmenter_totalsegmentator, "_version", lambda: (2, 18))
+
+
+@pytest.fixture(scope="session")
+def phantom():
+    return make_phantom(PhantomParameters(matrix=(128, 128), spacing=(2.0, 2.0, 2.0), field_of_view="head")).image
+
+
+def choose(panel, name):
+    panel.ui.segmenterComboBox.currentIndex = segmenters.names().index(name)
+
+
+def texts(panel):
+    box = panel.ui.segmenterComboBox
+    return dict(zip(segmenters.names(), (box.itemText(index) for index in range(box.count))))
+
+
+def seen(panel, *names):
+    return [name for name in names if getattr(panel.ui, name).visible]
+
+
+def picture(panel, folder, name):
+    run_for(0.1)  # until everything has found its place
+    return gui.picture(panel.ui.segmentCollapsibleButton, Path(PICTURES or folder) / f"{name}.png")
+
+
+BUTTONS = ("installButton", "licenceButton", "downloadButton", "importButton")
+FIELDS = ("weightsPathLineEdit", "faceLabelComboBox", "deviceComboBox", "licenceLineEdit")
+
+
+def test_each_method_shows_its_state(panel, monkeypatch, phantom, tmp_path):
+    monkeypatch.setattr(nnunet, "is_installed", lambda: False)
+    panel.segmenterPanel.look()
+    assert texts(panel) == {
+        "builtin": "Built-in",
+        "cta-deface": "CTA-DEFACE (has to be installed)",
+        "nnunet": "nnU-Net model (has to be installed)",
+        "totalsegmentator": "TotalSegmentator (has to be installed)",
+    }
+    gui.volume(phantom, "Head")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    assert seen(panel, *BUTTONS, *FIELDS) == [] and "Geometry" in panel.ui.stateLabel.text
+    choose(panel, "totalsegmentator")
+    assert panel._parameterNode.segmenter == "totalsegmentator"
+    assert seen(panel, *BUTTONS, *FIELDS) == ["installButton", "deviceComboBox"]
+    assert not panel.ui.segmentButton.enabled and "not installed" in panel.ui.stateLabel.text
+    picture(panel, tmp_path, "method_to_install")
+    monkeypatch.setattr(nnunet, "is_installed", lambda: True)
+    monkeypatch.setattr(segmenter_totalsegmentator, "_version", lambda: (2, 18))
+    panel.segmenterPanel.look()
+    assert texts(panel)["totalsegmentator"] == "TotalSegmentator (needs a licence key)"
+    assert texts(panel)["cta-deface"] == "CTA-DEFACE (needs its weights)"
+    assert seen(panel, *BUTTONS) == ["licenceButton"]
+    picture(panel, tmp_path, "method_licence")
+    choose(panel, "nnunet")
+    assert seen(panel, *BUTTONS, *FIELDS) == list(FIELDS[:3])
+    picture(panel, tmp_path, "method_folder")
+    choose(panel, "builtin")
+    assert panel.ui.segmentButton.enabled
+
+
+def test_an_unknown_method_of_a_scene_is_the_built_in_one(panel):
+    panel._parameterNode.segmenter = "of-the-future"
+    wait(lambda: panel.segmenterPanel.name == "builtin")
+
+
+# ---------------------------------------------------------------------------------------------------------- installing
+
+
+class ExtensionsManager:
+    """What the installer uses of qSlicerExtensionsManagerModel."""
+
+    def __init__(self, works=True):
+        self.interactive, self.works, self.asked = True, works, []
+
+    def isExtensionInstalled(self, name):
+        return False
+
+    def installExtensionFromServer(self, name, restart):
+        assert not self.interactive and restart is False
+        self.asked.append(name)
+        return self.works
+
+
+@pytest.fixture
+def restarts(monkeypatch):
+    calls = []
+    monkeypatch.setattr(slicer.util, "restart", lambda: calls.append(1))
+    return calls
+
+
+def manage_with(monkeypatch, manager):
+    monkeypatch.setattr(type(slicer.app), "extensionsManagerModel", lambda self: manager, raising=False)
+
+
+@pytest.mark.parametrize(
+    "name, extensions", [("cta-deface", ["PyTorch", "NNUNet"]), ("totalsegmentator", ["PyTorch", "TotalSegmentator"])]
+)
+def test_extensions_come_first(name, extensions, panel, monkeypatch, restarts):
+    manager = ExtensionsManager()
+    manage_with(monkeypatch, manager)
+    choose(panel, name)
+    dialogs.answers[:] = [CANCEL]
+    panel.ui.installButton.click()
+    assert manager.asked == [] and panel.ui.stateLabel.text == "Nothing was installed."
+    dialogs.answers[:] = [OK, CANCEL]
+    panel.ui.installButton.click()
+    assert manager.asked == extensions and not restarts and "has to be started again" in panel.ui.stateLabel.text
+    dialogs.answers[:] = [OK, OK]
+    panel.ui.installButton.click()
+    assert restarts == [1]
+
+
+def test_an_extension_that_cannot_be_installed(panel, monkeypatch, restarts):
+    manage_with(monkeypatch, ExtensionsManager(works=False))
+    choose(panel, "nnunet")
+    dialogs.answers[:] = [OK]
+    panel.ui.installButton.click()
+    assert "could not be installed: use the Extensions Manager" in panel.ui.stateLabel.text and not restarts
+
+
+EXTENSIONS = {
+    "PyTorchUtils.py": "",
+    "SlicerNNUNetLib.py": """
+asked = []
+class InstallLogic:
+    needsRestart = False
+    doAskConfirmation = True
+    def setupPythonRequirements(self, requirements):
+        asked.append((requirements, self.doAskConfirmation))
+        return requirements.startswith("nnunetv2")
+""",
+    "TotalSegmentator.py": """
+asked = []
+class TotalSegmentatorLogic:
+    def setupPythonRequirements(self, upgrade=False):
+        asked.append(upgrade)
+""",
+}
+
+
+def test_packages_are_installed_by_the_extensions(panel, monkeypatch, tmp_path, restarts):
+    for name, text in EXTENSIONS.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    choose(panel, "nnunet")
+    dialogs.answers[:] = [OK]
+    panel.ui.installButton.click()
+    import SlicerNNUNetLib
+    import TotalSegmentator
+
+    assert SlicerNNUNetLib.asked == [("nnunetv2>=2.6", False)] and panel.ui.stateLabel.text == "Installed."
+    choose(panel, "totalsegmentator")
+    dialogs.answers[:] = [OK]
+    panel.ui.installButton.click()
+    assert TotalSegmentator.asked == [False]
+    monkeypatch.setattr(segmenter_install.importlib.metadata, "version", lambda name: "2.11.0")
+    dialogs.answers[:] = [OK, OK]
+    panel.ui.installButton.click()
+    assert TotalSegmentator.asked == [False, True] and restarts == [1], "an old one is replaced, and then unloaded"
+    for name in EXTENSIONS:
+        sys.modules.pop(name.removesuffix(".py"), None)
+
+
+# -------------------------------------------------------------------------------------------------- licence and weights
+
+
+def test_a_licence_key_stays_a_secret(panel, installed, tmp_path, monkeypatch):
+    choose(panel, "totalsegmentator")
+    assert segmenter_totalsegmentator.LICENCE in panel.ui.licenceLinkLabel.text
+    panel.ui.licenceLineEdit.text = "wrong"
+    panel.ui.licenceButton.click()
+    assert "18 characters" in panel.ui.stateLabel.text and panel.ui.licenceLineEdit.text == ""
+    assert panel.ui.licenceLineEdit.echoMode == qt.QLineEdit.Password
+    panel.ui.licenceLineEdit.text = KEY
+    panel.ui.licenceButton.click()
+    assert json.loads((tmp_path / "home" / "config.json").read_text())["license_number"] == KEY
+    assert panel.ui.licenceLineEdit.text == "" and seen(panel, *BUTTONS) == ["downloadButton", "importButton"]
+    slicer.util.saveScene(str(tmp_path / "scene.mrml"))
+    assert KEY not in (tmp_path / "scene.mrml").read_text()
+    assert KEY not in panel.ui.logTextEdit.plainText + panel.ui.stateLabel.text
+    assert not any(KEY in str(slicer.app.settings().value(key)) for key in slicer.app.settings().allKeys())
+
+
+def test_weights_are_imported_from_a_file(panel, installed, tmp_path, phantom):
+    segmenter_totalsegmentator.save_licence(KEY)
+    archive = shutil.make_archive(str(tmp_path / "weights"), "zip", FACE.parent, FACE.name)
+    choose(panel, "totalsegmentator")
+    dialogs.answers[:] = [""]
+    panel.ui.importButton.click()
+    dialogs.answers[:] = [__file__]
+    panel.ui.importButton.click()
+    assert "holds no face model" in panel.ui.stateLabel.text
+    dialogs.answers[:] = [archive]
+    panel.ui.importButton.click()
+    assert texts(panel)["totalsegmentator"] == "TotalSegmentator" and seen(panel, *BUTTONS) == []
+
+
+def test_a_download_is_agreed_to_and_its_error_is_one_sentence(panel, installed, tmp_path):
+    segmenter_totalsegmentator.save_licence(KEY)
+    choose(panel, "totalsegmentator")
+    dialogs.answers[:] = [CANCEL]
+    panel.ui.downloadButton.click()
+    assert "about 230 MB" in dialogs.shown[-1] and "is sent the licence key" in dialogs.shown[-1] and not panel._task
+    dialogs.answers[:] = [OK]
+    panel.ui.downloadButton.click()
+    assert panel._task == "download" and panel.ui.segmentButton.text == "Cancel"
+    wait(lambda: not panel._task)
+    assert "cannot be loaded" in panel.ui.segmentHintLabel.text  # this Python has none
+    panel.logic.process.cancel()
+
+
+def test_folders_of_weights_are_settings_and_not_in_the_scene(panel, installed, tmp_path):
+    mine = shutil.copytree(CTA_DEFACE, tmp_path / "Zygmunts Mödelle" / CTA_DEFACE.name)
+    choose(panel, "nnunet")
+    panel.ui.weightsPathLineEdit.currentPath = str(mine)
+    box = panel.ui.faceLabelComboBox
+    assert [box.itemText(index) for index in range(box.count)] == ["face"] and box.currentText == "face"
+    assert panel.segmenterPanel.isReady and texts(panel)["nnunet"] == "nnU-Net model"
+    assert panel.segmenterPanel.choice() == {"weights": str(mine), "label": "", "device": "auto"}
+    choose(panel, "cta-deface")
+    assert panel.ui.weightsPathLineEdit.currentPath == "" and not panel.segmenterPanel.isReady
+    choose(panel, "nnunet")
+    assert panel.ui.weightsPathLineEdit.currentPath == str(mine), "kept for each method"
+    slicer.util.saveScene(str(tmp_path / "scene.mrml"))
+    assert "Zygmunts" not in (tmp_path / "scene.mrml").read_text(encoding="utf-8")
+    dataset = nnunet.find_model(mine).folder / "dataset.json"
+    labels = {"background": 0, "brain": 1, "skin": 2}
+    dataset.write_text(json.dumps({**json.loads(dataset.read_text()), "labels": labels}))
+    panel.segmenterPanel.look()
+    assert not panel.segmenterPanel.isReady and "several labels" in panel.ui.stateLabel.text
+    box.currentIndex = 1
+    assert panel.segmenterPanel.isReady and panel.segmenterPanel.choice()["label"] == "skin"
+
+
+def test_what_is_not_ready_is_refused_by_the_logic(panel, phantom):
+    volumeNode = gui.volume(phantom, "Head")
+    with pytest.raises(NotReadyError):
+        panel.logic.segmentFace(volumeNode, "totalsegmentator")
+
+
+# --------------------------------------------------------------------------------------------------------- tiny models
+
+
+@pytest.fixture
+def models(panel, installed, monkeypatch):
+    """The panel with a background process that has PyTorch, and weights chosen."""
+    monkeypatch.setattr(sys, "executable", torch_python())
+    gui.stop_process(panel.logic.process)
+    slicer.app.settings().setValue("CTDeface/cta-deface/weights", str(CTA_DEFACE))
+    slicer.app.settings().setValue("CTDeface/device", "auto")
+    yield panel
+    gui.stop_process(panel.logic.process)
+
+
+@pytest.fixture(scope="session")
+def mask_of_the_command(phantom, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("command")
+    write_volume(phantom, folder / "head.nii.gz")
+    libraries = os.pathsep.join(path for path in sys.path if Path(path).name in ("CTDeface", "CTDefaceEval"))
+    arguments = ["deface", "head.nii.gz", "out.nii.gz", "--mask", "mask.nii.gz", "--segmenter", "cta-deface"]
+    subprocess.run(
+        [torch_python(), "-m", "CTDefaceLib", *arguments, "--weights", str(CTA_DEFACE)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": libraries},
+        check=True,
+        capture_output=True,
+    )
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "mask.nii.gz"))) > 0
+
+
+def test_a_model_end_to_end(models, phantom, mask_of_the_command, tmp_path):
+    panel, volumeNode = models, gui.volume(phantom, "Head")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    choose(panel, "cta-deface")
+    wait(lambda: "It will take about" in panel.ui.expectedTimeLabel.text, 120)
+    wait(lambda: not panel._task)
+    assert [panel.ui.deviceComboBox.itemText(i).split(":")[0] for i in (0, -1 + panel.ui.deviceComboBox.count)] == [
+        "Automatic",
+        "cpu",
+    ]
+    picture(panel, tmp_path, "method_ready")
+    panel.ui.segmentButton.click()
+    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 120)
+    wait(lambda: not panel._task and panel.currentResult() is not None, 120)
+    maskNode = panel.ui.maskSelector.currentNode()
+    assert dice(nodes.faceMask(maskNode, volumeNode) > 0, mask_of_the_command) >= 0.99
+    report = panel.logic.report(panel.currentResult())
+    assert report["method"] == "cta-deface" and report["model"]["dataset"] == "Dataset001_DEFACE"
+    assert str(CTA_DEFACE) not in json.dumps(report)
+    removed = report["removed_ml"]
+    panel.ui.asIsCheckBox.checked = True
+    wait(lambda: not panel._task and panel.currentResult() is not None, 60)
+    assert not panel.ui.marginSlider.enabled and not panel.ui.sealedCheckBox.enabled
+    assert panel.logic.report(panel.currentResult())["removed_ml"] < removed
+    assert "used as it is" in panel.ui.warningLabel.text
+
+
+def test_cancelling_and_dying(models, phantom):
+    panel = models
+    gui.volume(sitk.Expand(phantom, [2, 2, 2]), "Head")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    choose(panel, "cta-deface")
+    panel.ui.segmentButton.click()
+    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 200)
+    folder, start = panel.logic.process.folder, time.monotonic()
+    panel.ui.segmentButton.click()
+    assert time.monotonic() - start < 3 and not panel._task and not os.path.exists(folder)
+    panel.ui.segmentButton.click()
+    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 200)
+    os.kill(panel.logic.process._pid, 9)
+    wait(lambda: not panel._task)
+    assert "stopped unexpectedly, perhaps because memory ran out" in panel.ui.segmentHintLabel.text
+    run_for(0.1)
+
+
+def test_the_logic_in_the_console(models, phantom, mask_of_the_command):
+    volumeNode = gui.volume(phantom, "Head")
+    maskNode = models.logic.segmentFace(volumeNode, "cta-deface", choice={"weights": str(CTA_DEFACE), "device": "cpu"})
+    mask = nodes.faceMask(maskNode, volumeNode) > 0
+    assert dice(mask, mask_of_the_command) >= 0.99
+    result = models.logic.deface(volumeNode, maskNode)
+    assert models.logic.report(result)["method"] == "cta-deface"
+    changed = slicer.util.arrayFromVolume(result) != slicer.util.arrayFromVolume(volumeNode)
+    assert np.count_nonzero(changed & mask) > 0.5 * np.count_nonzero(mask)
