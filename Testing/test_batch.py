@@ -94,7 +94,7 @@ def test_nothing_of_the_patient_is_in_the_output_folder(folders):
     text = " ".join(path.read_text(encoding="utf-8") for path in output.rglob("*.json"))
     for secret in ("Patient", "Müller", "head", "P5", "Doe", "4711", str(source)):
         assert not any(secret in name for name in names)
-        assert secret not in text.replace("head.", "")
+        assert secret not in text.replace("head.", "").replace('"headers"', "")
     assert json.loads((output / batch.SUMMARY).read_text())["scans"] == {DONE: 6, REFUSED: 1}
 
 

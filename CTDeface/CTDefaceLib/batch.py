@@ -22,7 +22,7 @@ from pathlib import Path
 
 from . import __version__, batch_runners, segmenters
 from .batch_inputs import FoundScan, find_scans, root_of
-from .batch_job import NOT_WRITTEN, WORK_FOLDER, Job, Outcome, check_audit, finished_before, software
+from .batch_job import DICOM, NOT_WRITTEN, WORK_FOLDER, Job, Outcome, check_audit, finished_before, software
 from .batch_names import make_secret, output_name, read_secret
 from .batch_progress import Tell
 from .batch_record import (
@@ -35,12 +35,15 @@ from .batch_record import (
     WITHOUT_RESULT,
     Record,
 )
+from .dicom_headers import Cleaner
+from .dicom_uids import Pseudonyms
 from .errors import CTDefaceError, InputError, OutputError
 from .gallery import PICTURES, write_gallery
 from .pipeline import UNREPORTED, DefaceParameters
 from .volume_io import check_volume_name
 
 RECORD, SECRET, TABLE, GALLERY = "record.sqlite", "secret.key", "scans.csv", "gallery"
+PSEUDONYMS = "pseudonyms"  # folder with a table for each scan whose headers were cleaned
 SUMMARY = "ctdeface_batch.json"
 PARAMETERS = tuple(asdict(DefaceParameters()))
 #: a scan is given up when this many processes ended while they worked on it
@@ -63,7 +66,12 @@ class Choices:
     names: str
         ``"pseudonym"`` for keyed hashes, ``"keep"`` for the names that the inputs have.
     ending: str
-        Format of the results, ``".nii.gz"``, ``".nii"``, ``".nrrd"`` or ``".mha"``.
+        Format of the results, ``".nii.gz"``, ``".nii"``, ``".nrrd"`` or ``".mha"``; ``".dicom"`` for folders of this
+        ending with a DICOM series each.
+    headers: str
+        Of DICOM series: ``"keep"``, or ``"ps315"`` to clean them.
+    retain: str
+        What stays of headers that are cleaned: keys of :data:`.dicom_headers.RETAIN` with commas.
     audit: str
         ``"module:function"`` that looks for the face in each result, see :func:`.batch_job.audited`; empty for none.
     """
@@ -72,6 +80,8 @@ class Choices:
     names: str = "pseudonym"
     ending: str = ".nii.gz"
     audit: str = ""
+    headers: str = "keep"
+    retain: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,7 +164,7 @@ def run(
     private = Path(private) if private else private_folder(output)
     if timeout and workers == 0 and not scheduler:
         raise InputError("Only a worker process can be stopped in time: a timeout needs workers or a scheduler.")
-    check_volume_name("x" + choices.ending)
+    _check_format(choices)
     if choices.audit:
         check_audit(choices.audit)
     if not scheduler:  # its workers may have what this machine lacks
@@ -171,6 +181,10 @@ def run(
             parameters=_parameters_of(record),
             ending=choices.ending,
             audit=choices.audit,
+            clean=choices.headers == "ps315",
+            retain=choices.retain,
+            secret=str(Path(secret or private / SECRET).resolve()),
+            pseudonyms=str((private / PSEUDONYMS).resolve()),
             pictures=str((private / GALLERY / PICTURES).resolve()) if gallery else "",
             originals=originals,
         )
@@ -221,6 +235,15 @@ def _named(scans: list[FoundScan], choices: Choices, secret: bytes) -> list[tupl
     return [(scan, output_name(scan, choices.layout, choices.names, secret)) for scan in scans]
 
 
+def _check_format(choices: Choices) -> None:
+    if choices.ending != DICOM:
+        check_volume_name("x" + choices.ending)
+        if choices.headers != "keep":
+            raise InputError("Headers are cleaned in DICOM series only: choose that as the format of the results.")
+    elif choices.headers == "ps315":
+        Cleaner([name for name in choices.retain.split(",") if name], Pseudonyms())
+
+
 def _make_folders(source: Path, output: Path, private: Path) -> None:
     if source.is_dir() and output.exists() and os.path.samefile(source, output):
         raise OutputError("The output folder is the input folder; choose another one.")
@@ -253,7 +276,7 @@ def _same_batch(record: Record, parameters: DefaceParameters, choices: Choices, 
         record.set("run", secrets.token_hex(8))
     else:
         free = ("device", *(PARAMETERS if redo else ()))
-        other = [name for name in now if now[name] != before.get(name) and name not in free]
+        other = [name for name in now if now[name] != before.get(name, now[name]) and name not in free]
         if other:
             raise InputError(OTHER_CHOICES.format(", ".join(f"{name}: {before.get(name)}" for name in other)))
         record.set("choices", json.dumps({**before, "device": now["device"]}))
@@ -263,7 +286,7 @@ def _same_batch(record: Record, parameters: DefaceParameters, choices: Choices, 
 def _plan(
     record: Record, source: Path, output: Path, private: Path, choices: Choices, secret_path: Path, tell: Tell
 ) -> None:
-    secret = make_secret(secret_path) if choices.names == "pseudonym" else b""
+    secret = make_secret(secret_path) if choices.names == "pseudonym" or choices.ending == DICOM else b""
     mark = hashlib.sha256(secret).hexdigest()
     if (record.get("secret") or mark) != mark:
         raise InputError("This batch was begun with another secret: give the same one again.")

@@ -11,15 +11,20 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .batch_record import DONE, FAILED, HELD_BACK, NO_FACE, REFUSED, WARNED
 from .errors import CTDefaceError, InputError, NoFaceError, OutputError
 from .stored_data import suffix
 
+#: ending of a result that is a folder with a DICOM series
+DICOM = ".dicom"
+#: what is shown the volume and the result of its defacing
+Look = Callable[[Any, Any], None]
 #: the folder for unfinished files in the output folder; nothing but a batch makes one of this name
 WORK_FOLDER = ".ctdeface-unfinished"
 NOT_OURS = "A file with the name of the result is there already, not made by this batch: move it away."
@@ -52,6 +57,10 @@ class Job:
         Folder for the pictures of the gallery; empty for none.
     originals: bool
         Pictures of the original, too.
+    clean: bool
+        Clean the headers of a DICOM series; ``retain`` of them what it names, with commas.
+    secret, pseudonyms: str
+        File with the secret that new UIDs are made with, and folder for a table of them for each scan.
     audit: str
         ``"module:function"`` that looks for the face in the result, see :func:`audited`; empty for none.
     """
@@ -69,6 +78,10 @@ class Job:
     pictures: str = ""
     originals: bool = True
     audit: str = ""
+    clean: bool = False
+    retain: str = ""
+    secret: str = ""
+    pseudonyms: str = ""
 
     @property
     def report_path(self) -> Path:
@@ -146,32 +159,73 @@ def _finished(report: dict) -> Outcome:
 
 
 def _deface(job: Job, work: Path) -> Outcome:
-    from .cli_deface import read_input
-    from .pipeline import DefaceParameters, deface
-    from .volume_io import save_volume
-
     start = time.perf_counter()
-    image, notes = read_input(Path(job.path), lambda fraction, text: None, job.series)
-    result = deface(image, DefaceParameters(**job.parameters))
-    report = {**result.report, "warnings": [*notes, *result.report["warnings"]]}
+    audits: list[dict] = []
+
+    def look(image, result) -> None:
+        if job.pictures:
+            from .gallery_pictures import write_pictures
+
+            write_pictures(image, result.image, result.mask, Path(job.pictures), str(job.scan), job.originals)
+        if job.audit:
+            audits.append(audited(job.audit, image, result.image))
+
+    report, write = (_deface_series if suffix(job.output) == DICOM else _deface_volume)(job, look)
     report["batch"] = {"run": job.run, "scan": job.name, "attempt": job.attempt}
     report["software"] = software()
-    if job.pictures:
-        from .gallery_pictures import write_pictures
-
-        write_pictures(image, result.image, result.mask, Path(job.pictures), str(job.scan), job.originals)
-    if job.audit:
-        report["audit"] = audited(job.audit, image, result.image)
+    if audits:
+        report["audit"] = next((audit for audit in audits if audit["verdict"] in FACE_LEFT), audits[0])
         if report["audit"]["verdict"] in FACE_LEFT:
             return Outcome(HELD_BACK, report["audit"]["sentence"], None, report)
         if report["audit"]["verdict"] == "not evaluable":
             report["warnings"].append(report["audit"]["sentence"])
-    part, report_part = work / f"volume{suffix(job.output)}", work / "report.json"
-    save_volume(result.image, part)
+    part, report_part = work / f"result{suffix(job.output)}", work / "report.json"
+    write(part)
     report["seconds"] = round(time.perf_counter() - start, 2)
     _write_json(report, report_part)
     _publish(job, part, report_part)
     return _finished(report)
+
+
+def _deface_volume(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
+    """Deface into a volume: the report, and what writes it."""
+    from .cli_deface import read_input
+    from .pipeline import DefaceParameters, deface
+    from .volume_io import save_volume
+
+    image, notes = read_input(Path(job.path), lambda fraction, text: None, job.series)
+    result = deface(image, DefaceParameters(**job.parameters))
+    look(image, result)
+    report = {**result.report, "warnings": [*notes, *result.report["warnings"]]}
+    return report, lambda part: save_volume(result.image, part)
+
+
+def _deface_series(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
+    """Deface into a DICOM series: the report, and what writes it."""
+    from .batch_names import read_secret
+    from .dicom_deface import HeaderWriter, deface_stacks, is_checked, write_series
+    from .dicom_tree import choose_series, tree_of
+    from .dicom_uids import Pseudonyms
+    from .pipeline import DefaceParameters
+
+    if not os.path.isdir(job.path):
+        raise InputError("This scan is no DICOM series, so it cannot become one: choose a volume format for it.")
+    files = sorted(e.path for e in os.scandir(job.path) if e.is_file() and not e.name.startswith("."))
+    series = choose_series(tree_of(files), job.series)
+    defaced, report = deface_stacks(series, DefaceParameters(**job.parameters), look=look)
+    pseudonyms = Pseudonyms(read_secret(Path(job.secret)), only=None if job.clean else series.uids)
+    retain = [name for name in job.retain.split(",") if name] if job.clean else None
+    finish = HeaderWriter(pseudonyms, is_checked(report), retain)
+
+    def write(part: Path) -> None:
+        part.mkdir()
+        write_series(series, defaced, part, finish)
+        if job.clean:
+            os.makedirs(job.pseudonyms, exist_ok=True)
+            pseudonyms.append_to(Path(job.pseudonyms) / f"{job.scan}.csv")
+
+    report["warnings"] = [*report.pop("notes"), *report["warnings"]]
+    return report, write
 
 
 def _publish(job: Job, part: Path, report_part: Path) -> None:
@@ -185,7 +239,7 @@ def _publish(job: Job, part: Path, report_part: Path) -> None:
                 raise OutputError(NOT_OURS)
             if output.exists() and made["batch"]["attempt"] > job.redone_after:
                 return  # a twin of this job on another worker was quicker
-            output.unlink(missing_ok=True)
+            shutil.rmtree(output) if output.is_dir() else output.unlink(missing_ok=True)
         os.replace(report_part, job.report_path)
         os.replace(part, output)
     except OSError as error:

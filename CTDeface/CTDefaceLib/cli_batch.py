@@ -30,6 +30,7 @@ what it leaves:
                  gallery/       index.html, to look at all results; shows faces
                  record.sqlite  what is done and what is left
                  secret.key     what the pseudonyms are made with
+                 pseudonyms/    who is who, a table for each series with cleaned headers
 
 the table: a CSV file with the column input and, if wanted, patient (tells patients
   apart) and output (name below OUT, instead of a pseudonym). Paths in it start at
@@ -46,8 +47,9 @@ exit status:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from .batch_job import DICOM
     from .batch_names import LAYOUTS, NAMES
-    from .cli_deface import add_parameters
+    from .cli_deface import add_headers, add_parameters
     from .volume_io import WRITABLE
 
     parser.add_argument(
@@ -69,7 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="pseudonym",
         help="pseudonyms, or the names of the inputs, which may name patients (default: %(default)s)",
     )
-    names.add_argument("--format", choices=WRITABLE, default=".nii.gz", help="default: %(default)s")
+    names.add_argument(
+        "--format",
+        choices=[*WRITABLE, DICOM],
+        default=".nii.gz",
+        help="default: %(default)s; .dicom: a folder with a DICOM series for each",
+    )
+    add_headers(names)
     names.add_argument(
         "--private", metavar="DIR", type=Path, help="folder for all that is private (default: OUT-private)"
     )
@@ -109,10 +117,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from . import batch
     from .batch_progress import batch_display
-    from .cli_deface import parameters_from
+    from .cli_deface import parameters_from, retained_from
 
     parameters = parameters_from(args)
-    choices = batch.Choices(args.layout, args.names, args.format, AUDITS.get(args.audit, ""))
+    retain = ",".join(retained_from(args) or [])
+    choices = batch.Choices(args.layout, args.names, args.format, AUDITS.get(args.audit, ""), args.headers, retain)
     folders = {"private": args.private, "secret": args.secret}
     if args.scheduler and args.workers is not None:
         args.error("argument --workers: a Dask cluster has its own")

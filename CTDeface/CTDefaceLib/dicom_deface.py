@@ -115,7 +115,7 @@ def deface_series(
     defaced, report = deface_stacks(chosen, parameters or DefaceParameters(), _part(progress, 0.1, 0.8), cancelled)
     documents = {path: read_dataset(path) for path in (referring(tree, chosen) if take_along else ())}
     new = {str(uid) for one in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
-    new |= {chosen.uid, *chosen.instances.values()}
+    new |= chosen.uids
     with written_folder(output) as part:
         pseudonyms = Pseudonyms(secret, only=new if retain is None else None)
         prepare = HeaderWriter(pseudonyms, is_checked(report), retain)
@@ -180,7 +180,7 @@ def write_defaced_volume(
     if not region.any():
         raise InputError("Nothing was removed from the volume: deface it first.")
     values = [plane[here] for plane, here in zip(defaced[::order], region)]
-    pseudonyms = Pseudonyms(secret, only={series.uid, *series.instances.values()} if retain is None else None)
+    pseudonyms = Pseudonyms(secret, only=series.uids if retain is None else None)
     with written_folder(output) as part:
         prepare = HeaderWriter(pseudonyms, checked, retain)
         write_series(series, [DefacedStack(stack, region, values)], part, prepare, _part(progress, 0.4, 1.0))
@@ -219,10 +219,15 @@ class HeaderWriter:
 def deface_stacks(
     series: Series,
     parameters: DefaceParameters,
-    progress: Progress,
+    progress: Progress = lambda fraction, text: None,
     cancelled: Callable[[], bool] | None = None,
+    look: Callable[[sitk.Image, DefaceResult], None] = lambda image, result: None,
 ) -> tuple[list[DefacedStack], dict]:
-    """Deface all stacks of a series. Those without a face are an error, since they would be missing from the output."""
+    """Deface all stacks of a series. Those without a face are an error, since they would be missing from the output.
+
+    ``look`` is shown the volume of each stack, on a regular grid, and the result; the report has ``notes`` on what is
+    odd about the series.
+    """
     defaced, reports = [], []
     for number, stack in enumerate(series.stacks):
         step = _part(progress, number / len(series.stacks), (number + 1) / len(series.stacks))
@@ -235,6 +240,7 @@ def deface_stacks(
                 offset = _offset(original, image)
                 del original
                 result = deface(image, parameters, progress=_part(step, 0.15, 1.0), cancelled=cancelled)
+                look(image, result)
                 region = sitk.GetArrayViewFromImage(result.region) > 0
                 filled = result.image
             else:
@@ -242,6 +248,7 @@ def deface_stacks(
                 grid = in_hounsfield(original)
                 offset = _offset(original, grid)
                 result = deface(grid, parameters, progress=_part(step, 0.15, 0.9), cancelled=cancelled)
+                look(grid, result)
                 region, filled = _filled_slices(stack, image + offset, result, parameters)
                 _count_touched(stack, region, result)
         notes += [str(message.message) for message in caught if message.category is UserWarning]

@@ -26,9 +26,8 @@ KINDS = {"structure set": STRUCTURE_SET, "segmentation": SEGMENTATION}
 
 def referring(tree: Tree, series: Series) -> list[str]:
     """Files of the structure sets and segmentations in a tree that refer to a series."""
-    wanted = {series.uid, *series.instances.values()}
     documents = [path for kind, path in tree.others if kind in KINDS]
-    return [path for path in documents if _refers(read_dataset(path), wanted)]
+    return [path for path in documents if _refers(read_dataset(path), series.uids)]
 
 
 def without_face(dataset: pydicom.Dataset, defaced: list[DefacedStack]) -> str:

@@ -138,6 +138,11 @@ class Series:
         return list(paths)
 
     @property
+    def uids(self) -> set[str]:
+        """Series and SOP instance UIDs, which a defaced series has new ones of."""
+        return {self.uid, *self.instances.values()}
+
+    @property
     def name(self) -> str:
         """For messages; tells nothing of the patient."""
         slices = sum(len(stack.slices) for stack in self.stacks)
