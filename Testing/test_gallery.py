@@ -185,7 +185,7 @@ def test_before_and_after(twelve, page, shot):
     assert "before-oblique" in page.js("document.getElementById('beforeImage').src")
     shot("closer")
     page.press("a")
-    assert page.js("document.getElementById('closerName').textContent") == "scan0001"
+    assert page.js("document.getElementById('closerName').textContent") == "scan0001 (2 of 12)"
     for _ in range(4):
         page.press("ArrowDown")
     assert page.js("document.getElementById('pictures').hidden")  # of a refused scan

@@ -75,7 +75,7 @@ def _slice(image: sitk.Image, mask: sitk.Image) -> np.ndarray:
     grey = np.clip((sitk.GetArrayFromImage(hu) - low) / (high - low), 0.0, 1.0) * 255.0
     picture = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
     face = face > 0.5
-    outline = sitk.GetArrayViewFromImage(sitk.BinaryDilate(face, (1, 1)) - sitk.BinaryErode(face, (1, 1))) > 0
+    outline = sitk.GetArrayFromImage(sitk.BinaryDilate(face, (1, 1)) - sitk.BinaryErode(face, (1, 1))) > 0
     picture[outline] = OUTLINE_COLOUR
     return picture[::-1].copy()
 
