@@ -1,0 +1,372 @@
+"""What the CTDeface module does, for its panel and for scripts."""
+
+import json
+import os
+import shutil
+import zlib
+from pathlib import Path
+
+import numpy as np
+import slicer
+from CTDefaceLib import segmenters
+from CTDefaceLib.batch import GALLERY, SECRET, make_private_folder, private_folder
+from CTDefaceLib.batch_job import WORK_FOLDER
+from CTDefaceLib.dicom_deface import check_folder, written_folder
+from CTDefaceLib.dicom_uids import TABLE
+from CTDefaceLib.errors import InputError
+from CTDefaceLib.volume_io import check_output, check_volume_name, suffix, written_whole
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from . import database, nodes, views
+from .parameters import CTDefaceParameterNode
+from .process import BackgroundProcess
+
+AS_SEGMENTED = "as segmented"
+PROVENANCE = "CTDeface."
+"""Attributes that tell how a node was made, and the roles of the nodes that it was made from, start with this."""
+
+
+class CTDefaceLogic(ScriptedLoadableModuleLogic):
+    """Everything the panel does, with nodes as arguments and without any window.
+
+    The long methods wait for their result and return it. With ``done`` given they return at once, and later call
+    ``done(result)`` or ``failed(error)``, and ``progress(fraction, text)`` meanwhile.
+    """
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleLogic.__init__(self, parent)
+        self.process = BackgroundProcess()
+        self.batchProcess = BackgroundProcess()  # of its own, so that the panel can be used while a batch runs
+        self._batchOutput = None
+
+    def getParameterNode(self):
+        return CTDefaceParameterNode(super().getParameterNode())
+
+    def problemOf(self, volumeNode):
+        """Why the volume is not a CT that can be defaced, in one sentence; an empty text when it is one."""
+        return nodes.ctProblem(volumeNode)
+
+    def checkVolume(self, volumeNode):
+        """Raise InputError with the sentence of :meth:`problemOf` when there is one."""
+        problem = self.problemOf(volumeNode)
+        if problem:
+            raise InputError(problem)
+
+    def loadSample(self, parameters=None, **callbacks):
+        """Make the phantom, a synthetic head CT. Returns its volume node.
+
+        :param parameters: dict with any of the members of ``CTDefaceLib.phantom.PhantomParameters``.
+        """
+
+        def finish(report, path):
+            geometry = report["spacing"], report["origin"], report["direction"]
+            return nodes.addVolume(
+                np.load(path), *geometry, name=slicer.mrmlScene.GetUniqueNameByString(_("Phantom head CT"))
+            )
+
+        self.process.start("phantom", finish=finish, parameters=parameters or {}, **callbacks)
+        return self._result(callbacks)
+
+    def segmentFace(self, volumeNode, segmenter="builtin", maskNode=None, choice=None, **callbacks):
+        """Find the face. Returns a segmentation node with one segment, Face.
+
+        :param segmenter: one of ``CTDefaceLib.segmenters.names()``.
+        :param maskNode: segmentation node to write into; a new one is made when it is None.
+        :param choice: dict with any of weights (a folder), label and device, see ``CTDefaceLib.segmenters.Choice``.
+        """
+        self.checkVolume(volumeNode)
+        choice = dict(choice or {})
+        segmenters.check_ready(segmenter, segmenters.Choice(**choice))
+
+        def finish(report, path):
+            self._checkPresent(volumeNode)
+            node = maskNode
+            if node is None or slicer.mrmlScene.GetNodeByID(node.GetID()) is None:
+                name = slicer.mrmlScene.GetUniqueNameByString(_("{name} face mask").format(name=volumeNode.GetName()))
+                node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+            nodes.setFaceMask(node, np.load(path), volumeNode)
+            self._setReport(node, {"method": segmenter, **report})
+            node.SetAttribute(PROVENANCE + "made", str(nodes.faceFingerprint(node)))
+            node.SetNodeReferenceID(PROVENANCE + "original", volumeNode.GetID())
+            views.showMask(node)
+            nodes.keepTogether(volumeNode, node)
+            return node
+
+        self.process.start("segment", volumeNode, finish, segmenter=segmenter, choice=choice, **callbacks)
+        return self._result(callbacks)
+
+    def expect(self, volumeNode, segmenter, choice=None, **callbacks):
+        """About how long :meth:`segmentFace` will take. Returns a dict with seconds and devices (names and texts).
+
+        It loads the model, which stays loaded for the segmentation.
+        """
+        self.checkVolume(volumeNode)
+        self.process.start("expect", volumeNode, segmenter=segmenter, choice=dict(choice or {}), **callbacks)
+        return self._result(callbacks)
+
+    def deface(self, volumeNode, maskNode, parameters=None, **callbacks):
+        """Remove the face into a new volume node, named after the input.
+
+        :param parameters: dict with any of margin_mm, keep_bone, sealed, fill, constant, percentile, blur_mm, seed.
+        """
+        done = callbacks.get("done")
+        if done is None:
+            return self.publish(self.preview(volumeNode, maskNode, parameters))
+        callbacks["done"] = lambda result: done(self.publish(result))
+        return self.preview(volumeNode, maskNode, parameters, **callbacks)
+
+    def preview(self, volumeNode, maskNode, parameters=None, **callbacks):
+        """As :meth:`deface`, into a hidden volume node; :meth:`publish` makes it a result without further work."""
+        self.checkVolume(volumeNode)
+        parameters = dict(parameters or {})
+        mask = nodes.faceMask(maskNode, volumeNode)
+        if not mask.any():
+            raise InputError(_("The face mask is empty, or does not lie in the volume. Segment the face again."))
+        madeFrom = self._key(volumeNode, maskNode, parameters)
+
+        def finish(report, path):
+            self._checkPresent(volumeNode)
+            array = np.load(path, mmap_mode="r")
+            node = self.previewVolume(volumeNode)
+            if node is None:
+                name = _("{name} preview").format(name=volumeNode.GetName())
+                node = nodes.addVolumeLike(volumeNode, array, name, isHelper=True)
+                node.SetNodeReferenceID(PROVENANCE + "original", volumeNode.GetID())
+            else:
+                slicer.util.updateVolumeFromArray(node, array)
+            made = {name: value for name, value in self.report(maskNode).items() if name in ("method", "model")}
+            self._setReport(node, {**report, **made, "mask": self.maskMethod(maskNode)})
+            node.SetAttribute(PROVENANCE + "madeFrom", madeFrom)
+            return node
+
+        message = self.process.arrayMessage("mask", mask, volumeNode)
+        self.process.start("deface", volumeNode, finish, mask=message, parameters=parameters, **callbacks)
+        return self._result(callbacks)
+
+    def publish(self, resultNode):
+        """Make a preview the result: a volume node like any other, beside its original. Deleting it undoes this."""
+        if not resultNode.GetHideFromEditors():
+            return resultNode
+        original = resultNode.GetNodeReference(PROVENANCE + "original")
+        name = slicer.mrmlScene.GetUniqueNameByString(_("{name} defaced").format(name=original.GetName()))
+        node = nodes.addVolumeLike(original, None, name)
+        node.SetAndObserveImageData(resultNode.GetImageData())
+        node.SetNodeReferenceID(PROVENANCE + "original", original.GetID())
+        for attribute in resultNode.GetAttributeNames():
+            node.SetAttribute(attribute, resultNode.GetAttribute(attribute))
+        nodes.keepTogether(original, node)
+        views.passRendering(resultNode, node)
+        slicer.mrmlScene.RemoveNode(resultNode)
+        return node
+
+    def previewVolume(self, volumeNode):
+        """The hidden volume with the preview of ``volumeNode``, or None."""
+        return next((node for node in self._madeFrom(volumeNode) if node.GetHideFromEditors()), None)
+
+    def findResult(self, volumeNode, maskNode, parameters):
+        """The preview or result that was made from exactly this volume, mask and parameters, or None."""
+        key = self._key(volumeNode, maskNode, parameters)
+        found = [node for node in self._madeFrom(volumeNode) if node.GetAttribute(PROVENANCE + "madeFrom") == key]
+        return min(found, key=lambda node: node.GetHideFromEditors(), default=None)
+
+    def masks(self):
+        """The face masks of the scene."""
+        role = PROVENANCE + "original"
+        return [
+            n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if n.GetNodeReference(role) is not None
+        ]
+
+    def maskMethod(self, maskNode):
+        """How a face mask came about: AS_SEGMENTED, or corrected by hand, or made elsewhere."""
+        made = maskNode.GetAttribute(PROVENANCE + "made") if maskNode is not None else None
+        if made is None:
+            return "made elsewhere"
+        return AS_SEGMENTED if made == str(nodes.faceFingerprint(maskNode)) else "corrected by hand"
+
+    def maskOf(self, volumeNode):
+        """The latest face mask of a volume, or None."""
+        masks = [node for node in self.masks() if node.GetNodeReference(PROVENANCE + "original") is volumeNode]
+        return masks[-1] if masks else None
+
+    def resultOf(self, volumeNode):
+        """The latest result that was made from a volume, or None."""
+        results = [node for node in self._madeFrom(volumeNode) if not node.GetHideFromEditors()]
+        return results[-1] if results else None
+
+    def removeOrphans(self):
+        """Remove the hidden volumes whose original is gone."""
+        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+            isPreview = node.GetHideFromEditors() and node.GetAttribute(PROVENANCE + "madeFrom")
+            if isPreview and node.GetNodeReference(PROVENANCE + "original") is None:
+                slicer.mrmlScene.RemoveNode(node)
+        views.removeOrphans()
+
+    def report(self, node):
+        """What is known of how a mask or a result was made, as dict; empty for other nodes."""
+        text = node.GetAttribute(PROVENANCE + "report") if node is not None else None
+        return json.loads(text) if text else {}
+
+    def editMask(self, volumeNode, maskNode):
+        """Open the face mask in the Segment Editor, with the volume as source volume."""
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.util.getModuleWidget("SegmentEditor").editor
+        editor.setSegmentationNode(maskNode)
+        editor.setSourceVolumeNode(volumeNode)
+        editor.setCurrentSegmentID(nodes.faceSegmentID(maskNode))
+
+    def exportVolume(self, volumeNode, path, overwrite=False, **callbacks):
+        """Write a volume to a file, and beside it, as .json, how it was made. Appears whole or not at all.
+
+        :raises OutputError: if the file exists and ``overwrite`` is not set, or it cannot be written.
+        """
+        path = str(path)
+        check_volume_name(path)
+        reportPath = path[: -len(suffix(path))] + ".json"
+        for output in (path, reportPath):
+            check_output(output, overwrite)
+
+        def finish(report, file):
+            with written_whole(reportPath, path, overwrite=overwrite) as (reportPart, part):
+                reportPart.write_text(json.dumps(self.report(volumeNode), indent=2) + "\n", encoding="utf-8")
+                shutil.copyfile(file, part)
+            return path
+
+        self.process.start("write", volumeNode, finish, suffix=suffix(path), **callbacks)
+        return self._result(callbacks)
+
+    def exportSeries(self, volumeNode, folder=None, retain=None, **callbacks):
+        """Write a defaced volume as a DICOM series, file by file as the one that its original was loaded from.
+
+        Returns the folder, or the new series instance UID if it went into Slicer's database. What it replaced headers
+        with is written into a private folder: beside ``folder``, or beside the database.
+
+        :param volumeNode: result of :meth:`deface` of a volume that was loaded from the DICOM database.
+        :param folder: new or empty folder; None for Slicer's DICOM database.
+        :param retain: what stays of the headers when they are cleaned, see ``CTDefaceLib.dicom_headers.RETAIN``;
+            None keeps the headers.
+        :raises CTDefaceError: if the volume or its DICOM files are not what they were, or the folder is not empty.
+        """
+        original = volumeNode.GetNodeReference(PROVENANCE + "original")
+        if original is None:
+            raise InputError(_("This volume is no result of CTDeface, or its original is no longer in the scene."))
+        files = database.filesOf(original)
+        secret = table = ""
+        if folder is not None:
+            check_folder(folder)
+        if retain is not None:
+            private = str(private_folder(folder)) if folder is not None else database.privateFolder()
+            make_private_folder(Path(private))
+            secret, table = os.path.join(private, SECRET), os.path.join(private, TABLE)
+
+        def finish(report, written):
+            try:
+                if folder is not None:
+                    with written_folder(folder) as part:
+                        shutil.copytree(written, part, dirs_exist_ok=True)
+                    return str(folder)
+                database.add(written)
+                if slicer.mrmlScene.GetNodeByID(volumeNode.GetID()) is volumeNode:
+                    database.link(volumeNode, report["series"], report["instances"])
+                return report["series"]
+            finally:
+                shutil.rmtree(written, ignore_errors=True)
+
+        made = self.report(volumeNode)
+        checked = bool(made) and not made["warnings"] and made["intracranial_voxels_touched"] == 0
+        message = self.process.arrayMessage("defaced", slicer.util.arrayFromVolume(volumeNode), volumeNode)
+        self.process.start(
+            "series",
+            original,
+            finish,
+            suffix="",
+            files=files,
+            defaced=message,
+            checked=checked,
+            retain=retain,
+            secret=secret,
+            table=table,
+            **callbacks,
+        )
+        return self._result(callbacks)
+
+    def runBatch(self, source, output, parameters=None, workers=1, told=None, **callbacks):
+        """Deface all head CTs of a folder. Returns the number of scans by status.
+
+        What an earlier batch with the same folders has done is not done again. See :func:`CTDefaceLib.batch.run`,
+        which can do more, for where things are written.
+
+        :param source: folder, searched with its sub-folders, or CSV table.
+        :param output: folder for the results.
+        :param parameters: as in :meth:`deface`, with the segmenter.
+        :param workers: number of processes that work at the same time.
+        :param told: called with what happens, see :mod:`CTDefaceLib.batch_progress`.
+        """
+        self._batchOutput = str(output)
+        self.batchProcess.start(
+            "batch",
+            source=str(source),
+            output=str(output),
+            parameters=dict(parameters or {}),
+            workers=workers,
+            told=told,
+            done=lambda counts: self._endBatch(callbacks.get("done"), counts),
+            failed=lambda error: self._endBatch(callbacks.get("failed"), error),
+        )
+        if callbacks.get("done"):
+            return None
+        try:
+            return self.batchProcess.wait()
+        finally:
+            self._endBatch(None, None)
+
+    def cancelBatch(self):
+        """Stop the batch. What it finished stays, and it can go on later."""
+        self.batchProcess.cancel()
+
+    def galleryOf(self, output):
+        """Path of the page with the results of a batch."""
+        return str(private_folder(output) / GALLERY / "index.html")
+
+    def _endBatch(self, call, value):
+        self.batchProcess.stop()
+        shutil.rmtree(os.path.join(self._batchOutput, WORK_FOLDER), ignore_errors=True)  # left when it was cancelled
+        if call is not None:
+            call(value)
+
+    def evaluate(self, originalNode, defacedNode):
+        """Open CTDefaceEval with both volumes chosen."""
+        handover = ScriptedLoadableModuleLogic()
+        handover.moduleName = "CTDefaceEval"
+        parameterNode = handover.getParameterNode()
+        for name, node in (("originalVolume", originalNode), ("defacedVolume", defacedNode)):
+            parameterNode.SetParameter(name, "")
+            parameterNode.SetNodeReferenceID(name, node.GetID())
+        slicer.util.selectModule("CTDefaceEval")
+
+    def _result(self, callbacks):
+        return None if callbacks.get("done") else self.process.wait()
+
+    @staticmethod
+    def _checkPresent(volumeNode):
+        if slicer.mrmlScene.GetNodeByID(volumeNode.GetID()) is not volumeNode:
+            raise InputError(_("The volume was removed from the scene meanwhile."))
+
+    @staticmethod
+    def _key(volumeNode, maskNode, parameters):
+        choices = zlib.crc32(json.dumps(parameters, sort_keys=True).encode())
+        return f"{nodes.fingerprint(volumeNode)} {nodes.faceFingerprint(maskNode)} {choices}"
+
+    @staticmethod
+    def _madeFrom(volumeNode):
+        role = PROVENANCE + "original"
+        return [
+            n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n.GetNodeReference(role) is volumeNode
+        ]
+
+    @staticmethod
+    def _setReport(node, report):
+        node.SetAttribute(PROVENANCE + "report", json.dumps(report))
+        for name in ("version", "method"):
+            if name in report:
+                node.SetAttribute(PROVENANCE + name, str(report[name]))
