@@ -1,6 +1,7 @@
 """Batches of scans, with real defacing of coarse heads: bad scans, kills, workers that die or get stuck, names."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -44,17 +45,10 @@ def quick(**choices):
     return lambda source, output, **more: batch.run(source, output, gallery=False, **{**choices, **more})
 
 
-def touched(job):
-    """A job that costs nothing."""
-    Path(job.output).parent.mkdir(parents=True, exist_ok=True)
-    Path(job.output).touch()
-    return Outcome(DONE, "", 0.0, {"removed_ml": 500.0, "intracranial_voxels_touched": 0, "warnings": []})
-
-
 @pytest.fixture
 def planned(folders, monkeypatch):
     """Runs a batch that does no scan for real; returns which results there are, and what was told."""
-    monkeypatch.setattr(batch_runners, "in_process", partial(batch_runners.in_process, run=touched))
+    monkeypatch.setattr(batch_runners, "in_process", partial(batch_runners.in_process, run=batch_cases.touched))
 
     def run():
         told = []
@@ -220,15 +214,16 @@ def test_a_complete_result_that_nobody_noted_is_kept_and_a_half_one_is_not(folde
     assert not (output / batch_job.WORK_FOLDER).exists()
 
 
-def test_a_full_disk_ends_the_batch_and_it_goes_on_later(folders, monkeypatch):
+@pytest.mark.parametrize("said", [None, OSError(errno.ENOSPC, "No space left on device")])
+def test_a_full_disk_ends_the_batch_and_it_goes_on_later(folders, monkeypatch, said):
     source, output, private = folders
     batch_cases.write(source / "a.nii.gz", head())
 
     def full(*_):
-        raise OutputError("No room.")
+        raise OutputError("No room.") from said
 
     monkeypatch.setattr("CTDefaceLib.volume_io.save_volume", full)
-    monkeypatch.setattr("CTDefaceLib.batch.LITTLE_ROOM_BYTES", 1 << 60)
+    monkeypatch.setattr("CTDefaceLib.batch.LITTLE_ROOM_BYTES", 0 if said else 1 << 60)
     with pytest.raises(OutputError, match="make room and start the batch again"):
         quick()(source, output)
     assert statuses(private) == {"a.nii.gz": WAITING}
@@ -428,6 +423,29 @@ def test_a_script_of_the_user_needs_no_guard(folders, tmp_path):
     )
     done = subprocess.run([sys.executable, script], env=ENVIRONMENT, capture_output=True, text=True)
     assert done.stdout == "once\n{'done': 2}\n", done.stderr
+
+
+@POSIX
+def test_workers_start_within_slicer(folders, tmp_path):
+    """There ``sys.executable`` is a launcher; a process that it starts does not get the pipes."""
+    source, output, _ = folders
+    batch_cases.write(source / "a.nii.gz", head())
+    launcher, interpreter = tmp_path / "PythonSlicer", tmp_path / "python-real"
+    launcher.write_text("#!/bin/sh\nexit 1\n")
+    interpreter.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    launcher.chmod(0o755)
+    interpreter.chmod(0o755)
+    script = (
+        f"import sys; sys.executable = {str(launcher)!r}; from CTDefaceLib import batch\n"
+        f"print(batch.run({str(source)!r}, {str(output)!r}, workers=1, gallery=False).counts)\n"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert (done.stdout, done.stderr) == ("{'done': 1}\n", "")
+    interpreter.unlink()
+    batch_cases.write(source / "b.nii.gz", batch_cases.another(2))
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert "PythonSlicer -m CTDefaceLib" in done.stderr
 
 
 def test_the_output_inside_the_input_is_not_searched(folders):

@@ -16,7 +16,7 @@ from CTDefaceLib.gallery_pictures import jpeg_bytes
 
 PICTURES = os.environ.get("CTDEFACE_PICTURES")  # a folder that keeps the screenshots for a look
 VISIBLE = "[...document.querySelectorAll('.row')].map(row => row.dataset.scan)"
-KINDS = ("before-front", "after-front", "before-oblique", "after-oblique", "slice")
+KINDS = ("before-front", "after-front", "before-oblique", "after-oblique", "before-slice")
 
 pytestmark = [
     pytest.mark.skipif(chromium.executable() is None, reason="needs Chromium: apt-get install chromium"),
@@ -106,14 +106,21 @@ def test_a_real_batch_looks_right(tmp_path, page, shot):
     shot("real-closer")
 
 
-def test_without_originals_no_face_is_kept(tmp_path, page):
+def test_without_originals_no_face_is_kept(tmp_path, page, shot):
     batch_cases.write(tmp_path / "in" / "a.nii.gz", batch_cases.head())
+    pictures = tmp_path / "out-private" / "gallery" / "pictures"
+    pictures.mkdir(parents=True)
+    (pictures / "1-before-front.jpg").write_bytes(b"of an earlier run")
     batch.run(tmp_path / "in", tmp_path / "out", originals=False)
-    names = {path.name for path in (tmp_path / "out-private" / "gallery" / "pictures").iterdir()}
-    assert names == {"1-after-front.jpg", "1-after-oblique.jpg", "1-slice.jpg"}
+    assert {path.name for path in pictures.iterdir()} == {
+        "1-after-front.jpg", "1-after-oblique.jpg", "1-after-slice.jpg",
+    }  # fmt: skip
     page.open(tmp_path / "out-private" / "gallery" / "index.html")
     assert page.js("document.querySelectorAll('.row img').length") == 3
     assert "no faces" in page.js("document.getElementById('warning').textContent")
+    page.press("Enter")
+    page.js("document.getElementById('largeSlice').decode().then(() => 1)")
+    shot("no-originals")
 
 
 def test_sorting(twelve, page, shot):

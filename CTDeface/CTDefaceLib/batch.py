@@ -22,7 +22,7 @@ from pathlib import Path
 
 from . import __version__, batch_runners, segmenters
 from .batch_inputs import FoundScan, find_scans, root_of
-from .batch_job import DICOM, NOT_WRITTEN, WORK_FOLDER, Job, Outcome, check_audit, finished_before, software
+from .batch_job import DICOM, NO_ROOM, NOT_WRITTEN, WORK_FOLDER, Job, Outcome, check_audit, finished_before, software
 from .batch_names import make_secret, output_name, read_secret
 from .batch_progress import Tell
 from .batch_record import (
@@ -198,7 +198,7 @@ def run(
         runner = _runner(parameters, workers, threads, scheduler, timeout, tell)
         end = partial(_end, record, output, private, choices, gallery, originals)
         try:
-            _do_all(record, job, runner, output, tell)
+            _do_all(record, job, runner, (output, private), tell)
         except BaseException:
             with suppress(CTDefaceError):
                 end()
@@ -399,7 +399,7 @@ def _tell_started(tell: Tell, worker: str, job: Job) -> None:
     tell({"event": "started", "scan": job.name, "worker": worker, "number": job.scan})
 
 
-def _do_all(record: Record, job: partial, runner, output: Path, tell: Tell) -> None:
+def _do_all(record: Record, job: partial, runner, folders: tuple[Path, ...], tell: Tell) -> None:
     waiting = record.ids(WAITING)
     counts = record.counts()
     tell({"event": "planned", "total": sum(counts.values()), "left": len(waiting), "counts": counts})
@@ -412,12 +412,12 @@ def _do_all(record: Record, job: partial, runner, output: Path, tell: Tell) -> N
                         record.wait_again(done.scan, died=True)
                         continue
                     outcome = Outcome(FAILED, outcome.sentence)
-                if outcome.status == NOT_WRITTEN:
-                    free = shutil.disk_usage(output).free
-                    if free < LITTLE_ROOM_BYTES:
+                if outcome.status in (NO_ROOM, NOT_WRITTEN):
+                    free = min(shutil.disk_usage(folder).free for folder in folders)
+                    if outcome.status == NO_ROOM or free < LITTLE_ROOM_BYTES:
                         record.wait_again(done.scan)
                         raise OutputError(
-                            f"The disk of the output is nearly full ({free / 1e6:.0f} MB are free): make room and "
+                            f"The disk of the results is nearly full ({free / 1e6:.0f} MB are free): make room and "
                             f"start the batch again; it goes on where it was. ({outcome.sentence})"
                         )
                     outcome = Outcome(FAILED, outcome.sentence, outcome.seconds)

@@ -11,11 +11,12 @@ import pkgutil
 import time
 from collections.abc import Callable, Iterable
 
-from . import __version__
+from . import __version__, segmenters
 from .batch_job import Job, Outcome, run_job
 from .batch_record import FAILED, TIMED_OUT
 from .batch_runners import DIED, DIED_SENTENCE, TICK_SECONDS, Results, Started
 from .errors import CTDefaceError
+from .pipeline import DefaceParameters
 
 NOT_INSTALLED = "The Dask client is not installed: pip install 'ctdeface[cluster]'."
 NOT_REACHED = "The Dask scheduler cannot be reached ({}): check its address, and that the cluster runs."
@@ -112,6 +113,8 @@ def _check(client, job: Job, timeout: float | None) -> None:
         raise CTDefaceError(OTHER_VERSION.format(version, __version__))
     if not client.submit(os.path.isdir, os.path.dirname(os.path.dirname(job.work)), pure=False).result():
         raise CTDefaceError(NOT_SEEN)
+    parameters = DefaceParameters(**job.parameters)
+    client.submit(segmenters.check_ready, parameters.segmenter, parameters.choice, pure=False).result()
     if timeout and any(worker["nanny"] is None for worker in client.scheduler_info()["workers"].values()):
         raise CTDefaceError(NO_NANNY)
 

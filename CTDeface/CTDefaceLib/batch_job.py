@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -28,8 +29,8 @@ Look = Callable[[Any, Any], None]
 #: the folder for unfinished files in the output folder; nothing but a batch makes one of this name
 WORK_FOLDER = ".ctdeface-unfinished"
 NOT_OURS = "A file with the name of the result is there already, not made by this batch: move it away."
-#: status of an outcome while it is not clear whether the scan or the disk is to blame
-NOT_WRITTEN = "not written"
+#: statuses of an outcome when the disk is to blame, and while that is not clear
+NO_ROOM, NOT_WRITTEN = "no room", "not written"
 #: verdicts of an audit that keep a result back
 FACE_LEFT = ("face found", "recognisable", "recoverable")
 
@@ -115,13 +116,14 @@ def run_job(job: Job) -> Outcome:
     except InputError as error:
         outcome = Outcome(REFUSED, str(error))
     except OutputError as error:
-        outcome = Outcome(NOT_WRITTEN, str(error))
+        outcome = Outcome(NO_ROOM if _disk_is_full(error.__cause__) else NOT_WRITTEN, str(error))
     except CTDefaceError as error:
         outcome = Outcome(FAILED, str(error))
     except MemoryError:
         outcome = Outcome(FAILED, "There was not enough memory: use fewer workers, or crop the scan to the head.")
     except OSError as error:
-        outcome = Outcome(FAILED, f"A file could not be read or written: {error.strerror or type(error).__name__}.")
+        sentence = f"A file could not be read or written: {error.strerror or type(error).__name__}."
+        outcome = Outcome(NO_ROOM if _disk_is_full(error) else FAILED, sentence)
     except Exception as error:
         sentence = f"An error that this program did not expect stopped it ({type(error).__name__})."
         outcome = Outcome(FAILED, sentence, details=traceback.format_exc())
@@ -129,6 +131,10 @@ def run_job(job: Job) -> Outcome:
         shutil.rmtree(work, ignore_errors=True)
     seconds = round(time.perf_counter() - start, 2)
     return Outcome(outcome.status, outcome.sentence, seconds, outcome.report, outcome.details)
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
 
 
 def finished_before(job: Job) -> Outcome | None:
@@ -166,7 +172,7 @@ def _deface(job: Job, work: Path) -> Outcome:
         if job.pictures:
             from .gallery_pictures import write_pictures
 
-            write_pictures(image, result.image, result.mask, Path(job.pictures), str(job.scan), job.originals)
+            write_pictures(image, result, Path(job.pictures), str(job.scan), job.originals)
         if job.audit:
             audits.append(audited(job.audit, image, result.image))
 

@@ -16,11 +16,13 @@ from concurrent.futures import TimeoutError as JobTimeout
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
+from pathlib import Path
 from queue import SimpleQueue
 from types import ModuleType
 
 from .batch_job import Job, Outcome, run_job
 from .batch_record import TIMED_OUT
+from .errors import CTDefaceError
 from .worker import end_process_group, lead_process_group
 
 Started = Callable[[str, Job], None]
@@ -29,6 +31,9 @@ Results = Iterator[tuple[Job, Outcome]]
 #: what an outcome says when the worker ended before the job did
 DIED = "worker died"
 DIED_SENTENCE = "The process that worked on it ended without a word, perhaps because memory ran out."
+NO_INTERPRETER = (
+    "Slicer's Python cannot start worker processes here: leave them out, or use PythonSlicer -m CTDefaceLib batch."
+)
 TICK_SECONDS = 1.0
 #: what a scan of 512 × 512 × 500 voxels takes at most, with the pictures of the gallery
 BYTES_PER_WORKER = 3_000_000_000
@@ -97,6 +102,8 @@ def in_worker_processes(
     cards: graphics cards, see :func:`graphics_cards`; each worker sees one of them
     run: what to do with a job
     """
+    if not os.path.isfile(_interpreter()):
+        raise CTDefaceError(NO_INTERPRETER)
     processes = [_Process(number, threads, cards) for number in range(workers)]
     idle: SimpleQueue[_Process] = SimpleQueue()
     for process in processes:
@@ -158,6 +165,7 @@ class _Process:
                 raise BrokenProcessPool("The batch ends.")
             if self._pool is None:
                 context = get_context("spawn")
+                context.set_executable(_interpreter())
                 self._pool = ProcessPoolExecutor(1, context, initializer=_set_up_process, initargs=self._setup)
                 with _without_main():
                     started = self._pool.submit(os.getpid)
@@ -176,6 +184,13 @@ class _Process:
     def close(self) -> None:
         self._closed = True
         self.kill()
+
+
+def _interpreter() -> str:
+    """The Python for worker processes. Within Slicer, ``sys.executable`` is a launcher that does not hand on the pipes
+    to them; the Python that it launches lies beside it."""
+    path = Path(sys.executable)
+    return str(path.with_name("python-real" + path.suffix)) if path.stem == "PythonSlicer" else sys.executable
 
 
 @contextmanager

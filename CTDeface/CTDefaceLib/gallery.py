@@ -25,7 +25,8 @@ def write_gallery(rows: Iterable[sqlite3.Row], folder: Path, run: str, originals
     rows: of the record, see :mod:`.batch_record`
     folder: made where it is missing
     run: tells batches apart; decisions are remembered by it
-    originals: whether there are pictures of the originals, which the page then warns of
+    originals: whether pictures of the originals belong into it; the page warns of them. Otherwise those that an earlier
+        run made are deleted
 
     Returns
     -------
@@ -35,6 +36,9 @@ def write_gallery(rows: Iterable[sqlite3.Row], folder: Path, run: str, originals
     pictures: dict[str, list[str]] = {}
     for name in os.listdir(folder / PICTURES) if (folder / PICTURES).is_dir() else ():
         number, _, kind = name.removesuffix(".jpg").partition("-")
+        if kind.startswith("before") and not originals:
+            (folder / PICTURES / name).unlink()
+            continue
         pictures.setdefault(number, []).append(kind)
     about = json.dumps({"run": run, "originals": originals})
     part = folder / "scans.js.new"

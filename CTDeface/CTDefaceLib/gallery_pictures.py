@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import CTDefaceError
+from .pipeline import DefaceResult
 from .render import Renderer, head_center, skin_surface
 
 #: name → yaw, pitch in degrees
@@ -22,21 +23,23 @@ JPEG_QUALITY = 80
 _of_thread = threading.local()  # a window can draw only in the thread that made it
 
 
-def write_pictures(
-    original: sitk.Image, defaced: sitk.Image, mask: sitk.Image, folder: Path, stem: str, originals: bool = True
-) -> None:
-    """Write ``STEM-slice.jpg`` and, where there is OpenGL, ``-before-front``, ``-before-oblique``, ``-after-front`` and
-    ``-after-oblique``.
+def write_pictures(original: sitk.Image, result: DefaceResult, folder: Path, stem: str, originals: bool = True) -> None:
+    """Write ``STEM-before-slice.jpg`` and, where there is OpenGL, ``-before-front``, ``-before-oblique``,
+    ``-after-front`` and ``-after-oblique``.
 
     Parameters
     ----------
-    original, defaced, mask: on one grid; the mask is drawn as an outline in a sagittal slice through its middle
+    original: CT that the result was made of; the face mask is drawn as outline in a sagittal slice through its middle
     folder: made where it is missing
-    originals: also write what shows the face; otherwise the slice is one of the defaced volume
+    originals: also write what shows the face; otherwise ``-after-slice`` takes the place of ``-before-slice``, with the
+        outline of the filled region, since that of the mask is the face in profile
     """
     folder.mkdir(parents=True, exist_ok=True)
-    before, after = _coarse(original), _coarse(defaced)
-    pictures = {"slice": _slice(before if originals else after, _coarse(mask))}
+    before, after = _coarse(original), _coarse(result.image)
+    if originals:
+        pictures = {"before-slice": _slice(before, _coarse(result.mask))}
+    else:
+        pictures = {"after-slice": _slice(after, _coarse(result.region))}
     try:
         pictures.update(_renderings(before, after, originals))
     except CTDefaceError:  # no OpenGL, or nothing to draw

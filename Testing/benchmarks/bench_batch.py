@@ -1,12 +1,14 @@
 """Batches: killed again and again, throughput, and many scans.
 
     python Testing/benchmarks/bench_batch.py killed --scans 200 --kills 30 --places process workers dask
+    python Testing/benchmarks/bench_batch.py full --scans 50
     python Testing/benchmarks/bench_batch.py throughput --scans 24
     python Testing/benchmarks/bench_batch.py many --scans 50 500 5000
 
 ``killed`` defaces coarse heads in a mix of formats, 20 bad ones among them, and ends the run, or one of its workers,
-by SIGKILL at random moments. ``many`` takes a scan for done without looking at it, since it measures what the batch
-itself costs.
+by SIGKILL at random moments, most of them while scans are worked on. ``full`` does the same scans on a disk that is
+full again and again; it has to be root to mount one. ``many`` takes a scan for done without looking at it, since it
+measures what the batch itself costs.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import random
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -25,13 +28,11 @@ from functools import partial
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(CHECKOUT / folder) for folder in ("CTDeface", "CTDefaceEval", "Testing", "Testing/benchmarks")]
+sys.path[:0] = [str(CHECKOUT / folder) for folder in ("CTDeface", "CTDefaceEval", "Testing")]
 
 import batch_cases  # noqa: E402
 import processes  # noqa: E402
 from CTDefaceLib import batch, batch_runners  # noqa: E402
-from CTDefaceLib.batch_job import Job, Outcome  # noqa: E402
-from CTDefaceLib.batch_record import DONE  # noqa: E402
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 CLUSTER = """
@@ -71,18 +72,23 @@ def killed(folder: Path, place: str, scans: int, kills: int, seed: int = 0) -> d
         else:
             where, boss = ["--workers", "0" if place == "process" else "2"], None
         command = [sys.executable, "-m", "CTDefaceLib", "batch", str(source), str(output), *where, "--no-gallery"]
-        of_run = of_worker = runs = 0
+        of_run = of_worker = at_work = runs = 0
         while True:
             environment = {**ENVIRONMENT, "TMPDIR": str(temporary)}
             run = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             runs += 1
+            begun = _attempts(private)
             while of_run + of_worker < kills and run.poll() is None:
-                time.sleep(chance.uniform(0.3, 4.0))
+                early = chance.random() < 0.1
+                while not early and run.poll() is None and _attempts(private) == begun:
+                    time.sleep(0.02)
+                time.sleep(chance.uniform(0.0, 2.0))
                 workers = [
                     pid for pid in processes.children((boss or run).pid) if "spawn_main" in processes.command_line(pid)
                 ]
                 if run.poll() is not None:
                     break
+                at_work += _attempts(private) > begun
                 if workers and chance.random() < 0.5:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(chance.choice(workers), signal.SIGKILL)
@@ -101,12 +107,45 @@ def killed(folder: Path, place: str, scans: int, kills: int, seed: int = 0) -> d
         "scans": len(expected),
         "killed the run": of_run,
         "killed a worker": of_worker,
+        "while a scan was worked on": at_work,
         "starts": runs,
         "seconds": round(time.monotonic() - start),
         "most attempts": max(row["attempts"] for row in rows),
         "temporary files left": [str(path) for path in temporary.rglob("*")],
         "problems": batch_cases.problems(expected, source, output, private, before),
     }
+
+
+def _attempts(private: Path) -> int:
+    """How often a scan was begun."""
+    with contextlib.suppress(sqlite3.Error):
+        return sum(row["attempts"] for row in batch_cases.records(private).values())
+    return 0
+
+
+def full(folder: Path, scans: int) -> dict:
+    """Results and record on a disk that is full again and again; it grows whenever the batch has said so."""
+    source, disk = folder / "in", folder / "disk"
+    expected = batch_cases.make_archive(source, scans)
+    before = batch_cases.hashes(source)
+    disk.mkdir()
+    kilobytes, sentences = 600, []
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)], check=True)
+    try:
+        command = [sys.executable, "-m", "CTDefaceLib", "batch", str(source), str(disk / "out"), "--workers", "2"]
+        while True:
+            run = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+            if run.returncode in (0, 3):
+                break
+            assert run.returncode == 1 and "Traceback" not in run.stderr, run.stderr
+            sentences.append(run.stderr.strip().splitlines()[-1])
+            kilobytes += 700
+            subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", str(disk)], check=True)
+        problems = batch_cases.problems(expected, source, disk / "out", disk / "out-private", before)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    said = {sentence: sentences.count(sentence) for sentence in sorted(set(sentences))}
+    return {"scans": len(expected), "times full": len(sentences), "said": said, "problems": problems}
 
 
 def throughput(folder: Path, scans: int, matrix: int) -> list[dict]:
@@ -136,13 +175,6 @@ def throughput(folder: Path, scans: int, matrix: int) -> list[dict]:
     return figures
 
 
-def nothing(job: Job) -> Outcome:
-    """A scan that costs nothing, so that what is left is the batch itself; leaves a result as a real one does."""
-    Path(job.output).parent.mkdir(parents=True, exist_ok=True)
-    Path(job.output).touch()
-    return Outcome(DONE, "", 0.0, {"removed_ml": 500.0, "intracranial_voxels_touched": 0, "warnings": []})
-
-
 def many(folder: Path, scans: int, workers: int) -> dict:
     """Seconds for each scan and memory of the parent, planning and gallery included."""
     source = folder / "in"
@@ -150,9 +182,7 @@ def many(folder: Path, scans: int, workers: int) -> dict:
     for number in range(scans):
         (source / f"{number}.nii").write_bytes(number.to_bytes(4, "little") * (16 + number % 500))
     runner = batch_runners.in_worker_processes if workers else batch_runners.in_process
-    import bench_batch  # as workers know it
-
-    setattr(batch_runners, runner.__name__, partial(runner, run=bench_batch.nothing))
+    setattr(batch_runners, runner.__name__, partial(runner, run=batch_cases.touched))
     try:
         moments, memory = [time.monotonic()], []
 
@@ -188,7 +218,7 @@ def _megabytes() -> int:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["killed", "throughput", "many"])
+    parser.add_argument("what", choices=["killed", "full", "throughput", "many"])
     parser.add_argument("--scans", type=int, nargs="+", default=[200])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--places", nargs="+", default=["process", "workers", "dask"])
@@ -197,6 +227,8 @@ def main():
     args = parser.parse_args()
     if args.what == "killed":
         jobs = [partial(killed, place=place, scans=args.scans[0] - 20, kills=args.kills) for place in args.places]
+    elif args.what == "full":
+        jobs = [partial(full, scans=args.scans[0] - 20)]
     elif args.what == "throughput":
         jobs = [partial(throughput, scans=args.scans[0], matrix=args.matrix)]
     else:
