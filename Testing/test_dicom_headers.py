@@ -70,7 +70,7 @@ TEXT_KINDS = ("LO", "SH", "ST", "LT", "UT", "UC", "PN", "AE", "CS", "UR")
 PUBLIC = sorted(
     (tag, kind)
     for tag, (kind, *_) in DicomDictionary.items()
-    if kind in (*TEXT_KINDS, "DA", "DT", "UI", "OB", "UN") and 0x0008 <= tag >> 16 < 0x5000 and tag >> 16 != 0x0028
+    if kind in (*TEXT_KINDS, "DA", "DT", "UI", "OB", "UN") and 0x00080005 < tag < 0x50000000 and tag >> 16 != 0x0028
 )
 SEQUENCES = sorted(tag for tag, (kind, *_) in DicomDictionary.items() if kind == "SQ" and 0x0008 <= tag >> 16 < 0x5000)
 letters = st.text("ABCDEFGHJKLMNPQRSTUVWXYZ", min_size=8, max_size=12)

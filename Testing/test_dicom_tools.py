@@ -80,6 +80,48 @@ def test_dciodvfy_finds_nothing_new(series):
         assert not new
 
 
+@pytest.fixture(scope="module")
+def cleaned(series, tmp_path_factory):
+    """Folder of the defaced counterpart with cleaned headers."""
+    pytest.importorskip("dicomanonymizer", reason="pip install ctdeface[dicom]")
+    folder = tmp_path_factory.mktemp("cleaned") / "out"
+    deface_series(series[0], folder, retain=[])
+    return folder
+
+
+def identifying(dataset):
+    """Texts of a dataset that must not come back: names, dates, UIDs and what private elements hold."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from identifying(item)
+            continue
+        private = element.tag.is_private and not element.tag.is_private_creator
+        named = re.match("Patient(Name|ID|BirthDate)|Institution|Station|Study(Date|Desc|Instance)", element.keyword)
+        if private or named or element.VR == "UI":
+            for value in element.value if element.VM > 1 else [element.value]:
+                text = value[:64] if isinstance(value, bytes) else str(value).encode()
+                if len(text) >= 6 and not text.startswith(b"1.2.840.10008"):
+                    yield text
+
+
+def test_nothing_of_the_original_headers_comes_back(series, cleaned):
+    texts = {text for one in by_place(series[0]).values() for text in identifying(one)}
+    assert len(texts) > 209
+    for path in cleaned.iterdir():
+        content = path.read_bytes()
+        header = content[: content.rindex(b"\xe0\x7f\x10\x00")]
+        assert not [text for text in texts if text in header]
+
+
+def test_dciodvfy_finds_no_error_in_cleaned_headers(series, cleaned):
+    program = tool("dciodvfy")
+    before, after = map(by_place, (series[0], cleaned))
+    for key in list(before)[::32]:
+        new = complaints(program, after[key].filename) - complaints(program, before[key].filename)
+        assert not [line for line in new if line.startswith("Error")]
+
+
 def free_port():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -31,7 +31,7 @@ from .dicom_stack import (
 )
 from .dicom_tree import Series, Stack, choose_series, read_tree, tree_of
 from .dicom_uids import Pseudonyms
-from .dicom_write import mark_derived, remove_outdated, replace_uids, save, set_pixels
+from .dicom_write import mark_derived, replace_uids, save, set_pixels
 from .errors import Cancelled, InputError, NoFaceError, OutputError
 from .fill import fill_region
 from .pipeline import DefaceParameters, DefaceResult, Progress, deface
@@ -209,7 +209,6 @@ class HeaderWriter:
 
     def document(self, dataset: pydicom.Dataset) -> None:
         """As calling it, for what is no image."""
-        remove_outdated(dataset)
         if self._cleaner:
             self._cleaner.clean(dataset)
         else:

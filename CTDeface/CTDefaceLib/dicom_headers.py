@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .dicom_tree import CT_IMAGES
 from .dicom_uids import WELL_KNOWN, Pseudonyms
-from .dicom_write import METHOD, add_method
+from .dicom_write import METHOD, OUTDATED, add_method
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -148,13 +148,15 @@ class Cleaner:
             add_method(dataset, *option)
 
     def _clean(self, dataset: pydicom.Dataset, strict: bool) -> None:
+        from pydicom.datadict import keyword_for_tag
+
         safe = self._safe_private(dataset) if "safe-private" in self.retain else set()
         for tag in list(dataset.keys()):
             if tag.is_private:
                 if tag not in safe:
                     del dataset[tag]
-            elif tag.group >> 8 in (0x50, 0x60) or (tag.group, tag.element) == (0x0008, 0x0300) and not safe:
-                del dataset[tag]  # curves, overlays
+            elif tag.group >> 8 in (0x50, 0x60) or keyword_for_tag(tag) in OUTDATED:
+                del dataset[tag]  # curves, overlays, signatures, icons
             else:
                 self._clean_element(dataset, dataset[tag], strict)
 

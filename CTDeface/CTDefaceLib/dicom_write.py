@@ -93,18 +93,11 @@ def add_method(dataset: pydicom.Dataset, value: str, meaning: str) -> None:
         append(dataset, "DeidentificationMethodCodeSequence", code(value, meaning))
 
 
-def remove_outdated(dataset: pydicom.Dataset) -> None:
-    """Remove, at every depth, signatures over what has changed and icons of what was removed."""
+def replace_uids(dataset: pydicom.Dataset, pseudonyms: Pseudonyms) -> None:
+    """Replace UIDs at every depth, references included, and remove what is outdated with them."""
     for keyword in OUTDATED:
         if keyword in dataset:
             delattr(dataset, keyword)
-    for element in elements(dataset, "SQ"):
-        for item in element.value:
-            remove_outdated(item)
-
-
-def replace_uids(dataset: pydicom.Dataset, pseudonyms: Pseudonyms) -> None:
-    """Replace UIDs at every depth, references included."""
     for element in elements(dataset, "SQ", "UI"):
         if element.VR == "SQ":
             for item in element.value:
