@@ -1,4 +1,4 @@
-"""Take the pictures of the tutorial: the CTDeface panel and the views at its main steps, on the phantom.
+"""Take the pictures of the tutorials: both panels and the views at their main steps, on phantoms.
 
     python Testing/screenshots.py [FOLDER]
 
@@ -12,7 +12,12 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(CHECKOUT / folder) for folder in ("CTDeface", "CTDefaceEval")]
 
 import gui  # noqa: E402
+import poor_defacings  # noqa: E402
 import slicer  # noqa: E402
+from CTDefaceEvalLib.views import head_pose  # noqa: E402
+from CTDefaceEvalSlicer import head_views  # noqa: E402
+from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
+from CTDefaceLib.pipeline import deface  # noqa: E402
 from CTDefaceSlicer import views  # noqa: E402
 
 WINDOW = (1240, 900)
@@ -29,6 +34,11 @@ def main():
         gui.host.picture(gui.window).save(str(folder / f"{name}.jpg"), "JPG", 90)
         print(folder / f"{name}.jpg", flush=True)
 
+    defacing(take)
+    evaluation(take)
+
+
+def defacing(take):
     with gui.user() as panel:
         gui.window._split.setSizes([400, WINDOW[0] - 400])
         ui = panel.ui
@@ -43,6 +53,43 @@ def main():
         ui.defaceButton.click()
         gui.wait(lambda: ui.defacedSelector.currentNode() is not None)
         take("ctdeface_side_by_side")
+
+
+def evaluation(take):
+    """A head that was defaced well in the live meter, and one that was not under attack."""
+    image = make_phantom(PhantomParameters(matrix=(256, 256), spacing=(1.0, 1.0, 1.5), field_of_view="head")).image
+    with gui.user("CTDefaceEval") as panel:
+        slicer.app.resumeRender()
+        gui.window._split.setSizes([400, WINDOW[0] - 400])
+        ui = panel.ui
+
+        def show(defaced, name):
+            panel._parameterNode.defacedVolume = gui.volume(defaced, name)
+            gui.wait(lambda: panel._heads is not None and len(panel._heads[0]) == 2 and not panel._showing)
+            gui.wait(lambda: panel.scaleKey() in panel._scales, 300)
+            gui.wait(lambda: "usual here" in ui.similarityLabel.text, 60)
+
+        original = panel._parameterNode.originalVolume = gui.volume(image, "Head CT")
+        show(deface(image).image, "Head CT defaced")
+        panel.look(15.0, 5.0)
+        gui.run_for(3)
+        take("ctdefaceeval_meter")
+        show(poor_defacings.constant_filled(image, head_pose(image)), "Head CT, skin set to one value")
+        ui.sweepButton.click()
+        gui.wait(lambda: not panel._task, 600)
+        ui.attackButton.click()
+        gui.wait(lambda: not panel._task and head_views.surface(head_views.RECOVERED) is not None, 1800)
+        panel.onFront()
+        gui.run_for(3)
+        gui.window._panel.ensureWidgetVisible(ui.verdictHintLabel)
+        for step in (ui.inputCollapsibleButton, ui.meterCollapsibleButton):
+            step.collapsed = True
+        take("ctdefaceeval_attack")
+        ui.resultsButton.click()
+        gui.run_for(3)
+        take("ctdefaceeval_results")
+        slicer.app.pauseRender()
+        print(original.GetName(), ui.verdictLabel.text)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 
@@ -718,6 +719,46 @@ def test_a_process_that_dies_is_replaced(panel, volumes, answers):
     count = len(answers)
     turn(3)
     wait(lambda: len(answers) > count)
+    panel.ui.pictureComboBox.currentIndex = 1
+    wait(lambda: answers[-1]["sizes"][ORIGINAL] == 300)
+    gui.stop_process(panel.logic.meterProcess)
+    count = len(answers)
+    turn(3)
+    wait(lambda: len(answers) > count)
+    assert not panel.ui.meterHintLabel.visible
+
+
+# ------------------------------------------------------------------------------------------------------------- console
+
+
+def test_the_console_lines_without_a_window(pairs, tmp_path):
+    for image, name in zip(pairs("head_ct_full_face_lowres.nii.gz"), ("head", "head_defaced")):
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
+    code = (
+        "import sys\n"
+        f"sys.path[:0] = [{str(gui.CHECKOUT / 'Testing')!r}, {str(gui.CHECKOUT / 'CTDeface')!r}]\n"
+        "from pathlib import Path\n"
+        "import slicer_host\n"
+        "host = slicer_host.start(with_main_window=False)\n"
+        "import slicer\n"
+        f"host.add_scripted_module(Path({str(gui.CHECKOUT)!r}, 'CTDefaceEval', 'CTDefaceEval.py'))\n"
+        f"original = slicer.util.loadVolume({str(tmp_path / 'head.nii.gz')!r})\n"
+        f"defaced = slicer.util.loadVolume({str(tmp_path / 'head_defaced.nii.gz')!r})\n"
+        "logic = slicer.util.getModuleLogic('CTDefaceEval')\n"
+        "evaluation = logic.detectability(original, ('dlib-hog',), 'quick')\n"
+        "print(len(evaluation.subject('defaced').scores('dlib-hog')) > 3)\n"
+        "evaluation = logic.compare(original, defaced, ('dlib-hog',), 'quick', ('lowered iso',))\n"
+        "print(evaluation.verdict.level)\n"
+        f"logic.writeReport(evaluation, {str(tmp_path / 'report.html')!r})\n"
+        "print([node.GetClassName() for node in logic.makeResults(evaluation, original)])\n"
+        "slicer.app.moduleManager().moduleAboutToBeUnloaded('CTDefaceEval')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    *lines, nodes = done.stdout.strip().split("\n")
+    assert lines == ["True", "none of these"], done.stderr
+    assert nodes == str(["vtkMRMLTableNode"] * 2 + ["vtkMRMLPlotChartNode"] * 2)
+    assert not done.stderr.strip()
+    assert (tmp_path / "report.json").exists()
 
 
 # -------------------------------------------------------------------------------------------------------- how it looks

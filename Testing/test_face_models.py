@@ -8,7 +8,7 @@ import pytest
 from CTDefaceEvalLib import face_models
 from CTDefaceEvalLib.detection import look, surface_of, views_found
 from CTDefaceEvalLib.views import PRESETS, ViewGrid, head_pose
-from CTDefaceLib.errors import Cancelled, CTDefaceError
+from CTDefaceLib.errors import Cancelled, CTDefaceError, NotReadyError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.render import Renderer
 
@@ -69,19 +69,19 @@ def test_insightface_pack_from_any_folder():
 
 
 def test_missing_or_broken_packs_end_in_one_sentence(tmp_path):
-    with pytest.raises(face_models.ModelMissingError, match="no insightface model pack"):
+    with pytest.raises(NotReadyError, match="no insightface model pack"):
         face_models.load_model("insightface", tmp_path)
-    with pytest.raises(face_models.ModelMissingError, match="folder with its weights"):
+    with pytest.raises(NotReadyError, match="folder with its weights"):
         face_models.load_model("facenet", tmp_path)
     pytest.importorskip("insightface")
     (tmp_path / "det.onnx").write_bytes(b"not a model")
-    with pytest.raises(face_models.ModelMissingError, match="damaged"):
+    with pytest.raises(NotReadyError, match="damaged"):
         face_models.load_model("insightface", tmp_path)
 
 
 def test_missing_package_ends_in_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "dlib", None)
-    with pytest.raises(face_models.ModelMissingError, match="pip install dlib-bin"):
+    with pytest.raises(NotReadyError, match="pip install dlib-bin"):
         face_models.load_model("dlib-hog")
     rows = {row["name"]: row for row in face_models.availability()}
     assert set(rows) == set(face_models.MODELS)

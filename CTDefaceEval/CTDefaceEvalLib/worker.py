@@ -197,7 +197,22 @@ def resized(picture, size: int):
     return np.ascontiguousarray(sitk.GetArrayFromImage(sitk.Cast(small, sitk.sitkVectorUInt8)))
 
 
+def give_way() -> None:
+    """Leave the processor to the window, which has to draw, wherever both want it."""
+    if os.name != "nt":
+        os.nice(10)
+        return
+    import ctypes
+    from ctypes import wintypes
+
+    below_normal = 0x4000
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    kernel.GetCurrentProcess.restype = wintypes.HANDLE
+    kernel.SetPriorityClass(wintypes.HANDLE(kernel.GetCurrentProcess()), below_normal)
+
+
 def main() -> None:
+    give_way()
     worker.main(EvaluationWorker)
 
 

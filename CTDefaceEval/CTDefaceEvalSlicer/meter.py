@@ -1,5 +1,7 @@
 """The live meter: scores what the 3D views show while the user turns the head, and never makes the turning wait."""
 
+import time
+
 import numpy as np
 import qt
 import vtk
@@ -10,8 +12,10 @@ from vtk.util.numpy_support import vtk_to_numpy
 from . import head_views
 from .marks import FaceMarks
 
-MOVING_MSEC = 200
+MOVING_SECONDS = 0.15
 """At most that often while the camera moves; what the background process cannot keep up with is left out."""
+LOST_SECONDS = 1.0
+"""Pictures that have not been taken for that long are asked for again."""
 REST_MSEC = 350
 """The camera rests when it has not moved for that long."""
 
@@ -19,9 +23,9 @@ REST_MSEC = 350
 class LiveMeter:
     """Watches the views, sends their pictures to the background process and draws what it finds over them.
 
-    Every frame tells whether its camera has moved. While it moves, pictures are taken of frames that are drawn anyway;
-    when it has come to rest, one frame more is drawn for it. How similar the faces are takes longer and is measured at
-    rest.
+    Every frame tells whether its camera has moved. While it moves, pictures are taken of frames that are drawn anyway,
+    whenever the process is free; when it has come to rest, one frame more is drawn. How similar the faces are takes
+    longer and is measured at rest.
 
     :param process: BackgroundProcess of :mod:`CTDefaceEvalLib.worker`, which other jobs may keep busy.
     :param choices: called for the members of the job that depend on the user's choices: model and folder.
@@ -33,18 +37,13 @@ class LiveMeter:
         self._process, self._choices, self._told, self._failed = process, choices, told, failed
         self._eyes = []
         self._head = None
-        self._due = None  # "moving" or "rest": pictures that there was no time for yet
-        self._asked = None  # the same of those that are being taken
-        self._movingTimer = self._timer(MOVING_MSEC, lambda: self._ask("moving"))
-        self._restTimer = self._timer(REST_MSEC, lambda: self._ask("rest"))
-
-    @staticmethod
-    def _timer(milliseconds, function):
-        timer = qt.QTimer()
-        timer.setSingleShot(True)
-        timer.setInterval(milliseconds)
-        timer.connect("timeout()", function)
-        return timer
+        self._asked = None  # "moving" or "rest": what the pictures that are being taken are for
+        self._askedAt = 0.0
+        self._isLate = False  # the head at rest is still to be scored
+        self._restTimer = qt.QTimer()
+        self._restTimer.setSingleShot(True)
+        self._restTimer.setInterval(REST_MSEC)
+        self._restTimer.connect("timeout()", self._onRest)
 
     @property
     def running(self):
@@ -62,10 +61,9 @@ class LiveMeter:
 
     def stop(self):
         """Watch no longer, and take away what was drawn."""
-        self._movingTimer.stop()
         self._restTimer.stop()
         eyes, self._eyes = self._eyes, []
-        self._due = self._asked = None
+        self._asked, self._isLate = None, False
         for eye in eyes:
             eye.close()
 
@@ -74,44 +72,46 @@ class LiveMeter:
         if self._eyes:
             self._restTimer.start()
 
-    def catchUp(self):
-        """Score what there was no time for; to be called when the process has become free."""
-        if self._due:
-            self._ask(self._due)
-
-    def _onFrame(self, moved):
+    def _onFrame(self, eye, moved):
+        """The scene of a view has been drawn."""
         if moved:
             self._restTimer.start()
-            if not self._movingTimer.isActive():
-                self._movingTimer.start()
-        if self._asked and not any(eye.wanted for eye in self._eyes):
+            self._isLate = False
+            # A view that was hidden in between never answers.
+            patience = MOVING_SECONDS if self._asked is None else LOST_SECONDS
+            if not self._process.busy and time.monotonic() - self._askedAt > patience:
+                self._ask("moving")
+        if eye.wanted:
+            eye.wanted, eye.picture = False, eye.grab()
+            self._sendSoon()
+
+    def _onRest(self):
+        self._isLate = self._process.busy
+        if self._eyes and not self._isLate:
+            self._ask("rest")
+            for eye in self._eyes:
+                eye.view.scheduleRender()
+
+    def _ask(self, why):
+        """Have a picture taken of the next frame of each view that is seen."""
+        self._asked, self._askedAt = why, time.monotonic()
+        for eye in self._eyes:
+            eye.wanted, eye.picture = self._head is None and eye.view.visible, None
+            if self._head is not None and eye.view.visible and eye.name != head_views.RECOVERED:
+                eye.picture = np.array(self._head.angles(eye.camera))  # the process has no surface of the recovered
+        self._sendSoon()
+
+    def _sendSoon(self):
+        if not any(eye.wanted for eye in self._eyes):
             qt.QTimer.singleShot(0, self._send)  # not in the middle of the drawing
 
-    def _ask(self, due):
-        """Have pictures taken by the next frame of each view."""
-        self._due = due
-        if not self._eyes or self._process.busy:
-            return
-        self._due, self._asked = None, due
-        for eye in self._eyes:
-            eye.wanted, eye.picture = False, None
-            if not eye.view.visible:
-                continue
-            if self._head is None:
-                eye.wanted = True
-                eye.view.scheduleRender()
-            elif eye.name != head_views.RECOVERED:  # of which the process has no surface
-                eye.picture = np.array(self._head.angles(eye.camera))
-        if self._head is not None:
-            self._send()
-
     def _send(self):
-        due, self._asked = self._asked, None
+        why, self._asked = self._asked, None
         eyes = [eye for eye in self._eyes if eye.picture is not None]
-        if due is None or not eyes:
+        if why is None or not eyes:
             return
         if self._process.busy:
-            self._due = due
+            self._isLate = why == "rest"
             return
         pictures = {eye.name: self._process.save(eye.name, eye.picture) for eye in eyes}
         for eye in eyes:
@@ -120,7 +120,7 @@ class LiveMeter:
         self._process.start(
             "score",
             pictures=pictures,
-            embed=due == "rest",
+            embed=why == "rest",
             done=self._onScores,
             failed=self._onFailed,
             **self._choices(),
@@ -128,10 +128,11 @@ class LiveMeter:
 
     def _onScores(self, answer):
         for eye in self._eyes:
-            if eye.name in answer["faces"]:
+            if eye.name in answer["faces"] and eye.looked is not None:  # else it was asked before this start
                 eye.show(answer["faces"][eye.name], answer["sizes"][eye.name])
         self._told(answer)
-        self.catchUp()
+        if self._isLate:
+            self._onRest()
 
     def _onFailed(self, error):
         self.stop()
@@ -173,11 +174,9 @@ class _Eye:
             return
         moved = self._pose() != self._seen
         self._seen = self._pose()
-        if self.wanted:
-            self.wanted, self.picture = False, self._grab()
-        self._onFrame(moved)
+        self._onFrame(self, moved)
 
-    def _grab(self):
+    def grab(self):
         """The square in the middle of the view, (n, n, 3) uint8."""
         columns, rows = self._window.GetSize()
         size = min(columns, rows)
