@@ -37,6 +37,16 @@ make_environment() { # [extras]: sets $python, with this checkout and the extras
     fi
 }
 
+make_models_environment() { # $models: TotalSegmentator, nnU-Net and PyTorch in $checkout/.venv-models, for the processor
+    base=$(find_python) || return 1
+    complain "Installing PyTorch, nnU-Net and TotalSegmentator into $checkout/.venv-models ..."
+    "$base" -m venv "$checkout/.venv-models" &&
+        (cd "$checkout" && "$models" -m pip install --quiet --disable-pip-version-check \
+            --editable ".[totalsegmentator]" pytest hypothesis) && return
+    rm -rf "$checkout/.venv-models"
+    return 1
+}
+
 ensure() { # name, Python statement that fails without it, Debian packages: installs these where that is allowed
     "$python" -c "$2" >/dev/null 2>&1 && return
     as_root=none
