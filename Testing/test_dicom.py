@@ -234,10 +234,14 @@ def test_uneven_slices(tmp_path, name):
         assert_defaced(tmp_path / "in", tmp_path / "out")
 
 
+TURNED = np.reshape(sitk.Euler3DTransform((0, 0, 0), 0.1, -0.15, 0.2).GetMatrix(), (3, 3))
+
+
 @pytest.mark.parametrize("degrees", [-20.0, 0.0, 14.0])
 def test_regular_grid_shows_what_the_slices_show(tmp_path, degrees):
     """A point of the head is at the same place of the patient on the slices and on the grid made of them."""
-    head = scan().image
+    head = sitk.Image(scan(matrix=(128, 160), spacing=(2.0, 1.6, 2.0)).image)
+    head.SetDirection(TURNED.ravel().tolist())
     heights = np.sort(np.random.default_rng(3).uniform(0, 2.0 * head.GetSize()[2], head.GetSize()[2]))
     dicom_files.write_series(
         tmp_path, dicom_files.sheared(head, degrees, heights), tilt_degrees=degrees, heights=heights
@@ -254,6 +258,18 @@ def test_regular_grid_shows_what_the_slices_show(tmp_path, degrees):
     assert (slices[there] > 100).mean() > 0.9 and there[slices > 1200].mean() > 0.8
 
 
+def test_head_that_lies_askew_in_uneven_slices(tmp_path):
+    head = sitk.Image(scan(matrix=(128, 160), spacing=(2.0, 1.6, 2.0)).image)
+    head.SetDirection(TURNED.ravel().tolist())
+    heights = [*np.arange(0, 80, 2.0), *np.arange(80, 2 * head.GetSize()[2], 3.0)]
+    dicom_files.write_series(
+        tmp_path / "in", dicom_files.sheared(head, 12.0, heights), tilt_degrees=12, heights=heights
+    )
+    report = deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    assert report["intracranial_voxels_touched"] == 0 and report["facial_skin_covered"] > 0.8
+    assert_defaced(tmp_path / "in", tmp_path / "out")
+
+
 def test_several_acquisitions_in_a_series(tmp_path, head):
     first = dicom_files.write_series(tmp_path / "in" / "a", head, SeriesInstanceUID="1.2.3", AcquisitionNumber=1)
     study = str(pydicom.dcmread(first[0]).StudyInstanceUID)
@@ -264,6 +280,14 @@ def test_several_acquisitions_in_a_series(tmp_path, head):
     assert [len(stack.slices) for stack in choose_series(tree).stacks] == [head.GetSize()[2]] * 2
     deface_series(tmp_path / "in", tmp_path / "out", SEED)
     assert_defaced(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize("slices", [1, 4, 40])
+def test_scans_of_many_acquisitions_are_one_stack(tmp_path, head, slices):
+    """Scanners that step from place to place count each step as an acquisition."""
+    for number, path in enumerate(dicom_files.write_series(tmp_path, head)):
+        dicom_files.change(path, AcquisitionNumber=1 + number // slices)
+    assert [len(stack.slices) for stack in choose_series(read_tree(tmp_path)).stacks] == [head.GetSize()[2]]
 
 
 def test_multi_frame(tmp_path, head):
@@ -410,6 +434,17 @@ def test_damaged_file_in_the_middle(tmp_path, head, cut):
     content = paths[9].read_bytes()
     paths[9].write_bytes(content[: int(cut * len(content)) if 0 < cut < 1 else cut])
     assert "truncated or damaged" in refusal(tmp_path / "in", tmp_path / "out")
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_file_that_cannot_be_read(tmp_path, head):
+    paths = dicom_files.write_series(tmp_path / "in", head)
+    paths[9].unlink()
+    try:
+        paths[9].symlink_to(tmp_path / "gone")
+    except OSError:
+        pytest.skip("this user may not make links")
+    assert "cannot be read" in refusal(tmp_path / "in", tmp_path / "out")
     assert os.listdir(tmp_path) == ["in"]
 
 

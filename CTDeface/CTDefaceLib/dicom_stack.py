@@ -68,7 +68,12 @@ def read_dataset(path: str) -> pydicom.Dataset:
 
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")
-        return pydicom.dcmread(path, force=True)
+        try:
+            return pydicom.dcmread(path, force=True)
+        except OSError as error:
+            raise InputError(
+                f"A DICOM file can no longer be read ({error.strerror}); copy the series again."
+            ) from error
 
 
 def stored_words(path: str) -> tuple[np.ndarray, pydicom.Dataset]:

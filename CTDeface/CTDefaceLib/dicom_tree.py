@@ -189,7 +189,13 @@ def tree_of(paths: list[str], progress: Callable[[float, str], None] = lambda fr
     for number, path in enumerate(paths, 1):
         if number % 50 == 0:
             progress(number / len(paths), "Looking at the files")
-        header = dicom_header(path, TREE_TAGS)
+        try:
+            header = dicom_header(path, TREE_TAGS)
+        except OSError as error:
+            raise InputError(
+                f"A file cannot be read (number {number} of the {len(paths)} files by name: {error.strerror}); "
+                "check that all of the folder is there and may be read."
+            ) from error
         if header is None:
             raise InputError(
                 f"A DICOM file is truncated or damaged (number {number} of the {len(paths)} files by name); "
