@@ -82,6 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--private", metavar="DIR", type=Path, help="folder for all that is private (default: OUT-private)"
     )
     names.add_argument("--secret", metavar="FILE", type=Path, help="what pseudonyms are made with; made where missing")
+    names.add_argument(
+        "--audit", choices=["quick"], help="look for the face in each result, and hold it back where it is found"
+    )
     names.add_argument("--no-gallery", dest="gallery", action="store_false", help="no pictures, no page")
     names.add_argument(
         "--no-originals", dest="originals", action="store_false", help="no pictures of faces in the page"
@@ -93,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_workers,
         default=None,
-        help="processes; 0: none but this one (default: as many as processors and memory allow)",
+        help="processes; 0: none but this one (default: as many as processors, memory and graphics cards allow)",
     )
     where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://node1:8786")
     where.add_argument(
@@ -107,9 +110,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         type=Path,
         help="do again what was sent back in the gallery, with the choices given now",
-    )
-    again.add_argument(
-        "--audit", choices=["quick"], help="look for the face in each result, and hold it back where it is found"
     )
     add_parameters(parser)
 
