@@ -127,7 +127,9 @@ class Page:
         self.js("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def screenshot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+        """Write what the page shows as .png or .jpg."""
+        kind = {"format": "png"} if path.suffix == ".png" else {"format": "jpeg", "quality": 90}
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", **kind)["data"]))
 
     def problems(self) -> list[str]:
         """What the page complained about, and what it wanted from a network."""

@@ -1,4 +1,4 @@
-"""Take the pictures of the tutorials: both panels and the views at their main steps, on phantoms.
+"""Take the pictures of the tutorials: both panels and the views at their main steps, on phantoms, and a gallery.
 
     python Testing/screenshots.py [FOLDER]
 
@@ -6,18 +6,22 @@ They are taken in the stand-in for Slicer, drawn as with a graphics card; withou
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(CHECKOUT / folder) for folder in ("CTDeface", "CTDefaceEval")]
 
+import chromium  # noqa: E402
 import gui  # noqa: E402
 import poor_defacings  # noqa: E402
 import slicer  # noqa: E402
 from CTDefaceEvalLib.views import head_pose  # noqa: E402
 from CTDefaceEvalSlicer import head_views  # noqa: E402
+from CTDefaceLib import batch  # noqa: E402
 from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
 from CTDefaceLib.pipeline import deface  # noqa: E402
+from CTDefaceLib.volume_io import write_volume  # noqa: E402
 from CTDefaceSlicer import views  # noqa: E402
 
 WINDOW = (1240, 900)
@@ -36,6 +40,7 @@ def main():
 
     defacing(take)
     evaluation(take)
+    gallery(folder / "gallery.jpg")
 
 
 def defacing(take):
@@ -90,6 +95,23 @@ def evaluation(take):
         take("ctdefaceeval_results")
         slicer.app.pauseRender()
         print(original.GetName(), ui.verdictLabel.text)
+
+
+def gallery(path: Path):
+    """A gallery of synthetic heads."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = Path(folder) / "in", Path(folder) / "out"
+        source.mkdir()
+        for person, view in enumerate(("head", "upper_lip", "neck", "above_orbits")):
+            parameters = PhantomParameters(person, field_of_view=view, matrix=(160, 160), spacing=(1.6, 1.6, 1.6))
+            write_volume(make_phantom(parameters).image, source / f"{person}.nii")
+        batch.run(source, output, workers=1)
+        with chromium.Page(Path(folder), (1600, 800)) as page:
+            page.open(batch.private_folder(output) / batch.GALLERY / "index.html")
+            page.js("Promise.all([...document.images].map(image => image.decode().catch(() => 0))).then(() => 1)")
+            page.press("a")
+            page.screenshot(path)
+    print(path, flush=True)
 
 
 if __name__ == "__main__":
