@@ -208,13 +208,13 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.cohortPanel = CohortPanel(
             ui, self.logic, lambda: self._parameterNode, self.run, lambda: self._task, self.showResults
         )
-
         self.modelsPanel = ModelsPanel(ui, self.onModelsChanged)
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.setParameterNode(self.logic.getParameterNode())
 
@@ -248,6 +248,12 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneEndImport(self, caller, event):
         self.setParameterNode(self.logic.getParameterNode())
         self.preselectVolumes()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node):
+        isVolume = node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode"
+        if isVolume and self.parent.isEntered:
+            qt.QTimer.singleShot(0, self.preselectVolumes)  # its voxels come after it
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, node):

@@ -14,10 +14,13 @@ COHORT = "CTDefaceEval.cohort"
 
 
 def cohortTable():
-    """The table node of the cohort, made when missing. It is not saved with the scene: its paths may name patients."""
-    for node in slicer.util.getNodesByClass("vtkMRMLTableNode"):
-        if node.GetAttribute(COHORT):
-            return node
+    """The table node of the cohort, or None before it has any line."""
+    tables = slicer.util.getNodesByClass("vtkMRMLTableNode")
+    return next((node for node in tables if node.GetAttribute(COHORT)), None)
+
+
+def makeCohortTable():
+    """An empty table node. It is not saved with the scene: its paths may name patients."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("Cohort"))
     node.SetAttribute(COHORT, "yes")
     node.SetSaveWithScene(False)
@@ -66,8 +69,10 @@ class CohortPanel:
 
     def setScene(self, isOpen):
         """Show the table of the scene, or none while it closes."""
-        self._ui.cohortTableView.setMRMLTableNode(cohortTable() if isOpen else None)
-        self._cohort, self._error = None, ""
+        table = cohortTable() if isOpen else None
+        if table is not self._ui.cohortTableView.mrmlTableNode():
+            self._ui.cohortTableView.setMRMLTableNode(table)
+            self._cohort, self._error = None, ""
 
     def update(self, error=""):
         """Enable what can be done now, and say what is missing.
@@ -106,8 +111,9 @@ class CohortPanel:
 
     def add(self, pairs):
         """Add lines to the table."""
-        table = cohortTable()
+        table = cohortTable() or makeCohortTable()
         setPairs(table, pairsIn(table) + pairs)
+        self._ui.cohortTableView.setMRMLTableNode(table)
         for column in range(len(PAIR_COLUMNS)):
             self._ui.cohortTableView.resizeColumnToContents(column)
 

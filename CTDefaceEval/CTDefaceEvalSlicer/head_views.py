@@ -193,6 +193,7 @@ def _addSurface(name):
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.SetSaveWithScene(False)
+    display.SetVisibility(False)  # until it has its view
     display.SetColor(*SKIN_COLOUR)
     display.SetAmbient(SKIN_AMBIENT)
     display.SetDiffuse(SKIN_DIFFUSE)
