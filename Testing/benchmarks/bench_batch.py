@@ -149,7 +149,8 @@ def full(folder: Path, scans: int) -> dict:
 
 
 def throughput(folder: Path, scans: int, matrix: int) -> list[dict]:
-    """Scans per hour with one and with two workers, after the workers have started."""
+    """Scans per hour with one and with two workers, after the workers have started; and the processor's time, which
+    does not depend on what else the machine does."""
     from CTDefaceLib.phantom import PhantomParameters, make_phantom
 
     source = folder / "in"
@@ -161,7 +162,7 @@ def throughput(folder: Path, scans: int, matrix: int) -> list[dict]:
             batch_cases.write(source / f"{copy}.nii", image)
     figures = []
     for workers, threads in ((1, 1), (1, None), (2, 1)):
-        ended = []
+        ended, cpu = [], _cpu_seconds()
         output = folder / f"out {workers} {threads}"
         batch.run(
             source, output, workers=workers, threads=threads, gallery=False,
@@ -170,7 +171,12 @@ def throughput(folder: Path, scans: int, matrix: int) -> list[dict]:
         first = workers  # until then the workers start
         rate = 3600.0 * (len(ended) - first) / (ended[-1] - ended[first - 1])
         figures.append(
-            {"workers": workers, "threads each": threads or batch_runners.processors(), "per hour": round(rate)}
+            {
+                "workers": workers,
+                "threads each": threads or batch_runners.processors(),
+                "per hour": round(rate),
+                "CPU s each, with the start of the workers": round((_cpu_seconds() - cpu) / scans, 2),
+            }
         )
     return figures
 
@@ -209,6 +215,11 @@ def many(folder: Path, scans: int, workers: int) -> dict:
         "parent MB, end": memory[-1],
         "parent MB, most": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those that it started and that have ended."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def _megabytes() -> int:
