@@ -302,6 +302,9 @@ def test_multi_frame(tmp_path, head):
     assert shared.CTImageFrameTypeSequence[0].FrameType[0] == after.ImageType[0] == "DERIVED"
     source = shared.DerivationImageSequence[0].SourceImageSequence[0]
     assert source.ReferencedSOPInstanceUID == before.SOPInstanceUID != after.SOPInstanceUID
+    evidence = after.SourceImageEvidenceSequence[0].ReferencedSeriesSequence[0]
+    assert evidence.SeriesInstanceUID == before.SeriesInstanceUID != after.SeriesInstanceUID
+    assert evidence.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == before.SOPInstanceUID
     changed = words_of(before) != words_of(after)
     assert words_of(after)[changed].max() < -400 and 0.02 < changed.mean() < 0.5
 

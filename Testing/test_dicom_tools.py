@@ -12,10 +12,12 @@ import urllib.request
 import zipfile
 from contextlib import contextmanager, suppress
 
+import dicom_files
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from coarse_phantoms import scan
 from CTDefaceLib.dicom_deface import deface_series
 from test_dicom import assert_defaced, by_place
 
@@ -78,6 +80,15 @@ def test_dciodvfy_finds_nothing_new(series):
     for key in list(before)[::16]:
         new = complaints(program, after[key].filename) - complaints(program, before[key].filename)
         assert not new
+
+
+def test_dciodvfy_finds_nothing_new_in_multi_frame_images(tmp_path):
+    program = tool("dciodvfy")
+    (tmp_path / "in").mkdir()
+    dicom_files.write_multi_frame(tmp_path / "in" / "one.dcm", scan(field_of_view="upper_lip").image)
+    deface_series(tmp_path / "in", tmp_path / "out")
+    new = complaints(program, tmp_path / "out" / "IM00001.dcm") - complaints(program, tmp_path / "in" / "one.dcm")
+    assert not [line for line in new if line.startswith("Error")]
 
 
 @pytest.fixture(scope="module")

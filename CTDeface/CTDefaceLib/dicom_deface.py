@@ -203,7 +203,8 @@ class HeaderWriter:
         self._cleaner = None if retain is None else Cleaner(retain, pseudonyms)
 
     def __call__(self, dataset: pydicom.Dataset) -> None:
-        source = str(dataset.SOPClassUID), self._pseudonyms.source(str(dataset.SOPInstanceUID))
+        hide = self._pseudonyms.source
+        source = str(dataset.SOPClassUID), hide(str(dataset.SOPInstanceUID)), hide(str(dataset.SeriesInstanceUID))
         self.document(dataset)
         mark_derived(dataset, source, self._checked)
 

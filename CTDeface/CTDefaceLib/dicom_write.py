@@ -47,13 +47,13 @@ def append(dataset: pydicom.Dataset, keyword: str, item: pydicom.Dataset) -> Non
     setattr(dataset, keyword, pydicom.Sequence([*items, item]))
 
 
-def mark_derived(dataset: pydicom.Dataset, source: tuple[str, str], checked: bool) -> None:
+def mark_derived(dataset: pydicom.Dataset, source: tuple[str, str, str], checked: bool) -> None:
     """Say in a header what was done to its image.
 
     Parameters
     ----------
     dataset: its UIDs are new already
-    source: SOP class and instance UID of the original
+    source: SOP class, instance and series UID of the original
     checked: the face is gone and the checks found nothing wrong
     """
     import pydicom
@@ -61,13 +61,15 @@ def mark_derived(dataset: pydicom.Dataset, source: tuple[str, str], checked: boo
     dataset.ImageType = _derived(dataset.get("ImageType"))
     dataset.SeriesDescription = _with_suffix(str(dataset.get("SeriesDescription", "") or ""), SERIES_SUFFIX, 64)
     reference = pydicom.Dataset()
-    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = source
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID, series = source
     reference.PurposeOfReferenceCodeSequence = [code(*SOURCE_IMAGE)]
-    _mark_derivation(dataset, reference)
-    for group in dataset.get("SharedFunctionalGroupsSequence") or []:
+    if "SharedFunctionalGroupsSequence" in dataset:
         derivation = pydicom.Dataset()
         _mark_derivation(derivation, reference)
-        append(group, "DerivationImageSequence", derivation)
+        append(dataset.SharedFunctionalGroupsSequence[0], "DerivationImageSequence", derivation)
+        append(dataset, "SourceImageEvidenceSequence", _evidence(str(dataset.StudyInstanceUID), series, reference))
+    else:
+        _mark_derivation(dataset, reference)
     for sequence in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for group in dataset.get(sequence) or []:
             for item in group.get("CTImageFrameTypeSequence") or []:
@@ -163,6 +165,18 @@ def save(dataset: pydicom.Dataset, path: Path) -> None:
             dataset.save_as(file, enforce_file_format=True)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _evidence(study: str, series: str, reference: pydicom.Dataset) -> pydicom.Dataset:
+    """Where a referenced image lies: an item of a sequence of evidence."""
+    import pydicom
+
+    image, inner, item = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    image.ReferencedSOPClassUID = reference.ReferencedSOPClassUID
+    image.ReferencedSOPInstanceUID = reference.ReferencedSOPInstanceUID
+    inner.SeriesInstanceUID, inner.ReferencedSOPSequence = series, [image]
+    item.StudyInstanceUID, item.ReferencedSeriesSequence = study, [inner]
+    return item
 
 
 def _mark_derivation(dataset: pydicom.Dataset, reference: pydicom.Dataset) -> None:
