@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import nnunet, segmenter_nnunet
-from .errors import InputError
-from .segmenters import CHOOSE_FOLDER, INSTALL, NO_PACKAGE, NO_WEIGHTS, State
+from .segmenters import State
 
 TITLE = "CTA-DEFACE"
 ABOUT = "An nnU-Net for faces in CT angiographies (Mahmutoglu et al. 2024). Its weights are a folder of yours."
@@ -16,16 +15,8 @@ FOLDER = "Dataset001_DEFACE"
 
 
 def state(choice) -> State:
-    if not nnunet.is_installed():
-        return State(NO_PACKAGE, segmenter_nnunet.NOT_INSTALLED, (INSTALL,))
-    if not choice.weights:
-        sentence = f"Choose the folder {FOLDER} with the weights, to which github.com/CCI-Bonn/CTA-DEFACE links."
-        return State(NO_WEIGHTS, sentence, (CHOOSE_FOLDER,))
-    try:
-        model(choice)
-    except InputError as error:
-        return State(NO_WEIGHTS, str(error), (CHOOSE_FOLDER,))
-    return State()
+    nothing = f"Choose the folder {FOLDER} with the weights, to which github.com/CCI-Bonn/CTA-DEFACE links."
+    return segmenter_nnunet.state_with(model, choice, nothing)
 
 
 def model(choice) -> nnunet.Model:

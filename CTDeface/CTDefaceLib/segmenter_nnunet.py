@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -20,15 +21,7 @@ ORIENTATION = "LAS"
 
 
 def state(choice) -> State:
-    if not nnunet.is_installed():
-        return State(NO_PACKAGE, NOT_INSTALLED, (INSTALL,))
-    if not choice.weights:
-        return State(NO_WEIGHTS, "Choose the results folder of a trained model (Dataset…).", (CHOOSE_FOLDER,))
-    try:
-        nnunet.face_values(model(choice), choice.label)
-    except InputError as error:
-        return State(NO_WEIGHTS, str(error), (CHOOSE_FOLDER,))
-    return State()
+    return state_with(model, choice, "Choose the results folder of a trained model (Dataset…).")
 
 
 def model(choice) -> nnunet.Model:
@@ -41,6 +34,19 @@ def expected_seconds(image, cylinder, choice) -> float:
 
 def segment(image, cylinder, choice, progress, cancelled):
     return segment_with(model(choice), image, cylinder, choice, progress, cancelled)
+
+
+def state_with(find_model: Callable, choice, nothing_chosen: str) -> State:
+    """The state of a segmenter whose weights are a folder of the user's."""
+    if not nnunet.is_installed():
+        return State(NO_PACKAGE, NOT_INSTALLED, (INSTALL,))
+    if not choice.weights:
+        return State(NO_WEIGHTS, nothing_chosen, (CHOOSE_FOLDER,))
+    try:
+        nnunet.face_values(find_model(choice), choice.label)
+    except InputError as error:
+        return State(NO_WEIGHTS, str(error), (CHOOSE_FOLDER,))
+    return State()
 
 
 def expected_seconds_with(model: nnunet.Model, image: sitk.Image, cylinder, choice) -> float:

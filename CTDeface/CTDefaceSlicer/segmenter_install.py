@@ -59,7 +59,7 @@ def _installNNUNet():
 
     logic = InstallLogic()
     logic.doAskConfirmation = False  # asked already
-    if not logic.setupPythonRequirements("nnunetv2>=2.6"):
+    if logic.setupPythonRequirements("nnunetv2>=2.6") is False:  # older versions of the extension return nothing
         raise RuntimeError(_("nnU-Net could not be installed; Slicer's log says why."))
     return logic.needsRestart
 
