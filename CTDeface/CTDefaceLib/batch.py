@@ -31,6 +31,7 @@ from .batch_record import (
     FINISHED,
     RETRIED,
     RUNNING,
+    TIMED_OUT,
     WAITING,
     WITHOUT_RESULT,
     Record,
@@ -412,6 +413,8 @@ def _do_all(record: Record, job: partial, runner, folders: tuple[Path, ...], tel
                         record.wait_again(done.scan, died=True)
                         continue
                     outcome = Outcome(FAILED, outcome.sentence)
+                if outcome.status == TIMED_OUT:  # unless it ended while it was being stopped
+                    outcome = finished_before(done) or outcome
                 if outcome.status in (NO_ROOM, NOT_WRITTEN):
                     free = min(shutil.disk_usage(folder).free for folder in folders)
                     if outcome.status == NO_ROOM or free < LITTLE_ROOM_BYTES:

@@ -33,27 +33,9 @@ sys.path[:0] = [str(CHECKOUT / folder) for folder in ("CTDeface", "CTDefaceEval"
 import batch_cases  # noqa: E402
 import processes  # noqa: E402
 from CTDefaceLib import batch, batch_runners  # noqa: E402
+from dask_cluster import dask_cluster  # noqa: E402
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-CLUSTER = """
-import sys, time
-if __name__ == "__main__":
-    from distributed import LocalCluster
-    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
-    print(cluster.scheduler_address, flush=True)
-    sys.stdin.read()
-"""
-
-
-@contextlib.contextmanager
-def dask_cluster(folder: Path):
-    """A local cluster of two workers in processes of their own: its address and its process."""
-    script = folder / "cluster.py"
-    script.write_text(CLUSTER)
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    with subprocess.Popen([sys.executable, str(script)], env=ENVIRONMENT, **pipes) as process:
-        yield process.stdout.readline().strip(), process
-        process.stdin.close()
 
 
 def killed(folder: Path, place: str, scans: int, kills: int, seed: int = 0) -> dict:
@@ -67,7 +49,7 @@ def killed(folder: Path, place: str, scans: int, kills: int, seed: int = 0) -> d
     start = time.monotonic()
     with contextlib.ExitStack() as stack:
         if place == "dask":
-            address, cluster = stack.enter_context(dask_cluster(folder))
+            address, cluster = stack.enter_context(dask_cluster(folder, ENVIRONMENT))
             where, boss = ["--scheduler", address], cluster
         else:
             where, boss = ["--workers", "0" if place == "process" else "2"], None

@@ -1,0 +1,82 @@
+"""Batches on a Dask cluster: workers that are killed, a run that is killed, what the cluster lacks."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import batch_cases
+import processes
+import pytest
+from batch_cases import make_archive, problems
+from CTDefaceLib import batch, batch_dask
+from CTDefaceLib.batch_job import WORK_FOLDER, Job, Outcome
+from CTDefaceLib.batch_record import DONE, TIMED_OUT
+from CTDefaceLib.errors import CTDefaceError
+from dask_cluster import dask_cluster
+
+pytest.importorskip("distributed", reason="needs Dask: pip install 'ctdeface[cluster]'")
+pytestmark = pytest.mark.skipif(not processes.PROC.is_dir(), reason="finds the workers in /proc")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with dask_cluster(tmp_path_factory.mktemp("dask"), ENVIRONMENT) as (address, process):
+        yield address, process.pid
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Input, output and private folder."""
+    return tmp_path / "my scäns", tmp_path / "out", tmp_path / "out-private"
+
+
+def start_batch(source, output, address):
+    command = [sys.executable, "-m", "CTDefaceLib", "batch", str(source), str(output), "--scheduler", address]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([*command, "--no-gallery"], env=ENVIRONMENT, **pipes)
+
+
+def kill_at_work(output, pid):
+    """SIGKILL, once a scan is worked on."""
+    processes.wait_for(lambda: any((output / WORK_FOLDER).glob("*/*")))
+    os.kill(pid(), signal.SIGKILL)
+
+
+def test_a_worker_and_the_run_are_killed_and_it_goes_on(cluster, folders):
+    address, boss = cluster
+    source, output, private = folders
+    expected = make_archive(source, good=5, bad=["cut .nii", "no face in view"], copies=1)
+    before = batch_cases.hashes(source)
+    run = start_batch(source, output, address)
+    kill_at_work(output, lambda: next(p for p in processes.children(boss) if "spawn_main" in processes.command_line(p)))
+    kill_at_work(output, lambda: run.pid)
+    run.communicate()
+    run = start_batch(source, output, address)
+    errors = run.communicate()[1]
+    assert run.returncode == 3, errors
+    assert problems(expected, source, output, private, before) == []
+
+
+def sleep(job):
+    time.sleep(600 * job.scan)
+    return Outcome(DONE)
+
+
+def test_a_scan_that_takes_too_long_is_given_up(cluster, tmp_path):
+    jobs = [Job(number, 1, "", "", "", str(tmp_path / "work" / "1"), "run") for number in (0, 1, 0)]
+    ended = list(batch_dask.on_dask(jobs, lambda *_: None, cluster[0], timeout=3, run=sleep))
+    assert sorted(outcome.status for _, outcome in ended) == [DONE, DONE, TIMED_OUT]
+    assert "It took longer than 3 s." in [outcome.sentence for _, outcome in ended]
+
+
+def test_what_the_cluster_lacks_is_one_sentence(cluster, folders, monkeypatch):
+    source, output, _ = folders
+    batch_cases.write(source / "a.nii", batch_cases.head())
+    monkeypatch.setattr(batch_dask, "__version__", "0.0.0")
+    with pytest.raises(CTDefaceError, match="install the same version"):
+        batch.run(source, output, scheduler=cluster[0], gallery=False)
+    with pytest.raises(CTDefaceError, match="cannot be reached"):
+        batch.run(source, output, scheduler="nonsense://here", gallery=False)
