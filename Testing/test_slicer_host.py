@@ -4,7 +4,7 @@ import enum
 from pathlib import Path
 from typing import Annotated
 
-import gui  # noqa: F401  starts the application
+import gui
 import numpy as np
 import pytest
 from slicer_host import pythonqt
@@ -204,4 +204,52 @@ def test_views_draw_the_scene(tmp_path):
     rows, columns, _ = pixels.shape
     assert pixels[rows // 2, columns // 2].min() > 200
     assert pixels[10, 10].max() < 50
+    slicer.mrmlScene.Clear()
+
+
+def test_a_table_view_shows_a_table_node_and_changes_it():
+    slicer.mrmlScene.Clear()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "Table")
+    for name in ("patient", "scan"):
+        node.AddColumn().SetName(name)
+    node.AddEmptyRow()
+    node.SetCellText(0, 0, "a")
+    view = slicer.qMRMLTableView()
+    view.setMRMLTableNode(node)
+    assert view._qt("item")(0, 0).text() == "a"
+    node.SetCellText(0, 1, "b")
+    assert view._qt("item")(0, 1).text() == "b"
+    view._qt("item")(0, 1).setText("c")  # typed
+    assert node.GetCellText(0, 1) == "c"
+    view.selectRow(0)
+    view.deleteRow()
+    assert node.GetNumberOfRows() == 0
+    view.setMRMLTableNode(None)
+    slicer.mrmlScene.Clear()
+
+
+def test_a_plot_view_draws_a_chart(tmp_path):
+    slicer.mrmlScene.Clear()
+    layout = (
+        '<layout type="horizontal"><item><view class="vtkMRMLPlotViewNode" singletontag="TestPlot"/></item></layout>'
+    )
+    layout_node = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    layout_node.AddLayoutDescription(987, layout)
+    slicer.app.layoutManager().setLayout(987)
+    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "Curve")
+    slicer.util.updateTableFromArray(table, np.array([[0.0, 0.0], [1.0, 1.0]]), ["x", "y"])
+    series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", "Line")
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetXColumnName("x")
+    series.SetYColumnName("y")
+    series.SetColor(1.0, 0.0, 0.0)
+    series.SetLineWidth(4)
+    chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", "Chart")
+    chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    widget = slicer.app.layoutManager().plotWidget(0)
+    widget.mrmlPlotViewNode().SetPlotChartNodeID(chart.GetID())
+    gui.run_for(0.05)
+    pixels = gui.picture(widget, tmp_path / "plot.png").astype(int)
+    assert ((pixels[:, :, 0] > 200) & (pixels[:, :, 1:].max(axis=2) < 80)).sum() > 200
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
     slicer.mrmlScene.Clear()

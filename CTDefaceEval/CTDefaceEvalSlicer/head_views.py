@@ -137,6 +137,8 @@ def shownHeads():
 def _prepare(name):
     """Make a view look as the pictures do that faces are looked for in."""
     node, view = viewNode(name), threeDView(name)
+    if view is None:
+        return
     with slicer.util.NodeModify(node):
         node.SetBoxVisible(False)
         node.SetAxisLabelsVisible(False)
