@@ -168,6 +168,8 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._guiTag = None
         self._heads = None  # what the views show: key of the volumes, and where the head is
         self._showing = None  # key of the volumes whose skin is being made
+        self._isShown = False  # whether their layout was brought up since the module was entered
+        self._layoutBefore = None  # the layout to go back to
         self._meterKey = None  # what the running meter was started for
         self._task = ""  # what runs in the background: scale, sweep, attack or cohort
         self._bar = None  # where its progress is shown
@@ -237,6 +239,9 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._task in ("", "scale"):
             self.logic.process.stop()
             self._task = ""
+        self._isShown = False
+        if head_views.shownHeads() and self._layoutBefore is not None:
+            slicer.app.layoutManager().setLayout(self._layoutBefore)
 
     def onSceneStartClose(self, caller, event):
         self.stop()
@@ -399,13 +404,11 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Have the skins made in the background and show them."""
 
         def onDone(head):
-            isNew = self._heads is None or self._heads[0] != key
+            if self._heads is None or self._heads[0] != key:
+                self._isShown = False
             self._heads, self._showing = (key, head), None
             with slicer.util.tryWithErrorDisplay(_("The heads could not be shown.")):
-                if isNew:
-                    self.onShow()
-                else:
-                    self.drawHeads()
+                self.drawHeads()
 
         def onFailed(error):
             self._showing = None
@@ -427,7 +430,10 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updateGUI()
 
     def drawHeads(self):
-        """Show the heads by the rendering that is chosen, and watch them."""
+        """Show the heads by the rendering that is chosen, and watch them; at first, bring up their layout."""
+        if not self._isShown:
+            self.onShow()
+            return
         parameters = self._parameterNode
         volumeNodes = {ORIGINAL: parameters.originalVolume, DEFACED: parameters.defacedVolume}
         with slicer.util.RenderBlocker():
@@ -442,9 +448,17 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         with slicer.util.tryWithErrorDisplay(_("The heads could not be shown.")):
             self.stopMeter()
+            self.keepLayout()
+            self._isShown = True
             head_views.showLayout(len(self.names()))
             self.drawHeads()
             qt.QTimer.singleShot(0, lambda: self.look(yaw, pitch))  # once the new views have their size
+
+    def keepLayout(self):
+        """Remember the layout to go back to when the module is left."""
+        layoutManager = slicer.app.layoutManager()
+        if layoutManager is not None and not head_views.shownHeads():
+            self._layoutBefore = layoutManager.layout
 
     def onFront(self):
         self.look(0.0, 0.0)
@@ -533,7 +547,8 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._scales[key] = outcome.evaluation.scale
         if outcome.surface is not None and self._heads is not None:
             head_views.showSurface(RECOVERED, outcome.surface, parameters.defacedVolume)
-            self.onShow(*head_views.sideSeen(self._heads[1]))
+            if self.parent.isEntered:
+                self.onShow(*head_views.sideSeen(self._heads[1]))
 
     def showMaps(self):
         """The heat maps, from the table in the scene."""
@@ -609,6 +624,8 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show a table and a chart below the heads."""
         with slicer.util.tryWithErrorDisplay(_("The numbers could not be shown.")):
             self.stopMeter()
+            self.keepLayout()
+            self._isShown = True
             results.show(tableNode, chartNode, len(self.names()))
             if self._heads is not None:
                 side = head_views.sideSeen(self._heads[1])

@@ -218,8 +218,7 @@ def test_the_meter_can_be_switched_off(panel, volumes, answers):
     windows = [head_views.threeDView(name).renderWindow() for name in (ORIGINAL, DEFACED)]
     layers = [window.GetRenderers().GetNumberOfItems() for window in windows]
     panel.ui.meterCheckBox.click()
-    run_for(0.3)
-    assert not panel.meter.running
+    wait(lambda: not panel.meter.running)
     assert not panel.ui.meterFrame.visible
     assert [window.GetRenderers().GetNumberOfItems() for window in windows] == [n - 1 for n in layers]
     count = len(answers)
@@ -709,8 +708,10 @@ def test_changing_the_module_while_the_meter_runs(panel, volumes, answers):
     turn(10)
     run_for(0.6)
     assert not panel.meter.running and len(answers) == count
+    assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView, "as it was before"
     gui.host.select_module("CTDefaceEval")
     wait(lambda: len(answers) > count)
+    assert head_views.shownHeads() == 2
 
 
 def test_a_process_that_dies_is_replaced(panel, volumes, answers):
