@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from .cylinder import ANGLES, HEIGHTS, RADII, Cylinder, chin_height, innermost, outermost, ramp, seen_skin, smooth_skin
-from .head import AIR_HU, GUARD_MM, PADDING_HU, WORK_SPACING_MM, Head, distance_to
+from .head import AIR_HU, GUARD_MM, PADDING_HU, WORK_SPACING_MM, Head, dilated, distance_to, eroded
 from .work_grid import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union
 
 FURROW_MM = 36.0
@@ -109,7 +109,23 @@ def _sealed(cylinder: Cylinder, face: np.ndarray, margin_mm: float, rng: np.rand
     inner = _inner_radius(cylinder, face, along, outline, rng) - margin_mm
     outer = _outer_radius(cylinder, outline) + margin_mm + rng.uniform(0.0, 12.0)
     between = np.minimum(cylinder.radius - cylinder.spread(inner), outer - cylinder.radius)
-    return cylinder.on_work_grid(np.minimum(between, cylinder.spread(outline)))
+    region = cylinder.on_work_grid(np.minimum(between, cylinder.spread(outline)))
+    flaps = _below_the_chin(cylinder, outline, outer) & (region <= 0) & ~_thick(cylinder, region <= 0)
+    region[flaps] = 1.0
+    return region
+
+
+def _below_the_chin(cylinder: Cylinder, outline: np.ndarray, outer: float) -> np.ndarray:
+    """The lower edge of the face, where the skin turns to the neck and rays run along it; bool, work grid."""
+    edge = (np.abs(outline) < 20.0) & (HEIGHTS < chin_height(cylinder) + 25.0)[:, None] & (outline > -10.0)
+    front = (cylinder.radius > cylinder.spread(smooth_skin(cylinder)) - 30.0) & (cylinder.radius < outer)
+    return cylinder.on_work_grid(np.where(front, cylinder.spread(edge.astype(np.float32)) - 0.5, -1.0)) > 0
+
+
+def _thick(cylinder: Cylinder, left: np.ndarray) -> np.ndarray:
+    """What belongs to tissue of more than 9 mm among that which is left (bool, work grid); not the flaps of skin."""
+    tissue = left & (sitk.GetArrayViewFromImage(cylinder.head.volume) > AIR_HU)
+    return dilated(eroded(tissue, 4.5), 6.5)
 
 
 def _outer_radius(cylinder: Cylinder, outline: np.ndarray) -> float:
