@@ -2,8 +2,9 @@
 
 complain() { printf '%s\n' "$*" >&2; }
 
-find_python() { # prints a Python from 3.10 on; $PYTHON goes first, then the one that Slicer uses
-    for candidate in "${PYTHON:-python3.12}" python3.13 python3.11 python3.10 python3 python; do
+find_python() { # prints a Python from 3.10 on; $PYTHON goes first, then 3.12, which Slicer has, also where pyenv keeps it
+    for candidate in "${PYTHON:-python3.12}" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.12*/bin/python \
+        python3.13 python3.11 python3.10 python3 python; do
         if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
             printf '%s\n' "$candidate"
             return
