@@ -1,52 +1,35 @@
-import enum
-import os
-import pickle
-from dataclasses import dataclass
-
 import numpy as np
 import qt
 import SimpleITK as sitk
 import slicer
 import vtk
-from CTDefaceEvalLib import worker
-from CTDefaceEvalLib.attacks import ATTACKS
-from CTDefaceEvalLib.cohort import Cohort
-from CTDefaceEvalLib.cohort_table import check_table, read_table
-from CTDefaceEvalLib.evaluation import Evaluation, Scale
-from CTDefaceEvalLib.face_models import (
-    DEFAULT_MODELS,
-    DlibHog,
-    FaceNet,
-    InsightFace,
-    OpenCvHaar,
-)
-from CTDefaceEvalLib.report import COLOUR_OF_LEVEL, check_report, write_cohort, write_evaluation
-from CTDefaceEvalLib.views import PRESETS
+from CTDefaceEvalLib.face_models import DlibHog
 from CTDefaceEvalSlicer import head_views, results
-from CTDefaceEvalSlicer.cohort_panel import CohortPanel, pairsIn
+from CTDefaceEvalSlicer.cohort_panel import CohortPanel
+from CTDefaceEvalSlicer.evaluation_panel import EvaluationPanel
 from CTDefaceEvalSlicer.head_views import DEFACED, ORIGINAL, RECOVERED
-from CTDefaceEvalSlicer.heat_map import HeatMap
+from CTDefaceEvalSlicer.hints import say
+from CTDefaceEvalSlicer.logic import CTDefaceEvalLogic
 from CTDefaceEvalSlicer.meter import LiveMeter
-from CTDefaceEvalSlicer.models_panel import ModelsPanel, modelFolder
-from CTDefaceEvalSlicer.reports import saveReport
+from CTDefaceEvalSlicer.models_panel import ModelsPanel
+from CTDefaceEvalSlicer.parameters import Picture, Rendering, modelFolder
+from CTDefaceEvalSlicer.score_labels import ScoreLabels
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NotReadyError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.pipeline import deface
 from CTDefaceSlicer import nodes
-from CTDefaceSlicer.process import BackgroundProcess
-from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
 
 SHOW_DELAY_MSEC = 200
+SHOWN_KINDS = ("vtkMRMLScalarVolumeNode", "vtkMRMLTableNode", "vtkMRMLPlotChartNode")
+"""Classes of the nodes that the panel shows something of."""
 
 
 class CTDefaceEval(ScriptedLoadableModule):
@@ -62,99 +45,7 @@ class CTDefaceEval(ScriptedLoadableModule):
             "Shows a head CT before and after defacing side by side, scores how well a face is found and recognised "
             "while you turn the head, and tries to recover the face from the defaced volume."
         )
-
-
-class Rendering(enum.Enum):
-    """How a head is drawn."""
-
-    SURFACE = "surface"
-    VOLUME = "volume"
-
-    def label(self):
-        return {Rendering.SURFACE: _("Skin surface (fast)"), Rendering.VOLUME: _("Volume rendering")}[self]
-
-
-class Picture(enum.Enum):
-    """Which pictures the live meter scores."""
-
-    SEEN = "seen"
-    STANDARD = "standard"
-
-    def label(self):
-        return {Picture.SEEN: _("What the views show"), Picture.STANDARD: _("Standard rendering")}[self]
-
-
-class FaceModel(enum.Enum):
-    """Which face models look at the pictures."""
-
-    DLIB = "dlib"
-    INSIGHTFACE = "insightface"
-    FACENET = "facenet"
-    HAAR = "haar"
-
-    def label(self):
-        return {
-            FaceModel.DLIB: _("dlib"),
-            FaceModel.INSIGHTFACE: _("insightface"),
-            FaceModel.FACENET: _("MTCNN and FaceNet"),
-            FaceModel.HAAR: _("OpenCV Haar (advice only)"),
-        }[self]
-
-    @property
-    def live(self):
-        """The model of the live meter."""
-        return self.all[0]
-
-    @property
-    def all(self):
-        """The models of sweeps and attacks."""
-        return {
-            FaceModel.DLIB: DEFAULT_MODELS,
-            FaceModel.INSIGHTFACE: (InsightFace.name,),
-            FaceModel.FACENET: (FaceNet.name,),
-            FaceModel.HAAR: (OpenCvHaar.name,),
-        }[self]
-
-
-class Views(enum.Enum):
-    """From how many sides a sweep looks at the heads."""
-
-    DEFAULT = "default"
-    QUICK = "quick"
-    STUDY = "study"
-
-    def label(self):
-        text = {Views.DEFAULT: _("Default"), Views.QUICK: _("Quick"), Views.STUDY: _("As in the study")}[self]
-        return _("{name} ({number} pictures)").format(name=text, number=len(PRESETS[self.value]))
-
-
-@parameterNodeWrapper
-class CTDefaceEvalParameterNode:
-    """Every choice of the panel. It is saved with the scene; file names are not, since they may name a patient."""
-
-    originalVolume: vtkMRMLScalarVolumeNode
-    defacedVolume: vtkMRMLScalarVolumeNode
-    rendering: Rendering = Rendering.SURFACE
-    liveMeter: bool = True
-    picture: Picture = Picture.SEEN
-    faceModel: FaceModel = FaceModel.DLIB
-    views: Views = Views.DEFAULT
-    reportPictures: bool = True
-    cohortViews: Views = Views.STUDY
-
-
-@dataclass
-class Outcome:
-    """Attributes
-    ----------
-    evaluation: a ``CTDefaceEvalLib.evaluation.Evaluation``
-    recovery: name of the attack that gives most of the face back; empty when none was tried or none gave anything
-    surface: the skin that it gives, as ``head_views.showSurface`` takes it, or None
-    """
-
-    evaluation: Evaluation
-    recovery: str
-    surface: dict | None
+        slicer.app.connect("startupCompleted()", head_views.registerLayouts)
 
 
 class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -173,10 +64,8 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._meterKey = None  # what the running meter was started for
         self._task = ""  # what runs in the background: scale, sweep, attack or cohort
         self._bar = None  # where its progress is shown
-        self._outcome = None  # of the last sweep or attack on these volumes
-        self._mapped = None  # what the heat maps show
-        self._scales = {}  # of similarity, by volume and model
-        self._errors = {}  # of the last try, by step
+        self._scales = {}  # of similarity, by volume and model; None where it could not be measured
+        self._errors = {}  # of the last try: show, meter or a task
 
     # Life of the panel
 
@@ -188,6 +77,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = CTDefaceEvalLogic()
         self.meter = LiveMeter(self.logic.meterProcess, self.meterChoices, self.onScores, self.onMeterFailed)
+        self.scores = ScoreLabels(self.ui, lambda: (self._scales.get(self.scaleKey()), self._task == "scale"))
 
         self._showTimer = qt.QTimer()
         self._showTimer.setSingleShot(True)
@@ -197,20 +87,11 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui = self.ui
         ui.showButton.connect("clicked()", self.onShow)
         ui.frontButton.connect("clicked()", self.onFront)
-        ui.sweepButton.connect("clicked()", self.onSweep)
-        ui.mapModelComboBox.connect("currentIndexChanged(int)", self.onMapModelChanged)
-        ui.attackButton.connect("clicked()", self.onAttack)
-        ui.reportButton.connect("clicked()", self.onReport)
-        ui.resultsButton.connect("clicked()", self.onResults)
-        self.maps = {
-            "original": HeatMap(ui.originalMapTable, self.look),
-            "defaced": HeatMap(ui.defacedMapTable, self.look),
-        }
-
-        self.cohortPanel = CohortPanel(
-            ui, self.logic, lambda: self._parameterNode, self.run, lambda: self._task, self.showResults
-        )
+        common = ui, self.logic, lambda: self._parameterNode, self.run, lambda: self._task
+        self.evaluationPanel = EvaluationPanel(*common, self.onEvaluated, self.look, self.showResults)
+        self.cohortPanel = CohortPanel(*common, self.showResults)
         self.modelsPanel = ModelsPanel(ui, self.onModelsChanged)
+        slicer.app.connect("aboutToQuit()", self.stop)  # while the views are there still
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -221,6 +102,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(self.logic.getParameterNode())
 
     def cleanup(self):
+        slicer.app.disconnect("aboutToQuit()", self.stop)
         self.stop()
         self.modelsPanel.stop()
         self.setParameterNode(None)
@@ -262,9 +144,15 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, node):
-        isVolume = node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode"
-        if isVolume and not slicer.mrmlScene.IsClosing():
-            qt.QTimer.singleShot(0, head_views.removeOrphans)
+        if node is not None and node.GetClassName() in SHOWN_KINDS and not slicer.mrmlScene.IsClosing():
+            qt.QTimer.singleShot(0, self.onNodesGone)
+
+    def onNodesGone(self):
+        """Leave nothing in the panel and the views that belonged to a node that was deleted."""
+        head_views.removeOrphans()
+        if self._parameterNode is not None:
+            self.cohortPanel.setScene(True)
+            self.updateGUI()
 
     def stop(self):
         """Drop what runs in the background, and what it was for."""
@@ -273,8 +161,9 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.process.stop()
         self.logic.meterProcess.stop()
         self._task = ""
-        self._heads = self._showing = self._outcome = None
+        self._heads = self._showing = None
         self._scales, self._errors = {}, {}
+        self.evaluationPanel.forget()
 
     def setParameterNode(self, parameterNode):
         if self._parameterNode is not None:
@@ -337,48 +226,21 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def updateGUI(self):
         """Enable what can be done now, and say at each step what is missing."""
-        parameters, ui = self._parameterNode, self.ui
-        if parameters is None:
+        ui = self.ui
+        if self._parameterNode is None:
             return
         problem = self.inputProblem()
         missing = _("Choose a CT volume first (step 1).") if problem else ""
         ui.showButton.enabled = ui.frontButton.enabled = not problem
-        self.say(ui.inputHintLabel, problem or (_("Making the skin surface…") if self._showing else ""), error="show")
-
-        self.say(ui.meterHintLabel, missing, error="meter")
+        say(
+            ui.inputHintLabel,
+            problem or (_("Making the skin surface…") if self._showing else ""),
+            self._errors.get("show", ""),
+        )
+        say(ui.meterHintLabel, missing, self._errors.get("meter", ""))
         ui.meterFrame.visible = self.meter.running
-
-        task = self._task
-        isFree = task in ("", "scale")  # which gives way to what the user starts
-        ui.sweepButton.text = _("Cancel") if task == "sweep" else _("Run sweep")
-        ui.sweepButton.enabled = task == "sweep" or (isFree and not problem)
-        ui.viewsComboBox.enabled = isFree
-        ui.sweepProgressBar.visible = task == "sweep"
-        self.say(ui.sweepHintLabel, missing, error="sweep")
-
-        if not missing and parameters.defacedVolume is None:
-            missing = _("Choose the defaced volume as well (step 1).")
-        ui.attackButton.text = _("Cancel") if task == "attack" else _("Try to recover the face")
-        ui.attackButton.enabled = task == "attack" or (isFree and not missing)
-        ui.attackProgressBar.visible = task == "attack"
-        self.say(ui.attackHintLabel, missing, error="attack")
-
-        outcome = self._outcome
-        if not missing and outcome is None:
-            missing = _("Run the sweep (step 3) or the attack (step 4) first.")
-        ui.reportButton.enabled = not missing
-        ui.resultsButton.enabled = not problem and results.resultOf(parameters.originalVolume, "summary") is not None
-        self.say(ui.verdictHintLabel, missing, error="report")
-        self.showMaps()
-        self.showVerdict()
+        self.evaluationPanel.update(missing, self._errors)
         self.cohortPanel.update(self._errors.get("cohort", ""))
-
-    def say(self, label, text, isError=False, error=None):
-        """Show a hint, or in its place the error of the last try of that step."""
-        isError = isError or error in self._errors
-        label.text = self._errors.get(error, text)
-        label.styleSheet = "color: #c0392b;" if isError else ""
-        label.visible = bool(label.text)
 
     # The heads in the views
 
@@ -388,9 +250,9 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters is None or not self.parent.isEntered:
             return
         if self.inputProblem():
-            self._heads = self._outcome = None
-            self.stopMeter()
-            head_views.removeSurfaces()
+            self._showing = None
+            self.logic.meterProcess.stop()
+            self.dropHeads()
             self.updateGUI()
             return
         volumeNodes = parameters.originalVolume, parameters.defacedVolume
@@ -419,8 +281,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.stopMeter()
         self.logic.meterProcess.stop()  # what it does is for other volumes
         if self._heads is not None and self._heads[0] != key:
-            self._heads = self._outcome = None
-            head_views.removeSurfaces()
+            self.dropHeads()
         self._showing = key
         with slicer.util.tryWithErrorDisplay(_("The heads could not be shown.")):
             try:
@@ -428,6 +289,13 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             except CTDefaceError as error:
                 onFailed(error)
         self.updateGUI()
+
+    def dropHeads(self):
+        """Show no heads, and forget what came out of their volumes."""
+        self.stopMeter()
+        self._heads = None
+        self.evaluationPanel.forget()
+        head_views.removeSurfaces()
 
     def drawHeads(self):
         """Show the heads by the rendering that is chosen, and watch them; at first, bring up their layout."""
@@ -510,115 +378,17 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 raise
         self.updateGUI()
 
-    # Sweep and attack
-
-    def onSweep(self):
-        self.evaluate("sweep", (), self.ui.sweepProgressBar)
-
-    def onAttack(self):
-        self.evaluate("attack", ATTACKS, self.ui.attackProgressBar)
-
-    def evaluate(self, task, attacks, bar):
-        """Start a sweep, with attacks or without, or cancel the one that runs."""
-        if self._task == task:
-            self.logic.process.cancel()
-            return
-        parameters = self._parameterNode
-        original, defaced = parameters.originalVolume, parameters.defacedVolume
-        key, models, preset = self.logic.headsKey(original, defaced), parameters.faceModel.all, parameters.views.value
-
-        def start(**callbacks):
-            self.logic.evaluate(original, defaced, models, preset, attacks, **callbacks)
-
-        def done(outcome):
-            present = parameters.originalVolume, parameters.defacedVolume
-            if present == (original, defaced) and self.logic.headsKey(original, defaced) == key:
-                self.onEvaluated(outcome)
-
-        self.run(task, start, done, bar)
+    # What came out
 
     def onEvaluated(self, outcome):
-        """Show what a sweep or an attack has found."""
+        """Show the face that an attack has won back, and keep the scale of similarity that was measured by the way."""
         parameters = self._parameterNode
-        self._outcome = outcome
-        self.logic.makeResults(outcome.evaluation, parameters.originalVolume)
-        key = self.scaleKey()
         if outcome.evaluation.recogniser in parameters.faceModel.all:
-            self._scales[key] = outcome.evaluation.scale
+            self._scales[self.scaleKey()] = outcome.evaluation.scale
         if outcome.surface is not None and self._heads is not None:
             head_views.showSurface(RECOVERED, outcome.surface, parameters.defacedVolume)
             if self.parent.isEntered:
                 self.onShow(*head_views.sideSeen(self._heads[1]))
-
-    def showMaps(self):
-        """The heat maps, from the table in the scene."""
-        ui, parameters = self.ui, self._parameterNode
-        table = results.resultOf(parameters.originalVolume, "views") if parameters.originalVolume is not None else None
-        ui.mapFrame.visible = table is not None
-        box = ui.mapModelComboBox
-        mapped = (table.GetID(), table.GetMTime(), box.currentText) if table is not None else None
-        if table is None or mapped == self._mapped:
-            return
-        models = results.models(table)
-        if [box.itemText(index) for index in range(box.count)] != models:
-            wasBlocked = box.blockSignals(True)
-            box.clear()
-            box.addItems(models)
-            box.blockSignals(wasBlocked)
-        isPair = bool(results.facesByView(table, "original", models[0]))
-        for name, label, widget in (
-            ("original", ui.originalMapLabel, ui.originalMapTable),
-            ("defaced", ui.defacedMapLabel, ui.defacedMapTable),
-        ):
-            # A volume alone is evaluated like a defaced one.
-            faces = results.facesByView(table, name if isPair else "defaced", box.currentText)
-            label.visible = widget.visible = isPair or name == "original"
-            found, pictures = (sum(cell[i] for cell in faces.values()) for i in (0, 1))
-            label.text = _("{name}: a face in {found} of {pictures} pictures").format(
-                name=head_views.LABELS[name], found=found, pictures=pictures
-            )
-            self.maps[name].show(faces)
-        self._mapped = table.GetID(), table.GetMTime(), box.currentText
-
-    def onMapModelChanged(self, index):
-        self.showMaps()
-
-    def showVerdict(self):
-        """What the last sweep or attack means."""
-        ui, outcome = self.ui, self._outcome
-        verdict = outcome.evaluation.verdict if outcome is not None else None
-        isPair = verdict is not None and outcome.evaluation.subject("original") is not None
-        ui.verdictLevelLabel.visible = ui.verdictLabel.visible = isPair
-        ui.attackResultLabel.visible = isPair and bool(outcome.evaluation.settings.attacks)
-        if not isPair:
-            return
-        level, sentence, color = verdict.level, verdict.sentence, COLOUR_OF_LEVEL[verdict.level]
-        if level == "none of these" and not outcome.evaluation.settings.attacks:
-            level, color = _("not found, not recognised"), COLOUR_OF_LEVEL["not evaluable"]
-            sentence = _("In these views. Whether the face can be recovered was not tried yet (step 4).")
-        ui.verdictLevelLabel.text = level[0].upper() + level[1:]
-        ui.verdictLevelLabel.styleSheet = f"color: {color}; font-weight: bold; font-size: 14pt;"
-        ui.verdictLabel.text = sentence
-        found = [finding for finding in verdict.findings if finding.startswith(f"{outcome.recovery}: ")]
-        ui.attackResultLabel.text = (
-            _("Most like the face: {finding}").format(finding=found[0]) if found else _("Nothing came out.")
-        )
-
-    # Report, tables and plots
-
-    def onReport(self):
-        self._errors.pop("report", None)
-        with slicer.util.tryWithErrorDisplay(_("The report could not be written."), waitCursor=True):
-            try:
-                saveReport(self.logic, self._outcome.evaluation, self._parameterNode.reportPictures)
-            except CTDefaceError as error:
-                self._errors["report"] = str(error)
-        self.updateGUI()
-
-    def onResults(self):
-        owner = self._parameterNode.originalVolume
-        chart = results.resultOf(owner, "similarity") or results.resultOf(owner, "by yaw")
-        self.showResults(results.resultOf(owner, "summary"), chart)
 
     def showResults(self, tableNode, chartNode):
         """Show a table and a chart below the heads."""
@@ -653,10 +423,11 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def stopMeter(self):
         self.meter.stop()
         self._meterKey = None
-        self.showScores({})
+        self.scores.show({})
 
     def onModelsChanged(self):
         """Let the processes find what was installed; a sweep that runs is left alone."""
+        self._scales = {key: scale for key, scale in self._scales.items() if scale is not None}
         self.stopMeter()
         self.logic.meterProcess.stop()
         if self._task in ("", "scale"):
@@ -668,7 +439,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return {"model": self._parameterNode.faceModel.live, "folder": modelFolder()}
 
     def onScores(self, answer):
-        self.showScores(answer["faces"], answer.get("similarities"))
+        self.scores.show(answer["faces"], answer.get("similarities"))
 
     def onMeterFailed(self, error):
         self._meterKey = None
@@ -678,41 +449,6 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         elif not isinstance(error, Cancelled):
             self._errors["meter"] = self.sentence(error)
         self.updateGUI()
-
-    def showScores(self, faces, similarities=None):
-        """What the meter found last; the similarity stays until it is measured again."""
-        ui = self.ui
-        for name, title, label in (
-            (ORIGINAL, ui.originalScoreTitleLabel, ui.originalScoreLabel),
-            (DEFACED, ui.defacedScoreTitleLabel, ui.defacedScoreLabel),
-            (RECOVERED, ui.recoveredScoreTitleLabel, ui.recoveredScoreLabel),
-        ):
-            title.visible = label.visible = name in faces
-            face = faces.get(name)
-            label.text = _("face found, score {score:.2f}").format(score=face["score"]) if face else _("no face found")
-            color = "" if name == ORIGINAL else "color: #c0392b;" if face else "color: #2e6b34;"
-            label.styleSheet = f"{color} font-weight: bold;"
-        if not faces or not faces.get(ORIGINAL):
-            similarities = {}
-        if similarities is not None:
-            self.showSimilarities(similarities)
-
-    def showSimilarities(self, similarities):
-        """How similar the other faces are to the original's, and what that means on the scan's own scale."""
-        scale = self._scales.get(self.scaleKey()) if similarities else None
-        lines = []
-        for name, value in similarities.items():
-            line = _("{name}: {value:.2f}").format(name=head_views.LABELS[name], value=value)
-            if scale is not None and scale.threshold is not None:
-                line += " – " + (_("like the same head") if value > scale.threshold else _("like another head"))
-            lines.append(line)
-        if lines and scale is None:
-            lines.append(_("measuring what similar means for this head…") if self._task == "scale" else "")
-        elif lines:
-            same, other = np.median(scale.same_head or [np.nan]), np.median(scale.other_heads or [np.nan])
-            lines.append(_("usual here: same head {same:.2f}, other heads {other:.2f}").format(same=same, other=other))
-        self.ui.similarityTitleLabel.visible = self.ui.similarityLabel.visible = bool(lines)
-        self.ui.similarityLabel.text = "\n".join(line for line in lines if line)
 
     def scaleKey(self):
         parameters = self._parameterNode
@@ -729,222 +465,14 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         def onDone(scale):
             self._task = ""
             self._scales[key] = scale
+            self.updateMeter()  # other volumes may have been chosen meanwhile
             self.meter.refresh()
 
         def onFailed(error):
-            self._task = ""  # the meter says what is wrong with the model
+            onDone(None)  # the meter says what is wrong with the model
 
         self._task = "scale"
         self.logic.measureScale(parameters.originalVolume, key[1], done=onDone, failed=onFailed)
-
-
-class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
-    """Everything the panel does, with nodes as arguments and without any window.
-
-    The long methods wait for their result and return it. With ``done`` given they return at once, and later call
-    ``done(result)`` or ``failed(error)``, and ``progress(fraction, text)`` meanwhile.
-    """
-
-    def __init__(self, parent=None):
-        ScriptedLoadableModuleLogic.__init__(self, parent)
-        self.process = BackgroundProcess(worker)
-        self.meterProcess = BackgroundProcess(worker)  # of its own, so that the meter goes on while a sweep runs
-
-    def getParameterNode(self):
-        return CTDefaceEvalParameterNode(super().getParameterNode())
-
-    def problemOf(self, volumeNode):
-        """Why the volume is not a CT that can be evaluated, in one sentence; an empty text when it is one."""
-        return nodes.ctProblem(volumeNode)
-
-    def checkVolume(self, volumeNode):
-        """Raise InputError with the sentence of :meth:`problemOf` when there is one."""
-        problem = self.problemOf(volumeNode)
-        if problem:
-            raise InputError(problem)
-
-    def defacedOf(self, volumeNode):
-        """The latest volume that CTDeface made of another one, or None."""
-        made = [
-            node
-            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            if node.GetNodeReference("CTDeface.original") is volumeNode and not node.GetHideFromEditors()
-        ]
-        return made[-1] if made else None
-
-    def headsKey(self, originalNode, defacedNode=None):
-        """A value that changes with the volumes and where they are."""
-        return [
-            (node.GetID(), nodes.fingerprint(node), nodes.volumeGeometry(node), node.GetTransformNodeID())
-            for node in (originalNode, defacedNode)
-            if node is not None
-        ]
-
-    def findHeads(self, originalNode, defacedNode=None, **callbacks):
-        """Find the head, and make the skin surfaces that the views show. Returns where it is, a ``head_views.Head``."""
-
-        def finish(report, path):
-            for node in volumeNodes.values():
-                self._checkPresent(node)
-            with np.load(path) as arrays:
-                for name, node in volumeNodes.items():
-                    parts = {part: arrays[f"{name} {part}"] for part in ("points", "normals", "triangles")}
-                    head_views.showSurface(name, parts, node)
-            return head_views.headOf(originalNode, report["axes"], report["center"])
-
-        volumeNodes = {ORIGINAL: originalNode}
-        self.checkVolume(originalNode)
-        message = None
-        if defacedNode is not None:
-            self.checkVolume(defacedNode)
-            volumeNodes[DEFACED] = defacedNode
-            message = self.meterProcess.volumeMessage("defaced", defacedNode)
-        self.meterProcess.start("skin", originalNode, finish, defaced=message, suffix=".npz", **callbacks)
-        return self._result(self.meterProcess, callbacks)
-
-    def measureScale(self, originalNode, model=DlibHog.name, **callbacks):
-        """What similar means for a scan: cosines of pairs of pictures of this head, and of it and other heads.
-
-        Returns a ``CTDefaceEvalLib.evaluation.Scale``.
-        """
-        self.checkVolume(originalNode)
-        self.process.start(
-            "scale",
-            originalNode,
-            lambda report, path: Scale(**report),
-            model=model,
-            folder=modelFolder(),
-            **callbacks,
-        )
-        return self._result(self.process, callbacks)
-
-    def evaluate(
-        self, originalNode, defacedNode=None, models=DEFAULT_MODELS, preset="default", attacks=(), **callbacks
-    ):
-        """Look for a face in a volume or in a pair of volumes from every side, and attack the defaced one.
-
-        :param models: names of face models, keys of ``CTDefaceEvalLib.face_models.MODELS``.
-        :param preset: key of ``CTDefaceEvalLib.views.PRESETS``.
-        :param attacks: of ``CTDefaceEvalLib.attacks.ATTACKS``.
-        :return: an ``Outcome``.
-        """
-
-        def finish(report, path):
-            for node in (originalNode, defacedNode):
-                if node is not None:
-                    self._checkPresent(node)
-            with open(path, "rb") as file:  # which our own process has just written
-                result = pickle.load(file)
-            surface = result["recovered"]
-            isSomething = surface is not None and len(surface["points"]) > 0
-            return Outcome(result["evaluation"], report["recovered"], surface if isSomething else None)
-
-        self.checkVolume(originalNode)
-        message = None
-        if defacedNode is not None:
-            self.checkVolume(defacedNode)
-            message = self.process.volumeMessage("defaced", defacedNode)
-        self.process.start(
-            "evaluate",
-            originalNode,
-            finish,
-            defaced=message,
-            models=list(models),
-            folder=modelFolder(),
-            views=preset,
-            attacks=list(attacks),
-            **callbacks,
-        )
-        return self._result(self.process, callbacks)
-
-    def detectability(self, volumeNode, models=DEFAULT_MODELS, preset="default"):
-        """From how many sides a face is found in a volume. Returns a ``CTDefaceEvalLib.evaluation.Evaluation``.
-
-        Parameters as in :meth:`evaluate`.
-        """
-        return self.evaluate(volumeNode, None, models, preset).evaluation
-
-    def compare(self, originalNode, defacedNode, models=DEFAULT_MODELS, preset="default", attacks=ATTACKS):
-        """Whether the face can still be found, recognised or recovered from a defaced volume.
-
-        Parameters as in :meth:`evaluate`. Returns a ``CTDefaceEvalLib.evaluation.Evaluation``; its ``verdict`` has the
-        answer in words.
-        """
-        return self.evaluate(originalNode, defacedNode, models, preset, attacks).evaluation
-
-    def evaluateCohort(self, table, model=DlibHog.name, preset="study", cache=None, **callbacks):
-        """Evaluate many scans by the study's protocol. Returns a ``CTDefaceEvalLib.cohort.Cohort``.
-
-        :param table: path of a CSV table, see ``CTDefaceEvalLib.cohort_table``, or a table node with the columns
-            patient, scan, original, defaced and method, which name files, folders with a DICOM series, or volume nodes.
-        :param model: name of a face model that tells people apart.
-        :param preset: key of ``CTDefaceEvalLib.views.PRESETS``.
-        :param cache: folder that keeps what was seen of each volume; without one it is kept as long as this process.
-        :raises InputError: if the table is not usable.
-        """
-
-        def finish(report, path):
-            with open(path, "rb") as file:  # which our own process has just written
-                return pickle.load(file)
-
-        if hasattr(table, "GetTable"):
-            folder = self.process.makeFolder()
-            rows = check_table([self._withFiles(pair, folder) for pair in pairsIn(table)])
-        else:
-            rows = read_table(table)
-        self.process.start(
-            "cohort",
-            finish=finish,
-            rows=[{**vars(row), "path": str(row.path.absolute())} for row in rows],
-            cache=str(cache or "cohort"),
-            model=model,
-            folder=modelFolder(),
-            views=preset,
-            **callbacks,
-        )
-        return self._result(self.process, callbacks)
-
-    @staticmethod
-    def _withFiles(pair, folder):
-        """A line of a cohort's table with files in place of the volume nodes that it names."""
-        for role in ("original", "defaced"):
-            node = slicer.mrmlScene.GetNodeByID(pair[role]) or slicer.mrmlScene.GetFirstNodeByName(pair[role])
-            if pair[role] and node is not None and node.IsA("vtkMRMLScalarVolumeNode"):
-                path = os.path.join(folder, f"{node.GetID()}-{nodes.fingerprint(node)}.nrrd")
-                if not os.path.exists(path):
-                    sitk.WriteImage(nodes.imageFromVolume(node), path)
-                pair = {**pair, role: path}
-        return pair
-
-    def makeResults(self, evaluation, volumeNode):
-        """Put the numbers of an evaluation into tables of the scene, and its curves into plots.
-
-        :return: the tables by surface and by picture, and the charts by yaw and of similarity (or None).
-        """
-        name = volumeNode.GetName()
-        return (
-            *results.evaluationTables(evaluation, name, volumeNode),
-            *results.evaluationCharts(evaluation, name, volumeNode),
-        )
-
-    def writeReport(self, evaluation, path, pictures=True, overwrite=False):
-        """Write the report of an evaluation or of a cohort: a web page, and every number as CSV and JSON beside it.
-
-        :param pictures: put pictures of the head into it, which show the face.
-        :raises OutputError: if the files exist and ``overwrite`` is not set, or cannot be written.
-        """
-        check_report(path, overwrite)
-        write = write_cohort if isinstance(evaluation, Cohort) else write_evaluation
-        write(evaluation, path, pictures=pictures, overwrite=overwrite)
-
-    @staticmethod
-    def _result(process, callbacks):
-        return None if callbacks.get("done") else process.wait()
-
-    @staticmethod
-    def _checkPresent(volumeNode):
-        if slicer.mrmlScene.GetNodeByID(volumeNode.GetID()) is not volumeNode:
-            raise InputError(_("The volume was removed from the scene meanwhile."))
 
 
 class CTDefaceEvalTest(ScriptedLoadableModuleTest):

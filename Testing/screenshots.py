@@ -17,7 +17,7 @@ import gui  # noqa: E402
 import poor_defacings  # noqa: E402
 import slicer  # noqa: E402
 from CTDefaceEvalLib.views import head_pose  # noqa: E402
-from CTDefaceEvalSlicer import head_views  # noqa: E402
+from CTDefaceEvalSlicer import evaluation_panel, head_views  # noqa: E402
 from CTDefaceLib import batch  # noqa: E402
 from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
 from CTDefaceLib.pipeline import deface  # noqa: E402
@@ -81,7 +81,7 @@ def evaluation(take):
         take("ctdefaceeval_meter")
         show(poor_defacings.constant_filled(image, head_pose(image)), "Head CT, skin set to one value")
         ui.viewsComboBox.currentIndex = 1  # few views and one attack take minutes
-        sys.modules["CTDefaceEval"].ATTACKS = ("constant region",)
+        evaluation_panel.ATTACKS = ("constant region",)
         ui.attackButton.click()
         gui.wait(lambda: not panel._task and head_views.surface(head_views.RECOVERED) is not None, 1800)
         panel.onFront()

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 import slicer
 from CTDefaceEvalLib.evaluation import Scale
 from CTDefaceEvalLib.views import head_pose
-from CTDefaceEvalSlicer import head_views, results
+from CTDefaceEvalSlicer import evaluation_panel, head_views, results
 from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL, RECOVERED
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.pipeline import deface
@@ -324,7 +324,7 @@ def attack(panel):
 
 @pytest.mark.parametrize("name", SCANS[:2])
 def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys.modules["CTDefaceEval"], "ATTACKS", ("lowered iso",))
+    monkeypatch.setattr(evaluation_panel, "ATTACKS", ("lowered iso",))
     opened = []
     monkeypatch.setattr(qt.QDesktopServices, "openUrl", opened.append)
     ui = panel.ui
@@ -341,7 +341,7 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
     # 3. the heat maps, and a click that turns the heads
     sweep(panel)
     ui.mapModelComboBox.currentIndex = 0
-    evaluation = panel._outcome.evaluation
+    evaluation = panel.evaluationPanel.outcome.evaluation
     found = {s: len(evaluation.subject(s).scores("dlib-hog")) for s in ("original", "defaced")}
     assert found["original"] >= 5 and found["defaced"] < 3
     assert ui.originalMapLabel.text == f"Original: a face in {found['original']} of 9 pictures"
@@ -358,8 +358,8 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
 
     # 4. what looks most like the face, in a third view from the same side
     attack(panel)
-    assert panel._outcome.recovery.startswith("lowered iso")
-    assert panel._outcome.recovery in ui.attackResultLabel.text
+    assert panel.evaluationPanel.outcome.recovery.startswith("lowered iso")
+    assert panel.evaluationPanel.outcome.recovery in ui.attackResultLabel.text
     run_for(0.1)
     mapped = [n.GetName() for n in slicer.util.getNodesByClass("vtkMRMLViewNode") if n.IsMappedInLayout()]
     assert mapped[2] == "ViewCTDefaceEvalRecovered"
@@ -378,7 +378,7 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
     assert "lowered iso" in page.read_text(encoding="utf-8")
     assert page.with_suffix(".json").exists() and page.with_suffix(".csv").exists()
     summary, pictures = (results.resultOf(volumes[0], what) for what in ("summary", "views"))
-    assert summary.GetNumberOfRows() == len(panel._outcome.evaluation.subjects)
+    assert summary.GetNumberOfRows() == len(panel.evaluationPanel.outcome.evaluation.subjects)
     assert pictures.GetNumberOfRows() == 9 * 2 * summary.GetNumberOfRows()
     ui.resultsButton.click()
     run_for(0.2)
@@ -387,7 +387,7 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
     chart = layout.plotWidget(0).mrmlPlotViewNode().GetPlotChartNode()
     assert chart is results.resultOf(volumes[0], "similarity")
     names = [chart.GetNthPlotSeriesNode(i).GetName() for i in range(chart.GetNumberOfPlotSeriesNodes())]
-    assert names == ["same head", "other heads", "defaced", panel._outcome.recovery]
+    assert names == ["same head", "other heads", "defaced", panel.evaluationPanel.outcome.recovery]
     keep(gui.window, f"eval-{name}-results", tmp_path)
 
     # … all of which is saved with the scene and comes back; the heads are made again
@@ -412,7 +412,7 @@ def test_cancel_a_sweep(panel, volumes):
     panel.ui.sweepButton.click()
     assert not panel._task and not os.path.exists(folder)
     assert panel.ui.sweepButton.text == "Run sweep"
-    assert panel._outcome is None
+    assert panel.evaluationPanel.outcome is None
     assert panel.meter.running, "the meter goes on"
 
 
@@ -439,7 +439,7 @@ def test_while_a_sweep_runs(panel, volumes, how):
     else:
         panel.ui.defacedSelector.setCurrentNode(None)
         end(panel)
-        assert panel._outcome is None and not panel._errors
+        assert panel.evaluationPanel.outcome is None and not panel._errors
     run_for(0.2)
 
 
@@ -645,7 +645,7 @@ def test_a_model_that_is_not_there_is_named_by_the_meter(panel, volumes, answers
 
 
 def test_the_folder_of_models_is_remembered_by_this_computer(panel, tmp_path):
-    from CTDefaceEvalSlicer.models_panel import modelFolder
+    from CTDefaceEvalSlicer.parameters import modelFolder
 
     panel.ui.modelFolderPathLineEdit.currentPath = str(tmp_path)
     assert modelFolder() == str(tmp_path)

@@ -7,40 +7,9 @@ from CTDefaceLib.errors import CTDefaceError
 from slicer.i18n import tr as _
 
 from . import results
+from .cohort_node import cohortTable, makeCohortTable, nameOf, pairsIn, setPairs
+from .hints import say
 from .reports import saveReport
-
-COHORT = "CTDefaceEval.cohort"
-"""Attribute of the table node of the cohort."""
-
-
-def cohortTable():
-    """The table node of the cohort, or None before it has any line."""
-    tables = slicer.util.getNodesByClass("vtkMRMLTableNode")
-    return next((node for node in tables if node.GetAttribute(COHORT)), None)
-
-
-def makeCohortTable():
-    """An empty table node. It is not saved with the scene: its paths may name patients."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("Cohort"))
-    node.SetAttribute(COHORT, "yes")
-    node.SetSaveWithScene(False)
-    setPairs(node, [])
-    return node
-
-
-def setPairs(tableNode, pairs):
-    """Replace the lines of a cohort's table."""
-    with slicer.util.NodeModify(tableNode):
-        results.fillTable(tableNode, {column: [pair[column] for pair in pairs] for column in PAIR_COLUMNS})
-        tableNode.SetLocked(False)
-
-
-def pairsIn(tableNode):
-    """The lines of a cohort's table, one dict each."""
-    return [
-        {column: tableNode.GetCellText(row, tableNode.GetColumnIndex(column)) for column in PAIR_COLUMNS}
-        for row in range(tableNode.GetNumberOfRows())
-    ]
 
 
 class CohortPanel:
@@ -68,7 +37,7 @@ class CohortPanel:
         ui.cohortReportButton.connect("clicked()", self.onReport)
 
     def setScene(self, isOpen):
-        """Show the table of the scene, or none while it closes."""
+        """Show the table of the scene, or none while it closes or when the table was deleted."""
         table = cohortTable() if isOpen else None
         if table is not self._ui.cohortTableView.mrmlTableNode():
             self._ui.cohortTableView.setMRMLTableNode(table)
@@ -91,23 +60,32 @@ class CohortPanel:
         ui.cohortRemoveButton.enabled = not isEmpty
         for widget in (ui.cohortTableView, ui.cohortLoadButton, ui.cohortAddFoldersButton, ui.cohortViewsComboBox):
             widget.enabled = not isRunning
-        ui.cohortResultsButton.enabled = not isEmpty and results.resultOf(table, "ROC") is not None
+        ui.cohortResultsButton.enabled = not isEmpty and results.resultOf(table, "cohort") is not None
         ui.cohortReportButton.enabled = self._cohort is not None
-        error = error or self._error
-        ui.cohortHintLabel.text = error or missing
-        ui.cohortHintLabel.styleSheet = "color: #c0392b;" if error else ""
-        ui.cohortHintLabel.visible = bool(ui.cohortHintLabel.text)
+        say(ui.cohortHintLabel, missing, error or self._error)
         ui.cohortResultLabel.visible = self._cohort is not None
 
-    def _attempt(self, action):
-        """Do what may end in a sentence, which is shown."""
+    def _attempt(self, action, failed):
+        """Do what may end in a sentence, which is shown.
+
+        :param failed: what to say above an error that nobody expected.
+        """
         self._error = ""
-        with slicer.util.tryWithErrorDisplay(_("The table could not be changed."), waitCursor=True):
+        with slicer.util.tryWithErrorDisplay(failed):
             try:
                 action()
             except CTDefaceError as error:
                 self._error = str(error)
         self.update()
+
+    def _add(self, find):
+        """Add the lines that ``find`` gives, which may take a moment."""
+
+        def add():
+            with slicer.util.WaitCursor():
+                self.add(find())
+
+        self._attempt(add, _("The lines could not be added."))
 
     def add(self, pairs):
         """Add lines to the table."""
@@ -120,14 +98,13 @@ class CohortPanel:
     def onLoad(self):
         path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Cohort"), "", _("Table (*.csv)"))
         if path:
-            self._attempt(lambda: self.add(pairs_of(read_table(path))))
+            self._add(lambda: pairs_of(read_table(path)))
 
     def onAddPair(self):
         parameters = self._parameters()
         original, defaced = parameters.originalVolume, parameters.defacedVolume
-        names = original.GetName(), original.GetName(), defaced.GetName()
-        pair = dict(zip(PAIR_COLUMNS, (names[0], "1", *names[1:], self._ui.cohortMethodLineEdit.text)))
-        self._attempt(lambda: self.add([pair]))
+        line = original.GetName(), "1", nameOf(original), nameOf(defaced), self._ui.cohortMethodLineEdit.text
+        self._add(lambda: [dict(zip(PAIR_COLUMNS, line))])
 
     def onAddFolders(self):
         window = slicer.util.mainWindow()
@@ -136,28 +113,31 @@ class CohortPanel:
             return
         defaced = qt.QFileDialog.getExistingDirectory(window, _("Folder with the same scans, defaced"))
         if defaced:
-            self._attempt(lambda: self.add(pairs_in(originals, defaced, self._ui.cohortMethodLineEdit.text)))
+            self._add(lambda: pairs_in(originals, defaced, self._ui.cohortMethodLineEdit.text))
 
     def onRemove(self):
-        self._attempt(self._ui.cohortTableView.deleteRow)
+        self._attempt(self._ui.cohortTableView.deleteRow, _("The lines could not be removed."))
 
     def onRun(self):
         if self._task() == "cohort":
             self._logic.process.cancel()
             return
         self._cohort, self._error = None, ""
-        parameters = self._parameters()
+        parameters, table = self._parameters(), self._ui.cohortTableView.mrmlTableNode()
 
         def start(**callbacks):
-            self._logic.evaluateCohort(
-                cohortTable(), parameters.faceModel.live, parameters.cohortViews.value, **callbacks
-            )
+            self._logic.evaluateCohort(table, parameters.faceModel.live, parameters.cohortViews.value, **callbacks)
 
-        self._run("cohort", start, self.onDone, self._ui.cohortProgressBar)
+        def done(cohort):
+            if table is self._ui.cohortTableView.mrmlTableNode():  # else it was deleted meanwhile
+                self.show(cohort, table)
 
-    def onDone(self, cohort):
+        self._run("cohort", start, done, self._ui.cohortProgressBar)
+
+    def show(self, cohort, table):
+        """Show what came out of a table."""
         self._cohort = cohort
-        results.cohortResults(cohort, cohortTable())
+        results.cohortResults(cohort, table)
         lines = []
         for method in cohort.methods:
             auc = method.within["by patient"].auc
@@ -171,7 +151,11 @@ class CohortPanel:
         self._ui.cohortResultLabel.text = "\n".join(lines)
 
     def onResults(self):
-        self._showResults(results.resultOf(cohortTable(), "cohort"), results.resultOf(cohortTable(), "ROC"))
+        table = self._ui.cohortTableView.mrmlTableNode()
+        self._showResults(results.resultOf(table, "cohort"), results.resultOf(table, "ROC"))
 
     def onReport(self):
-        self._attempt(lambda: saveReport(self._logic, self._cohort, self._parameters().reportPictures))
+        self._attempt(
+            lambda: saveReport(self._logic, self._cohort, self._parameters().reportPictures),
+            _("The report could not be written."),
+        )

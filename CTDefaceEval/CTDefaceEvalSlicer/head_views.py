@@ -1,6 +1,7 @@
 """The linked 3D views of CTDefaceEval: a head each, with the same rendering, seen from the same side."""
 
 from dataclasses import dataclass
+from xml.sax.saxutils import escape
 
 import numpy as np
 import slicer
@@ -21,6 +22,8 @@ FIRST_LAYOUT, RESULTS_LAYOUT = 41760, 41770
 """Layouts are numbered from here by the heads that they show; the latter show a table and a plot below the heads."""
 VIEW_GROUP = 4176
 CAMERA_DISTANCE_MM = 1000.0
+SPAN = "CTDefaceEval.span"
+"""Attribute of a camera with the span of the view, see :func:`_span`, that its parallel scale is meant for."""
 SURFACE_OF = "CTDefaceEval.surfaceOf"
 """Role of the reference from a skin surface to its volume."""
 
@@ -52,13 +55,14 @@ class Head:
 
 def headOf(volumeNode, axes, center):
     """The head in a volume; ``axes`` and ``center`` as the library found them, in LPS of the volume."""
-    toWorld = _toWorld(volumeNode)
+    toWorld = worldMatrix(volumeNode)
     turned = np.array(axes) @ FLIP @ toWorld[:3, :3].T
     turned /= np.linalg.norm(turned, axis=1, keepdims=True)
     return Head(turned, toWorld[:3, :3] @ FLIP @ np.array(center) + toWorld[:3, 3])
 
 
-def _toWorld(volumeNode):
+def worldMatrix(volumeNode):
+    """The linear transform from the volume's RAS to that of the world, (4, 4)."""
     matrix = vtk.vtkMatrix4x4()
     transform = volumeNode.GetParentTransformNode()
     if transform is not None and transform.IsTransformToWorldLinear():
@@ -84,13 +88,14 @@ def threeDView(name):
 
 
 def _tag(name):
-    return f"CTDefaceEval{LABELS[name]}"
+    """Singleton tag of a view: the same in every language, since scenes are saved with it."""
+    return f"CTDefaceEval{name.capitalize()}"
 
 
 def _layoutDescription(names, withResults):
     heads = "".join(
         f'<item><view class="vtkMRMLViewNode" singletontag="{_tag(name)}">'
-        f'<property name="viewlabel" action="default">{LABELS[name]}</property>'
+        f'<property name="viewlabel" action="default">{escape(LABELS[name])}</property>'
         f'<property name="viewcolor" action="default">{COLORS[name]}</property>'
         f'<property name="viewgroup" action="relayout">{VIEW_GROUP}</property></view></item>'
         for name in names
@@ -109,6 +114,18 @@ def _layoutDescription(names, withResults):
     )
 
 
+def registerLayouts():
+    """Tell Slicer the layouts before a scene comes that was saved with one (with a main window only)."""
+    layoutManager = slicer.app.layoutManager()
+    if layoutManager is None:
+        return
+    layoutNode = layoutManager.layoutLogic().GetLayoutNode()
+    for first, withResults in ((FIRST_LAYOUT, False), (RESULTS_LAYOUT, True)):
+        for number in (1, 2, 3):
+            if not layoutNode.IsLayoutDescription(first + number):
+                layoutNode.AddLayoutDescription(first + number, _layoutDescription(NAMES[:number], withResults))
+
+
 def showLayout(number, withResults=False):
     """Show one head, or two or three linked ones side by side; with results, also a table and a plot below them.
 
@@ -117,11 +134,8 @@ def showLayout(number, withResults=False):
     layoutManager = slicer.app.layoutManager()
     if layoutManager is None:
         return False
-    layoutNode = layoutManager.layoutLogic().GetLayoutNode()
-    layout = (RESULTS_LAYOUT if withResults else FIRST_LAYOUT) + number
-    if not layoutNode.IsLayoutDescription(layout):
-        layoutNode.AddLayoutDescription(layout, _layoutDescription(NAMES[:number], withResults))
-    layoutManager.setLayout(layout)
+    registerLayouts()
+    layoutManager.setLayout((RESULTS_LAYOUT if withResults else FIRST_LAYOUT) + number)
     for name in NAMES[:number]:
         _prepare(name)
     return True
@@ -146,7 +160,37 @@ def _prepare(name):
         node.SetBackgroundColor(BACKGROUND, BACKGROUND, BACKGROUND)
         node.SetBackgroundColor2(BACKGROUND, BACKGROUND, BACKGROUND)
         node.SetLinkedControl(True)
-    set_light(view.renderWindow().GetRenderers().GetFirstRenderer(), "top")
+    renderer = view.renderWindow().GetRenderers().GetFirstRenderer()
+    set_light(renderer, "top")
+    if name not in _followed:
+        _followed.add(name)
+        renderer.AddObserver(vtk.vtkCommand.StartEvent, lambda caller, event: _followSize(name))
+
+
+_followed = set()
+
+
+def _followSize(name):
+    """Keep what the square in the middle of a view shows when the view has another shape than for its last frame."""
+    view = threeDView(name)
+    camera = _cameraNode(view) if view is not None else None
+    if camera is None:
+        return
+    span, last = _span(view), float(camera.GetAttribute(SPAN) or 0.0)
+    if span != last:
+        camera.SetAttribute(SPAN, repr(span))
+        if last:
+            camera.SetParallelScale(camera.GetParallelScale() * span / last)
+
+
+def _span(view):
+    """Height of a view by its shorter side."""
+    columns, rows = view.renderWindow().GetSize()
+    return rows / max(1, min(rows, columns))
+
+
+def _cameraNode(view):
+    return slicer.modules.cameras.logic().GetViewActiveCameraNode(view.mrmlViewNode())
 
 
 def showSurface(name, arrays, volumeNode):
@@ -253,15 +297,16 @@ def look(head, yaw=0.0, pitch=0.0):
         view = threeDView(name)
         if view is None:
             continue
-        camera = slicer.modules.cameras.logic().GetViewActiveCameraNode(view.mrmlViewNode())
+        camera = _cameraNode(view)
         if camera is None:
             continue
-        columns, rows = view.renderWindow().GetSize()
+        span = _span(view)
         with slicer.util.NodeModify(camera):
             camera.SetFocalPoint(head.center)
             camera.SetPosition(head.center + CAMERA_DISTANCE_MM * towards)
             camera.SetViewUp(up)
-            camera.SetParallelScale(FIELD_OF_VIEW_MM / 2.0 * rows / max(1, min(rows, columns)))
+            camera.SetParallelScale(FIELD_OF_VIEW_MM / 2.0 * span)
+            camera.SetAttribute(SPAN, repr(span))
         camera.ResetClippingRange()
 
 

@@ -8,13 +8,10 @@ from CTDefaceLib.errors import CTDefaceError
 from CTDefaceSlicer.process import BackgroundProcess
 from slicer.i18n import tr as _
 
-FOLDER_SETTING = "CTDeface/FaceModelFolder"
+from .hints import BAD, GOOD, say
+from .parameters import FOLDER_SETTING, modelFolder
+
 ROW_PIXELS = 22
-
-
-def modelFolder():
-    """Folder of the face models that are loaded from one, or None."""
-    return slicer.util.settingsValue(FOLDER_SETTING, "") or None
 
 
 class ModelsPanel:
@@ -81,7 +78,7 @@ class ModelsPanel:
         table.setRowCount(len(self._there))
         for row, model in enumerate(self._there):
             state = qt.QTableWidgetItem(_("not there") if model["missing"] else _("ready"))
-            state.setForeground(qt.QBrush(qt.QColor("#c0392b" if model["missing"] else "#2e6b34")))
+            state.setForeground(qt.QBrush(qt.QColor(BAD if model["missing"] else GOOD)))
             for column, item in enumerate((qt.QTableWidgetItem(model["name"]), state)):
                 item.setToolTip(model["missing"] or model["licence"])
                 table.setItem(row, column, item)
@@ -106,9 +103,7 @@ class ModelsPanel:
         isMissing = model is not None and model["missing"] is not None and not self.process.busy
         ui.installModelButton.enabled = isMissing and bool(MODELS[model["name"]].packages)
         ui.downloadModelButton.enabled = isMissing and model["name"] == InsightFace.name
-        ui.modelsHintLabel.text = self._message
-        ui.modelsHintLabel.styleSheet = "color: #c0392b;" if self._isError else ""
-        ui.modelsHintLabel.visible = bool(self._message)
+        say(ui.modelsHintLabel, self._message, self._message if self._isError else "")
 
     def say(self, text, isError=False):
         self._message, self._isError = text, isError

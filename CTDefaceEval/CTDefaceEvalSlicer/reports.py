@@ -12,8 +12,9 @@ def saveReport(logic, evaluated, pictures):
     path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Report"), "", _("Web page (*.html)"))
     if not path:
         return
+    isConfirmed = os.path.exists(path)  # the dialog has asked before it gave the name of a page that exists
     if not path.lower().endswith((".html", ".htm")):
-        path += ".html"
-    # The dialog has asked before it gave the name of a page that exists.
-    logic.writeReport(evaluated, path, pictures, overwrite=os.path.exists(path))
+        path, isConfirmed = path + ".html", False
+    with slicer.util.WaitCursor():
+        logic.writeReport(evaluated, path, pictures, overwrite=isConfirmed)
     qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(path))

@@ -138,11 +138,14 @@ def _number(table, row, column):
 
 
 def show(tableNode, chartNode, heads):
-    """Show a table and a chart below the views of so many heads (with a main window only)."""
+    """Show a table and a chart, or None of it, below the views of so many heads (with a main window only)."""
     if not head_views.showLayout(heads, withResults=True):
         return
-    slicer.mrmlScene.GetSingletonNode(head_views.TABLE_VIEW, "vtkMRMLTableViewNode").SetTableNodeID(tableNode.GetID())
-    slicer.mrmlScene.GetSingletonNode(head_views.PLOT_VIEW, "vtkMRMLPlotViewNode").SetPlotChartNodeID(chartNode.GetID())
+    scene = slicer.mrmlScene
+    tableView = scene.GetSingletonNode(head_views.TABLE_VIEW, "vtkMRMLTableViewNode")
+    plotView = scene.GetSingletonNode(head_views.PLOT_VIEW, "vtkMRMLPlotViewNode")
+    tableView.SetTableNodeID(tableNode.GetID() if tableNode is not None else None)
+    plotView.SetPlotChartNodeID(chartNode.GetID() if chartNode is not None else None)
 
 
 def resultOf(ownerNode, what):
@@ -189,8 +192,10 @@ def _chart(columns, name, title, axes, ownerNode, what, yRange=None):
         chart.SetAttribute(RESULT_OF, what)
         chart.SetNodeReferenceID(RESULT_OF, ownerNode.GetID())
     with slicer.util.NodeModify(chart):
-        while chart.GetNumberOfPlotSeriesNodes():
-            slicer.mrmlScene.RemoveNode(chart.GetNthPlotSeriesNode(0))
+        for node in [chart.GetNthPlotSeriesNode(i) for i in range(chart.GetNumberOfPlotSeriesNodes())]:
+            if node is not None:
+                slicer.mrmlScene.RemoveNode(node)
+        chart.RemoveAllPlotSeriesNodeIDs()
         x, *others = columns
         for number, label in enumerate(others):
             series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", label)
