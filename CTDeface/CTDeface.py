@@ -20,6 +20,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+HOMEPAGE = "https://github.com/CTDeface/SlicerCTDeface"
 PREVIEW_DELAY_MSEC = 400
 GIVE_WAY = ("preview", "expect")
 """Tasks that give way to what the user starts."""
@@ -37,9 +38,16 @@ class CTDeface(ScriptedLoadableModule):
         self.parent.dependencies = ["Segmentations", "VolumeRendering", "SubjectHierarchy"]
         self.parent.contributors = ["CTDeface contributors"]
         self.parent.helpText = _(
-            "Removes the face from head CTs, so that they can be shared for research. Work through the panel from top "
-            "to bottom, and look at every result before you share it. Names and other entries in DICOM headers stay, "
-            "unless they are cleaned in the Export step."
+            "<p>Removes the face from head CTs, so that they can be shared for research.</p>"
+            "<p>Work through the panel from top to bottom. Each step says what is missing before it can run, and "
+            "everything explains itself when the mouse rests on it. To try things out, press <i>Load sample</i>.</p>"
+            "<p>Look at every result before you share it. Names and other entries in DICOM headers stay, unless they "
+            "are cleaned in the Export step.</p>"
+            '<p><a href="{homepage}">Tutorial with pictures, and what CTDeface does not do</a></p>'
+        ).format(homepage=HOMEPAGE)
+        self.parent.acknowledgementText = _(
+            "CTDeface is free software under the Apache License 2.0. It is for research; it is no medical device. "
+            "The trained models that it can use are the work of others, under licences of their own."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
 
@@ -61,11 +69,15 @@ def registerSampleData():
 
 
 def downloadSample(source):
+    """Make the phantom and show it, as the Sample Data module does with what it downloads."""
     logic = CTDefaceLogic()
     try:
-        return [logic.loadSample()]
+        with slicer.util.WaitCursor():
+            volumeNode = logic.loadSample()
     finally:
         logic.process.stop()
+    views.showInSlices(volumeNode, fit=True)
+    return [volumeNode]
 
 
 class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -123,6 +135,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
@@ -135,15 +148,18 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def enter(self):
-        self.setParameterNode(self.logic.getParameterNode())
-        self.preselectVolume()
+        self.showScene()
         self.segmenterPanel.look()  # something may have been installed meanwhile
         self._previewTimer.start()
 
     def exit(self):
         self._previewTimer.stop()
-        if not self._task:
-            self.logic.process.stop()  # no use for it now, and it holds the volume
+        self.leave()
+
+    def leave(self):
+        """End the idle background process once the module is left: no use for it then, and it holds the volume."""
+        if not self.parent.isEntered and not self._task:
+            self.logic.process.stop()
 
     def onSceneStartClose(self, caller, event):
         self.stop()
@@ -151,14 +167,28 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
-        self.setParameterNode(self.logic.getParameterNode())
+        if self.parent.isEntered:
+            self.showScene()
+
+    def onSceneStartImport(self, caller, event):
+        self.setParameterNode(None)  # selectors whose node is not there yet must not tell so to the parameters
 
     def onSceneEndImport(self, caller, event):
-        self.setParameterNode(self.logic.getParameterNode())
+        if self.parent.isEntered:
+            self.showScene()
+
+    def showScene(self):
+        """Show the choices that the scene holds; choose the first CT where none is chosen."""
+        if self._parameterNode is None:
+            self.setParameterNode(self.logic.getParameterNode())
+        else:
+            self.onParametersChanged()
         self.preselectVolume()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, caller, event, node):
+        if not self.parent.isEntered:
+            return
         if node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode":
             qt.QTimer.singleShot(0, lambda: self.preselectVolume([node]))  # its voxels come after it
 
@@ -183,7 +213,9 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._volume = parameterNode.inputVolume if parameterNode is not None else None
         self.observeMask()
         if parameterNode is not None:
-            self._guiTag = parameterNode.connectGui(self.ui)
+            # As connectGui(), which does not return the tag that disconnectGui() needs (Slicer up to 5.12)
+            names = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
+            self._guiTag = parameterNode.connectParametersToGui({name: names[name] for name in names if name})
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
             self.onParametersChanged()
 
@@ -371,6 +403,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             with slicer.util.tryWithErrorDisplay(_("The result could not be shown.")):
                 self._whenDone(result)
             self.updateGUI()
+            qt.QTimer.singleShot(0, self.leave)
 
         def onFailed(error):
             failed, self._task = self._task, ""
@@ -380,6 +413,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.updateGUI()
             if self.parent.isEntered and failed not in GIVE_WAY:
                 self._previewTimer.start()
+            qt.QTimer.singleShot(0, self.leave)
 
         if self._task in GIVE_WAY:
             self.logic.process.stop()
@@ -458,8 +492,9 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
 
     def onPreviewDone(self):
-        self.showPreview()
-        self._previewTimer.start()  # the choices may have changed meanwhile
+        if self.parent.isEntered:  # else the views belong to another module now
+            self.showPreview()
+            self._previewTimer.start()  # the choices may have changed meanwhile
 
     def showPreview(self):
         """Show before or after in 3D and in the slices, unless original and result are shown side by side."""
@@ -510,7 +545,8 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.run("segment", start, done, self.ui.segmentProgressBar)
 
     def showFace(self, maskNode):
-        if maskNode is self._parameterNode.faceMask:
+        parameters = self._parameterNode
+        if self.parent.isEntered and parameters is not None and maskNode is parameters.faceMask:
             self.look("front")
             views.jumpTo(maskNode)
 
@@ -567,7 +603,8 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             result = self.logic.publish(result)
             if parameters.inputVolume is volumeNode:
                 parameters.defacedVolume = result
-                self.onCompare()
+                if self.parent.isEntered:
+                    self.onCompare()
 
         result = self.currentResult()
         if result is not None:

@@ -299,7 +299,7 @@ def test_a_scan_without_a_face_ends_in_its_sentence(panel):
     assert panel.ui.maskSelector.currentNode() is None
 
 
-def test_load_sample_and_sample_data(panel, monkeypatch):
+def test_load_sample_and_sample_data(panel):
     import SampleData
 
     panel.ui.loadSampleButton.click()
@@ -308,8 +308,9 @@ def test_load_sample_and_sample_data(panel, monkeypatch):
     volume = panel.ui.inputSelector.currentNode()
     assert not panel.logic.problemOf(volume)
     assert panel.ui.segmentButton.enabled
-    monkeypatch.setattr(type(panel.logic), "loadSample", lambda logic: "the phantom")
-    assert SampleData.click("Head CT phantom") == ["the phantom"]
+    (sample,) = SampleData.click("Head CT phantom")
+    assert not panel.logic.problemOf(sample)
+    assert backgrounds() == {sample.GetID()}
 
 
 def test_the_preview_follows_the_choices(panel, phantom):
@@ -482,6 +483,48 @@ def test_deleting_the_volume_in_mid_run_is_safe(panel, phantom):
     wait(lambda: not panel._task)
     assert panel.ui.maskSelector.currentNode() is None
     assert "removed" in panel.ui.logTextEdit.plainText
+
+
+def test_after_the_scene_is_closed_no_widget_is_connected_to_it(panel):
+    gui.host.select_module(None)
+    slicer.mrmlScene.Clear()
+    panel.ui.marginSlider.value = 7
+    panel.ui.keepBoneCheckBox.click()
+    node = slicer.mrmlScene.GetSingletonNode("CTDeface", "vtkMRMLScriptedModuleNode")
+    assert (node.GetParameter("margin"), node.GetParameter("keepBone")) == ("0.0", "False")
+    gui.host.select_module("CTDeface")
+    assert (panel.ui.marginSlider.value, panel.ui.keepBoneCheckBox.checked) == (0, False)
+    for _ in range(3):  # to leave and enter the module leaves nothing behind in its parameters
+        gui.host.select_module("SegmentEditor")
+        gui.host.select_module("CTDeface")
+    changes = []
+    panel._parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: changes.append(1))
+    panel.ui.marginSlider.value = 5
+    assert len(changes) == 1
+
+
+def test_the_views_belong_to_the_module_that_is_open(panel, phantom, monkeypatch):
+    volume = gui.volume(phantom, "CT")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    segment(panel)
+    panel.ui.marginSlider.value = 6
+    wait(lambda: panel._task == "preview")
+    stops = []
+    monkeypatch.setattr(panel.logic.process, "stop", lambda: stops.append(1))
+    gui.host.select_module("SegmentEditor")
+    views.showInSlices(None)
+    wait(lambda: not panel._task)
+    run_for(0.6)
+    assert backgrounds() == {None}
+    assert stops, "the background process ends when its work is done and the module is left"
+    monkeypatch.undo()
+    slicer.mrmlScene.RemoveNode(volume)
+    other = gui.volume(phantom, "Other")
+    run_for(0.05)
+    assert backgrounds() == {None}
+    gui.host.select_module("CTDeface")
+    assert panel.ui.inputSelector.currentNode() is other
+    assert backgrounds() == {other.GetID()}
 
 
 def test_a_worker_that_dies_is_reported_and_replaced(panel, phantom):
@@ -730,7 +773,12 @@ def test_the_panel_fits_400_pixels_and_explains_itself(panel, phantom, tmp_path)
 
 
 def test_everything_has_a_tool_tip(panel):
-    explained = "QPushButton QCheckBox QComboBox QRadioButton QLabel ctkSliderWidget qMRMLNodeComboBox ctkPathLineEdit"
     for name, widget in vars(panel.ui).items():
-        if widget.className() in explained.split() and not name.endswith("Label"):
+        if widget.className() not in ("QWidget", "QScrollBar", "qMRMLWidget") and not name.startswith("qt_"):
             assert len(widget.toolTip) > 10, name
+
+
+def test_the_help_names_this_module_only(panel):
+    module = slicer.modules.ctdeface
+    assert "Load sample" in module.helpText
+    assert "Apache License" in module.acknowledgementText  # else Slicer puts its own sponsors there

@@ -170,7 +170,7 @@ def test_widgets_and_parameters_follow_each_other():
     for widget, name in ((slider, "count"), (box, "flag")):
         widget.setProperty("SlicerParameterName", name)
         column.addWidget(widget)
-    tag = parameters.connectGui(form)
+    tag = parameters.connectParametersToGui({"count": slider, "flag": box})
     assert (slider.value, slider.maximum, box.checked) == (2.0, 10.0, True)
     slider.value = 5
     box.click()
@@ -180,6 +180,8 @@ def test_widgets_and_parameters_follow_each_other():
     parameters.disconnectGui(tag)
     slider.value = 1
     assert parameters.count == 7.0
+    assert parameters.connectGui(form) is None  # Slicer 5.12 forgets to return the tag
+    assert slider.value == 7.0
 
 
 def test_a_widget_that_slicer_cannot_connect_is_refused():

@@ -9,6 +9,7 @@ import dataclasses
 import enum
 import pathlib
 import typing
+import weakref
 
 import ctk
 import qt
@@ -194,48 +195,79 @@ class Connector:
 
 def _init(self, parameterNode, prefix=None):
     self.parameterNode = parameterNode
-    self._guis, self._updating = {}, False
+    self._guis, self._next_tag, self._updating = {}, 0, False
     with slicer.util.NodeModify(parameterNode):
         for parameter in self.allParameters.values():
             parameter.read(parameterNode)
+    self._read_all()
+    this = weakref.ref(self)
+    parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: this() and this()._read_all())
+
+
+def _read_all(self):
+    """Values other than nodes are remembered, and read again when the node tells that it was modified."""
+    self._values = {
+        name: parameter.read(self.parameterNode)
+        for name, parameter in self.allParameters.items()
+        if not parameter.is_node
+    }
+
+
+def _get(self, name):
+    parameter = self.allParameters[name]
+    return parameter.read(self.parameterNode) if parameter.is_node else self._values[name]
+
+
+def _set(self, name, value):
+    parameter = self.allParameters[name]
+    with slicer.util.NodeModify(self.parameterNode):
+        parameter.write(self.parameterNode, value)
+        if not parameter.is_node:
+            self._values[name] = parameter.read(self.parameterNode)
 
 
 def _connect_gui(self, gui):
+    """As in Slicer up to 5.12, the tag that disconnectGui() needs is not returned."""
     widgets = gui.findChildren(qt.QWidget) if hasattr(gui, "isWidgetType") else list(vars(gui).values())
-    connectors = {}
-    for widget in widgets:
-        name = widget.property(SlicerParameterNamePropertyName)
-        if name:
-            if name not in self.allParameters:
-                raise ValueError(f"Cannot find a param with the given name: {name}")
-            connectors[name] = Connector(widget, self.allParameters[name])
+    names = [(widget.property(SlicerParameterNamePropertyName), widget) for widget in widgets]
+    self.connectParametersToGui({name: widget for name, widget in names if name})
+
+
+def _connect_parameters(self, mapping):
+    for name in mapping:
+        if name not in self.allParameters:
+            raise ValueError(f"Cannot find a param with the given name: {name}")
+    connectors = {name: Connector(widget, self.allParameters[name]) for name, widget in mapping.items()}
 
     def on_widget(name, connector):
         def changed():
-            if not self._updating:
-                with slicer.util.NodeModify(self.parameterNode):
-                    setattr(self, name, connector.read())
+            with slicer.util.NodeModify(self):
+                if not self._updating:
+                    self.setValue(name, connector.read())
 
         return changed
 
-    def on_node(caller, event):
-        if self._updating or tag not in self._guis:
-            return
-        self._updating = True
-        try:
-            with slicer.util.NodeModify(self.parameterNode):
-                for name, connector in connectors.items():
-                    connector.write(getattr(self, name))
-        finally:
-            self._updating = False
-
-    tag = len(self._guis)
+    tag, self._next_tag = self._next_tag, self._next_tag + 1
     self._guis[tag] = connectors
     for name, connector in connectors.items():
-        connector.write(getattr(self, name))
+        connector.write(self.getValue(name))
         connector.link(on_widget(name, connector))
-    self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, on_node)
+    # It stays for good, as in Slicer, with the widgets or without
+    self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: _update_guis(self))
     return tag
+
+
+def _update_guis(self):
+    if self._updating:
+        return
+    self._updating = True
+    try:
+        with slicer.util.NodeModify(self):
+            for connectors in self._guis.values():
+                for name, connector in connectors.items():
+                    connector.write(self.getValue(name))
+    finally:
+        self._updating = False
 
 
 def _disconnect_gui(self, tag):
@@ -255,18 +287,20 @@ def parameterNodeWrapper(kind=None):
         name: Parameter(name, annotation, getattr(kind, name, None))
         for name, annotation in typing.get_type_hints(kind, include_extras=True).items()
     }
-    for name, parameter in kind.allParameters.items():
+    for name in kind.allParameters:
         setattr(
             kind,
             name,
             property(
-                lambda self, p=parameter: p.read(self.parameterNode),
-                lambda self, value, p=parameter: p.write(self.parameterNode, value),
+                lambda self, name=name: _get(self, name),
+                lambda self, value, name=name: _set(self, name, value),
             ),
         )
     kind._is_parameter_node_wrapper = True
     kind.__init__ = _init
+    kind._read_all = _read_all
     kind.connectGui, kind.disconnectGui = _connect_gui, _disconnect_gui
+    kind.connectParametersToGui = _connect_parameters
     kind.default = lambda self, name: Default(self.allParameters[name].default)
     kind.getValue = lambda self, name: getattr(self, name)
     kind.setValue = lambda self, name, value: setattr(self, name, value)

@@ -325,6 +325,8 @@ def _load_ui(self, file):
             declared = name in api_members(class_name, "properties") or name in api_attributes(class_name)
             if native is not None:
                 declared = native.staticMetaObject.indexOfProperty(name) >= 0 and name in api_attributes(class_name)
+            if name == "buddy" and class_name == "QLabel":  # no property, but Qt's loader knows it
+                continue
             if not declared and item.get("stdset") != "0":
                 raise AttributeError(f"the .ui file sets {class_name}.{name}, which does not exist")
             flags = item.find("set") if native is None else None
