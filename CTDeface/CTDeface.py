@@ -128,9 +128,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.exportButton.connect("clicked()", self.onExport)
         ui.evaluateButton.connect("clicked()", self.onEvaluate)
         self.segmenterPanel = SegmenterPanel(ui, self.logic, self.onSegmenterChanged, self.run)
-        self.batchPanel = BatchPanel(
-            ui, self.logic, lambda: {**self._parameterNode.defaceParameters(), **self.segmenterPanel.choice()}
-        )
+        self.batchPanel = BatchPanel(ui, self.logic, self.batchParameters)
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -229,6 +227,11 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._parameterNode.inputVolume = volumeNode
                 views.showInSlices(volumeNode, fit=True)
                 return
+
+    def batchParameters(self):
+        """The choices for a batch: those of the removal, and the segmenter with what it is told."""
+        panel = self.segmenterPanel
+        return {"segmenter": panel.name, **panel.choice(), **self._parameterNode.defaceParameters()}
 
     # What the panel shows
 
@@ -380,12 +383,14 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                     ml=report["removed_ml"], share=report["removed_share"]
                 ),
                 _("Facial skin covered: {share:.0%}").format(share=report["facial_skin_covered"]),
-                _("Face mask inside the skull: {ml:.1f} mL").format(ml=report["mask_intracranial_ml"]),
+                _("Face mask: {ml:.0f} mL, {inside:.1f} mL of it inside the skull").format(
+                    ml=report["mask_ml"], inside=report["mask_intracranial_ml"]
+                ),
                 _("Intracranial voxels touched: {count}").format(count=report["intracranial_voxels_touched"]),
             ]
         self.ui.reportLabel.text = "\n".join(lines)
         self.ui.reportLabel.visible = bool(lines)
-        self.say(self.ui.warningLabel, " ".join(report.get("warnings", [])), isError=True)
+        self.say(self.ui.warningLabel, "\n".join(report.get("warnings", [])), isError=True)
 
     # Tasks in the background
 

@@ -115,6 +115,22 @@ def test_a_form_with_a_misspelt_property_or_slot_is_refused(tmp_path):
         load(tmp_path, link, widget="qMRMLNodeComboBox", name="addEnabled", value="<bool>true</bool>")
 
 
+def test_a_collapsible_button_shows_what_is_not_hidden_on_its_own():
+    form, button = qt.QWidget(), ctk.ctkCollapsibleButton("Step")
+    qt.QVBoxLayout(form).addWidget(button)
+    column, labels = qt.QVBoxLayout(button), [qt.QLabel(text) for text in "abc"]
+    for label in labels:
+        column.addWidget(label)
+    form.show()
+    labels[0].visible = False
+    button.collapsed = True
+    assert not any(label.visible for label in labels)
+    labels[1].visible, labels[2].visible = False, True
+    assert not any(label.visible for label in labels)
+    button.collapsed = False
+    assert [label.visible for label in labels] == [False, False, True]
+
+
 def test_a_node_selector_follows_the_scene():
     slicer.mrmlScene.Clear()
     selector, heard = slicer.qMRMLNodeComboBox(), []

@@ -10,7 +10,7 @@ from CTDefaceLib.errors import Cancelled, CTDefaceError
 from slicer.i18n import tr as _
 
 COLUMNS = [_("Scan"), _("Status"), _("Seconds"), _("Remark")]
-WIDTHS = (95, 90, 58)
+WIDTHS = (80, 85, 58)
 
 
 class BatchPanel:

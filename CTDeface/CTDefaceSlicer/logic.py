@@ -135,8 +135,10 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                 node.SetNodeReferenceID(PROVENANCE + "original", volumeNode.GetID())
             else:
                 slicer.util.updateVolumeFromArray(node, array)
-            made = {name: value for name, value in self.report(maskNode).items() if name in ("method", "model")}
-            self._setReport(node, {**report, **made, "mask": self.maskMethod(maskNode)})
+            made = {"method": "made elsewhere", **self.report(maskNode)}
+            report.update({name: made[name] for name in ("method", "model") if name in made})
+            report["warnings"] = made.get("warnings", []) + report["warnings"]
+            self._setReport(node, {**report, "mask": self.maskMethod(maskNode)})
             node.SetAttribute(PROVENANCE + "madeFrom", madeFrom)
             return node
 

@@ -92,7 +92,6 @@ class CTDefaceParameterNode:
     def defaceParameters(self):
         """The choices that the removal depends on, as the library names them."""
         return {
-            "segmenter": self.segmenter,
             "margin_mm": self.margin,
             "fill": self.fill.value,
             "keep_bone": self.keepBone,

@@ -117,6 +117,8 @@ class SegmenterPanel:
             for widget in widgets:
                 widget.visible = action in state.actions
                 widget.enabled = isFree
+        ui.segmenterActionsFrame.visible = bool({INSTALL, DOWNLOAD, IMPORT} & set(state.actions))
+        ui.licenceFrame.visible = ENTER_LICENCE in state.actions
         sentence = state.sentence
         if ENTER_LICENCE in state.actions:
             sentence = sentence.replace(f" ({self.module.LICENCE})", "")  # it stands below

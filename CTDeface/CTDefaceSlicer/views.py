@@ -102,6 +102,7 @@ def _addDisplay(node):
     for part in (display, display.GetVolumePropertyNode(), display.GetROINode()):
         if part is not None:
             part.SetSaveWithScene(False)
+            part.SetHideFromEditors(True)
 
 
 def _display(volumeNode):

@@ -23,7 +23,7 @@ PLAIN = {"QFile", "QSettings"}  # shown as PySide6 has them: they have no proper
 SPECIAL = {"name", "exec_", "raise_"}  # names that PythonQt answers although dir() does not list them
 
 # what PySide6 looks up on the way to a virtual method
-VIRTUAL = {"sizeHint", "minimumSizeHint", "disconnectNotify"}
+VIRTUAL = {"sizeHint", "minimumSizeHint", "connectNotify", "disconnectNotify"}
 VIRTUAL |= {  # of a table
     "closeEditor", "commitData", "currentChanged", "dataChanged", "editorDestroyed", "horizontalScrollbarAction",
     "horizontalScrollbarValueChanged", "initViewItemOption", "itemDelegateForIndex", "rowsAboutToBeRemoved",

@@ -33,6 +33,7 @@ def _collapsible_init(self, *arguments):
         text, parent = (argument, parent) if isinstance(argument, str) else (text, argument)
     QtWidgets.QAbstractButton.__init__(self, parent)
     self._collapsed = False
+    self._children = _Children(self)
     self._qt("setText")(text)
     self._qt("setSizePolicy")(QtWidgets.QSizePolicy.Policy.Minimum, QtWidgets.QSizePolicy.Policy.Preferred)
     self._qt("setContentsMargins")(0, self._headerHeight(), 0, 0)
@@ -50,10 +51,38 @@ def _set_collapsed(self, collapsed):
     for child in QtCore.QObject.findChildren(
         self, QtWidgets.QWidget, options=QtCore.Qt.FindChildOption.FindDirectChildrenOnly
     ):
-        QtWidgets.QWidget.setVisible(child, not collapsed)
+        self._children.show(child)
     self._qt("setMaximumHeight")(self._headerHeight() if collapsed else 16777215)
     self._qt("updateGeometry")()
     self._qt("contentsCollapsed").emit(self._collapsed)
+
+
+class _Children(QtCore.QObject):
+    """A child that was hidden on its own stays so, and one of a closed button waits until that is opened."""
+
+    def __init__(self, button):
+        super().__init__()
+        self.button, self.forcing = button, False
+        button.installEventFilter(self)
+
+    def show(self, child):
+        shown = child.property("visibilityToParent") is not False
+        self.forcing = True
+        QtWidgets.QWidget.setVisible(child, shown and not self.button._collapsed)
+        if shown:  # so that Qt tells when it is hidden on its own now
+            QtWidgets.QWidget.setAttribute(child, QtCore.Qt.WidgetAttribute.WA_WState_ExplicitShowHide, False)
+        self.forcing = False
+
+    def eventFilter(self, widget, event):
+        kinds = QtCore.QEvent.Type
+        if widget is self.button:
+            if event.type() == kinds.ChildAdded and event.child().isWidgetType():
+                event.child().installEventFilter(self)
+        elif not self.forcing and event.type() in (kinds.ShowToParent, kinds.HideToParent):
+            widget.setProperty("visibilityToParent", event.type() == kinds.ShowToParent)
+            if self.button._collapsed:
+                self.show(widget)
+        return False
 
 
 def _collapsible_paint(self, event):
