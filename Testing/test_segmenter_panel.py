@@ -20,6 +20,8 @@ from CTDefaceLib.volume_io import write_volume
 from CTDefaceSlicer import nodes, segmenter_install
 from gui import dialogs, run_for, wait
 from models import CTA_DEFACE, FACE, dice, torch_python
+from PySide6 import QtCore
+from slicer_host.widgets import stand_in
 
 import qt  # isort: skip
 
@@ -110,19 +112,25 @@ def test_an_unknown_method_of_a_scene_is_the_built_in_one(panel):
 # ---------------------------------------------------------------------------------------------------------- installing
 
 
-class ExtensionsManager:
-    """What the installer uses of qSlicerExtensionsManagerModel."""
+def _install_extension(self, name, restart=True):
+    assert not self.interactive and restart is False
+    self._asked.append(name)
+    return self._works
 
-    def __init__(self, works=True):
-        self.interactive, self.works, self.asked = True, works, []
 
-    def isExtensionInstalled(self, name):
-        return False
+Manager = stand_in(
+    "qSlicerExtensionsManagerModel",
+    QtCore.QObject,
+    _defaults={"interactive": True},
+    isExtensionInstalled=lambda self, name: False,
+    installExtensionFromServer=_install_extension,
+)
 
-    def installExtensionFromServer(self, name, restart):
-        assert not self.interactive and restart is False
-        self.asked.append(name)
-        return self.works
+
+def extensions_manager(works=True):
+    manager = Manager()
+    manager._asked, manager._works = [], works
+    return manager
 
 
 @pytest.fixture
@@ -140,22 +148,22 @@ def manage_with(monkeypatch, manager):
     "name, extensions", [("cta-deface", ["PyTorch", "NNUNet"]), ("totalsegmentator", ["PyTorch", "TotalSegmentator"])]
 )
 def test_extensions_come_first(name, extensions, panel, monkeypatch, restarts):
-    manager = ExtensionsManager()
+    manager = extensions_manager()
     manage_with(monkeypatch, manager)
     choose(panel, name)
     dialogs.answers[:] = [CANCEL]
     panel.ui.installButton.click()
-    assert manager.asked == [] and panel.ui.stateLabel.text == "Nothing was installed."
+    assert manager._asked == [] and panel.ui.stateLabel.text == "Nothing was installed."
     dialogs.answers[:] = [OK, CANCEL]
     panel.ui.installButton.click()
-    assert manager.asked == extensions and not restarts and "has to be started again" in panel.ui.stateLabel.text
+    assert manager._asked == extensions and not restarts and "has to be started again" in panel.ui.stateLabel.text
     dialogs.answers[:] = [OK, OK]
     panel.ui.installButton.click()
     assert restarts == [1]
 
 
 def test_an_extension_that_cannot_be_installed(panel, monkeypatch, restarts):
-    manage_with(monkeypatch, ExtensionsManager(works=False))
+    manage_with(monkeypatch, extensions_manager(works=False))
     choose(panel, "nnunet")
     dialogs.answers[:] = [OK]
     panel.ui.installButton.click()

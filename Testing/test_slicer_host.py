@@ -7,7 +7,7 @@ from typing import Annotated
 import gui
 import numpy as np
 import pytest
-from slicer_host import pythonqt
+from slicer_host import excerpt, pythonqt
 
 import ctk  # isort: skip
 import qt  # isort: skip
@@ -25,6 +25,11 @@ def no_problems():
     pythonqt.problems.clear()
     yield
     assert not pythonqt.problems
+
+
+def test_the_excerpt_says_what_the_running_slicer_said(real_data):
+    source = real_data("../slicer_api.json.gz")
+    assert excerpt.excerpt(source) == Path(excerpt.__file__).with_name("slicer_api.json").read_text(encoding="utf-8")
 
 
 def test_a_property_is_an_attribute_and_no_method():

@@ -21,9 +21,10 @@ ctkLayoutManager ctkMessageBox ctkPathLineEdit ctkSliderWidget ctkVTKAbstractVie
 ctkVTKSliceView qMRMLAbstractViewWidget qMRMLLayoutManager qMRMLNodeComboBox qMRMLPlotView qMRMLPlotWidget
 qMRMLSegmentEditorWidget qMRMLSliceView qMRMLSliceWidget qMRMLTableView qMRMLTableWidget qMRMLThreeDView
 qMRMLThreeDWidget qMRMLWidget qSlicerAbstractCoreModule qSlicerAbstractModule qSlicerAbstractModuleFactoryManager
-qSlicerAbstractModuleWidget qSlicerApplication qSlicerCoreApplication qSlicerCoreIOManager qSlicerIOManager
-qSlicerLayoutManager qSlicerLoadableModule qSlicerMainWindow qSlicerModuleFactoryManager qSlicerModuleManager
-qSlicerModuleSelectorToolBar qSlicerScriptedLoadableModule qSlicerScriptedLoadableModuleWidget qSlicerWidget
+qSlicerAbstractModuleWidget qSlicerApplication qSlicerCoreApplication qSlicerCoreIOManager qSlicerExtensionsManagerModel
+qSlicerIOManager qSlicerLayoutManager qSlicerLoadableModule qSlicerMainWindow qSlicerModuleFactoryManager
+qSlicerModuleManager qSlicerModuleSelectorToolBar qSlicerScriptedLoadableModule qSlicerScriptedLoadableModuleWidget
+qSlicerWidget
 """.split()
 
 BASES = {  # the bases of Qt's own classes are not in the list
@@ -70,7 +71,8 @@ BASES = {  # the bases of Qt's own classes are not in the list
 }
 
 
-def main(source):
+def excerpt(source) -> str:
+    """The excerpt of that file, as JSON with a class a line."""
     with gzip.open(source, "rt", encoding="utf-8") as file:
         full = json.load(file)
     classes = full["classes"]
@@ -90,7 +92,7 @@ def main(source):
     def base_of(name):
         return BASES.get(name) or classes.get(name, {}).get("base")
 
-    excerpt = {}
+    entries = {}
     for name in CLASSES:
         base = base_of(name)
         while base and base not in CLASSES:
@@ -102,12 +104,10 @@ def main(source):
         for kind in ("properties", "signals"):
             if classes[name].get(kind):
                 entry[kind] = classes[name][kind]
-        excerpt[name] = entry
-    target = Path(__file__).with_name("slicer_api.json")
-    rows = ",\n".join(f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in excerpt.items())
-    target.write_text(f'{{"slicer": {json.dumps(full["slicer"])},\n"classes": {{\n{rows}\n}}}}\n', encoding="utf-8")
-    print(f"{target.name}: {len(excerpt)} classes, {target.stat().st_size // 1024} KiB")
+        entries[name] = entry
+    rows = ",\n".join(f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in entries.items())
+    return f'{{"slicer": {json.dumps(full["slicer"])},\n"classes": {{\n{rows}\n}}}}\n'
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    Path(__file__).with_name("slicer_api.json").write_text(excerpt(sys.argv[1]), encoding="utf-8")

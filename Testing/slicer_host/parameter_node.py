@@ -205,25 +205,15 @@ def _init(self, parameterNode, prefix=None):
 
 
 def _read_all(self):
-    """Values other than nodes are remembered, and read again when the node tells that it was modified."""
-    self._values = {
-        name: parameter.read(self.parameterNode)
-        for name, parameter in self.allParameters.items()
-        if not parameter.is_node
-    }
-
-
-def _get(self, name):
-    parameter = self.allParameters[name]
-    return parameter.read(self.parameterNode) if parameter.is_node else self._values[name]
+    """Values are remembered, and read again when the node tells that it was modified, as in Slicer."""
+    self._values = {name: parameter.read(self.parameterNode) for name, parameter in self.allParameters.items()}
 
 
 def _set(self, name, value):
     parameter = self.allParameters[name]
     with slicer.util.NodeModify(self.parameterNode):
         parameter.write(self.parameterNode, value)
-        if not parameter.is_node:
-            self._values[name] = parameter.read(self.parameterNode)
+        self._values[name] = parameter.read(self.parameterNode)
 
 
 def _connect_gui(self, gui):
@@ -292,7 +282,7 @@ def parameterNodeWrapper(kind=None):
             kind,
             name,
             property(
-                lambda self, name=name: _get(self, name),
+                lambda self, name=name: self._values[name],
                 lambda self, value, name=name: _set(self, name, value),
             ),
         )
