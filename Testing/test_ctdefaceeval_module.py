@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,12 @@ import poor_defacings
 import pytest
 import SimpleITK as sitk
 import slicer
+from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS
 from CTDefaceEvalLib.evaluation import Scale
 from CTDefaceEvalLib.views import head_pose
 from CTDefaceEvalSlicer import evaluation_panel, head_views, results
 from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL, RECOVERED
+from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.pipeline import deface
 from CTDefaceLib.volume_io import read_ct
@@ -250,6 +253,60 @@ def test_volume_rendering_instead_of_the_surface(panel, volumes, answers, tmp_pa
     assert head_views.surface(ORIGINAL).GetDisplayNode().GetVisibility()
 
 
+def test_the_heads_stay_whole_when_the_views_change_their_shape(panel, volumes, answers):
+    answers.at_rest()
+
+    def millimetres():
+        """Side of the square in the middle of the view."""
+        columns, rows = head_views.threeDView(ORIGINAL).renderWindow().GetSize()
+        return 2 * cameras()[0].GetParallelScale() * min(columns, rows) / rows
+
+    shown, sizes, count = millimetres(), gui.window._split.sizes(), len(answers)
+    cameras()[0].SetParallelScale(cameras()[0].GetParallelScale() * 0.9)  # the user's zoom stays as well
+    for widths in ([900, 430], [130, 1200]):
+        gui.window._split.setSizes(widths)
+        run_for(0.3)
+        assert abs(millimetres() - 0.9 * shown) < 0.5
+    gui.window._split.setSizes(sizes)
+    wait(lambda: len(answers) > count and "similarities" in answers[-1])
+    assert abs(millimetres() - 0.9 * shown) < 0.5
+    assert answers[-1]["faces"][ORIGINAL]
+
+
+def test_a_scene_saved_with_the_heads_shows_them_in_a_slicer_that_has_just_started(panel, volumes, tmp_path):
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"), {})
+    code = (
+        "import sys\n"
+        f"sys.path[:0] = [{str(gui.CHECKOUT / 'Testing')!r}]\n"
+        "import gui, slicer\n"
+        f"slicer.util.loadScene({str(tmp_path / 'scene.mrb')!r})\n"
+        "gui.run_for(0.1)\n"
+        "views = slicer.util.getNodesByClass('vtkMRMLViewNode')\n"
+        "print(sorted(node.GetSingletonTag() for node in views if node.IsMappedInLayout()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip().split("\n")[-1] == "['CTDefaceEvalDefaced', 'CTDefaceEvalOriginal']", done.stderr
+
+
+def test_the_scale_of_other_volumes_is_measured_when_there_is_time(panel, volumes, monkeypatch):
+    process, waiting = panel.logic.process, []
+    isBusy = type(process).busy.fget
+    monkeypatch.setattr(
+        type(process), "busy", property(lambda self: bool(waiting) if self is process else isBusy(self))
+    )
+    monkeypatch.setattr(panel.logic, "measureScale", lambda volume, model, **calls: waiting.append((volume, calls)))
+    panel._scales.clear()
+    panel.updateMeter()
+    panel.ui.originalSelector.setCurrentNode(volumes[1])
+    panel.ui.defacedSelector.setCurrentNode(volumes[0])
+    wait(lambda: panel._heads and panel._heads[0][0][0] == volumes[1].GetID())
+    assert [volume for volume, _calls in waiting] == [volumes[0]]
+    waiting.pop()[1]["done"](SCALE)
+    assert [volume for volume, _calls in waiting] == [volumes[1]]
+    waiting.pop()[1]["failed"](CTDefaceError("no"))
+    assert not waiting and panel._task == "", "it is not tried again and again"
+
+
 def test_what_is_handed_over_by_ctdeface_is_shown(panel, pairs):
     gui.host.select_module("CTDeface")
     first = gui.volume(pairs("phantom")[0], "Another")
@@ -403,6 +460,11 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
     assert ui.mapFrame.visible and ui.originalMapTable.columnCount == 3
     chart = results.resultOf(ui.originalSelector.currentNode(), "similarity")
     assert chart.GetNthPlotSeriesNode(0).GetTableNode().GetNumberOfColumns() == 5
+    for kind in ("vtkMRMLTableNode", "vtkMRMLPlotChartNode"):
+        for node in slicer.util.getNodesByClass(kind):
+            slicer.mrmlScene.RemoveNode(node)
+    run_for(0.1)
+    assert not ui.mapFrame.visible and not ui.resultsButton.enabled
 
 
 def test_cancel_a_sweep(panel, volumes):
@@ -414,43 +476,6 @@ def test_cancel_a_sweep(panel, volumes):
     assert panel.ui.sweepButton.text == "Run sweep"
     assert panel.evaluationPanel.outcome is None
     assert panel.meter.running, "the meter goes on"
-
-
-@pytest.mark.parametrize("how", ["close", "delete", "layout", "module", "other volume"])
-def test_while_a_sweep_runs(panel, volumes, how):
-    panel.ui.viewsComboBox.currentIndex = QUICK
-    panel.ui.sweepButton.click()
-    wait(lambda: panel.ui.sweepProgressBar.value > 0)
-    if how == "close":
-        slicer.mrmlScene.Clear()
-        assert not panel._task and not panel.logic.process.busy
-    elif how == "delete":
-        slicer.mrmlScene.RemoveNode(volumes[1])
-        end(panel)
-        assert "removed" in panel.ui.sweepHintLabel.text
-    elif how == "layout":
-        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
-        run_for(0.5)
-        assert panel._task == "sweep"
-    elif how == "module":
-        gui.host.select_module("CTDeface")
-        run_for(0.5)
-        assert panel._task == "sweep", "a sweep goes on while the user does something else"
-    else:
-        panel.ui.defacedSelector.setCurrentNode(None)
-        end(panel)
-        assert panel.evaluationPanel.outcome is None and not panel._errors
-    run_for(0.2)
-
-
-def end(panel):
-    """What an evaluation ends with, without waiting for it."""
-    process = panel.logic.process
-    job = process._job
-    with open(job["result"], "wb") as file:
-        pickle.dump({"evaluation": None, "recovered": None}, file)
-    process._onMessage({"id": job["id"], "done": {"recovered": ""}})
-    gui.stop_process(process)
 
 
 def test_one_volume_alone_is_swept_but_not_attacked(panel, pairs):
@@ -729,12 +754,114 @@ def test_a_process_that_dies_is_replaced(panel, volumes, answers):
     assert not panel.ui.meterHintLabel.visible
 
 
+# ------------------------------------------------------------------------------------------ while something else runs
+
+
+CLOSE, ORIGINAL_GONE, DEFACED_GONE = "closing the scene", "deleting the original", "deleting the defaced"
+TABLES_GONE, LAYOUT, MODULE = "deleting the tables", "another layout", "another module"
+INTERRUPTIONS = [
+    *(("skin", event) for event in (CLOSE, ORIGINAL_GONE, DEFACED_GONE, LAYOUT, MODULE)),
+    *(("scale", event) for event in (CLOSE, ORIGINAL_GONE, DEFACED_GONE, LAYOUT, MODULE)),
+    *(("sweep", event) for event in (CLOSE, ORIGINAL_GONE, DEFACED_GONE, TABLES_GONE, LAYOUT, MODULE)),
+    *(("attack", event) for event in (CLOSE, DEFACED_GONE, MODULE)),
+    *(("cohort", event) for event in (CLOSE, ORIGINAL_GONE, DEFACED_GONE, TABLES_GONE, LAYOUT, MODULE)),
+    *(("models", event) for event in (CLOSE, MODULE)),
+]
+
+
+def start_job(panel, job, monkeypatch):
+    """Have the panel start a job; returns the background process that does it."""
+    if job == "skin":
+        gui.stop_process(panel.logic.meterProcess)
+        panel.showHeads()
+        return panel.logic.meterProcess
+    if job == "models":
+        panel.modelsPanel.look()
+        return panel.modelsPanel.process
+    if job == "scale":
+        monkeypatch.setattr(panel.logic, "measureScale", type(panel.logic).measureScale.__get__(panel.logic))
+        panel._scales.clear()
+        panel.updateScale()
+    elif job == "cohort":
+        names = [panel.ui.originalSelector.currentNode().GetID(), panel.ui.defacedSelector.currentNode().GetID()]
+        panel.cohortPanel.add([dict(zip(PAIR_COLUMNS, (who, "1", *names, "CTDeface"))) for who in ("A", "B")])
+        panel.updateGUI()
+        panel.ui.cohortButton.click()
+    else:
+        getattr(panel.ui, f"{job}Button").click()
+    assert panel._task == job
+    return panel.logic.process
+
+
+def end_job(process, result, report):
+    """Have the running job say that it is done, without waiting for that."""
+    job = process._job
+    with open(job["result"], "wb") as file:
+        pickle.dump(result, file)
+    process._onMessage({"id": job["id"], "done": report})
+    gui.stop_process(process)
+
+
+def interrupt(event, volumes):
+    scene = slicer.mrmlScene
+    if event == CLOSE:
+        scene.Clear()
+    elif event == LAYOUT:
+        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    elif event == MODULE:
+        gui.host.select_module("CTDeface")
+    elif event == TABLES_GONE:
+        for node in slicer.util.getNodesByClass("vtkMRMLTableNode"):
+            scene.RemoveNode(node)
+    else:
+        scene.RemoveNode(volumes[event == DEFACED_GONE])
+
+
+@pytest.mark.parametrize(("job", "event"), INTERRUPTIONS)
+def test_nothing_is_raised(panel, volumes, job, event, monkeypatch):
+    process = start_job(panel, job, monkeypatch)
+    wait(lambda: process._pid is not None)
+    interrupt(event, volumes)
+    run_for(0.3)
+    if event == CLOSE:
+        assert not process.busy or job == "models", "that has nothing to do with the scene"
+        assert not panel._task and not panel._heads and not panel.meter.running
+    elif event == MODULE:
+        assert panel._task == (job if job in ("sweep", "attack", "cohort") else ""), "what was asked for goes on"
+    if panel._task == "scale" == job:
+        end_job(process, None, vars(SCALE))
+    elif panel._task == job:
+        isDropped = event == TABLES_GONE if job == "cohort" else event in (ORIGINAL_GONE, DEFACED_GONE)
+        if isDropped:  # what came out of it belongs to what is gone
+            end_job(process, {"evaluation": None, "recovered": None}, {"recovered": ""})
+        else:
+            process.cancel()
+        if isDropped and job != "cohort":
+            assert "removed" in getattr(panel.ui, f"{job}HintLabel").text
+    wait(lambda: not process.busy)
+    run_for(0.3)
+    assert panel._task in ("", "scale")
+    if event == MODULE:
+        gui.host.select_module("CTDefaceEval")
+    if event in (LAYOUT, MODULE, TABLES_GONE):
+        panel.ui.showButton.click()
+        wait(lambda: panel._heads is not None and head_views.shownHeads() == 2)
+    assert panel.ui.sweepButton.enabled == (event not in (CLOSE, ORIGINAL_GONE))
+
+
 # ------------------------------------------------------------------------------------------------------------- console
 
 
-def test_the_console_lines_without_a_window(pairs, tmp_path):
-    for image, name in zip(pairs("head_ct_full_face_lowres.nii.gz"), ("head", "head_defaced")):
-        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
+@pytest.mark.parametrize("name", SCANS)
+def test_the_console_lines_of_the_readme(pairs, name, tmp_path):
+    """They run as they stand there, in a process without a window; few views and one attack stand for all."""
+    pytest.importorskip("sklearn", reason="a cohort needs scikit-learn")
+    for image, file in zip((*pairs(name), *pairs("phantom")), ("head", "head_defaced", "other", "other_defaced")):
+        sitk.WriteImage(image, str(tmp_path / f"{file}.nii.gz"))
+    table = "patient,scan,original,defaced,method\nA,1,head.nii.gz,head_defaced.nii.gz,CTDeface\n"
+    (tmp_path / "table.csv").write_text(table + "B,1,other.nii.gz,other_defaced.nii.gz,CTDeface\n", encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", (gui.CHECKOUT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    lines = next(block for block in blocks if 'getModuleLogic("CTDefaceEval")' in block)
     code = (
         "import sys\n"
         f"sys.path[:0] = [{str(gui.CHECKOUT / 'Testing')!r}, {str(gui.CHECKOUT / 'CTDeface')!r}]\n"
@@ -743,23 +870,24 @@ def test_the_console_lines_without_a_window(pairs, tmp_path):
         "host = slicer_host.start(with_main_window=False)\n"
         "import slicer\n"
         f"host.add_scripted_module(Path({str(gui.CHECKOUT)!r}, 'CTDefaceEval', 'CTDefaceEval.py'))\n"
-        f"original = slicer.util.loadVolume({str(tmp_path / 'head.nii.gz')!r})\n"
-        f"defaced = slicer.util.loadVolume({str(tmp_path / 'head_defaced.nii.gz')!r})\n"
-        "logic = slicer.util.getModuleLogic('CTDefaceEval')\n"
-        "evaluation = logic.detectability(original, ('dlib-hog',), 'quick')\n"
-        "print(len(evaluation.subject('defaced').scores('dlib-hog')) > 3)\n"
-        "evaluation = logic.compare(original, defaced, ('dlib-hog',), 'quick', ('lowered iso',))\n"
-        "print(evaluation.verdict.level)\n"
-        f"logic.writeReport(evaluation, {str(tmp_path / 'report.html')!r})\n"
-        "print([node.GetClassName() for node in logic.makeResults(evaluation, original)])\n"
+        "from CTDefaceEval import CTDefaceEvalLogic as Logic\n"
+        "whole, many = Logic.evaluate, Logic.evaluateCohort\n"
+        "Logic.evaluate = lambda self, original, defaced, models, preset, attacks=(): whole(\n"
+        "    self, original, defaced, ('dlib-hog',), 'quick', ('lowered iso',) if attacks else ())\n"
+        "Logic.evaluateCohort = lambda self, table: many(self, table, preset='quick')\n"
+        f"{lines}"
+        "print([len(slicer.util.getNodesByClass(f'vtkMRML{kind}Node')) for kind in ('Table', 'PlotChart')])\n"
+        "print(sorted({scan['patient'] for scan in cohort.scans}), [method.method for method in cohort.methods])\n"
         "slicer.app.moduleManager().moduleAboutToBeUnloaded('CTDefaceEval')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
-    *lines, nodes = done.stdout.strip().split("\n")
-    assert lines == ["True", "none of these"], done.stderr
-    assert nodes == str(["vtkMRMLTableNode"] * 2 + ["vtkMRMLPlotChartNode"] * 2)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert not done.stderr.strip()
-    assert (tmp_path / "report.json").exists()
+    found, verdict, nodes, cohort = done.stdout.strip().split("\n")
+    assert int(found.split()[0]) >= 3
+    assert verdict.startswith("none of these No face was found")
+    assert nodes == "[4, 2]"
+    assert cohort == "['patient 1', 'patient 2'] ['original', 'CTDeface']"
+    assert (tmp_path / "report.html").exists() and (tmp_path / "report.json").exists()
 
 
 # -------------------------------------------------------------------------------------------------------- how it looks

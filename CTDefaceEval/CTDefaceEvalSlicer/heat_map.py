@@ -21,6 +21,7 @@ class HeatMap:
         self._yaws, self._pitches = [], []
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         table.horizontalHeader().setMinimumSectionSize(10)
+        table.horizontalHeader().setFixedHeight(HEADER_PIXELS)
         table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
         table.verticalHeader().setMinimumSectionSize(ROW_PIXELS)
         table.connect("cellClicked(int,int)", self.onCellClicked)
@@ -48,7 +49,7 @@ class HeatMap:
                 item.setForeground(qt.QBrush(qt.QColor("white" if share > 0.4 else "gray")))
                 item.setToolTip(self._explain(yaw, pitch, found, pictures, best))
                 table.setItem(row, column, item)
-        table.setFixedHeight(ROW_PIXELS * len(self._pitches) + HEADER_PIXELS + 4)
+        table.setFixedHeight(ROW_PIXELS * len(self._pitches) + HEADER_PIXELS + 2 * table.frameWidth)
 
     @staticmethod
     def _explain(yaw, pitch, found, pictures, best):

@@ -188,13 +188,14 @@ class _Eye:
 
     def show(self, face, size):
         """Draw what was found in a picture of ``size`` pixels."""
+        name = head_views.LABELS[self.name]
         if face is None:
-            self._marks.show(_("no face"))
+            self._marks.show(_("{name}: no face").format(name=name))
         else:
             left, top, right, bottom = face["box"]
             box = [self._place(x, y, size) for x, y in ((left, top), (right, top), (right, bottom), (left, bottom))]
             landmarks = [self._place(x, y, size) for x, y in face["landmarks"]]
-            self._marks.show(_("face {score:.2f}").format(score=face["score"]), box, landmarks)
+            self._marks.show(_("{name}: face {score:.2f}").format(name=name, score=face["score"]), box, landmarks)
         self.view.scheduleRender()
 
     def _place(self, x, y, size):

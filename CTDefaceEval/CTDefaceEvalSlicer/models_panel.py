@@ -12,6 +12,8 @@ from .hints import BAD, GOOD, say
 from .parameters import FOLDER_SETTING, modelFolder
 
 ROW_PIXELS = 22
+TYPING_MSEC = 600
+"""A folder that is typed is looked into when no key was pressed for that long."""
 
 
 class ModelsPanel:
@@ -32,7 +34,12 @@ class ModelsPanel:
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
         table.horizontalHeader().setStretchLastSection(True)
-        table.setFixedHeight(ROW_PIXELS * (len(MODELS) + 1) + 6)
+        table.horizontalHeader().setFixedHeight(ROW_PIXELS)
+        table.setFixedHeight(ROW_PIXELS * (len(MODELS) + 1) + 2 * table.frameWidth)
+        self._folderTimer = qt.QTimer()
+        self._folderTimer.setSingleShot(True)
+        self._folderTimer.setInterval(TYPING_MSEC)
+        self._folderTimer.connect("timeout()", self.onFolderTyped)
         ui.modelFolderPathLineEdit.currentPath = modelFolder() or ""
         ui.modelsCollapsibleButton.connect("contentsCollapsed(bool)", self.onCollapsed)
         ui.modelFolderPathLineEdit.connect("currentPathChanged(QString)", self.onFolderChanged)
@@ -43,6 +50,7 @@ class ModelsPanel:
 
     def stop(self):
         """Drop what runs."""
+        self._folderTimer.stop()
         self.process.stop()
 
     def onCollapsed(self, collapsed):
@@ -111,6 +119,9 @@ class ModelsPanel:
 
     def onFolderChanged(self, path):
         qt.QSettings().setValue(FOLDER_SETTING, path)
+        self._folderTimer.start()
+
+    def onFolderTyped(self):
         self._changed()
         if self._there:
             self.look()

@@ -14,6 +14,8 @@ from . import head_views
 
 RESULT_OF = "CTDefaceEval.resultOf"
 """Role of the reference from a table or chart to what it belongs to."""
+LEGEND_ROOM = 1.35
+"""How much higher than its highest curve a chart is, so that the legend hides none."""
 
 
 def evaluationTables(evaluation, name, ownerNode):
@@ -65,10 +67,12 @@ def evaluationCharts(evaluation, name, ownerNode):
         return [*charts, None]
     low = min(min(values) for values in samples.values())
     curves = {label: density(values, low, 1.0, 24) for label, values in samples.items()}
+    top = max(max(share) for _edges, share in curves.values())
     columns = {"similarity": next(iter(curves.values()))[0], **{label: y for label, (x, y) in curves.items()}}
     labels = _("cosine similarity"), _("share of pairs")
     title = _("Similarity to the original's face ({model})").format(model=evaluation.recogniser)
-    charts.append(_chart(columns, f"{name} {_('similarity')}", title, labels, ownerNode, "similarity"))
+    yRange = 0.0, LEGEND_ROOM * top
+    charts.append(_chart(columns, f"{name} {_('similarity')}", title, labels, ownerNode, "similarity", yRange))
     return charts
 
 
