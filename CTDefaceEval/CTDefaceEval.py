@@ -27,6 +27,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+HOMEPAGE = "https://github.com/CTDeface/SlicerCTDeface"
 SHOW_DELAY_MSEC = 200
 SHOWN_KINDS = ("vtkMRMLScalarVolumeNode", "vtkMRMLTableNode", "vtkMRMLPlotChartNode")
 """Classes of the nodes that the panel shows something of."""
@@ -42,8 +43,17 @@ class CTDefaceEval(ScriptedLoadableModule):
         self.parent.dependencies = ["CTDeface"]  # CTDefaceEvalLib imports CTDefaceLib
         self.parent.contributors = ["CTDeface contributors"]
         self.parent.helpText = _(
-            "Shows a head CT before and after defacing side by side, scores how well a face is found and recognised "
-            "while you turn the head, and tries to recover the face from the defaced volume."
+            "<p>Shows a head CT before and after defacing side by side, scores how well a face is found and "
+            "recognised while you turn the head, and tries to recover the face from the defaced volume.</p>"
+            "<p>The first time, choose a face model in step 7 and press <i>Install</i>. Then work through the panel "
+            "from top to bottom. Each step says what is missing before it can run, and everything explains itself "
+            "when the mouse rests on it.</p>"
+            "<p>That no face was found, recognised or recovered does not prove that nobody can.</p>"
+            '<p><a href="{homepage}">Tutorial with pictures</a></p>'
+        ).format(homepage=HOMEPAGE)
+        self.parent.acknowledgementText = _(
+            "CTDeface is free software under the Apache License 2.0. It is for research; it is no medical device. "
+            "The face models that it can use are the work of others, under licences of their own."
         )
         slicer.app.connect("startupCompleted()", head_views.registerLayouts)
 
@@ -96,6 +106,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
@@ -109,8 +120,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def enter(self):
-        self.setParameterNode(self.logic.getParameterNode())
-        self.preselectVolumes()
+        self.showScene()
         self._showTimer.start()
 
     def exit(self):
@@ -118,23 +128,41 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.stopMeter()
         self.logic.meterProcess.stop()  # no use for it now, and it holds the skins
         self._showing = None
-        if self._task in ("", "scale"):
-            self.logic.process.stop()
+        if self._task == "scale":
             self._task = ""
+        self.leave()
         self._isShown = False
         if head_views.shownHeads() and self._layoutBefore is not None:
             slicer.app.layoutManager().setLayout(self._layoutBefore)
+
+    def leave(self):
+        """End the idle background process once the module is left: it holds the volumes."""
+        if not self.parent.isEntered and not self._task:
+            self.logic.process.stop()
 
     def onSceneStartClose(self, caller, event):
         self.stop()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
-        self.setParameterNode(self.logic.getParameterNode())
+        if self.parent.isEntered:
+            self.showScene()
+
+    def onSceneStartImport(self, caller, event):
+        self.setParameterNode(None)  # selectors whose node is not there yet must not tell so to the parameters
 
     def onSceneEndImport(self, caller, event):
-        self.setParameterNode(self.logic.getParameterNode())
-        self.preselectVolumes()
+        if self.parent.isEntered or self._task:
+            self.showScene()
+
+    def showScene(self):
+        """Show the choices that the scene holds; choose volumes where none are chosen."""
+        if self._parameterNode is None:
+            self.setParameterNode(self.logic.getParameterNode())
+        else:
+            self.onParametersChanged()
+        if self.parent.isEntered:
+            self.preselectVolumes()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, caller, event, node):
@@ -172,7 +200,9 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = parameterNode
         self.cohortPanel.setScene(parameterNode is not None)
         if parameterNode is not None:
-            self._guiTag = parameterNode.connectGui(self.ui)
+            # As connectGui(), which does not return the tag that disconnectGui() needs (Slicer up to 5.12)
+            names = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
+            self._guiTag = parameterNode.connectParametersToGui({name: names[name] for name in names if name})
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
             self.onParametersChanged()
 
@@ -303,6 +333,8 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.onShow()
             return
         parameters = self._parameterNode
+        if parameters is None:  # while a scene is read
+            return
         volumeNodes = {ORIGINAL: parameters.originalVolume, DEFACED: parameters.defacedVolume}
         with slicer.util.RenderBlocker():
             head_views.showHeads(self.names(), volumeNodes, parameters.rendering is Rendering.VOLUME)
@@ -311,7 +343,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onShow(self, yaw=0.0, pitch=0.0):
         """Show the heads side by side, whatever the layout was, from the front or another side."""
-        if self._heads is None:
+        if self._heads is None or self._parameterNode is None:
             self._showTimer.start()
             return
         with slicer.util.tryWithErrorDisplay(_("The heads could not be shown.")):
@@ -355,12 +387,14 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 done(result)
                 self.updateMeter()
             self.updateGUI()
+            qt.QTimer.singleShot(0, self.leave)
 
         def onFailed(error):
             self._task = ""
             if not isinstance(error, Cancelled):
                 self._errors[task] = self.sentence(error)
             self.updateGUI()
+            qt.QTimer.singleShot(0, self.leave)
 
         if self._task == "scale":
             self.logic.process.stop()
@@ -383,6 +417,8 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onEvaluated(self, outcome):
         """Show the face that an attack has won back, and keep the scale of similarity that was measured by the way."""
         parameters = self._parameterNode
+        if parameters is None:
+            return
         if outcome.evaluation.recogniser in parameters.faceModel.all:
             self._scales[self.scaleKey()] = outcome.evaluation.scale
         if outcome.surface is not None and self._heads is not None:
@@ -408,7 +444,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Start or stop the live meter as is chosen."""
         parameters = self._parameterNode
         isSeen = self.parent.isEntered and self._heads is not None and head_views.shownHeads() > 0
-        if not (parameters.liveMeter and isSeen):
+        if parameters is None or not (parameters.liveMeter and isSeen):
             self.stopMeter()
             return
         choices = parameters.picture, parameters.rendering, parameters.faceModel, modelFolder()

@@ -913,10 +913,16 @@ def test_the_panel_fits_400_pixels_and_explains_itself(panel, volumes, answers, 
 
 
 def test_everything_has_a_tool_tip(panel):
-    explained = "QPushButton QCheckBox QComboBox QTableWidget QLabel qMRMLNodeComboBox qMRMLTableView ctkPathLineEdit"
     for name, widget in vars(panel.ui).items():
-        if widget.className() in explained.split() and not name.endswith("Label"):
+        isBare = widget.className() in ("QWidget", "QFrame", "QScrollBar", "QHeaderView", "qMRMLWidget")
+        if not isBare and not name.startswith("qt_"):
             assert len(widget.toolTip) > 10, name
+
+
+def test_the_help_names_this_module_only(panel):
+    module = slicer.modules.ctdefaceeval
+    assert "step 7" in module.helpText
+    assert "Apache License" in module.acknowledgementText  # else Slicer puts its own sponsors there
 
 
 def test_the_modules_own_test_passes(panel):
