@@ -88,6 +88,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = CTDefaceEvalLogic()
         self.meter = LiveMeter(self.logic.meterProcess, self.meterChoices, self.onScores, self.onMeterFailed)
         self.scores = ScoreLabels(self.ui, lambda: (self._scales.get(self.scaleKey()), self._task == "scale"))
+        self.stopMeter()
 
         self._showTimer = qt.QTimer()
         self._showTimer.setSingleShot(True)
@@ -102,6 +103,9 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.cohortPanel = CohortPanel(*common, self.showResults)
         self.modelsPanel = ModelsPanel(ui, self.onModelsChanged)
         slicer.app.connect("aboutToQuit()", self.stop)  # while the views are there still
+        layoutManager = slicer.app.layoutManager()
+        if layoutManager is not None:
+            layoutManager.connect("layoutChanged(int)", self.onLayoutChanged)
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -114,6 +118,9 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         slicer.app.disconnect("aboutToQuit()", self.stop)
+        layoutManager = slicer.app.layoutManager()
+        if layoutManager is not None:
+            layoutManager.disconnect("layoutChanged(int)", self.onLayoutChanged)
         self.stop()
         self.modelsPanel.stop()
         self.setParameterNode(None)
@@ -149,6 +156,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.showScene()
 
     def onSceneStartImport(self, caller, event):
+        self.stopMeter()
         self.setParameterNode(None)  # selectors whose node is not there yet must not tell so to the parameters
 
     def onSceneEndImport(self, caller, event):
@@ -268,7 +276,6 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._errors.get("show", ""),
         )
         say(ui.meterHintLabel, missing, self._errors.get("meter", ""))
-        ui.meterFrame.visible = self.meter.running
         self.evaluationPanel.update(missing, self._errors)
         self.cohortPanel.update(self._errors.get("cohort", ""))
 
@@ -359,6 +366,11 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         layoutManager = slicer.app.layoutManager()
         if layoutManager is not None and not head_views.shownHeads():
             self._layoutBefore = layoutManager.layout
+
+    def onLayoutChanged(self, layout):
+        """Score nothing that nobody sees."""
+        if self.meter.running and not head_views.shownHeads():
+            qt.QTimer.singleShot(0, self.updateMeter)
 
     def onFront(self):
         self.look(0.0, 0.0)
@@ -454,12 +466,14 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._meterKey = key
             self._errors.pop("meter", None)
             self.meter.start(self.names(), self._heads[1] if parameters.picture is Picture.STANDARD else None)
+            self.ui.meterFrame.visible = True
         self.updateScale()
 
     def stopMeter(self):
         self.meter.stop()
         self._meterKey = None
         self.scores.show({})
+        self.ui.meterFrame.visible = False
 
     def onModelsChanged(self):
         """Let the processes find what was installed; a sweep that runs is left alone."""
@@ -478,7 +492,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.scores.show(answer["faces"], answer.get("similarities"))
 
     def onMeterFailed(self, error):
-        self._meterKey = None
+        self.stopMeter()
         if isinstance(error, InputError):  # a new process, which has no skins yet
             self._heads = None
             self._showTimer.start()

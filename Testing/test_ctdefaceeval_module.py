@@ -721,7 +721,8 @@ def test_changing_the_layout_while_the_meter_runs(panel, volumes, answers):
     run_for(0.8)
     count = len(answers)
     run_for(0.5)
-    assert len(answers) == count, "nobody sees the heads"
+    assert len(answers) == count and not panel.meter.running, "nobody sees the heads"
+    assert not panel.ui.meterFrame.visible
     panel.ui.showButton.click()
     wait(lambda: len(answers) > count)
 

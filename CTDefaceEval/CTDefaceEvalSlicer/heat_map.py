@@ -7,6 +7,7 @@ NO_FACE, FACE = (245, 245, 245), (179, 38, 30)
 ROW_PIXELS, HEADER_PIXELS = 20, 22
 CELLS_WITH_NUMBERS = 9
 """Up to that many columns there is room for a number in each cell."""
+NARROW_STYLE = "QHeaderView::section { padding: 0px; font-size: 9px; }"
 
 
 class HeatMap:
@@ -37,7 +38,8 @@ class HeatMap:
         table.setColumnCount(len(self._yaws))
         table.setRowCount(len(self._pitches))
         isRoomy = len(self._yaws) <= CELLS_WITH_NUMBERS
-        table.setHorizontalHeaderLabels([f"{yaw:g}" if isRoomy else "" for yaw in self._yaws])
+        table.horizontalHeader().styleSheet = "" if isRoomy else NARROW_STYLE
+        table.setHorizontalHeaderLabels([f"{yaw:g}" for yaw in self._yaws])
         table.setVerticalHeaderLabels([f"{pitch:g}" for pitch in self._pitches])
         for row, pitch in enumerate(self._pitches):
             for column, yaw in enumerate(self._yaws):
