@@ -1,6 +1,6 @@
 """Take the pictures of the tutorials: both panels and the views at their main steps, on phantoms, and a gallery.
 
-    python Testing/screenshots.py [FOLDER]
+    python Testing/screenshots.py [FOLDER [defacing | evaluation | gallery]…]
 
 They are taken in the stand-in for Slicer, drawn as with a graphics card; without one that takes a few minutes.
 """
@@ -38,9 +38,13 @@ def main():
         gui.host.picture(gui.window).save(str(folder / f"{name}.jpg"), "JPG", 90)
         print(folder / f"{name}.jpg", flush=True)
 
-    defacing(take)
-    evaluation(take)
-    gallery(folder / "gallery.jpg")
+    parts = {
+        "defacing": lambda: defacing(take),
+        "evaluation": lambda: evaluation(take),
+        "gallery": lambda: gallery(folder / "gallery.jpg"),
+    }
+    for part in sys.argv[2:] or parts:
+        parts[part]()
 
 
 def defacing(take):
