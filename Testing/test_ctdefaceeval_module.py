@@ -16,7 +16,7 @@ import slicer
 from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS
 from CTDefaceEvalLib.evaluation import Scale
 from CTDefaceEvalLib.views import head_pose
-from CTDefaceEvalSlicer import evaluation_panel, head_views, results
+from CTDefaceEvalSlicer import cohort_node, evaluation_panel, head_views, results
 from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL, RECOVERED
 from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
@@ -573,6 +573,16 @@ def test_a_cohort_by_mouse(panel, people, cohort_files, monkeypatch):
 
     # it is about patients, so the table stays out of the scene file; numbers and curves go into it
     assert not table.GetSaveWithScene() and summary.GetSaveWithScene()
+
+
+def test_a_line_of_a_cohort_names_one_volume_only(panel, pairs):
+    first, second, third = (gui.volume(pairs("phantom")[0], name) for name in ("CT", "CT", "CT defaced"))
+    panel._parameterNode.originalVolume, panel._parameterNode.defacedVolume = second, third
+    panel.ui.cohortAddPairButton.click()
+    assert cells(panel)[0] == ["CT", "1", second.GetID(), "CT defaced", "CTDeface"]
+    assert cohort_node.volumeOf(second.GetID()) is second is not first
+    assert cohort_node.volumeOf("CT defaced") is third
+    assert cohort_node.volumeOf("/somewhere/CT.nrrd") is None
 
 
 def test_a_cohort_from_folders_and_its_errors(panel, cohort_files):
