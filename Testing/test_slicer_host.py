@@ -96,6 +96,11 @@ def test_an_exception_in_a_slot_is_noted(capsys):
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
+def test_a_warning_of_vtk_is_noted():
+    slicer.mrmlScene.GetSubjectHierarchyNode().GetItemParent(0)
+    assert "Invalid item" in pythonqt.problems.pop()
+
+
 def load(tmp_path, rest="", **values):
     (tmp_path / "form.ui").write_text(UI.format(rest=rest, **values), encoding="utf-8")
     return slicer.util.childWidgetVariables(slicer.util.loadUI(str(tmp_path / "form.ui")))

@@ -13,7 +13,7 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from .pythonqt import report, wrap
+from .pythonqt import problems, report, wrap
 from .widgets import stand_in
 
 # qSlicerApplication
@@ -359,8 +359,16 @@ def _default_nodes():
         scene.AddNode(node)
 
 
+@vtk.calldata_type(vtk.VTK_STRING)
+def _on_vtk_message(window, event, text):
+    """Slicer shows VTK's warnings and errors in its error log; VTK itself prints them."""
+    problems.append(f"VTK: {text}")
+
+
 def start(with_main_window: bool = True):
     """Bring the application up; what a scripted module imports is in place afterwards."""
+    for kind in ("WarningEvent", "ErrorEvent"):
+        vtk.vtkOutputWindow.GetInstance().AddObserver(kind, _on_vtk_message)
     QtCore.QCoreApplication.setOrganizationName("CTDefaceTesting")
     settings = Path(tempfile.mkdtemp(prefix="slicer-host-"))
     QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)

@@ -31,7 +31,8 @@ VIRTUAL |= {  # of a table
     "verticalScrollbarAction", "verticalScrollbarValueChanged",
 }  # fmt: skip
 
-problems: list[str] = []  # exceptions in slots and Qt's own messages; a test that leaves any here has failed
+problems: list[str] = []
+"""Exceptions in slots and what Qt and VTK complain of; a test that leaves any here has failed."""
 
 
 def report(error: BaseException) -> None:
