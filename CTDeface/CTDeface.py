@@ -35,7 +35,7 @@ class CTDeface(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("CTDeface")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Utilities")]
-        self.parent.dependencies = ["Segmentations", "VolumeRendering", "SubjectHierarchy"]
+        self.parent.dependencies = ["Cameras", "Segmentations", "SubjectHierarchy", "VolumeRendering"]
         self.parent.contributors = ["CTDeface contributors"]
         self.parent.helpText = _(
             "<p>Removes the face from head CTs, so that they can be shared for research.</p>"
@@ -50,6 +50,7 @@ class CTDeface(ScriptedLoadableModule):
             "The trained models that it can use are the work of others, under licences of their own."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", views.registerLayout)
 
 
 def registerSampleData():
@@ -505,7 +506,11 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show before or after in 3D and in the slices, unless original and result are shown side by side."""
         parameters = self._parameterNode
         before, after = parameters.inputVolume, self.afterVolume()
-        if before is None or parameters.faceMask is None or views.isSideBySide():
+        if before is None or parameters.faceMask is None:
+            return
+        if views.isSideBySide():
+            if parameters.defacedVolume is not None and views.rendering(parameters.defacedVolume) is None:
+                self.onCompare()  # the scene was saved like this, without the renderings
             return
         nodes.updateFaceSurface(parameters.faceMask, before)
         isAfter = parameters.showAfter and after is not None

@@ -676,6 +676,8 @@ def test_saving_and_reopening_the_scene_restores_the_panel(panel, phantom, tmp_p
     assert panel.logic.process._count == jobs
     names = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
     assert sorted(n for n in names if "preview" in n) == []
+    assert views.isSideBySide()
+    assert all(views.rendering(node) is not None for node in (volume, result)), "shown as it was saved"
 
 
 @pytest.mark.parametrize("name", SCANS)
@@ -740,6 +742,10 @@ def test_a_second_task_is_refused_while_one_runs(panel, phantom):
     with pytest.raises(CTDefaceError, match="still running"):
         panel.logic.segmentFace(volume)
     panel.ui.segmentButton.click()
+
+
+def test_the_layout_is_known_before_anything_is_compared():
+    assert slicer.app.layoutManager().layoutLogic().GetLayoutNode().IsLayoutDescription(views.COMPARE_LAYOUT)
 
 
 def test_the_modules_own_test_passes(panel):

@@ -43,6 +43,14 @@ def _compareLayout():
     return f'<layout type="horizontal">{columns}</layout>'
 
 
+def registerLayout():
+    """Tell Slicer the layout of :func:`showSideBySide`, so that a scene that was saved in it opens in it."""
+    layoutManager = slicer.app.layoutManager()
+    layoutNode = layoutManager.layoutLogic().GetLayoutNode() if layoutManager is not None else None
+    if layoutNode is not None and not layoutNode.IsLayoutDescription(COMPARE_LAYOUT):
+        layoutNode.AddLayoutDescription(COMPARE_LAYOUT, _compareLayout())
+
+
 def threeDView():
     """The first 3D view of the layout, or None."""
     layoutManager = slicer.app.layoutManager()
@@ -262,9 +270,7 @@ def showSideBySide(original, defaced, shift=0.0):
     layoutManager = slicer.app.layoutManager()
     if layoutManager is None:
         return
-    layoutNode = layoutManager.layoutLogic().GetLayoutNode()
-    if not layoutNode.IsLayoutDescription(COMPARE_LAYOUT):
-        layoutNode.AddLayoutDescription(COMPARE_LAYOUT, _compareLayout())
+    registerLayout()
     layoutManager.setLayout(COMPARE_LAYOUT)
     for name, volumeNode in zip(COMPARE_VIEWS, (original, defaced)):
         renderSkin(volumeNode, shift, viewNames=[f"{name}3D"])
