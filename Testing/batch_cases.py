@@ -106,9 +106,9 @@ BAD = {
     "no volume": (lambda f: _file(f, "letter.nrrd", b"Dear colleague,"), REFUSED, "truncated"),
     "header alone": (lambda f: _file(f, "alone.mhd", _header_alone()), REFUSED, "truncated"),
     "no face in view": (lambda f: _volume(f, "high.nii.gz", head("above_orbits")), NO_FACE, "No face"),
-    "an MR by its values": (lambda f: _volume(f, "mr.nii.gz", _values(lambda v: (v > -500) * 200)), REFUSED, ""),
+    "an MR by its values": (lambda f: _volume(f, "mr.nii.gz", _values(lambda v: (v > -500) * 200)), REFUSED, "export"),
     "not a number": (lambda f: _volume(f, "nan.nrrd", _values(_with_nan)), REFUSED, "not a number"),
-    "all the same": (lambda f: _volume(f, "flat.mha", _values(np.zeros_like)), REFUSED, ""),
+    "all the same": (lambda f: _volume(f, "flat.mha", _values(np.zeros_like)), REFUSED, "same value"),
     "a single slice": (lambda f: _volume(f, "slice.nii.gz", head()[:, :, :1]), REFUSED, "slice"),
     "in colour": (lambda f: _volume(f, "colour.mha", sitk.Compose([head()] * 3)), REFUSED, "colour"),
     "spacing in metres": (lambda f: _volume(f, "metres.nrrd", _wide()), REFUSED, "mm"),
@@ -159,11 +159,11 @@ def touched(job: Job) -> Outcome:
     return Outcome(DONE, "", 0.0, {"removed_ml": 500.0, "intracranial_voxels_touched": 0, "warnings": []})
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder."""
+def hashes(folder: Path, ending: str = "") -> dict[str, str]:
+    """SHA-256 of every file below a folder whose name ends so."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
+        for path in sorted(folder.rglob(f"*{ending}"))
         if path.is_file()
     }
 

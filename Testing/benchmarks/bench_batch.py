@@ -6,7 +6,8 @@
     python Testing/benchmarks/bench_batch.py many --scans 50 500 5000
 
 ``killed`` defaces coarse heads in a mix of formats, 20 bad ones among them, and ends the run, or one of its workers,
-by SIGKILL at random moments, most of them while scans are worked on. ``full`` does the same scans on a disk that is
+by SIGKILL at random moments, most of them while scans are worked on; in the end the results have to be those of a batch
+that nobody disturbed. ``full`` does the same scans on a disk that is
 full again and again; it has to be root to mount one. ``many`` takes a scan for done without looking at it, since it
 measures what the batch itself costs.
 """
@@ -24,6 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -32,32 +35,54 @@ sys.path[:0] = [str(CHECKOUT / folder) for folder in ("CTDeface", "CTDefaceEval"
 
 import batch_cases  # noqa: E402
 import processes  # noqa: E402
-from CTDefaceLib import batch, batch_runners  # noqa: E402
+from CTDefaceLib import batch, batch_job, batch_runners  # noqa: E402
 from dask_cluster import dask_cluster  # noqa: E402
 
+DASK_OWN = "dask-scratch-space"  # Dask keeps its locks in it
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
-def killed(folder: Path, place: str, scans: int, kills: int, seed: int = 0) -> dict:
-    """One batch of `scans` good ones and the bad ones, at one place, with that many kills; figures and problems."""
-    chance = random.Random(seed)
-    source, output, private = folder / "in", folder / "out", folder / "out-private"
+def killed(folder: Path, scans: int, kills: int, places: list[str]) -> Iterator[dict]:
+    """A batch of `scans` good ones and the bad ones at each place, with that many kills; figures and problems."""
+    source = folder / "in"
     expected = batch_cases.make_archive(source, scans)
     before = batch_cases.hashes(source)
-    temporary = folder / "tmp"
+    undisturbed = folder / "undisturbed"
+    run = subprocess.run(_command(source, undisturbed, "--workers", "2"), env=ENVIRONMENT, capture_output=True)
+    assert run.returncode == 3, run.stderr.decode()
+    right = batch_cases.hashes(undisturbed, ".nii.gz")
+    for place in places:
+        (folder / place).mkdir()
+        yield _killed_at(place, folder / place, source, expected, before, right, kills)
+
+
+def _command(source: Path, output: Path, *where: str) -> list[str]:
+    """A batch whose results are always the same: one seed, and one secret for all of an archive."""
+    same = ["--seed", "1", "--secret", str(source.with_name("secret.key")), "--no-gallery"]
+    return [sys.executable, "-m", "CTDefaceLib", "batch", str(source), str(output), *where, *same]
+
+
+def _killed_at(
+    place: str, folder: Path, source: Path, expected: dict, before: dict, right: dict, kills: int, seed: int = 0
+) -> dict:
+    chance = random.Random(seed)
+    output, private, temporary = folder / "out", folder / "out-private", folder / "tmp"
     temporary.mkdir()
+    environment = {**ENVIRONMENT, "TMPDIR": str(temporary)}
     start = time.monotonic()
+    finished, problems = {}, []
     with contextlib.ExitStack() as stack:
         if place == "dask":
-            address, cluster = stack.enter_context(dask_cluster(folder, ENVIRONMENT))
+            address, cluster = stack.enter_context(dask_cluster(folder, environment))
             where, boss = ["--scheduler", address], cluster
         else:
             where, boss = ["--workers", "0" if place == "process" else "2"], None
-        command = [sys.executable, "-m", "CTDefaceLib", "batch", str(source), str(output), *where, "--no-gallery"]
         of_run = of_worker = at_work = runs = 0
         while True:
-            environment = {**ENVIRONMENT, "TMPDIR": str(temporary)}
-            run = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            run = subprocess.Popen(
+                _command(source, output, *where), env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+                text=True,
+            )  # fmt: skip
             runs += 1
             begun = _attempts(private)
             while of_run + of_worker < kills and run.poll() is None:
@@ -79,10 +104,17 @@ def killed(folder: Path, place: str, scans: int, kills: int, seed: int = 0) -> d
                     run.send_signal(signal.SIGKILL)
                     run.wait()
                     of_run += 1
+                problems += _touched(finished, output)
             errors = run.communicate()[1]
             if run.returncode in (0, 3):
                 break
             assert run.returncode == -signal.SIGKILL, errors
+    problems += _touched(finished, output)
+    results = batch_cases.hashes(output, ".nii.gz")
+    problems += [f"{name}: not as an undisturbed batch makes it" for name in right if results.get(name) != right[name]]
+    problems += batch_cases.problems(expected, source, output, private, before)
+    if of_run + of_worker < kills:
+        problems.append(f"only {of_run + of_worker} kills: too few scans for more")
     rows = batch_cases.records(private).values()
     return {
         "place": place,
@@ -93,9 +125,20 @@ def killed(folder: Path, place: str, scans: int, kills: int, seed: int = 0) -> d
         "starts": runs,
         "seconds": round(time.monotonic() - start),
         "most attempts": max(row["attempts"] for row in rows),
-        "temporary files left": [str(path) for path in temporary.rglob("*")],
-        "problems": batch_cases.problems(expected, source, output, private, before),
+        "at the end": dict(Counter(row["status"] for row in rows)),
+        "results the same as undisturbed": sum(results.get(name) == right[name] for name in right),
+        "temporary files left": [str(path) for path in temporary.rglob("*") if DASK_OWN not in path.parts],
+        "problems": problems,
     }
+
+
+def _touched(finished: dict[Path, tuple], output: Path) -> list[str]:
+    """Results that are not what they were when they were first seen; `finished` remembers them."""
+    now = {path: path.stat() for path in output.rglob("*.nii.gz") if batch_job.WORK_FOLDER not in path.parts}
+    marks = {path: (stat.st_ino, stat.st_mtime_ns, stat.st_size) for path, stat in now.items()}
+    found = [f"{path.name}: touched after it was finished" for path in finished if finished[path] != marks.get(path)]
+    finished.update(marks)
+    return found
 
 
 def _attempts(private: Path) -> int:
@@ -105,7 +148,7 @@ def _attempts(private: Path) -> int:
     return 0
 
 
-def full(folder: Path, scans: int) -> dict:
+def full(folder: Path, scans: int) -> Iterator[dict]:
     """Results and record on a disk that is full again and again; it grows whenever the batch has said so."""
     source, disk = folder / "in", folder / "disk"
     expected = batch_cases.make_archive(source, scans)
@@ -127,10 +170,10 @@ def full(folder: Path, scans: int) -> dict:
     finally:
         subprocess.run(["umount", str(disk)], check=True)
     said = {sentence: sentences.count(sentence) for sentence in sorted(set(sentences))}
-    return {"scans": len(expected), "times full": len(sentences), "said": said, "problems": problems}
+    yield {"scans": len(expected), "times full": len(sentences), "said": said, "problems": problems}
 
 
-def throughput(folder: Path, scans: int, matrix: int) -> list[dict]:
+def throughput(folder: Path, scans: int, matrix: int) -> Iterator[dict]:
     """Scans per hour with one and with two workers, after the workers have started; and the processor's time, which
     does not depend on what else the machine does."""
     from CTDefaceLib.phantom import PhantomParameters, make_phantom
@@ -142,7 +185,6 @@ def throughput(folder: Path, scans: int, matrix: int) -> list[dict]:
         for copy in range(number, scans, 4):
             image[0, 0, 0] = copy - 1000  # no two are the same
             batch_cases.write(source / f"{copy}.nii", image)
-    figures = []
     for workers, threads in ((1, 1), (1, None), (2, 1)):
         ended, cpu = [], _cpu_seconds()
         output = folder / f"out {workers} {threads}"
@@ -152,18 +194,15 @@ def throughput(folder: Path, scans: int, matrix: int) -> list[dict]:
         )  # fmt: skip
         first = workers  # until then the workers start
         rate = 3600.0 * (len(ended) - first) / (ended[-1] - ended[first - 1])
-        figures.append(
-            {
-                "workers": workers,
-                "threads each": threads or batch_runners.processors(),
-                "per hour": round(rate),
-                "CPU s each, with the start of the workers": round((_cpu_seconds() - cpu) / scans, 2),
-            }
-        )
-    return figures
+        yield {
+            "workers": workers,
+            "threads each": threads or batch_runners.processors(),
+            "per hour": round(rate),
+            "CPU s each, with the start of the workers": round((_cpu_seconds() - cpu) / scans, 2),
+        }
 
 
-def many(folder: Path, scans: int, workers: int) -> dict:
+def many(folder: Path, scans: int, workers: int) -> Iterator[dict]:
     """Seconds for each scan and memory of the parent, planning and gallery included."""
     source = folder / "in"
     source.mkdir()
@@ -186,7 +225,7 @@ def many(folder: Path, scans: int, workers: int) -> dict:
         setattr(batch_runners, runner.__name__, runner)
     each = [b - a for a, b in zip(moments[2:], moments[3:])]
     tenth = max(1, len(each) // 10)
-    return {
+    yield {
         "scans": scans,
         "workers": workers,
         "planning s": round(moments[1] - moments[0], 2),
@@ -219,7 +258,7 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     if args.what == "killed":
-        jobs = [partial(killed, place=place, scans=args.scans[0] - 20, kills=args.kills) for place in args.places]
+        jobs = [partial(killed, scans=args.scans[0] - 20, kills=args.kills, places=args.places)]
     elif args.what == "full":
         jobs = [partial(full, scans=args.scans[0] - 20)]
     elif args.what == "throughput":
@@ -230,11 +269,11 @@ def main():
     for job in jobs:
         folder = Path(tempfile.mkdtemp(prefix="ctdeface-bench-"))
         try:
-            figures = job(folder)
+            for figures in job(folder):
+                print(json.dumps(figures, indent=1, ensure_ascii=False), flush=True)
+                failed |= bool(figures.get("problems") or figures.get("temporary files left"))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        print(json.dumps(figures, indent=1), flush=True)
-        failed |= isinstance(figures, dict) and bool(figures.get("problems") or figures.get("temporary files left"))
     return int(failed)
 
 
