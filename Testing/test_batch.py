@@ -285,7 +285,7 @@ def test_sent_back_scans_are_redone_with_the_present_choices(folders):
     removed = {name: json.loads((output / f"{name}.json").read_text())["removed_ml"] for name in names.values()}
     kept = (output / f"{names['0.nii.gz']}.nii.gz").read_bytes()
     decisions = output.with_name("decisions.csv")
-    rows = f"scan,decision,note\n{names['0.nii.gz']},accept,\n{names['1.nii.gz']},send back,ears\n"
+    rows = f"scan,decision,note,attempt\n{names['0.nii.gz']},accept,,1\n{names['1.nii.gz']},send back,ears,1\n"
     decisions.write_text(rows, encoding="utf-8")
     quick(parameters=DefaceParameters(margin_mm=8))(source, output, redo=decisions)
     report = json.loads((output / f"{names['1.nii.gz']}.json").read_text())
@@ -293,6 +293,12 @@ def test_sent_back_scans_are_redone_with_the_present_choices(folders):
     assert (report["parameters"]["margin_mm"], report["batch"]["attempt"]) == (8, 2)
     assert (output / f"{names['0.nii.gz']}.nii.gz").read_bytes() == kept
     assert quick()(source, output).counts == {DONE: 2}
+    redone, told = (output / f"{names['1.nii.gz']}.nii.gz").read_bytes(), []
+    quick(parameters=DefaceParameters(margin_mm=8), tell=told.append)(source, output, redo=decisions)
+    assert {"event": "note", "text": "Done again already with these choices, of those sent back: 1."} in told
+    assert (output / f"{names['1.nii.gz']}.nii.gz").read_bytes() == redone, "the same command goes on, and ends"
+    quick(parameters=DefaceParameters(margin_mm=9))(source, output, redo=decisions)
+    assert records(private)["1.nii.gz"]["attempts"] == 3
     decisions.write_text("scan,decision\nnobody,send back\n", encoding="utf-8")
     with pytest.raises(InputError, match="another batch"):
         quick()(source, output, redo=decisions)
@@ -623,5 +629,6 @@ def test_the_commands_exit_status_and_lines(folders, capsys):
     assert table["c.nii.gz"]["status"] == REFUSED
     with pytest.raises(SystemExit):
         cli.main(["batch", str(source), str(output), "--workers", "0", "--timeout", "5"])
-    assert cli.main(["batch", str(source / "gone"), str(output)]) == 1
+    assert cli.main(["batch", str(source / "gone"), str(output.with_name("nothing"))]) == 1
+    assert not output.with_name("nothing").exists()
     assert RUNNING not in statuses(private).values()

@@ -1,22 +1,18 @@
 """The gallery of a batch in Chromium: opened, sorted, filtered and decided upon."""
 
 import csv
-import json
 import os
 import time
 from pathlib import Path
 
 import batch_cases
 import chromium
-import numpy as np
 import pytest
 from CTDefaceLib import batch
-from CTDefaceLib.gallery import write_gallery
-from CTDefaceLib.gallery_pictures import jpeg_bytes
+from gallery_cases import make_gallery, row
 
 PICTURES = os.environ.get("CTDEFACE_PICTURES")  # a folder that keeps the screenshots for a look
 VISIBLE = "[...document.querySelectorAll('.row')].map(row => row.dataset.scan)"
-KINDS = ("before-front", "after-front", "before-oblique", "after-oblique", "before-slice")
 
 pytestmark = [
     pytest.mark.skipif(chromium.executable() is None, reason="needs Chromium: apt-get install chromium"),
@@ -34,36 +30,6 @@ def page(tmp_path):
 @pytest.fixture
 def shot(page, tmp_path):
     return lambda name: page.screenshot(Path(PICTURES or tmp_path) / f"gallery-{name}.png")
-
-
-def row(number, **changes):
-    """A row of a record."""
-    report = {
-        "removed_ml": 400.0 + number * 7 % 100,
-        "facial_skin_covered": 0.9,
-        "intracranial_voxels_touched": 0,
-        "audit": {"verdict": "none of these", "sentence": "Nothing found."},
-    }
-    return {
-        "id": number,
-        "output": f"scan{number:04}",
-        "status": "done",
-        "sentence": "",
-        "same_as": None,
-        "seconds": 1.0 + number % 13,
-        "attempts": 1,
-        "report": json.dumps(report),
-        **changes,
-    }
-
-
-def make_gallery(folder, rows, pictures=()):
-    (folder / "pictures").mkdir(parents=True)
-    for number in pictures:
-        for shade, kind in enumerate(KINDS):
-            picture = np.full((60, 60, 3), 50 + 40 * shade, np.uint8)
-            (folder / "pictures" / f"{number}-{kind}.jpg").write_bytes(jpeg_bytes(picture))
-    return write_gallery(rows, folder, "abc", originals=True)
 
 
 @pytest.fixture

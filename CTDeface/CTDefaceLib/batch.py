@@ -162,13 +162,14 @@ def run(
     start = time.monotonic()
     parameters, choices = parameters or DefaceParameters(), choices or Choices()
     source, output = Path(source), Path(output)
+    root = root_of(source).resolve()
     private = Path(private) if private else private_folder(output)
     if timeout and workers == 0 and not scheduler:
         raise InputError("Only a worker process can be stopped in time: a timeout needs workers or a scheduler.")
     _check_format(choices)
-    if choices.audit:
-        check_audit(choices.audit)
     if not scheduler:  # its workers may have what this machine lacks
+        if choices.audit:
+            check_audit(choices.audit)
         segmenters.check_ready(parameters.segmenter, parameters.choice)
     _make_folders(source, output, private)
     with Record(private / RECORD) as record:
@@ -176,7 +177,7 @@ def run(
         job = partial(
             _job,
             record=record,
-            root=root_of(source).resolve(),
+            root=root,
             output=output.resolve(),
             run_id=run_id,
             parameters=_parameters_of(record),
@@ -193,7 +194,7 @@ def run(
         _plan(record, source, output, private, choices, Path(secret) if secret else private / SECRET, tell)
         for number in record.ids(*RETRIED) if retry_failed else ():
             record.retry(number)
-        for number in _sent_back(Path(redo), record) if redo else ():
+        for number in _sent_back(Path(redo), record, asdict(parameters), tell) if redo else ():
             record.redo(number, asdict(parameters))
         shutil.rmtree(output / WORK_FOLDER, ignore_errors=True)
         runner = _runner(parameters, workers, threads, scheduler, timeout, tell)
@@ -353,18 +354,27 @@ def _take_up(record: Record, job: partial, tell: Tell) -> None:
             record.retry(number)
 
 
-def _sent_back(decisions: Path, record: Record) -> list[int]:
-    """Numbers of the scans whose decision is “send back”."""
+def _sent_back(decisions: Path, record: Record, parameters: dict, tell: Tell) -> list[int]:
+    """Numbers of the scans whose decision is “send back”, unless it was followed already, with these parameters."""
     try:
         with open(decisions, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-        names = [row["scan"] for row in rows if row["decision"].strip().lower() == "send back"]
-    except (OSError, UnicodeDecodeError, KeyError, AttributeError) as error:
+            rows = [row for row in csv.DictReader(file) if row["decision"].strip().lower() == "send back"]
+        attempts = {row["scan"]: int(row.get("attempt") or -1) for row in rows}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
         raise InputError("The decisions cannot be read: give the CSV file that the gallery saved.") from error
-    numbers = [record.find(name) for name in names]
-    if None in numbers:
-        raise InputError(f"The decisions are of another batch: it has no scan {names[numbers.index(None)]}.")
-    return [number for number in numbers if record.scan(number)["status"] != DOUBLE]
+    numbers, followed = [], 0
+    for name, attempt in attempts.items():
+        number = record.find(name)
+        if number is None:
+            raise InputError(f"The decisions are of another batch: it has no scan {name}.")
+        scan = record.scan(number)
+        if 0 <= attempt <= scan["redone_after"] and json.loads(scan["parameters"]) == parameters:
+            followed += 1
+        elif scan["status"] != DOUBLE:
+            numbers.append(number)
+    if followed:
+        tell({"event": "note", "text": f"Done again already with these choices, of those sent back: {followed}."})
+    return numbers
 
 
 def _runner(

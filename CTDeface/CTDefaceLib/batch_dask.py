@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from . import __version__, segmenters
-from .batch_job import Job, Outcome, run_job
+from .batch_job import Job, Outcome, check_audit, run_job
 from .batch_record import FAILED, TIMED_OUT
 from .batch_runners import DIED, DIED_SENTENCE, TICK_SECONDS, Results, Started
 from .errors import CTDefaceError
@@ -115,6 +115,8 @@ def _check(client, job: Job, timeout: float | None) -> None:
         raise CTDefaceError(NOT_SEEN)
     parameters = DefaceParameters(**job.parameters)
     client.submit(segmenters.check_ready, parameters.segmenter, parameters.choice, pure=False).result()
+    if job.audit:
+        client.submit(check_audit, job.audit, pure=False).result()
     if timeout and any(worker["nanny"] is None for worker in client.scheduler_info()["workers"].values()):
         raise CTDefaceError(NO_NANNY)
 
@@ -129,11 +131,11 @@ def _on_worker(run: Callable[[Job], Outcome], job: Job, topic: str) -> Outcome:
 
 
 def _outcome(future) -> Outcome:
-    from distributed import KilledWorker
+    from distributed import CancelledError, KilledWorker
 
     try:
         return future.result()
-    except KilledWorker:
+    except (KilledWorker, CancelledError):  # the latter when the scheduler forgot it
         return Outcome(DIED, DIED_SENTENCE)
     except Exception as error:
         return Outcome(FAILED, f"Dask could not do it ({type(error).__name__}).", details=str(error))

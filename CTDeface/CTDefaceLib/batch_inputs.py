@@ -78,21 +78,22 @@ def find_scans(
     InputError
         when there is no such folder or table, or the table is not usable
     """
-    source = Path(source)
+    source, root = Path(source), root_of(source)
     if source.is_dir():
         paths = [(path, "", "") for path in _paths_in_tree(source, tuple(path.resolve() for path in ignore))]
-    elif source.is_file() and source.suffix.lower() == ".csv":
-        paths = _rows_of_table(source)
     else:
-        raise InputError("The input is neither a folder nor a CSV table; check its path.")
-    root = root_of(source)
+        paths = _rows_of_table(source)
     return _identified(root, [scan for path, *named in paths for scan in _look(root, path, *named, known(path))])
 
 
 def root_of(source: str | os.PathLike) -> Path:
-    """The folder that places are relative to."""
+    """The folder that places are relative to; InputError where there is neither a folder nor a table."""
     source = Path(source)
-    return source if source.is_dir() else source.parent
+    if source.is_dir():
+        return source
+    if source.is_file() and source.suffix.lower() == ".csv":
+        return source.parent
+    raise InputError("The input is neither a folder nor a CSV table; check its path.")
 
 
 def _paths_in_tree(source: Path, ignore: tuple[Path, ...]) -> Iterator[str]:

@@ -189,8 +189,7 @@ def _deface(job: Job, work: Path) -> Outcome:
     write(part)
     report["seconds"] = round(time.perf_counter() - start, 2)
     _write_json(report, report_part)
-    _publish(job, part, report_part)
-    return _finished(report)
+    return _finished(_publish(job, part, report_part) or report)
 
 
 def _deface_volume(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
@@ -234,8 +233,11 @@ def _deface_series(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
     return report, write
 
 
-def _publish(job: Job, part: Path, report_part: Path) -> None:
-    """Give the finished files their final names, the volume last: where it is, all is."""
+def _publish(job: Job, part: Path, report_part: Path) -> dict | None:
+    """Give the finished files their final names, the volume last: where it is, all is.
+
+    Returns the report of a twin of this job on another worker that was quicker.
+    """
     output = Path(job.output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -244,10 +246,11 @@ def _publish(job: Job, part: Path, report_part: Path) -> None:
             if made is None:
                 raise OutputError(NOT_OURS)
             if output.exists() and made["batch"]["attempt"] > job.redone_after:
-                return  # a twin of this job on another worker was quicker
+                return made
             shutil.rmtree(output) if output.is_dir() else output.unlink(missing_ok=True)
         os.replace(report_part, job.report_path)
         os.replace(part, output)
+        return None
     except OSError as error:
         raise OutputError(f"The output could not be written: {error.strerror or type(error).__name__}.") from error
 

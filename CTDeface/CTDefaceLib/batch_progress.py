@@ -36,12 +36,14 @@ class Pace:
     """How fast a batch goes, and how long it will take."""
 
     def __init__(self):
+        self.planned = False
         self.total = self.left = self.ended = 0
         self._start = time.monotonic()
 
     def take(self, event: dict) -> None:
         if event["event"] == "planned":
             self.total, self.left, self.ended, self._start = event["total"], event["left"], 0, time.monotonic()
+            self.planned = True
         elif event["event"] == "ended":
             self.left, self.ended = self.left - 1, self.ended + 1
 
@@ -134,6 +136,8 @@ class LiveDisplay:
         from rich.table import Table
         from rich.text import Text
 
+        if not self._pace.planned:
+            return Text("Looking for scans…")
         bar = Table.grid(padding=(0, 1))
         done = self._pace.total - self._pace.left
         bar.add_row(ProgressBar(max(self._pace.total, 1), done, width=40), f"{done}/{self._pace.total}, {self._pace}")

@@ -39,6 +39,8 @@ TICK_SECONDS = 1.0
 BYTES_PER_WORKER = 3_000_000_000
 #: … and what a trained model adds on the processor: PyTorch, the model, and its output for a whole head
 BYTES_PER_MODEL = 5_000_000_000
+#: what the libraries ask for the number of their threads
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 
 _starting = threading.Lock()
 
@@ -166,8 +168,8 @@ class _Process:
             if self._pool is None:
                 context = get_context("spawn")
                 context.set_executable(_interpreter())
-                self._pool = ProcessPoolExecutor(1, context, initializer=_set_up_process, initargs=self._setup)
-                with _without_main():
+                self._pool = ProcessPoolExecutor(1, context, initializer=_set_up_process)
+                with _starting, _without_main(), _environment(*self._setup):
                     started = self._pool.submit(os.getpid)
                 self._pid = started.result()
             return self._pool
@@ -196,22 +198,29 @@ def _interpreter() -> str:
 @contextmanager
 def _without_main() -> Iterator[None]:
     """A process that is started meanwhile does not run the caller's script again, which may lack a guard."""
-    with _starting:
-        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
-def _set_up_process(threads: int, card: str | None) -> None:
-    """Runs first in a worker process, before anything large is imported."""
+@contextmanager
+def _environment(threads: int, card: str | None) -> Iterator[None]:
+    """A process that is started meanwhile keeps to this many threads and this card; libraries ask when they load."""
+    wanted = {name: str(threads) for name in THREADS} | ({} if card is None else {"CUDA_VISIBLE_DEVICES": card})
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _set_up_process() -> None:
+    """Runs first in a worker process."""
     lead_process_group()
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
-    if card is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = card
 
     def end_with_parent() -> None:
         parent_process().join()

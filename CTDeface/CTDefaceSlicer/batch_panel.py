@@ -105,6 +105,8 @@ class BatchPanel:
     def showScan(self, number, *texts):
         """Add a row to the table, or change the one that the scan has."""
         table = self._ui.batchTable
+        bar = table.verticalScrollBar()
+        atEnd = bar.value == bar.maximum  # otherwise somebody looks at what is above
         if number not in self._rows:
             self._rows[number] = table.rowCount
             table.insertRow(table.rowCount)
@@ -115,7 +117,8 @@ class BatchPanel:
             if column == 1 and text not in (DONE, RUNNING):
                 item.setForeground(qt.QBrush(qt.QColor("#c0392b")))
             table.setItem(self._rows[number], column, item)
-        table.scrollToBottom()
+        if atEnd:
+            table.scrollToBottom()
 
     def onDone(self, counts):
         self.say(", ".join(f"{count} {status}" for status, count in counts.items()) or _("No scans were found."))

@@ -4,12 +4,13 @@
     python Testing/benchmarks/bench_batch.py full --scans 50
     python Testing/benchmarks/bench_batch.py throughput --scans 24
     python Testing/benchmarks/bench_batch.py many --scans 50 500 5000
+    python Testing/benchmarks/bench_batch.py gallery --scans 5000
 
 ``killed`` defaces coarse heads in a mix of formats, 20 bad ones among them, and ends the run, or one of its workers,
 by SIGKILL at random moments, most of them while scans are worked on; in the end the results have to be those of a batch
 that nobody disturbed. ``full`` does the same scans on a disk that is
 full again and again; it has to be root to mount one. ``many`` takes a scan for done without looking at it, since it
-measures what the batch itself costs.
+measures what the batch itself costs. ``gallery`` opens a page of so many scans in Chromium.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +35,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(CHECKOUT / folder) for folder in ("CTDeface", "CTDefaceEval", "Testing")]
 
 import batch_cases  # noqa: E402
+import chromium  # noqa: E402
+import gallery_cases  # noqa: E402
 import processes  # noqa: E402
 from CTDefaceLib import batch, batch_job, batch_runners  # noqa: E402
 from dask_cluster import dask_cluster  # noqa: E402
@@ -238,6 +241,32 @@ def many(folder: Path, scans: int, workers: int) -> Iterator[dict]:
     }
 
 
+def gallery(folder: Path, scans: int) -> Iterator[dict]:
+    """Seconds until the page is there and drawn, and until it has followed what its user does."""
+    rows = [gallery_cases.row(n, status="done" if n % 50 else "failed") for n in range(scans)]
+    path, seconds = gallery_cases.make_gallery(folder / "gallery", rows, range(scans)), {}
+    drawn = "Promise.all([...document.querySelectorAll('.row img')].map(image => image.decode())).then(() => 1)"
+
+    def timed(what: str, *actions: Callable[[], object]) -> None:
+        start = time.monotonic()
+        for action in actions:
+            action()
+        page.js(drawn)
+        seconds[what] = round(time.monotonic() - start, 2)
+
+    with chromium.Page(folder) as page:
+        timed("opened", lambda: page.open(path))
+        timed("sorted by time", lambda: page.click("#sort-seconds"))
+        timed("sorted by status", lambda: page.click("#sort-sentence"))
+        timed("found", lambda: page.press("/"), lambda: page.call("Input.insertText", text="failed"), page.settle)
+        timed("decided", lambda: page.press("Escape", "s"))
+        timed("at the end", lambda: page.press("End"))
+        assert page.js("shown.length") == sum(row["status"] == "failed" for row in rows)
+        assert page.js("document.querySelectorAll('.row').length") < 30
+        heap = page.js("performance.memory.usedJSHeapSize")
+        yield {"scans": scans, "seconds": seconds, "script's MB": round(heap / 1e6), "problems": page.problems()}
+
+
 def _cpu_seconds() -> float:
     """Of this process and of those that it started and that have ended."""
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -250,7 +279,7 @@ def _megabytes() -> int:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["killed", "full", "throughput", "many"])
+    parser.add_argument("what", choices=["killed", "full", "throughput", "many", "gallery"])
     parser.add_argument("--scans", type=int, nargs="+", default=[200])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--places", nargs="+", default=["process", "workers", "dask"])
@@ -263,6 +292,8 @@ def main():
         jobs = [partial(full, scans=args.scans[0] - 20)]
     elif args.what == "throughput":
         jobs = [partial(throughput, scans=args.scans[0], matrix=args.matrix)]
+    elif args.what == "gallery":
+        jobs = [partial(gallery, scans=scans) for scans in args.scans]
     else:
         jobs = [partial(many, scans=scans, workers=args.workers) for scans in args.scans]
     failed = False
