@@ -72,6 +72,13 @@ def test_a_scan_that_takes_too_long_is_given_up(cluster, tmp_path):
     assert "It took longer than 3 s." in [outcome.sentence for _, outcome in ended]
 
 
+def test_a_cluster_that_goes_away_is_one_sentence(tmp_path):
+    jobs = [Job(number, 1, "", "", "", str(tmp_path / "work" / "1"), "run") for number in (1, 2, 3)]
+    with dask_cluster(tmp_path, ENVIRONMENT) as (address, process):
+        with pytest.raises(CTDefaceError, match="it goes on where it was"):
+            list(batch_dask.on_dask(jobs, lambda *_: process.kill(), address, run=sleep))
+
+
 def test_what_the_cluster_lacks_is_one_sentence(cluster, folders, monkeypatch):
     source, output, _ = folders
     batch_cases.write(source / "a.nii", batch_cases.head())

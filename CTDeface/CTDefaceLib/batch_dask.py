@@ -6,10 +6,12 @@ those of a worker that went away to others.
 
 from __future__ import annotations
 
+import logging
 import os
 import pkgutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from . import __version__, segmenters
 from .batch_job import Job, Outcome, check_audit, run_job
@@ -52,8 +54,19 @@ def on_dask(
         client = distributed.Client(address, timeout="30s")
     except (OSError, ValueError) as error:
         raise CTDefaceError(NOT_REACHED.format(type(error).__name__)) from error
-    with client:
+    with client, _quiet(logging.getLogger("distributed.client")):
         yield from _share_out(client, jobs, started, timeout, run)
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """What goes wrong is told in one sentence, without the library's own report."""
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _share_out(client, jobs: Iterable[Job], started: Started, timeout: float | None, run) -> Results:
@@ -83,13 +96,11 @@ def _share_out(client, jobs: Iterable[Job], started: Started, timeout: float | N
             going[client.submit(_on_worker, run, job, topic, pure=False)] = job
         if not going:
             return
-        try:
-            ended = distributed.wait(list(going), timeout=TICK_SECONDS, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            ended = set()
+        with suppress(TimeoutError, distributed.CancelledError):
+            distributed.wait(list(going), timeout=TICK_SECONDS, return_when="FIRST_COMPLETED")
         if client.status != "running":
             raise CTDefaceError(SCHEDULER_GONE)
-        for future in ended:
+        for future in [future for future in going if future.done()]:
             job = going.pop(future)
             running.pop(job.scan, None)
             yield job, _outcome(future)
