@@ -72,9 +72,25 @@ def _free_memory() -> float:
     try:
         import psutil
     except ImportError:
+        if os.name == "nt":
+            return _free_memory_of_windows()
         known = hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(os.sysconf_names)
         return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 0.0
     return psutil.virtual_memory().available
+
+
+def _free_memory_of_windows() -> float:
+    import ctypes
+
+    class Status(ctypes.Structure):  # MEMORYSTATUSEX
+        _fields_ = [("length", ctypes.c_uint32), ("load", ctypes.c_uint32)] + [
+            (name, ctypes.c_uint64)
+            for name in ("total", "free", "total_page", "free_page", "total_virtual", "free_virtual", "extended")
+        ]
+
+    status = Status(length=ctypes.sizeof(Status))
+    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+    return float(status.free)
 
 
 def in_process(jobs: Iterable[Job], started: Started, run: Callable[[Job], Outcome] = run_job) -> Results:
