@@ -403,9 +403,11 @@ def test_how_many_workers_fit(monkeypatch):
 
 
 def test_graphics_cards_are_shared_out(monkeypatch, tmp_path):
+    before = dict(os.environ)
     jobs = [job(number, tmp_path) for number in range(6)]
     runner = batch_runners.in_worker_processes(jobs, lambda *_: None, 2, cards=["3", "7"], run=visible_card)
-    assert {outcome.sentence for _, outcome in runner} == {"3", "7"}
+    assert {outcome.sentence for _, outcome in runner} == {"3 1", "7 1"}
+    assert os.environ == before
 
 
 def visible_card(job):
@@ -413,7 +415,7 @@ def visible_card(job):
     name = os.environ["CUDA_VISIBLE_DEVICES"]
     Path(job.output).with_name(name).touch()
     processes.wait_for(lambda: len(list(Path(job.output).parent.glob("[37]"))) == 2)
-    return Outcome(DONE, name)
+    return Outcome(DONE, f"{name} {sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()}")
 
 
 def test_a_script_of_the_user_needs_no_guard(folders, tmp_path):

@@ -7,6 +7,7 @@ which they end. ``started(worker, job)`` tells which worker a job went to.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -237,6 +238,7 @@ def _environment(threads: int, card: str | None) -> Iterator[None]:
 def _set_up_process() -> None:
     """Runs first in a worker process."""
     lead_process_group()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that ends this one
 
     def end_with_parent() -> None:
         parent_process().join()

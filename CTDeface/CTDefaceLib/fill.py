@@ -175,14 +175,15 @@ def _fill_with_air(values: np.ndarray, here: np.ndarray, air: Air, rng: np.rando
     rows, columns = here.shape[1:]
     shape = [fft.next_fast_len(n + BLOCK, real=True) for n in (rows, columns)]
     transfer = fft.rfft2(air.kernel, shape).astype(np.complex64)
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()  # one in a batch that fills all processors
     keep, renew = np.float32(air.between_slices), np.float32(np.sqrt(1.0 - air.between_slices**2))
     noise = None
     for index in range(len(here)):
         if not here[index].any():
             noise = None
             continue
-        white = fft.rfft2(rng.standard_normal(shape, dtype=np.float32), workers=-1)
-        fresh = fft.irfft2(white * transfer, shape, workers=-1)[:rows, :columns]
+        white = fft.rfft2(rng.standard_normal(shape, dtype=np.float32), workers=threads)
+        fresh = fft.irfft2(white * transfer, shape, workers=threads)[:rows, :columns]
         noise = fresh if noise is None else keep * noise + renew * fresh
         step = np.clip((noise[here[index]] + 5.0) * (4095 / 10.0), 0, 4095).astype(np.int16)
         values[index][here[index]] = table[step]
