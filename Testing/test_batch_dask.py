@@ -79,11 +79,17 @@ def test_a_cluster_that_goes_away_is_one_sentence(tmp_path):
             list(batch_dask.on_dask(jobs, lambda *_: process.kill(), address, run=sleep))
 
 
-def test_what_the_cluster_lacks_is_one_sentence(cluster, folders, monkeypatch):
+def test_what_the_cluster_lacks_is_one_sentence(cluster, folders, tmp_path, monkeypatch):
     source, output, _ = folders
     batch_cases.write(source / "a.nii", batch_cases.head())
     monkeypatch.setattr(batch_dask, "__version__", "0.0.0")
     with pytest.raises(CTDefaceError, match="install the same version"):
         batch.run(source, output, scheduler=cluster[0], gallery=False)
+    monkeypatch.undo()
+    there, nowhere = tmp_path / "out" / "work" / "1", tmp_path / "nowhere" / "a" / "b"
+    for work, pictures, name in ((nowhere, there, "output"), (there, nowhere, "private")):
+        job = Job(1, 1, "", "", "", str(work), "run", pictures=str(pictures))
+        with pytest.raises(CTDefaceError, match=f"do not see the {name} folder"):
+            list(batch_dask.on_dask([job], lambda *_: None, cluster[0]))
     with pytest.raises(CTDefaceError, match="cannot be reached"):
         batch.run(source, output, scheduler="nonsense://here", gallery=False)

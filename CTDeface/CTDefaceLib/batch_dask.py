@@ -23,7 +23,7 @@ from .pipeline import DefaceParameters
 NOT_INSTALLED = "The Dask client is not installed: pip install 'ctdeface[cluster]'."
 NOT_REACHED = "The Dask scheduler cannot be reached ({}): check its address, and that the cluster runs."
 OTHER_VERSION = "The Dask workers have {}, not CTDeface {}: install the same version there."
-NOT_SEEN = "The Dask workers do not see the output folder: give paths that are the same on all machines."
+NOT_SEEN = "The Dask workers do not see the {} folder: give paths that are the same on all machines."
 NO_NANNY = "A worker of this Dask cluster has no nanny, so that it cannot be stopped in time: leave out --timeout."
 SCHEDULER_GONE = "The connection to the Dask scheduler was lost: start the batch again, and it goes on where it was."
 #: scans that wait at the scheduler for each thread that works, so that none has to wait for the next
@@ -122,8 +122,9 @@ def _check(client, job: Job, timeout: float | None) -> None:
         version = "none"
     if version != __version__:
         raise CTDefaceError(OTHER_VERSION.format(version, __version__))
-    if not client.submit(os.path.isdir, os.path.dirname(os.path.dirname(job.work)), pure=False).result():
-        raise CTDefaceError(NOT_SEEN)
+    for name, inside in (("output", job.work), ("private", job.pictures)):
+        if inside and not client.submit(os.path.isdir, os.path.dirname(os.path.dirname(inside)), pure=False).result():
+            raise CTDefaceError(NOT_SEEN.format(name))
     parameters = DefaceParameters(**job.parameters)
     client.submit(segmenters.check_ready, parameters.segmenter, parameters.choice, pure=False).result()
     if job.audit:
