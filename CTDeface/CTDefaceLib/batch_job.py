@@ -297,13 +297,21 @@ def audited(audit: str, original, defaced) -> dict:
 @contextmanager
 def _temporary_files_in(folder: Path) -> Iterator[None]:
     """Libraries put their temporary files, which show the face, where they are cleaned up even after a crash."""
-    names = ("TMPDIR", "TEMP", "TMP")
-    before = {name: os.environ.get(name) for name in names}, tempfile.tempdir
-    os.environ.update({name: str(folder) for name in names})
-    tempfile.tempdir = str(folder)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        with environment(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))):
+            yield
+    finally:
+        tempfile.tempdir = before
+
+
+@contextmanager
+def environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables of the environment meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before[0].items():
+        for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
-        tempfile.tempdir = before[1]

@@ -21,7 +21,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import ModuleType
 
-from .batch_job import Job, Outcome, run_job
+from .batch_job import Job, Outcome, environment, run_job
 from .batch_record import TIMED_OUT
 from .errors import CTDefaceError
 from .worker import end_process_group, lead_process_group
@@ -162,7 +162,9 @@ class _Process:
 
     def __init__(self, number: int, threads: int, cards: list[str] | None):
         self.name = f"worker {number + 1}"
-        self._setup = threads, cards[number % len(cards)] if cards else None
+        self._variables = dict.fromkeys(THREADS, str(threads))  # libraries ask for them when they load
+        if cards:
+            self._variables["CUDA_VISIBLE_DEVICES"] = cards[number % len(cards)]
         self._changing = threading.Lock()
         self._closed = False
         self._pool: ProcessPoolExecutor | None = None
@@ -186,7 +188,7 @@ class _Process:
                 context = get_context("spawn")
                 context.set_executable(_interpreter())
                 self._pool = ProcessPoolExecutor(1, context, initializer=_set_up_process)
-                with _starting, _without_main(), _environment(*self._setup):
+                with _starting, _without_main(), environment(self._variables):
                     started = self._pool.submit(os.getpid)
                 self._pid = started.result()
             return self._pool
@@ -220,19 +222,6 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
-
-
-@contextmanager
-def _environment(threads: int, card: str | None) -> Iterator[None]:
-    """A process that is started meanwhile keeps to this many threads and this card; libraries ask when they load."""
-    wanted = {name: str(threads) for name in THREADS} | ({} if card is None else {"CUDA_VISIBLE_DEVICES": card})
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _set_up_process() -> None:
