@@ -247,7 +247,8 @@ def _publish(job: Job, part: Path, report_part: Path) -> dict | None:
                 raise OutputError(NOT_OURS)
             if output.exists() and made["batch"]["attempt"] > job.redone_after:
                 return made
-            shutil.rmtree(output) if output.is_dir() else output.unlink(missing_ok=True)
+            if os.path.lexists(output):
+                os.replace(output, part.with_name("replaced"))  # at once, and gone with the unfinished files
         os.replace(report_part, job.report_path)
         os.replace(part, output)
         return None
