@@ -96,6 +96,12 @@ def turn(degrees):
     camera.SetInteracting(0)
 
 
+def come_to_rest(panel):
+    """Let the meter score the heads at rest."""
+    run_for(0.6)
+    wait(lambda: not panel.logic.meterProcess.busy)
+
+
 class Answers(list):
     """What the meter was told, and the pictures that it sent."""
 
@@ -214,6 +220,22 @@ def test_turning_turns_both_and_is_scored_without_a_queue(panel, volumes, answer
     panel.ui.frontButton.click()
     wait(lambda: answers[-1]["faces"][ORIGINAL])
     assert np.allclose(panel._heads[1].angles(cameras()[0]), 0, atol=0.1)
+
+
+def test_the_pictures_of_one_answer_show_one_side(panel, volumes, answers):
+    answers.at_rest()
+    come_to_rest(panel)
+    slow, count = head_views.threeDView(DEFACED), len(answers)
+    slow.pauseRender()
+    turn(5)
+    run_for(0.1)
+    turn(20)
+    run_for(0.05)
+    slow.resumeRender()
+    wait(lambda: len(answers) > count)
+    moving = dict(answers.pictures)
+    wait(lambda: len(answers) > count + 1)
+    assert np.array_equal(moving[ORIGINAL], dict(answers.pictures)[ORIGINAL])
 
 
 def test_the_meter_can_be_switched_off(panel, volumes, answers):
@@ -423,7 +445,8 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
     assert np.allclose(panel._heads[1].angles(cameras(NAMES)[2]), [30, 15], atol=0.1)
     assert head_views.surface(RECOVERED).GetPolyData().GetNumberOfPoints() > 1000
     ui.frontButton.click()
-    wait(lambda: ui.recoveredScoreLabel.visible)
+    come_to_rest(panel)
+    assert ui.recoveredScoreLabel.visible and "face found" in ui.originalScoreLabel.text
     keep(gui.window, f"eval-{name}-attack", tmp_path)
 
     # 5. verdict, report, tables, plots
@@ -438,7 +461,7 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
     assert summary.GetNumberOfRows() == len(panel.evaluationPanel.outcome.evaluation.subjects)
     assert pictures.GetNumberOfRows() == 9 * 2 * summary.GetNumberOfRows()
     ui.resultsButton.click()
-    run_for(0.2)
+    come_to_rest(panel)
     layout = slicer.app.layoutManager()
     assert layout.tableWidget(0).mrmlTableViewNode().GetTableNode() is summary
     chart = layout.plotWidget(0).mrmlPlotViewNode().GetPlotChartNode()

@@ -77,11 +77,14 @@ class LiveMeter:
         if moved:
             self._restTimer.start()
             self._isLate = False
+            if self._asked == "rest":
+                self._asked = "moving"
             # A view that was hidden in between never answers.
             patience = MOVING_SECONDS if self._asked is None else LOST_SECONDS
             if not self._process.busy and time.monotonic() - self._askedAt > patience:
                 self._ask("moving")
-        if eye.wanted:
+        isOld = moved and eye.picture is not None and self._head is None  # it waits for that of another view
+        if eye.wanted or isOld:
             eye.wanted, eye.picture = False, eye.grab()
             self._sendSoon()
 
