@@ -57,14 +57,14 @@ def registerSampleData():
     """Offer the phantom in the Sample Data module. It is made on the spot; nothing is downloaded."""
     import SampleData
 
-    icon = os.path.join(os.path.dirname(__file__), "Resources", "Icons", "CTDeface.png")
+    thumbnail = os.path.join(os.path.dirname(__file__), "Resources", "Icons", "HeadPhantom.png")
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="CTDeface",
         sampleName=_("Head CT phantom"),
         uris="",
         fileNames="CTDefacePhantom.nrrd",
         nodeNames="CTDefacePhantom",
-        thumbnailFileName=icon,
+        thumbnailFileName=thumbnail,
         customDownloader=downloadSample,
     )
 
