@@ -1,5 +1,6 @@
 """The CTDeface module in the stand-in for Slicer: clicked through as a user does, and called from the console."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from CTDefaceLib.errors import CTDefaceError, InputError, OutputError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.volume_io import check_ct, read_ct
 from CTDefaceSlicer import nodes, views
+from CTDefaceSlicer.process import BackgroundProcess
 from gui import dialogs, run_for, wait
 
 import qt  # isort: skip
@@ -548,6 +550,21 @@ def test_a_python_that_cannot_be_started_is_reported(panel, phantom, monkeypatch
     wait(lambda: not panel._task)
     assert "could not be started" in panel.ui.segmentHintLabel.text
     assert panel.logic.process.folder is None
+
+
+def test_a_greeting_of_the_launcher_is_no_answer(tmp_path, monkeypatch):
+    (tmp_path / "greetings").mkdir()
+    (tmp_path / "greetings" / "greeting.py").write_text(
+        "from CTDefaceLib import worker\ndef main():\n    print('Welcome', flush=True)\n    worker.main()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    process = BackgroundProcess(importlib.import_module("greetings.greeting"))
+    process.start("phantom", parameters={"matrix": (16, 16), "spacing": (20.0, 20.0, 20.0)})
+    assert process.wait()["spacing"] == [20.0, 20.0, 20.0]
+    folder = process.folder
+    process.stop()
+    assert not os.path.exists(folder)
+    assert not gui.pythonqt.problems
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX processes")

@@ -184,12 +184,18 @@ class BackgroundProcess:
             return
         *lines, self._output = (self._output + self._process.readAllStandardOutput().data()).split(b"\n")
         for line in lines:
-            self._onMessage(json.loads(line))
+            if line.startswith(b"{"):
+                self._onMessage(json.loads(line))
+            else:  # of Python or its launcher, before the worker has the channel to itself
+                self._keepLog(line)
 
     def _onLog(self):
         if self._process is not None:
-            self._log += self._process.readAllStandardError().data().decode(errors="replace").splitlines()
-            del self._log[:-50]
+            self._keepLog(self._process.readAllStandardError().data())
+
+    def _keepLog(self, output):
+        self._log += output.decode(errors="replace").splitlines()
+        del self._log[:-50]
 
     def _onMessage(self, message):
         if "ready" in message:
