@@ -6,7 +6,7 @@ import qt
 import slicer
 import vtk
 from CTDefaceLib.errors import Cancelled, CTDefaceError
-from CTDefaceSlicer import database, nodes, views
+from CTDefaceSlicer import database, hints, nodes, views
 from CTDefaceSlicer.batch_panel import BatchPanel
 from CTDefaceSlicer.logic import AS_SEGMENTED, CTDefaceLogic
 from CTDefaceSlicer.parameters import ExportKind, Headers
@@ -370,10 +370,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def say(self, label, text, isError=False, error=None):
         """Show a hint, or in its place the error of the last try of that step."""
-        isError = isError or error in self._errors
-        label.text = self._errors.get(error, text)
-        label.styleSheet = "color: #c0392b;" if isError else ""
-        label.visible = bool(label.text)
+        hints.show(label, self._errors.get(error, text), isError or error in self._errors)
 
     def showReport(self, report):
         """The numbers of the preview, and its warnings."""

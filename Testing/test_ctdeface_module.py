@@ -19,7 +19,7 @@ from CTDefaceLib import worker
 from CTDefaceLib.errors import CTDefaceError, InputError, OutputError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.volume_io import check_ct, read_ct
-from CTDefaceSlicer import nodes, views
+from CTDefaceSlicer import hints, nodes, views
 from CTDefaceSlicer.process import BackgroundProcess
 from gui import dialogs, run_for, wait
 
@@ -801,6 +801,17 @@ def test_everything_has_a_tool_tip(panel):
     for name, widget in vars(panel.ui).items():
         if widget.className() not in ("QWidget", "QScrollBar", "qMRMLWidget") and not name.startswith("qt_"):
             assert len(widget.toolTip) > 10, name
+
+
+def test_errors_can_be_read_in_both_styles(panel):
+    label = panel.ui.warningLabel
+    for background, red in ((qt.QColor("#efefef"), "#c0392b"), (qt.QColor("#353535"), "#ff8a7a")):
+        palette = qt.QPalette()
+        palette.setColor(qt.QPalette.Window, background)
+        label.palette = palette
+        hints.show(label, "Look here.", isError=True)
+        assert red in label.styleSheet
+    label.palette = qt.QPalette()
 
 
 def test_the_help_names_this_module_only(panel):

@@ -9,6 +9,8 @@ from CTDefaceLib.batch_record import DONE, RUNNING
 from CTDefaceLib.errors import Cancelled, CTDefaceError
 from slicer.i18n import tr as _
 
+from . import hints
+
 COLUMNS = [_("Scan"), _("Status"), _("Seconds"), _("Remark")]
 WIDTHS = (80, 85, 58)
 
@@ -54,9 +56,7 @@ class BatchPanel:
         ui.batchProgressBar.visible = self.running
         ui.batchTable.visible = bool(self._rows)
         ui.batchGalleryButton.enabled = bool(output) and os.path.isfile(self._logic.galleryOf(output))
-        ui.batchHintLabel.text = self._message or missing
-        ui.batchHintLabel.styleSheet = "color: #c0392b;" if self._isError else ""
-        ui.batchHintLabel.visible = bool(ui.batchHintLabel.text)
+        hints.show(ui.batchHintLabel, self._message or missing, self._isError)
 
     def onPathChanged(self, path):
         self.say("")
@@ -115,7 +115,7 @@ class BatchPanel:
             item = qt.QTableWidgetItem(text)
             item.setToolTip(text)
             if column == 1 and text not in (DONE, RUNNING):
-                item.setForeground(qt.QBrush(qt.QColor("#c0392b")))
+                item.setForeground(qt.QBrush(qt.QColor(hints.errorColor(table))))
             table.setItem(self._rows[number], column, item)
         if atEnd:
             table.scrollToBottom()

@@ -9,6 +9,7 @@ from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.segmenters import CHOOSE_FOLDER, DOWNLOAD, ENTER_LICENCE, IMPORT, INSTALL, READY, Choice
 from slicer.i18n import tr as _
 
+from . import hints
 from .segmenter_install import install
 
 SETTINGS = "CTDeface/"
@@ -126,9 +127,8 @@ class SegmenterPanel:
             ui.licenceLinkLabel.text = f'<a href="{self.module.LICENCE}">{text}</a>'
         for widget in (ui.segmenterComboBox, ui.weightsPathLineEdit, ui.faceLabelComboBox, ui.deviceComboBox):
             widget.enabled = isFree
-        ui.stateLabel.text = self._message or sentence or self.module.ABOUT
         isMissing = bool(sentence) and CHOOSE_FOLDER not in state.actions
-        ui.stateLabel.styleSheet = "color: #c0392b;" if isMissing or self._message else ""
+        hints.show(ui.stateLabel, self._message or sentence or self.module.ABOUT, isMissing or bool(self._message))
 
     # What it takes
 
