@@ -32,7 +32,7 @@ dialogs = pythonqt.dialogs
 assert not pythonqt.problems
 
 
-def wait(condition, seconds=60.0):
+def wait(condition, seconds=600.0):
     """Let the application run until the condition holds."""
     end = time.monotonic() + seconds
     while not condition():

@@ -716,7 +716,7 @@ def test_the_console_lines_without_a_window(scans, name, tmp_path):
         "print(mask.GetName(), '/', result.GetName())\n"
         "slicer.app.moduleManager().moduleAboutToBeUnloaded('CTDeface')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.stdout.strip() == "ct face mask / ct defaced", done.stderr
     assert not done.stderr.strip()
     assert (tmp_path / "out.json").exists()
