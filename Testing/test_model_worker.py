@@ -15,7 +15,7 @@ import processes
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import scan, voxels
-from models import CTA_DEFACE, FACE, dice
+from models import CTA_DEFACE, PLACEHOLDER, dice, make_home
 
 for needed in ("torch", "nnunetv2"):
     pytest.importorskip(
@@ -28,7 +28,6 @@ from CTDefaceLib.volume_io import write_volume  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not processes.PROC.is_dir(), reason="looks at processes in /proc")
 CPU = dict(weights=str(CTA_DEFACE), device="cpu")
-KEY = "aca_PLACEHOLDER_00"
 
 
 class Worker:
@@ -110,16 +109,14 @@ def test_one_scan_after_the_other_with_progress_in_tiles(started):
 
 def test_totalsegmentator_in_the_worker(started, tmp_path):
     pytest.importorskip("totalsegmentator", reason="needs TotalSegmentator: pip install 'ctdeface[totalsegmentator]'")
-    home = tmp_path / "home"
-    shutil.copytree(FACE, home / "nnunet" / "results" / FACE.name)
-    (home / "config.json").write_text(json.dumps({"license_number": KEY, "send_usage_stats": True}))
+    home = make_home(tmp_path / "home", send_usage_stats=True)
     one = started(TOTALSEG_HOME_DIR=str(home))
     one.send("expect", scan().image, segmenter="totalsegmentator", choice={"device": "cpu"})
     expected = list(one.answers())[-1]["done"]
     assert 0.1 < expected["seconds"] < 600 and expected["devices"][-1][0] == "cpu"
     one.send("segment", scan().image, segmenter="totalsegmentator", choice={"device": "cpu"})
     said = list(one.answers())
-    assert said[-1]["done"]["model"]["dataset"] == "Dataset303_face_1559subj" and KEY not in json.dumps(said)
+    assert said[-1]["done"]["model"]["dataset"] == "Dataset303_face_1559subj" and PLACEHOLDER not in json.dumps(said)
     assert json.loads((home / "config.json").read_text())["send_usage_stats"] is True, "left as it is"
     left = {path.name for path in one.folder.iterdir()}
     assert left == {"result2.npy"}
@@ -151,7 +148,10 @@ def test_a_worker_that_is_stopped_leaves_nothing(end, started, tmp_path):
 
 def test_one_that_runs_out_of_memory_says_so_or_dies_and_the_next_one_works(started):
     one = started("small")
-    room = 3 * 2**30
+    one.send("segment", scan().image, segmenter="cta-deface", choice=CPU)
+    assert "done" in list(one.answers())[-1]
+    used = int((processes.PROC / str(one.process.pid) / "statm").read_text().split()[0]) * resource.getpagesize()
+    room = used + 400 * 2**20  # the next scan, 64 × larger, needs more
     resource.prlimit(one.process.pid, resource.RLIMIT_AS, (room, room))
     one.send("segment", sitk.Expand(scan().image, [4, 4, 4]), segmenter="cta-deface", choice=CPU)
     try:

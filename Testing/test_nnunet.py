@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, scan, voxels
-from models import CTA_DEFACE, FACE, dice
+from models import CTA_DEFACE, FACE, dice, nnunet_says
 
 for needed in ("torch", "nnunetv2"):
     pytest.importorskip(
@@ -23,22 +23,6 @@ from CTDefaceLib.pipeline import DefaceParameters, deface, segment  # noqa: E402
 from CTDefaceLib.volume_io import write_volume  # noqa: E402
 
 CPU = dict(weights=str(CTA_DEFACE), device="cpu")
-
-
-def directly(image: sitk.Image, folder) -> np.ndarray:
-    """What nnU-Net itself says of an image stored as dcm2niix would store it."""
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-
-    model = nnunet.find_model(folder)
-    predictor = nnUNetPredictor(device=torch.device("cpu"), use_mirroring=False, allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(str(model.folder), model.folds, nnunet.CHECKPOINT)
-    stored = sitk.DICOMOrient(image, "LAS")
-    found = predictor.predict_single_npy_array(
-        sitk.GetArrayFromImage(stored).astype(np.float32)[None], {"spacing": list(stored.GetSpacing()[::-1])}
-    )
-    face = sitk.GetImageFromArray((found > 0).astype(np.uint8))
-    face.CopyInformation(stored)
-    return voxels(sitk.DICOMOrient(face, "LPS")) > 0
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +40,19 @@ def test_the_command_as_a_user_types_it(tmp_path, monkeypatch, capfd):
     printed = capfd.readouterr()
     assert printed.out == "" and all(line.startswith("ctdeface: warning") for line in printed.err.splitlines())
     mask = voxels(sitk.ReadImage("mask.nii.gz")) > 0
-    assert dice(mask, directly(scan().image, CTA_DEFACE)) >= 0.99
+    assert dice(mask, nnunet_says(scan().image, CTA_DEFACE)) >= 0.99
     text = (tmp_path / "out.json").read_text()
     report = json.loads(text)
     assert report["method"] == "cta-deface" and report["intracranial_voxels_touched"] == 0
     assert report["model"]["dataset"] == "Dataset001_DEFACE" and report["model"]["folds"] == ["all"]
-    assert not report["model"]["mirrored"] and report["model"]["device"] == "cpu"
+    assert report["model"]["device"] == "cpu"
     assert "mödel" not in text and str(tmp_path) not in text and '"weights"' not in text
 
 
 @pytest.mark.parametrize("folder, name", [(CTA_DEFACE, "cta-deface"), (FACE, "nnunet")])
 def test_the_mask_is_the_models_own(folder, name):
     mask, notes = segment(scan().image, name, weights=str(folder), device="cpu")
-    assert dice(voxels(mask) > 0, directly(scan().image, folder)) >= 0.99
+    assert dice(voxels(mask) > 0, nnunet_says(scan().image, folder)) >= 0.99
     assert notes["mask_ml"] > 50 and notes["warnings"] == []
 
 
@@ -150,21 +134,48 @@ def test_cancelling_takes_a_moment_and_leaves_nothing(after, found):
     assert dice(voxels(segment(scan().image, "cta-deface", **CPU)[0]) > 0, voxels(found[0]) > 0) == 1
 
 
-def test_a_full_graphics_card_falls_back_to_the_processor(monkeypatch, found):
-    tried, predict = [], nnunet._predict
-    monkeypatch.setattr(nnunet, "torch_device", lambda name: "cuda:0")
+@pytest.fixture
+def failing_card(monkeypatch):
+    """A graphics card that fails with the error that it is called with, when a model is moved to it."""
+    real = torch.nn.Module.to
 
-    def predict_or_fail(model, array, spacing, device, *rest):
-        tried.append(device)
-        if device != "cpu":
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return predict(model, array, spacing, device, *rest)
+    def fail_with(error):
+        def to(network, device, *rest):
+            if str(device) != "cpu":
+                raise error
+            return real(network, device, *rest)
 
-    monkeypatch.setattr(nnunet, "_predict", predict_or_fail)
-    result = deface(scan().image, DefaceParameters("cta-deface", str(CTA_DEFACE), device="gpu"))
-    assert tried == ["cuda:0", "cpu"]
-    assert any("graphics card ran out" in warning for warning in result.report["warnings"])
+        monkeypatch.setattr(torch.nn.Module, "to", to)
+
+    monkeypatch.setattr(nnunet, "devices", lambda: [("gpu:0", "a small one"), ("cpu", "2 threads")])
+    return fail_with
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
+    ],
+    ids=["PyTorch", "driver", "Apple"],
+)
+def test_a_full_graphics_card_falls_back_to_the_processor(error, failing_card, found):
+    failing_card(error)
+    told = []
+    parameters = DefaceParameters("cta-deface", str(CTA_DEFACE), device="gpu")
+    result = deface(scan().image, parameters, progress=lambda _, text: told.append(text))
+    assert nnunet.CARD_FULL in result.report["warnings"]
+    assert any("memory ran out; using the processor" in text for text in told)
     assert np.array_equal(voxels(result.mask), voxels(found[0])) and result.report["model"]["device"] == "cpu"
+    image, module = scan().image, segmenters.module("cta-deface")
+    assert module.expected_seconds(image, _cylinder(image), segmenters.Choice(str(CTA_DEFACE), device="gpu")) > 0
+
+
+def test_other_errors_of_a_graphics_card_are_not_hidden(failing_card):
+    failing_card(RuntimeError("CUDA error: device-side assert triggered"))
+    with pytest.raises(RuntimeError, match="assert"):
+        segment(scan().image, "cta-deface", weights=str(CTA_DEFACE), device="gpu")
 
 
 def test_too_little_memory_is_told_as_that(monkeypatch):

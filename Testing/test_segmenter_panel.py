@@ -1,9 +1,10 @@
 """The method box of the CTDeface panel: states, installing, licence, weights, and tiny models end to end."""
 
+import functools
+import importlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,10 +17,10 @@ import slicer
 from CTDefaceLib import nnunet, segmenter_totalsegmentator, segmenters
 from CTDefaceLib.errors import NotReadyError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
-from CTDefaceLib.volume_io import write_volume
-from CTDefaceSlicer import nodes, segmenter_install
+from CTDefaceSlicer import nodes
 from gui import dialogs, run_for, wait
-from models import CTA_DEFACE, FACE, dice, torch_python
+from models import CTA_DEFACE, FACE, dice, make_home, says_elsewhere, torch_python
+from models import PLACEHOLDER as KEY
 from PySide6 import QtCore
 from slicer_host.widgets import stand_in
 
@@ -27,7 +28,6 @@ import qt  # isort: skip
 
 OK, CANCEL = qt.QMessageBox.Ok, qt.QMessageBox.Cancel
 PICTURES = os.environ.get("CTDEFACE_PICTURES")
-KEY = "aca_PLACEHOLDER_00"
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def panel(monkeypatch, tmp_path):
 @pytest.fixture
 def installed(monkeypatch):
     monkeypatch.setattr(nnunet, "is_installed", lambda: True)
-    monkeypatch.setattr(segmenter_totalsegmentator, "_version", lambda: (2, 18))
+    monkeypatch.setattr(nnunet, "version", lambda package: (2, 18))
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +91,7 @@ def test_each_method_shows_its_state(panel, monkeypatch, phantom, tmp_path):
     assert not panel.ui.segmentButton.enabled and "not installed" in panel.ui.stateLabel.text
     picture(panel, tmp_path, "method_to_install")
     monkeypatch.setattr(nnunet, "is_installed", lambda: True)
-    monkeypatch.setattr(segmenter_totalsegmentator, "_version", lambda: (2, 18))
+    monkeypatch.setattr(nnunet, "version", lambda package: (2, 18))
     panel.segmenterPanel.look()
     assert texts(panel)["totalsegmentator"] == "TotalSegmentator (needs a licence key)"
     assert texts(panel)["cta-deface"] == "CTA-DEFACE (needs its weights)"
@@ -122,14 +122,15 @@ Manager = stand_in(
     "qSlicerExtensionsManagerModel",
     QtCore.QObject,
     _defaults={"interactive": True},
-    isExtensionInstalled=lambda self, name: False,
+    isExtensionInstalled=lambda self, name: name in self._installed,
     installExtensionFromServer=_install_extension,
+    setExtensionEnabled=lambda self, name, is_enabled: self._enabled.append((name, is_enabled)),
 )
 
 
-def extensions_manager(works=True):
+def extensions_manager(works=True, installed=()):
     manager = Manager()
-    manager._asked, manager._works = [], works
+    manager._asked, manager._enabled, manager._works, manager._installed = [], [], works, installed
     return manager
 
 
@@ -145,7 +146,8 @@ def manage_with(monkeypatch, manager):
 
 
 @pytest.mark.parametrize(
-    "name, extensions", [("cta-deface", ["PyTorch", "NNUNet"]), ("totalsegmentator", ["PyTorch", "TotalSegmentator"])]
+    "name, extensions",
+    [("cta-deface", ["PyTorch", "NNUNet"]), ("totalsegmentator", ["PyTorch", "NNUNet", "TotalSegmentator"])],
 )
 def test_extensions_come_first(name, extensions, panel, monkeypatch, restarts):
     manager = extensions_manager()
@@ -159,7 +161,16 @@ def test_extensions_come_first(name, extensions, panel, monkeypatch, restarts):
     assert manager._asked == extensions and not restarts and "has to be started again" in panel.ui.stateLabel.text
     dialogs.answers[:] = [OK, OK]
     panel.ui.installButton.click()
-    assert restarts == [1]
+    assert restarts == [1] and manager.interactive, "the manager is left as it was"
+
+
+def test_an_extension_that_was_switched_off_is_switched_on(panel, monkeypatch, restarts):
+    manager = extensions_manager(installed=["PyTorch"])
+    manage_with(monkeypatch, manager)
+    choose(panel, "nnunet")
+    dialogs.answers[:] = [OK, OK]
+    panel.ui.installButton.click()
+    assert manager._enabled == [("PyTorch", True)] and manager._asked == ["NNUNet"] and restarts == [1]
 
 
 def test_an_extension_that_cannot_be_installed(panel, monkeypatch, restarts):
@@ -171,15 +182,22 @@ def test_an_extension_that_cannot_be_installed(panel, monkeypatch, restarts):
 
 
 EXTENSIONS = {
-    "PyTorchUtils.py": "",
+    "PyTorchUtils.py": """
+asked = []
+class PyTorchUtilsLogic:
+    def installTorch(self, askConfirmation):
+        asked.append(askConfirmation)
+        return asked
+""",
     "SlicerNNUNetLib.py": """
 asked = []
 class InstallLogic:
     needsRestart = False
     doAskConfirmation = True
+    works = True
     def setupPythonRequirements(self, requirements):
         asked.append((requirements, self.doAskConfirmation))
-        return requirements.startswith("nnunetv2")
+        return self.works
 """,
     "TotalSegmentator.py": """
 asked = []
@@ -190,27 +208,51 @@ class TotalSegmentatorLogic:
 }
 
 
-def test_packages_are_installed_by_the_extensions(panel, monkeypatch, tmp_path, restarts):
+@pytest.fixture
+def extensions(monkeypatch, tmp_path):
+    """Modules with what the installer uses of the extensions'; each remembers what it was asked."""
     for name, text in EXTENSIONS.items():
         (tmp_path / name).write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
-    choose(panel, "nnunet")
-    dialogs.answers[:] = [OK]
-    panel.ui.installButton.click()
-    import SlicerNNUNetLib
-    import TotalSegmentator
-
-    assert SlicerNNUNetLib.asked == [("nnunetv2>=2.6", False)] and panel.ui.stateLabel.text == "Installed."
-    choose(panel, "totalsegmentator")
-    dialogs.answers[:] = [OK]
-    panel.ui.installButton.click()
-    assert TotalSegmentator.asked == [False]
-    monkeypatch.setattr(segmenter_install.importlib.metadata, "version", lambda name: "2.11.0")
-    dialogs.answers[:] = [OK, OK]
-    panel.ui.installButton.click()
-    assert TotalSegmentator.asked == [False, True] and restarts == [1], "an old one is replaced, and then unloaded"
+    importlib.invalidate_caches()
+    yield [importlib.import_module(name.removesuffix(".py")) for name in EXTENSIONS]
     for name in EXTENSIONS:
         sys.modules.pop(name.removesuffix(".py"), None)
+
+
+def install(panel, *answers):
+    dialogs.answers[:] = answers
+    panel.ui.installButton.click()
+    return panel.ui.stateLabel.text
+
+
+def test_packages_are_installed_by_the_extensions(panel, monkeypatch, restarts, extensions):
+    torch, nnunet_extension, total = extensions
+    versions = {"TotalSegmentator": ()}
+    monkeypatch.setattr(nnunet, "version", lambda package: versions[package])
+    choose(panel, "nnunet")
+    monkeypatch.setattr(nnunet, "is_installed", lambda: bool(torch.asked))
+    assert install(panel, CANCEL) == "Nothing was installed." and not nnunet_extension.asked
+    assert install(panel, OK) == "Installed."
+    assert nnunet_extension.asked == [("nnunetv2>=2.6", False)]
+    assert torch.asked == [False], "nnU-Net's installer leaves PyTorch out where nnU-Net is there"
+    choose(panel, "totalsegmentator")
+    assert "Update the extension TotalSegmentator" in install(panel, OK) and total.asked == [False]
+    versions["TotalSegmentator"] = (2, 9)
+    assert "has to be started again" in install(panel, OK, OK)
+    assert total.asked == [False, True] and restarts == [1], "an old one is replaced, and then unloaded"
+    versions["TotalSegmentator"] = (2, 18)
+    assert install(panel, OK) == "Installed." and total.asked == [False, True, False]
+
+
+def test_an_installer_that_fails(panel, monkeypatch, restarts, extensions):
+    torch, nnunet_extension, _total = extensions
+    monkeypatch.setattr(nnunet, "is_installed", lambda: False)
+    choose(panel, "nnunet")
+    monkeypatch.setattr(torch.PyTorchUtilsLogic, "installTorch", lambda self, askConfirmation: None)
+    assert "PyTorch could not be installed" in install(panel, OK)
+    monkeypatch.setattr(nnunet_extension.InstallLogic, "works", False)
+    assert "nnU-Net could not be installed" in install(panel, OK) and not restarts
 
 
 # -------------------------------------------------------------------------------------------------- licence and weights
@@ -294,51 +336,53 @@ def test_what_is_not_ready_is_refused_by_the_logic(panel, phantom):
 
 
 @pytest.fixture
-def models(panel, installed, monkeypatch):
+def models(panel, installed, monkeypatch, tmp_path):
     """The panel with a background process that has PyTorch, and weights chosen."""
     monkeypatch.setattr(sys, "executable", torch_python())
     gui.stop_process(panel.logic.process)
+    make_home(tmp_path / "home")
     slicer.app.settings().setValue("CTDeface/cta-deface/weights", str(CTA_DEFACE))
     slicer.app.settings().setValue("CTDeface/device", "auto")
+    panel.segmenterPanel.look()
     yield panel
     gui.stop_process(panel.logic.process)
 
 
 @pytest.fixture(scope="session")
-def mask_of_the_command(phantom, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("command")
-    write_volume(phantom, folder / "head.nii.gz")
-    libraries = os.pathsep.join(path for path in sys.path if Path(path).name in ("CTDeface", "CTDefaceEval"))
-    arguments = ["deface", "head.nii.gz", "out.nii.gz", "--mask", "mask.nii.gz", "--segmenter", "cta-deface"]
-    subprocess.run(
-        [torch_python(), "-m", "CTDefaceLib", *arguments, "--weights", str(CTA_DEFACE)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": libraries},
-        check=True,
-        capture_output=True,
-    )
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "mask.nii.gz"))) > 0
+def said(phantom, tmp_path_factory):
+    """What a model itself says of the phantom."""
+
+    @functools.cache
+    def mask(name):
+        folder = tmp_path_factory.mktemp(name)
+        return says_elsewhere(name, phantom, folder, TOTALSEG_HOME_DIR=str(make_home(folder / "home")))
+
+    return mask
 
 
-def test_a_model_end_to_end(models, phantom, mask_of_the_command, tmp_path):
+DATASETS = {"cta-deface": "Dataset001_DEFACE", "totalsegmentator": "Dataset303_face_1559subj"}
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_model_end_to_end(name, models, phantom, said, tmp_path):
     panel, volumeNode = models, gui.volume(phantom, "Head")
     wait(lambda: panel.ui.segmentButton.enabled)
-    choose(panel, "cta-deface")
+    choose(panel, name)
     wait(lambda: "It will take about" in panel.ui.expectedTimeLabel.text, 120)
     wait(lambda: not panel._task)
     assert [panel.ui.deviceComboBox.itemText(i).split(":")[0] for i in (0, -1 + panel.ui.deviceComboBox.count)] == [
         "Automatic",
         "cpu",
     ]
-    picture(panel, tmp_path, "method_ready")
+    picture(panel, tmp_path, f"method_ready_{name}")
     panel.ui.segmentButton.click()
     wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 120)
     wait(lambda: not panel._task and panel.currentResult() is not None, 120)
     maskNode = panel.ui.maskSelector.currentNode()
-    assert dice(nodes.faceMask(maskNode, volumeNode) > 0, mask_of_the_command) >= 0.99
+    assert dice(nodes.faceMask(maskNode, volumeNode) > 0, said(name)) >= 0.99
     report = panel.logic.report(panel.currentResult())
-    assert report["method"] == "cta-deface" and report["model"]["dataset"] == "Dataset001_DEFACE"
-    assert str(CTA_DEFACE) not in json.dumps(report)
+    assert report["method"] == name and report["model"]["dataset"] == DATASETS[name]
+    assert str(CTA_DEFACE) not in json.dumps(report) and KEY not in json.dumps(report)
     removed = report["removed_ml"]
     panel.ui.asIsCheckBox.checked = True
     wait(lambda: not panel._task and panel.currentResult() is not None, 60)
@@ -365,12 +409,14 @@ def test_cancelling_and_dying(models, phantom):
     run_for(0.1)
 
 
-def test_the_logic_in_the_console(models, phantom, mask_of_the_command):
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_logic_in_the_console(name, models, phantom, said):
     volumeNode = gui.volume(phantom, "Head")
-    maskNode = models.logic.segmentFace(volumeNode, "cta-deface", choice={"weights": str(CTA_DEFACE), "device": "cpu"})
+    choice = {"device": "cpu", **({"weights": str(CTA_DEFACE)} if name == "cta-deface" else {})}
+    maskNode = models.logic.segmentFace(volumeNode, name, choice=choice)
     mask = nodes.faceMask(maskNode, volumeNode) > 0
-    assert dice(mask, mask_of_the_command) >= 0.99
+    assert dice(mask, said(name)) >= 0.99
     result = models.logic.deface(volumeNode, maskNode)
-    assert models.logic.report(result)["method"] == "cta-deface"
+    assert models.logic.report(result)["method"] == name
     changed = slicer.util.arrayFromVolume(result) != slicer.util.arrayFromVolume(volumeNode)
     assert np.count_nonzero(changed & mask) > 0.5 * np.count_nonzero(mask)

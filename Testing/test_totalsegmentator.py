@@ -13,7 +13,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import scan, voxels
@@ -33,9 +32,7 @@ from CTDefaceLib.segmenters import (
     Choice,
 )
 from CTDefaceLib.volume_io import write_volume
-from models import FACE, dice
-
-PLACEHOLDER = "aca_PLACEHOLDER_00"
+from models import FACE, PLACEHOLDER, dice, totalsegmentator_says
 
 
 @pytest.fixture
@@ -50,7 +47,7 @@ def home(tmp_path, monkeypatch):
 def installed(monkeypatch):
     """As if it were installed."""
     monkeypatch.setattr(nnunet, "is_installed", lambda: True)
-    monkeypatch.setattr(totalsegmentator, "_version", lambda: (2, 18))
+    monkeypatch.setattr(nnunet, "version", lambda package: (2, 18))
 
 
 def state():
@@ -87,8 +84,8 @@ def test_package_licence_and_weights_are_asked_for_in_this_order(home, installed
     assert (state().status, state().actions) == (NO_WEIGHTS, (DOWNLOAD, IMPORT)) and "230 MB" in state().sentence
     give(home)
     assert state().status == READY
-    monkeypatch.setattr(totalsegmentator, "_version", lambda: (2, 11))
-    assert (state().status, state().actions) == (NO_PACKAGE, (INSTALL,)) and "2.18 or newer" in state().sentence
+    monkeypatch.setattr(nnunet, "version", lambda package: (2, 9))
+    assert (state().status, state().actions) == (NO_PACKAGE, (INSTALL,)) and "or newer" in state().sentence
 
 
 @pytest.mark.parametrize("key", ["", "short", PLACEHOLDER + "0"])
@@ -271,19 +268,6 @@ def real(home, monkeypatch, tmp_path):
     return home
 
 
-def directly(image):
-    """What TotalSegmentator's own API says of an image, stored as it is."""
-    import nibabel
-    from totalsegmentator.python_api import totalsegmentator as run
-
-    lps_to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
-    affine = np.diag([*image.GetSpacing(), 1.0])
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) @ affine[:3, :3]
-    affine[:3, 3] = image.GetOrigin()
-    found = run(nibabel.Nifti1Image(voxels(image).T, lps_to_ras @ affine), None, task="face", device="cpu", quiet=True)
-    return np.asarray(found.dataobj).T > 0
-
-
 def test_the_command_gives_what_totalsegmentator_gives(real, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     image = sitk.DICOMOrient(scan().image, "RPI")
@@ -302,7 +286,7 @@ def test_the_command_gives_what_totalsegmentator_gives(real, tmp_path, monkeypat
     (tmp_path / "home of its own" / "config.json").write_text(
         json.dumps({**config, "send_usage_stats": False, "totalseg_id": "test", "prediction_counter": 0})
     )
-    assert dice(mask, directly(image)) >= 0.99
+    assert dice(mask, totalsegmentator_says(image)) >= 0.99
 
 
 @pytest.mark.parametrize("config", [None, {}, {"license_number": "short"}], ids=str)

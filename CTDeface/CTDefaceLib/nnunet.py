@@ -1,7 +1,8 @@
 """Run trained nnU-Net v2 models: in this process, on the head only, with the last one kept loaded for the next scan.
 
-nnU-Net's own ``nnUNetPredictor`` does the work. Its progress bar is replaced while it runs, which tells the tiles that
-are done and where the work can be given up.
+nnU-Net's own ``nnUNetPredictor`` does the work, with its defaults but for mirror images, which are not averaged: that
+takes eight times as long, and neither TotalSegmentator nor CTA-DEFACE do so. Its progress bar is replaced while it
+runs, which tells the tiles that are done and where the work can be given up.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import importlib.metadata
 import importlib.util
 import io
 import json
+import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +32,9 @@ from .head import dilated
 from .work_grid import Box, box_around, mask_of
 
 CHECKPOINT = "checkpoint_final.pth"
+OLDEST = (2, 6)
+"""Version of nnU-Net; older ones cannot load their models with a recent PyTorch."""
+
 AROUND_HEAD_MM = 24.0
 WORTH_CROPPING = 0.6
 """Only a head that fills less of the scan than this is cut out; a head CT goes in whole, as it would in nnU-Net."""
@@ -43,6 +49,7 @@ NOT_A_MODEL = (
     "The folder holds no trained nnU-Net v2 model: choose one with plans.json, dataset.json and "
     f"fold_…/{CHECKPOINT} in it, or the folder Dataset… above."
 )
+CARD_FULL = "The memory of the graphics card ran out; the processor did the work instead."
 
 
 @dataclass(frozen=True)
@@ -77,9 +84,19 @@ class Model:
 
 
 def is_installed() -> bool:
-    """Whether PyTorch and nnU-Net v2 are; without importing them, which takes seconds."""
+    """Whether PyTorch and nnU-Net 2.6 or newer are; without importing them, which takes seconds."""
     importlib.invalidate_caches()
-    return all(importlib.util.find_spec(name) is not None for name in ("torch", "nnunetv2"))
+    there = all(importlib.util.find_spec(name) is not None for name in ("torch", "nnunetv2"))
+    return there and version("nnunetv2") >= OLDEST
+
+
+def version(package: str) -> tuple[int, ...]:
+    """The first two numbers of an installed package's version; nothing when it is not installed."""
+    try:
+        text = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ()
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
 def find_model(
@@ -216,7 +233,6 @@ def predict(
     device: str,
     progress: Callable[[float, str], None],
     cancelled: Callable[[], bool],
-    mirrored: bool = True,
 ) -> tuple[np.ndarray, dict]:
     """Label an image.
 
@@ -228,9 +244,6 @@ def predict(
         In mm, (z, y, x).
     device: str
         See :class:`.segmenters.Choice`. When a graphics card's memory runs out, the processor takes over.
-    mirrored: bool
-        Average over mirror images as nnU-Net does by default, where the model allows it; on graphics cards only, since
-        it takes eight times as long.
 
     Returns
     -------
@@ -238,57 +251,56 @@ def predict(
         Labels (integers, shape of ``array``), and a dict with ``model`` and ``warnings``.
     """
     with alone, quiet():
-        device = torch_device(device)
-        import torch
+        wanted = torch_device(device)
 
-        warnings = []
-        try:
-            found, described = _predict(model, array, spacing, device, mirrored, progress, cancelled)
-        except torch.cuda.OutOfMemoryError:
-            warnings.append("The memory of the graphics card ran out; the processor did the work instead.")
-            progress(0.0, "The graphics card's memory ran out; using the processor")
-            forget()
-            torch.cuda.empty_cache()
-            found, described = _predict(model, array, spacing, "cpu", mirrored, progress, cancelled)
-    return found, {"model": described, "warnings": warnings}
+        def work(device: str) -> tuple[np.ndarray, dict]:
+            if device != wanted:
+                progress(0.0, "The graphics card's memory ran out; using the processor")
+            found, described = _predict(model, array, spacing, device, progress, cancelled)
+            return found, {"model": described, "warnings": [CARD_FULL] if device != wanted else []}
+
+        return _on_card_or_processor(work, wanted)
 
 
 def expected_seconds(
-    model: Model, shape: tuple[int, int, int], spacing: tuple[float, float, float], device: str, mirrored: bool = True
+    model: Model, shape: tuple[int, int, int], spacing: tuple[float, float, float], device: str
 ) -> float:
     """About how long :func:`predict` will take on an image, from a try of the network on part of a tile.
 
     Loads the model, so that it is there when the work begins.
     """
     with alone, quiet():
-        device = torch_device(device)
-        predictor, _ = _loaded(model, device)
-        import torch
+        each, predictor = _on_card_or_processor(lambda device: _try(model, device), torch_device(device))
         from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
 
         patch = predictor.configuration_manager.patch_size
         resampled = np.round(np.multiply(shape, spacing) / predictor.configuration_manager.spacing).astype(int)
         steps = compute_steps_for_sliding_window(np.maximum(resampled, patch), patch, predictor.tile_step_size)
-        tiles = np.prod([len(along) for along in steps])
-        passes = len(model.folds)
-        if mirrored and device != "cpu":
-            passes *= 2 ** len(predictor.allowed_mirroring_axes or ())
-        strides = np.prod(predictor.configuration_manager.pool_op_kernel_sizes, axis=0)
-        part = [size // 2 if size // 2 % stride == 0 else size for size, stride in zip(patch, strides)]
-        network = predictor.network.to(device).eval()
-        with torch.inference_mode():
-            piece = torch.zeros((1, 1, *part), device=device)
-            for _ in range(2):  # the first time is slower
-                start = time.perf_counter()
-                network(piece).cpu()
-                seconds = time.perf_counter() - start
-    return tiles * passes * seconds * np.prod(patch) / np.prod(part) + SECONDS_PER_VOXEL * float(np.prod(shape))
+    tiles = np.prod([len(along) for along in steps])
+    return float(tiles * len(model.folds) * each + SECONDS_PER_VOXEL * np.prod(shape))
 
 
-def _predict(model, array, spacing, device, mirrored, progress, cancelled) -> tuple[np.ndarray, dict]:
+def _try(model: Model, device: str) -> tuple:
+    """Seconds that the network takes for a tile, and the predictor."""
+    import torch
+
+    predictor, _ = _loaded(model, device)
+    patch = predictor.configuration_manager.patch_size
+    strides = np.prod(predictor.configuration_manager.pool_op_kernel_sizes, axis=0)
+    part = [size // 2 if size // 2 % stride == 0 else size for size, stride in zip(patch, strides)]
+    network = predictor.network.to(device).eval()
+    with torch.inference_mode():
+        piece = torch.zeros((1, 1, *part), device=device)
+        for _ in range(2):  # the first time is slower
+            start = time.perf_counter()
+            network(piece).cpu()
+            seconds = time.perf_counter() - start
+    return seconds * np.prod(patch) / np.prod(part), predictor
+
+
+def _predict(model, array, spacing, device, progress, cancelled) -> tuple[np.ndarray, dict]:
     progress(0.0, "Loading the model")
     predictor, described = _loaded(model, device)
-    predictor.use_mirroring = mirrored and device != "cpu"
     progress(0.05, "Preparing the volume")
     try:
         with _watched(predictor, len(model.folds), progress, cancelled):
@@ -299,7 +311,18 @@ def _predict(model, array, spacing, device, mirrored, progress, cancelled) -> tu
         if "not enough memory" in str(error) or "can't allocate memory" in str(error):
             raise MemoryError from error
         raise
-    return found, {**described, "mirrored": bool(predictor.use_mirroring and predictor.allowed_mirroring_axes)}
+    return found, described
+
+
+def _on_card_or_processor(work: Callable[[str], tuple], device: str) -> tuple:
+    """What ``work`` gives on a device; on the processor when the memory of a graphics card runs out."""
+    try:
+        return work(device)
+    except RuntimeError as error:
+        if device == "cpu" or "out of memory" not in str(error).lower():  # so say CUDA, its driver and Apple's
+            raise
+    forget()  # the error is gone by now, and with it what it held on the card
+    return work("cpu")
 
 
 _kept: tuple | None = None
@@ -325,7 +348,7 @@ def _load(model: Model, device: str):
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     except ImportError as error:
         raise _not_loadable(error) from error
-    predictor = nnUNetPredictor(device=torch.device(device))
+    predictor = nnUNetPredictor(device=torch.device(device), use_mirroring=False)
     folds = [fold if fold == "all" else int(fold) for fold in model.folds]
     try:
         predictor.initialize_from_trained_model_folder(str(model.folder), folds, CHECKPOINT)
@@ -338,9 +361,11 @@ def _load(model: Model, device: str):
 
 
 def forget() -> None:
-    """Free the model that is kept loaded."""
+    """Free the model that is kept loaded, also from a graphics card's memory."""
     global _kept
     _kept = None
+    if torch := sys.modules.get("torch"):
+        torch.cuda.empty_cache()
 
 
 def _not_loadable(error: ImportError) -> NotReadyError:
@@ -402,9 +427,9 @@ def _watched(predictor, passes: int, progress: Callable[[float, str], None], can
         def __enter__(self):
             return self
 
-        def __exit__(self, *_):
+        def __exit__(self, error, *_):
             nonlocal done
-            done += 1
+            done += error is None  # else nnU-Net tries the same tiles once more, with less on the card
 
         def update(self, count: int = 1) -> None:
             self._tile += count

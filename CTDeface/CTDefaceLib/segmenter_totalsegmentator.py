@@ -36,9 +36,15 @@ EXTRA = "totalsegmentator"
 LICENCE = "https://backend.totalsegmentator.com/license-academic/"
 DOWNLOAD = "the face model of TotalSegmentator, about 230 MB, from its makers' server, which is sent the licence key"
 
+PACKAGE = "TotalSegmentator"
 TASK, TASK_ID, FOLDER = "face", 303, "Dataset303_face_1559subj"
 SERVER = "https://backend.totalsegmentator.com:443/"
-OLDEST = (2, 18)
+OLDEST = (2, 13)
+"""What the TotalSegmentator extension of Slicer 5.12 installs; the one of 5.10 sends the licence key unencrypted."""
+NEEDED = f"TotalSegmentator {'.'.join(map(str, OLDEST))} or newer"
+SPACING_MM = 1.5
+"""Of the model, where TotalSegmentator is too old to tell."""
+
 KEY_LENGTH = 18
 NO_KEY = f"TotalSegmentator's face model needs a licence key, free for non-commercial use ({LICENCE}): enter it."
 WRONG_KEY = f"The licence key of TotalSegmentator is not valid: it has to have {KEY_LENGTH} characters. Enter it again."
@@ -48,11 +54,10 @@ NOT_THESE = f"The file holds no face model of TotalSegmentator: choose the zip f
 
 
 def state(choice) -> State:
-    if not (nnunet.is_installed() and _version() >= OLDEST):
-        needed = ".".join(map(str, OLDEST))
-        return State(NO_PACKAGE, f"TotalSegmentator {needed} or newer is not installed.", (INSTALL,))
+    if not (nnunet.is_installed() and nnunet.version(PACKAGE) >= OLDEST):
+        return State(NO_PACKAGE, f"{NEEDED} is not installed.", (INSTALL,))
     key = _config(_home()).get("license_number")
-    if key is None or len(key) != KEY_LENGTH:
+    if not isinstance(key, str) or len(key) != KEY_LENGTH:
         return State(NO_LICENCE, NO_KEY if key is None else WRONG_KEY, (ENTER_LICENCE,))
     try:
         model(choice)
@@ -70,19 +75,19 @@ def model(choice) -> nnunet.Model:
 
 def expected_seconds(image, cylinder, choice) -> float:
     turned = sitk.DICOMOrient(image[nnunet.head_box(image, cylinder)], "RAS")
-    spacing = _settings()["resample"]
+    spacing = _spacing_mm()
     shape = [max(1, round(n * mm / spacing)) for n, mm in zip(turned.GetSize(), turned.GetSpacing())][::-1]
     resampling = nnunet.SECONDS_PER_VOXEL * turned.GetNumberOfPixels()
-    return resampling + nnunet.expected_seconds(model(choice), shape, (spacing,) * 3, choice.device, mirrored=False)
+    return resampling + nnunet.expected_seconds(model(choice), shape, (spacing,) * 3, choice.device)
 
 
 def segment(image, cylinder, choice, progress, cancelled):
-    settings = _settings()
+    spacing = _spacing_mm()
     box = nnunet.head_box(image, cylinder)
     part = image[box]
     turned = sitk.DICOMOrient(part, "RAS")
     progress(0.0, "Resampling")
-    small = _resampled(turned, settings["resample"])
+    small = _resampled(turned, spacing)
     found, notes = nnunet.predict(
         model(choice),
         np.asarray(small.dataobj, np.float32).T,
@@ -90,11 +95,10 @@ def segment(image, cylinder, choice, progress, cancelled):
         choice.device,
         progress,
         cancelled,
-        mirrored=False,
     )
     progress(0.95, "Resampling")
     face = nnunet.face_image(_resampled_back(found, small, turned), (1,), turned)
-    notes["model"]["software"]["TotalSegmentator"] = importlib.metadata.version("TotalSegmentator")
+    notes["model"]["software"][PACKAGE] = importlib.metadata.version(PACKAGE)
     return nnunet.put_back(face, part, box, image), notes
 
 
@@ -117,23 +121,18 @@ def _resampled_back(found: np.ndarray, small, image: sitk.Image) -> np.ndarray:
     return np.asarray(labels.dataobj).T
 
 
-def _settings() -> dict:
-    """TotalSegmentator's settings of the task; it checks the licence before it tells them."""
+def _spacing_mm() -> float:
+    """Of the images that the model takes; TotalSegmentator checks the licence before it tells."""
     with nnunet.alone, _own_home(), _sentences():
-        from totalsegmentator.python_api import get_task_config
+        from totalsegmentator import python_api
 
-        return get_task_config(TASK, quiet=True)
+        if hasattr(python_api, "get_task_config"):
+            return python_api.get_task_config(TASK, quiet=True)["resample"]
+        python_api.show_license_info()
+        return SPACING_MM
 
 
 # What is installed, and where
-
-
-def _version() -> tuple[int, ...]:
-    try:
-        version = importlib.metadata.version("TotalSegmentator")
-    except importlib.metadata.PackageNotFoundError:
-        return ()
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 def _home() -> Path:

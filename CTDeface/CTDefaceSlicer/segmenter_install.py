@@ -5,24 +5,25 @@ suits the graphics card, and the two others leave alone what Slicer brings itsel
 """
 
 import importlib
-import importlib.metadata
+import importlib.util
 
 import slicer
+from CTDefaceLib import nnunet, segmenter_totalsegmentator, segmenters
 from slicer.i18n import tr as _
 
-EXTENSIONS = {"nnunet": ("PyTorch", "NNUNet"), "totalsegmentator": ("PyTorch", "TotalSegmentator")}
+EXTENSIONS = {"nnunet": ("PyTorch", "NNUNet"), "totalsegmentator": ("PyTorch", "NNUNet", "TotalSegmentator")}
 MODULES = {"PyTorch": "PyTorchUtils", "NNUNet": "SlicerNNUNetLib", "TotalSegmentator": "TotalSegmentator"}
 """What of an extension can be imported once Slicer was started with it."""
 
 
-def install(extra):
+def install(segmenter):
     """Install the packages of a segmenter, after asking; first the extensions that install them.
 
-    :param extra: ``EXTRA`` of its module.
+    :param segmenter: its module.
     :return: what happened, in one sentence.
     :raises RuntimeError: when an extension or its installer fails.
     """
-    extensions = EXTENSIONS[extra]
+    extensions = EXTENSIONS[segmenter.EXTRA]
     missing = [name for name in extensions if importlib.util.find_spec(MODULES[name]) is None]
     if missing:
         return _installExtensions(missing)
@@ -32,9 +33,12 @@ def install(extra):
     ).format(name=extensions[-1])
     if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("CTDeface")):
         return _("Nothing was installed.")
-    if {"nnunet": _installNNUNet, "totalsegmentator": _installTotalSegmentator}[extra]():
+    if {"nnunet": _installNNUNet, "totalsegmentator": _installTotalSegmentator}[segmenter.EXTRA]():
         return _restart(_("Slicer has to be started again to finish the installation."))
-    importlib.invalidate_caches()
+    state = segmenter.state(segmenters.Choice())
+    if state.status == segmenters.NO_PACKAGE:
+        advice = _("{problem} Update the extension {name} in the Extensions Manager, and install it again.")
+        raise RuntimeError(advice.format(problem=state.sentence, name=extensions[-1]))
     return _("Installed.")
 
 
@@ -44,36 +48,47 @@ def _installExtensions(names):
     if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("CTDeface")):
         return _("Nothing was installed.")
     manager = slicer.app.extensionsManagerModel()
-    manager.interactive = False
-    for name in names:
-        if not manager.isExtensionInstalled(name) and not manager.installExtensionFromServer(name, False):
-            raise RuntimeError(
-                _("The extension {name} could not be installed: use the Extensions Manager.").format(name=name)
-            )
+    wasInteractive, manager.interactive = manager.interactive, False  # no further questions about what these need
+    try:
+        for name in names:
+            if manager.isExtensionInstalled(name):
+                manager.setExtensionEnabled(name, True)
+            elif not manager.installExtensionFromServer(name, False):
+                raise RuntimeError(
+                    _("The extension {name} could not be installed: use the Extensions Manager.").format(name=name)
+                )
+    finally:
+        manager.interactive = wasInteractive
     return _restart(_("Slicer has to be started again before it can use {names}.").format(names=listed))
 
 
 def _installNNUNet():
     """Returns whether Slicer has to be started again."""
+    from PyTorchUtils import PyTorchUtilsLogic
     from SlicerNNUNetLib import InstallLogic
 
     logic = InstallLogic()
     logic.doAskConfirmation = False  # asked already
-    if logic.setupPythonRequirements("nnunetv2>=2.6") is False:  # older versions of the extension return nothing
+    needed = "nnunetv2>=" + ".".join(map(str, nnunet.OLDEST))
+    if logic.setupPythonRequirements(needed) is False:  # older versions of the extension return nothing
         raise RuntimeError(_("nnU-Net could not be installed; Slicer's log says why."))
+    isTorchMissing = importlib.util.find_spec("torch") is None  # it is not looked for where nnU-Net was there
+    if isTorchMissing and not logic.needsRestart and PyTorchUtilsLogic().installTorch(askConfirmation=False) is None:
+        raise RuntimeError(_("PyTorch could not be installed; Slicer's log says why."))
+    importlib.invalidate_caches()
     return logic.needsRestart
 
 
 def _installTotalSegmentator():
+    """Returns whether Slicer has to be started again."""
     from TotalSegmentator import TotalSegmentatorLogic
 
-    try:
-        importlib.metadata.version("TotalSegmentator")
-        isThere = True
-    except importlib.metadata.PackageNotFoundError:
-        isThere = False
-    TotalSegmentatorLogic().setupPythonRequirements(upgrade=isThere)
-    return isThere  # what was loaded of the old version stays until then
+    if _installNNUNet():
+        return True
+    isOld = () < nnunet.version(segmenter_totalsegmentator.PACKAGE) < segmenter_totalsegmentator.OLDEST
+    TotalSegmentatorLogic().setupPythonRequirements(upgrade=isOld)
+    importlib.invalidate_caches()
+    return isOld  # what was loaded of the old version stays until then
 
 
 def _restart(reason):

@@ -186,7 +186,7 @@ class SegmenterPanel:
         self._logic.process.stop()  # it would go on with what it has loaded
         try:
             with slicer.util.WaitCursor():
-                self._message = install(self.module.EXTRA)
+                self._message = install(self.module)
         except Exception as error:  # an installer of another extension can raise anything
             logging.exception("The installation failed.")
             self._message = str(error)

@@ -22,7 +22,6 @@ import argparse
 import json
 import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -37,13 +36,6 @@ import SimpleITK as sitk  # noqa: E402
 
 WAYS = ("command", "api", "api, model kept", "worker", "bare")
 MODEL = ROOT / "Testing" / "data" / "nnunet" / "Dataset303_face_1559subj"
-SETTINGS = {
-    "totalseg_id": "benchmark",
-    "send_usage_stats": False,
-    "prediction_counter": 0,
-    "statistics_disclaimer_shown": True,
-    "license_number": "aca_PLACEHOLDER_00",  # of the right length, and nothing else
-}
 
 
 def serve(way: str) -> None:
@@ -195,12 +187,9 @@ def main() -> None:
 
 def measure(args: argparse.Namespace, folder: Path) -> None:
     from CTDefaceLib.phantom import PhantomParameters, make_phantom
-    from models import dice
+    from models import dice, make_home
 
-    home = folder / "home"
-    shutil.copytree(MODEL, home / "nnunet" / "results" / MODEL.name)
-    (home / "config.json").write_text(json.dumps(SETTINGS))
-    os.environ["TOTALSEG_HOME_DIR"] = str(home)
+    os.environ["TOTALSEG_HOME_DIR"] = str(make_home(folder / "home"))
     spacing = 256.0 / args.size
     paths = []
     for person in range(args.phantoms):
