@@ -56,6 +56,41 @@ def test_the_mask_is_the_models_own(folder, name):
     assert notes["mask_ml"] > 50 and notes["warnings"] == []
 
 
+@pytest.fixture
+def flat_model(tmp_path):
+    """A network that takes slice by slice, with random weights."""
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+    source = nnunet.find_model(CTA_DEFACE)
+    folder = tmp_path / "Dataset005_Flat" / source.folder.name.replace("3d_fullres", "2d")
+    (folder / "fold_0").mkdir(parents=True)
+    shutil.copy(source.folder / "dataset.json", folder)
+    plans = source.read("plans.json")
+    plan = plans["configurations"]["2d"] = plans["configurations"].pop("3d_fullres")
+    plan["patch_size"], plan["spacing"] = [64, 64], [3.0, 3.0]
+    kind, parts = plan["architecture"]["network_class_name"], plan["architecture"]["arch_kwargs"]
+    parts["conv_op"], parts["norm_op"] = (parts[name].replace("3d", "2d") for name in ("conv_op", "norm_op"))
+    parts["kernel_sizes"], parts["strides"] = ([v[:2] for v in parts[name]] for name in ("kernel_sizes", "strides"))
+    (folder / "plans.json").write_text(json.dumps(plans))
+    torch.manual_seed(0)
+    network = get_network_from_plans(kind, parts, plan["architecture"]["_kw_requires_import"], 1, 2)
+    state = {"trainer_name": "nnUNetTrainer", "init_args": {"configuration": "2d"}}
+    state |= {"inference_allowed_mirroring_axes": (0, 1), "network_weights": network.state_dict()}
+    torch.save(state, folder / "fold_0" / nnunet.CHECKPOINT)
+    return folder
+
+
+def test_a_network_that_takes_slice_by_slice(flat_model):
+    image, choice = scan().image, segmenters.Choice(str(flat_model), device="cpu")
+    assert segmenters.module("nnunet").expected_seconds(image, _cylinder(image), choice) > 0
+    told = []
+    mask, _ = segment(
+        image, "nnunet", weights=str(flat_model), device="cpu", progress=lambda _, text: told.append(text)
+    )
+    assert dice(voxels(mask) > 0, nnunet_says(image, flat_model)) >= 0.99
+    assert any(text.startswith(f"Tile {image.GetSize()[2]} of ") for text in told)
+
+
 @pytest.mark.parametrize("stored", ["RAS", "LPI", "ASL"])
 def test_the_same_head_stored_otherwise_gives_the_same_mask(stored, found):
     image = sitk.DICOMOrient(scan().image, stored)

@@ -273,10 +273,13 @@ def expected_seconds(
         each, predictor = _on_card_or_processor(lambda device: _try(model, device), torch_device(device))
         from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
 
-        patch = predictor.configuration_manager.patch_size
-        resampled = np.round(np.multiply(shape, spacing) / predictor.configuration_manager.spacing).astype(int)
-        steps = compute_steps_for_sliding_window(np.maximum(resampled, patch), patch, predictor.tile_step_size)
-    tiles = np.prod([len(along) for along in steps])
+        manager, axes = predictor.configuration_manager, predictor.plans_manager.transpose_forward
+        shape, spacing = np.take(shape, axes), np.take(spacing, axes)
+        flat = len(shape) - len(manager.patch_size)  # 1 for a network that takes slice by slice
+        resampled = np.round(shape[flat:] * spacing[flat:] / manager.spacing).astype(int)
+        resampled = np.maximum(resampled, manager.patch_size)
+        steps = compute_steps_for_sliding_window(resampled, manager.patch_size, predictor.tile_step_size)
+    tiles = np.prod([*shape[:flat], *(len(along) for along in steps)])
     return float(tiles * len(model.folds) * each + SECONDS_PER_VOXEL * np.prod(shape))
 
 

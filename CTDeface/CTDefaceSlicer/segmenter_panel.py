@@ -22,6 +22,7 @@ SHORT = {
     segmenters.NO_WEIGHTS: _("needs its weights"),
 }
 AUTOMATIC = ("auto", _("Automatic"))
+PROCESSOR = ("cpu", _("cpu: processor"))
 
 
 class SegmenterPanel:
@@ -37,7 +38,7 @@ class SegmenterPanel:
         self._ui, self._logic, self._changed, self._run = ui, logic, changed, run
         self._names = segmenters.names()
         self._states = {}
-        self._devices = [AUTOMATIC]
+        self._devices = [AUTOMATIC, PROCESSOR]  # until the background process has looked what there is
         self._message = ""
         self._expected = {}  # what a segmentation was expected for → seconds
         self._isUpdating = False
