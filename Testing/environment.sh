@@ -41,8 +41,9 @@ make_environment() { # [extras]: sets $python, with this checkout and the extras
 make_models_environment() { # $models: TotalSegmentator, nnU-Net and PyTorch in $checkout/.venv-models, for the processor
     base=$(find_python) || return 1
     complain "Installing PyTorch, nnU-Net and TotalSegmentator into $checkout/.venv-models ..."
+    limit=$(command -v timeout) && limit="$limit 1800"
     "$base" -m venv "$checkout/.venv-models" &&
-        (cd "$checkout" && "$models" -m pip install --quiet --disable-pip-version-check \
+        (cd "$checkout" && $limit "$models" -m pip install --quiet --disable-pip-version-check \
             --editable ".[totalsegmentator]" pytest hypothesis) && return
     rm -rf "$checkout/.venv-models"
     return 1
