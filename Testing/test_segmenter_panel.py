@@ -1,5 +1,6 @@
 """The method box of the CTDeface panel: states, installing, licence, weights, and tiny models end to end."""
 
+import errno
 import functools
 import importlib
 import json
@@ -420,3 +421,62 @@ def test_the_logic_in_the_console(name, models, phantom, said):
     assert models.logic.report(result)["method"] == name
     changed = slicer.util.arrayFromVolume(result) != slicer.util.arrayFromVolume(volumeNode)
     assert np.count_nonzero(changed & mask) > 0.5 * np.count_nonzero(mask)
+
+
+# ------------------------------------------------------------------------------------------ no room, no folder, no file
+
+
+@pytest.fixture
+def fresh(panel, phantom, monkeypatch):
+    """The panel with a head, and a background process that starts with the next job and stops when it is told to."""
+    monkeypatch.delattr(panel.logic.process, "stop")
+    panel.logic.process.stop()
+    gui.volume(phantom, "Head")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    yield panel
+    panel.logic.process.stop()
+
+
+def segmented(panel):
+    """Press the button, and tell what is said when it has ended."""
+    panel.ui.segmentButton.click()
+    wait(lambda: not panel._task)
+    return panel.ui.segmentHintLabel.text
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_left(fresh, monkeypatch):
+    folders = []
+
+    def full(path, array):
+        folders.append(Path(path).parent)
+        Path(path).write_bytes(b"what still fitted")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        assert "No space left on device): make room" in segmented(fresh)
+    assert folders and not folders[0].exists() and not fresh.logic.process.running
+    assert segmented(fresh) == "" and fresh.ui.maskSelector.currentNode() is not None, "and then it works"
+
+
+def test_folders_that_somebody_took_are_made_again(fresh, monkeypatch, tmp_path):
+    assert segmented(fresh) == ""
+    process, first = fresh.logic.process, fresh.logic.process.folder
+    shutil.rmtree(first)
+    with monkeypatch.context() as patch:
+        patch.setattr(slicer.app, "_temporaryPath", str(tmp_path / "gone"))
+        assert segmented(fresh) == ""
+    assert process.folder != first and Path(process.folder).parent == tmp_path / "gone"
+
+
+def test_a_result_that_somebody_took_is_told(fresh, monkeypatch):
+    load = np.load
+
+    def take(path, *arguments, **named):
+        os.remove(path)
+        return load(path, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "load", take)
+        assert "could not be read (No such file or directory)" in segmented(fresh)
+    assert segmented(fresh) == "" and fresh.ui.maskSelector.currentNode() is not None

@@ -69,11 +69,11 @@ class BackgroundProcess:
         """
         if self.busy:
             raise errors.CTDefaceError(_("Another task is still running: wait for it or cancel it."))
-        self._startProcess()
-        self._count += 1
-        message.update(id=self._count, task=task, result=self.path("result", message.get("suffix", ".npy")))
-        if volumeNode is not None:
-            message["image"] = self._volume(volumeNode)
+        with self._writing():
+            self._count += 1
+            message.update(id=self._count, task=task, result=self.path("result", message.get("suffix", ".npy")))
+            if volumeNode is not None:
+                message["image"] = self._volume(volumeNode)
         self._job = {
             "id": self._count,
             "result": message["result"],
@@ -129,8 +129,8 @@ class BackgroundProcess:
 
     def makeFolder(self):
         """As :attr:`folder`, of a process that is started when it does not run."""
-        self._startProcess()
-        return self._folder
+        with self._writing():
+            return self._folder
 
     def path(self, name, suffix=".npy"):
         """A file name for the next job."""
@@ -138,8 +138,8 @@ class BackgroundProcess:
 
     def arrayMessage(self, name, array, volumeNode):
         """A member of a job that holds further voxels, such as a mask, on the grid of a volume."""
-        self._startProcess()
-        return worker.volume_message(array, self.path(name), *volumeGeometry(volumeNode))
+        with self._writing():
+            return worker.volume_message(array, self.path(name), *volumeGeometry(volumeNode))
 
     def volumeMessage(self, name, volumeNode):
         """A member of a job that holds a further volume."""
@@ -147,10 +147,21 @@ class BackgroundProcess:
 
     def save(self, name, array):
         """A member of a job that names a file with this array; the job removes the file."""
-        self._startProcess()
-        path = self.path(name)
-        np.save(path, array)
-        return path
+        with self._writing():
+            path = self.path(name)
+            np.save(path, array)
+            return path
+
+    @contextlib.contextmanager
+    def _writing(self):
+        """Have the process running, and its folder, while files for it are written; errors become a sentence."""
+        try:
+            self._startProcess()
+            yield
+        except OSError as error:
+            self.stop()
+            sentence = _("A temporary file could not be written ({reason}): make room on the disk.")
+            raise errors.OutputError(sentence.format(reason=error.strerror or type(error).__name__)) from error
 
     def _volume(self, volumeNode):
         """The volume as member of a job: its voxels when the process does not have them yet, else only its key."""
@@ -158,12 +169,17 @@ class BackgroundProcess:
         key = f"{fingerprint(volumeNode)} {geometry}"
         if key == self._sentVolume:
             return {"key": key}
+        array = slicer.util.arrayFromVolume(volumeNode)
+        message = worker.volume_message(array, self.path("image"), *geometry, key=key)
         self._sentVolume = key
-        return worker.volume_message(slicer.util.arrayFromVolume(volumeNode), self.path("image"), *geometry, key=key)
+        return message
 
     def _startProcess(self):
         if self._process is not None:
-            return
+            if os.path.isdir(self._folder):
+                return
+            self.stop()  # somebody who tidied up took its folder
+        os.makedirs(slicer.app.temporaryPath, exist_ok=True)
         self._folder = tempfile.mkdtemp(prefix="CTDeface-", dir=slicer.app.temporaryPath)
         self._output, self._log = b"", []
         libraries = [os.path.dirname(os.path.dirname(os.path.abspath(m.__file__))) for m in (self._program, worker)]
@@ -220,6 +236,11 @@ class BackgroundProcess:
             result = job["finish"](report, job["result"])
         except errors.CTDefaceError as error:
             self._tell(job["failed"], error)
+        except OSError as error:
+            logging.exception("A result of the background process could not be read.")
+            sentence = _("The result could not be read ({reason}). Please try again.")
+            reason = error.strerror or type(error).__name__
+            self._tell(job["failed"], errors.CTDefaceError(sentence.format(reason=reason)))
         else:
             self._tell(job["done"], result)
         finally:
