@@ -305,16 +305,10 @@ def test_what_totalsegmentator_says_of_licences_is_one_sentence(config, real, mo
 def test_other_ends_of_the_program_are_not_its_errors(real, monkeypatch):
     import totalsegmentator.python_api as api
 
-    def end(code):
-        def get_task_config(*_, **__):
-            sys.exit(code)
-
-        return get_task_config
-
-    monkeypatch.setattr(api, "get_task_config", end(143))
+    monkeypatch.setattr(api, "show_license_info", lambda: sys.exit(143))
     with pytest.raises(SystemExit, match="143"):
         segment(scan().image, "totalsegmentator")
-    monkeypatch.setattr(api, "get_task_config", end(1))
+    monkeypatch.setattr(api, "show_license_info", lambda: sys.exit(1))
     with pytest.raises(NotReadyError, match="gave up"):
         segment(scan().image, "totalsegmentator")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import inspect
 import json
 import os
 import re
@@ -40,10 +41,10 @@ PACKAGE = "TotalSegmentator"
 TASK, TASK_ID, FOLDER = "face", 303, "Dataset303_face_1559subj"
 SERVER = "https://backend.totalsegmentator.com:443/"
 OLDEST = (2, 13)
-"""What the TotalSegmentator extension of Slicer 5.12 installs; the one of 5.10 sends the licence key unencrypted."""
+"""What the TotalSegmentator extension of Slicer 5.12 installs; 2.9 sends the licence key in plain text."""
 NEEDED = f"TotalSegmentator {'.'.join(map(str, OLDEST))} or newer"
-SPACING_MM = 1.5
-"""Of the model, where TotalSegmentator is too old to tell."""
+SPACING_MM, SPLINE_ORDER = 1.5, 3
+"""Of the images that the model takes, where TotalSegmentator is too old to tell."""
 
 KEY_LENGTH = 18
 NO_KEY = f"TotalSegmentator's face model needs a licence key, free for non-commercial use ({LICENCE}): enter it."
@@ -75,19 +76,19 @@ def model(choice) -> nnunet.Model:
 
 def expected_seconds(image, cylinder, choice) -> float:
     turned = sitk.DICOMOrient(image[nnunet.head_box(image, cylinder)], "RAS")
-    spacing = _spacing_mm()
+    spacing, _ = _settings()
     shape = [max(1, round(n * mm / spacing)) for n, mm in zip(turned.GetSize(), turned.GetSpacing())][::-1]
     resampling = nnunet.SECONDS_PER_VOXEL * turned.GetNumberOfPixels()
     return resampling + nnunet.expected_seconds(model(choice), shape, (spacing,) * 3, choice.device)
 
 
 def segment(image, cylinder, choice, progress, cancelled):
-    spacing = _spacing_mm()
+    spacing, order = _settings()
     box = nnunet.head_box(image, cylinder)
     part = image[box]
     turned = sitk.DICOMOrient(part, "RAS")
     progress(0.0, "Resampling")
-    small = _resampled(turned, spacing)
+    small = _resampled(turned, spacing, order)
     found, notes = nnunet.predict(
         model(choice),
         np.asarray(small.dataobj, np.float32).T,
@@ -102,14 +103,14 @@ def segment(image, cylinder, choice, progress, cancelled):
     return nnunet.put_back(face, part, box, image), notes
 
 
-def _resampled(image: sitk.Image, spacing: float):
+def _resampled(image: sitk.Image, spacing: float, order: int):
     """The image in TotalSegmentator's own resampling, as nibabel image with axes (x, y, z)."""
     import nibabel
     from totalsegmentator.resampling import change_spacing
 
     affine = np.diag([*image.GetSpacing(), 1.0])
     scan = nibabel.Nifti1Image(sitk.GetArrayFromImage(image).T.astype(np.float32), affine)
-    return change_spacing(scan, spacing, order=1, dtype=np.int32)
+    return change_spacing(scan, spacing, order=order, dtype=np.int32)
 
 
 def _resampled_back(found: np.ndarray, small, image: sitk.Image) -> np.ndarray:
@@ -121,15 +122,20 @@ def _resampled_back(found: np.ndarray, small, image: sitk.Image) -> np.ndarray:
     return np.asarray(labels.dataobj).T
 
 
-def _spacing_mm() -> float:
-    """Of the images that the model takes; TotalSegmentator checks the licence before it tells."""
+def _settings() -> tuple[float, int]:
+    """Spacing (mm) of the images that the model takes, and order of the spline that makes them.
+
+    TotalSegmentator checks the licence before it tells.
+    """
     with nnunet.alone, _own_home(), _sentences():
         from totalsegmentator import python_api
 
+        parameters = inspect.signature(python_api.totalsegmentator).parameters
+        order = parameters["resampling_order"].default if "resampling_order" in parameters else SPLINE_ORDER
         if hasattr(python_api, "get_task_config"):
-            return python_api.get_task_config(TASK, quiet=True)["resample"]
+            return python_api.get_task_config(TASK, quiet=True)["resample"], order
         python_api.show_license_info()
-        return SPACING_MM
+        return SPACING_MM, order
 
 
 # What is installed, and where
