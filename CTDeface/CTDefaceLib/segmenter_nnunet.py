@@ -15,7 +15,7 @@ TITLE = "nnU-Net model"
 ABOUT = "A trained nnU-Net v2 model of yours: its results folder, and the label that is the face."
 OPTIONS = ("weights", "label", "device")
 EXTRA = "nnunet"
-NOT_INSTALLED = "PyTorch and nnU-Net v2 are not installed."
+NOT_INSTALLED = f"PyTorch and nnU-Net {'.'.join(map(str, nnunet.OLDEST))} or newer are not installed."
 ORIENTATION = "LAS"
 """Axes to the left, anterior and superior: how dcm2niix stores CT series, and so what such models are used to."""
 
