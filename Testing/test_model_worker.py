@@ -119,7 +119,7 @@ def test_totalsegmentator_in_the_worker(started, tmp_path):
     assert said[-1]["done"]["model"]["dataset"] == "Dataset303_face_1559subj" and PLACEHOLDER not in json.dumps(said)
     assert json.loads((home / "config.json").read_text())["send_usage_stats"] is True, "left as it is"
     left = {path.name for path in one.folder.iterdir()}
-    assert left == {"result2.npy"}
+    assert {name for name in left if not name.startswith("torchinductor")} == {"result2.npy"}
     (home / "config.json").unlink()
     one.send("segment", scan().image, segmenter="totalsegmentator", choice={"device": "cpu"})
     last = list(one.answers())[-1]
