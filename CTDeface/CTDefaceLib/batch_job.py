@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .batch_record import DONE, FAILED, HELD_BACK, NO_FACE, REFUSED, WARNED
-from .errors import CTDefaceError, InputError, NoFaceError, OutputError
+from .errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
 from .stored_data import suffix
 
 #: ending of a result that is a folder with a DICOM series
@@ -109,7 +109,7 @@ def run_job(job: Job) -> Outcome:
     work = Path(job.work) / secrets.token_hex(4)
     try:
         work.mkdir(parents=True, exist_ok=True)
-        with _temporary_files_in(work):
+        with _temporary_files_in(work), memory_errors():
             outcome = _deface(job, work)
     except NoFaceError as error:
         outcome = Outcome(NO_FACE, str(error))

@@ -15,7 +15,7 @@ import sys
 import threading
 
 from . import __version__
-from .errors import CTDefaceError
+from .errors import CTDefaceError, memory_errors
 from .terminal import warn
 
 COMMANDS = {
@@ -40,7 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     previous = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
     try:
         args = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
-        return args.run(args)
+        with memory_errors():
+            return args.run(args)
     except CTDefaceError as error:
         warn(str(error))
         return 1

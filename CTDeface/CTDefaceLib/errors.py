@@ -1,5 +1,13 @@
 """Errors that end in one sentence for the user: what is wrong and what to do."""
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+NO_MEMORY = ("allocate memory", "not enough memory", "bad_alloc", "bad allocation")
+"""What SimpleITK and PyTorch say, on Linux, macOS and Windows."""
+
 
 class CTDefaceError(Exception):
     """Anything that this library reports to the user; ``str(error)`` is the sentence."""
@@ -23,3 +31,14 @@ class Cancelled(CTDefaceError):
 
 class NotReadyError(CTDefaceError):
     """A segmenter or face model lacks a package, a licence key or its weights; nothing was changed."""
+
+
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise a library's words for too little memory as MemoryError, as Python itself does."""
+    try:
+        yield
+    except RuntimeError as error:
+        if any(words in str(error) for words in NO_MEMORY):
+            raise MemoryError from error
+        raise

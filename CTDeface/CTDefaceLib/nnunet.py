@@ -27,7 +27,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .cylinder import Cylinder
-from .errors import Cancelled, InputError, NoFaceError, NotReadyError
+from .errors import Cancelled, InputError, NoFaceError, NotReadyError, memory_errors
 from .head import dilated
 from .work_grid import Box, box_around, mask_of
 
@@ -305,15 +305,10 @@ def _predict(model, array, spacing, device, progress, cancelled) -> tuple[np.nda
     progress(0.0, "Loading the model")
     predictor, described = _loaded(model, device)
     progress(0.05, "Preparing the volume")
-    try:
-        with _watched(predictor, len(model.folds), progress, cancelled):
-            found = predictor.predict_single_npy_array(
-                np.ascontiguousarray(array, np.float32)[None], {"spacing": [float(s) for s in spacing]}
-            )
-    except RuntimeError as error:
-        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
-            raise MemoryError from error
-        raise
+    with _watched(predictor, len(model.folds), progress, cancelled), memory_errors():
+        found = predictor.predict_single_npy_array(
+            np.ascontiguousarray(array, np.float32)[None], {"spacing": [float(s) for s in spacing]}
+        )
     return found, described
 
 

@@ -29,7 +29,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from .errors import CTDefaceError, InputError
+from .errors import CTDefaceError, InputError, memory_errors
 
 
 def volume_message(array, path, spacing, origin, direction, key: str = "") -> dict:
@@ -83,7 +83,9 @@ class Worker:
             self._send({"id": job_id, "progress": round(fraction, 3), "text": text})
 
         try:
-            self._send({"id": job_id, "done": getattr(self, f"_{job['task']}")(job, progress)})
+            with memory_errors():
+                done = getattr(self, f"_{job['task']}")(job, progress)
+            self._send({"id": job_id, "done": done})
         except CTDefaceError as error:
             self._send({"id": job_id, "failed": str(error), "kind": type(error).__name__, "details": ""})
         except OSError as error:
