@@ -67,6 +67,29 @@ def test_another_file_is_another_segmenter(tmp_path, monkeypatch, capsys):
     assert report["method"] == "upper-half" and "bone only" in report["warnings"]
 
 
+@pytest.mark.parametrize(
+    "words, kind",
+    [
+        ("Exception thrown in SimpleITK new_Image: …\nFailed to allocate memory for image.", MemoryError),
+        ("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory", MemoryError),
+        ("DefaultCPUAllocator: not enough memory: you tried to allocate 8589934592 bytes.", MemoryError),
+        ("something else", RuntimeError),
+    ],
+    ids=["SimpleITK", "PyTorch", "PyTorch on Windows", "other"],
+)
+def test_too_little_memory_in_any_words_is_one_sentence(words, kind, head, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise RuntimeError(words)
+
+    monkeypatch.setattr("CTDefaceLib.volume_io.read_ct", fail)
+    if kind is MemoryError:
+        assert cli.main(["deface", "head.nii", "out.nii"]) == 1
+        assert capsys.readouterr().err.startswith("ctdeface: There is not enough memory")
+    else:
+        with pytest.raises(RuntimeError, match="something else"):
+            cli.main(["deface", "head.nii", "out.nii"])
+
+
 def test_there_is_no_other():
     with pytest.raises(InputError, match="There is no segmenter “magic”: choose builtin"):
         segment(case("frontal").image, "magic")
