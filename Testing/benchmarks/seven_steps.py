@@ -73,6 +73,7 @@ def steps(panel, image, phantom, options):
         button.click()
         gui.wait(lambda: not panel._task, 3000)
         gui.wait(lambda: panel._heads is not None, 60)
+        gui.run_for(0.3)
 
     gui.wait(lambda: not panel._showing)
     original, defaced = gui.volume(image, "Head CT"), gui.volume(deface(image).image, "Head CT defaced")
