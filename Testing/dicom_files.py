@@ -69,6 +69,29 @@ def write_series(
     return paths
 
 
+def slice_header(**tags):
+    """A CT slice of two by two pixels with a full header."""
+    header = pydicom.Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    common = dict(
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.2", SOPInstanceUID=generate_uid(), StudyInstanceUID=generate_uid(),
+        SeriesInstanceUID=generate_uid(), FrameOfReferenceUID=generate_uid(), Modality="CT", SeriesNumber=3,
+        ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], PatientName="Doe^Jane", PatientID="4711-0815", PatientSex="F",
+        PatientBirthDate="19700203", PatientAge="050Y", PatientWeight=70, StudyDate="20200304", StudyTime="101112",
+        AcquisitionDateTime="20200304101113.5", AccessionNumber="ACC12345", ReferringPhysicianName="House^Gregory",
+        InstitutionName="Hospital of Otherville", StationName="CTOTHER1", DeviceSerialNumber="SN98765",
+        Manufacturer="Maker", SeriesDescription="Head of Jane Doe 2.0 axial", ProtocolName="Head routine",
+        ConvolutionKernel="H31s", ImagePositionPatient=[1, 2, 3], ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+        PixelSpacing=[1, 1], Rows=2, Columns=2, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2",
+        BitsAllocated=16, BitsStored=16, HighBit=15, PixelRepresentation=0, RescaleSlope=1, RescaleIntercept=-1024,
+        RescaleType="HU", PixelData=b"\0" * 8,
+    )  # fmt: skip
+    for keyword, value in {**common, **tags}.items():
+        setattr(header, keyword, value)
+    return header
+
+
 def change(path: str | Path, **tags) -> None:
     """Set DICOM attributes of one file; those of None are removed."""
     header = pydicom.dcmread(path)

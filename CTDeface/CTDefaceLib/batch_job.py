@@ -210,7 +210,6 @@ def _deface_series(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
     from .batch_names import read_secret
     from .dicom_deface import HeaderWriter, deface_stacks, is_checked, write_series
     from .dicom_tree import choose_series, tree_of
-    from .dicom_uids import Pseudonyms
     from .pipeline import DefaceParameters
 
     if not os.path.isdir(job.path):
@@ -218,16 +217,15 @@ def _deface_series(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
     files = sorted(e.path for e in os.scandir(job.path) if e.is_file() and not e.name.startswith("."))
     series = choose_series(tree_of(files), job.series)
     defaced, report = deface_stacks(series, DefaceParameters(**job.parameters), look=look)
-    pseudonyms = Pseudonyms(read_secret(Path(job.secret)), only=None if job.clean else series.uids)
     retain = [name for name in job.retain.split(",") if name] if job.clean else None
-    finish = HeaderWriter(pseudonyms, is_checked(report), retain)
+    finish = HeaderWriter(series.uids, read_secret(Path(job.secret)), is_checked(report), retain)
 
     def write(part: Path) -> None:
         part.mkdir()
         write_series(series, defaced, part, finish)
         if job.clean:
             os.makedirs(job.pseudonyms, exist_ok=True)
-            pseudonyms.append_to(Path(job.pseudonyms) / f"{job.scan}.csv")
+            finish.pseudonyms.append_to(Path(job.pseudonyms) / f"{job.scan}.csv")
 
     report["warnings"] = [*report.pop("notes"), *report["warnings"]]
     return report, write

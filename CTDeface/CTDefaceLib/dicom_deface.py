@@ -25,6 +25,7 @@ from .dicom_stack import (
     read_dataset,
     read_stack,
     slice_images,
+    stored_values,
     to_slices,
     to_words,
     words_of,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     import pydicom
 
 WRITERS = 4  # files written at a time
+BURNED_IN = "The images say that text is burned into their pixels: look at them before you share them."
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,8 @@ def deface_series(
     defaced, report = deface_stacks(chosen, parameters or DefaceParameters(), _part(progress, 0.1, 0.8), cancelled)
     documents = {path: read_dataset(path) for path in (referring(tree, chosen) if take_along else ())}
     new = {str(uid) for one in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
-    new |= chosen.uids
+    prepare = HeaderWriter(chosen.uids | new, secret, is_checked(report), retain)
     with written_folder(output) as part:
-        pseudonyms = Pseudonyms(secret, only=new if retain is None else None)
-        prepare = HeaderWriter(pseudonyms, is_checked(report), retain)
         write_series(chosen, defaced, part, prepare, _part(progress, 0.8, 1.0), cancelled)
         taken = []
         for path, document in documents.items():
@@ -129,7 +129,7 @@ def deface_series(
                 save(document, part / f"REF{len(taken):03}.dcm")
                 report["notes"] += [f"{removed.capitalize()}."] * bool(removed)
         if table and retain is not None:
-            pseudonyms.append_to(Path(table))
+            prepare.pseudonyms.append_to(Path(table))
     return {**report, "files": len(chosen.files) + len(taken), "left_out": tree.left_out(chosen, taken)}
 
 
@@ -180,9 +180,9 @@ def write_defaced_volume(
     if not region.any():
         raise InputError("Nothing was removed from the volume: deface it first.")
     values = [plane[here] for plane, here in zip(defaced[::order], region)]
-    pseudonyms = Pseudonyms(secret, only=series.uids if retain is None else None)
+    prepare = HeaderWriter(series.uids, secret, checked, retain)
+    pseudonyms = prepare.pseudonyms
     with written_folder(output) as part:
-        prepare = HeaderWriter(pseudonyms, checked, retain)
         write_series(series, [DefacedStack(stack, region, values)], part, prepare, _part(progress, 0.4, 1.0))
         if table and retain is not None:
             pseudonyms.append_to(Path(table))
@@ -196,14 +196,29 @@ def _is_same(volume: np.ndarray, hu: np.ndarray) -> bool:
 
 
 class HeaderWriter:
-    """Brings the header of a slice into the state of its defaced counterpart."""
+    """Brings the header of a slice into the state of its defaced counterpart.
 
-    def __init__(self, pseudonyms: Pseudonyms, checked: bool, retain: Collection[str] | None):
-        self._pseudonyms, self._checked = pseudonyms, checked
-        self._cleaner = None if retain is None else Cleaner(retain, pseudonyms)
+    Parameters
+    ----------
+    new: collection of str
+        UIDs of what is defaced, which gets new ones whatever becomes of the others.
+    secret, retain: as in :func:`deface_series`
+    checked: the face is gone and the checks found nothing wrong
+
+    Attributes
+    ----------
+    pseudonyms: Pseudonyms
+        What was replaced.
+    """
+
+    def __init__(self, new: Collection[str], secret: bytes | None, checked: bool, retain: Collection[str] | None):
+        others_stay = retain is None or "uids" in retain
+        self.pseudonyms = Pseudonyms(secret, only=new if others_stay else None)
+        self._checked = checked
+        self._cleaner = None if retain is None else Cleaner(retain, self.pseudonyms)
 
     def __call__(self, dataset: pydicom.Dataset) -> None:
-        hide = self._pseudonyms.source
+        hide = self.pseudonyms.source
         source = str(dataset.SOPClassUID), hide(str(dataset.SOPInstanceUID)), hide(str(dataset.SeriesInstanceUID))
         self.document(dataset)
         mark_derived(dataset, source, self._checked)
@@ -211,9 +226,9 @@ class HeaderWriter:
     def document(self, dataset: pydicom.Dataset) -> None:
         """As calling it, for what is no image."""
         if self._cleaner:
-            self._cleaner.clean(dataset)
+            self._cleaner.clean(dataset, self._checked)
         else:
-            replace_uids(dataset, self._pseudonyms)
+            replace_uids(dataset, self.pseudonyms)
 
 
 def deface_stacks(
@@ -231,7 +246,7 @@ def deface_stacks(
     defaced, reports = [], []
     for number, stack in enumerate(series.stacks):
         step = _part(progress, number / len(series.stacks), (number + 1) / len(series.stacks))
-        notes = oddities(stack)
+        notes = oddities(stack) + [BURNED_IN] * series.burned_in
         image = read_stack(stack, _part(step, 0.0, 0.15))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
@@ -334,7 +349,7 @@ def write_series(
             if here.any():
                 new = part.values[index] - part.offset
                 words[frame][here] = to_words(new, part.stack.slices[index], dataset, words.dtype)
-        set_pixels(dataset, words)
+        set_pixels(dataset, words, stored_values(words, dataset))
         finish_header(dataset)
         save(dataset, folder / f"IM{number:05}.dcm")
 

@@ -30,6 +30,7 @@ RETAIN = {
     "dates": ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
     "full-dates": ("113106", "Retain Longitudinal Temporal Information Full Dates Option"),
     "patient": ("113108", "Retain Patient Characteristics Option"),
+    "uids": ("113110", "Retain UIDs Option"),
     "device": ("113109", "Retain Device Identity Option"),
     "institution": ("113112", "Retain Institution Identity Option"),
     "safe-private": ("113111", "Retain Safe Private Option"),
@@ -48,10 +49,11 @@ PATIENT = {
 }  # fmt: skip
 DEVICE = {
     "CassetteID", "DetectorID", "DeviceDescription", "DeviceLabel", "DeviceSerialNumber", "DeviceUID", "GantryID",
-    "GeneratorID", "LongDeviceDescription", "ManufacturerDeviceIdentifier", "PerformedStationAETitle",
+    "GeneratorID", "ManufacturerDeviceClassUID", "ManufacturerDeviceIdentifier", "PerformedStationAETitle",
     "PerformedStationGeographicLocationCodeSequence", "PerformedStationName", "PerformedStationNameCodeSequence",
-    "PlateID", "ScheduledStationAETitle", "ScheduledStationGeographicLocationCodeSequence", "ScheduledStationName",
-    "ScheduledStationNameCodeSequence", "ScheduledStudyLocationAETitle", "SourceManufacturer", "SourceSerialNumber",
+    "PlateID", "ScheduledProcedureStepLocation", "ScheduledStationAETitle",
+    "ScheduledStationGeographicLocationCodeSequence", "ScheduledStationName", "ScheduledStationNameCodeSequence",
+    "ScheduledStudyLocation", "ScheduledStudyLocationAETitle", "SourceManufacturer", "SourceSerialNumber",
     "StationAETitle", "StationName", "TransducerIdentificationSequence", "TreatmentMachineName", "UDISequence",
     "UniqueDeviceIdentifier", "XRayDetectorID", "XRayDetectorLabel", "XRaySourceID",
 }  # fmt: skip
@@ -60,8 +62,16 @@ INSTITUTION = {
     "ClinicalTrialSiteName", "InstitutionAddress", "InstitutionCodeSequence", "InstitutionName",
     "InstitutionalDepartmentName", "InstitutionalDepartmentTypeCodeSequence",
 }  # fmt: skip
-KEPT = {"patient": PATIENT, "device": DEVICE, "institution": INSTITUTION}
-DESCRIPTOR = re.compile("Description$|Comments$|^(ProtocolName|ContrastBolusAgent|ROIName|StructureSetLabel)$")
+REFERENCES = {"ReferencedPerformedProcedureStepSequence", "ReferencedStudySequence"}
+#: what the options keep by table E.1-1 (column K, or C and cleaned)
+KEPT = {"patient": PATIENT, "device": DEVICE, "institution": INSTITUTION, "uids": REFERENCES}
+#: free text on the patient: kept cleaned, like a description
+CLEANED = {"Allergies", "PatientState", "PreMedication", "SpecialNeeds"}
+DESCRIPTOR = re.compile(
+    "Description$|Comments$|^CommentsOn|^ReasonFor.*(?<!Sequence)$|^(AcquisitionFieldOfViewLabel|ContrastBolusAgent|"
+    "AdditionalPatientHistory|MedicalAlerts|Occupation|ProtocolName|ROIName|ROIObservationLabel|StructureSetLabel|"
+    "RequestedContrastAgent|StructureSetName)$"
+)
 #: free text that describes the technique and that the profile leaves alone
 TECHNICAL = {
     "CodeMeaning", "CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "ContrastBolusRoute",
@@ -98,7 +108,9 @@ VOCABULARY = set(
     "smooth soft spine spiral standard stroke temporal thick thin tissue topogram trauma trunk tumor tumour up "
     "vascular vein vessel volume w wo with without window".split()
 )
-SHORTEST = 4  # characters; a shorter identifier says nothing in another place
+GEOMETRY = (0x0020, 0x0028)  # groups whose numbers place the image and scale its values
+SHORTEST_NUMBER = 6  # digits; a shorter one of these is no patient's
+SHORTEST = 4  # bytes of UTF-8, two letters of Chinese; a shorter identifier says nothing in another place
 
 
 class Cleaner:
@@ -126,17 +138,23 @@ class Cleaner:
         self.pseudonyms = pseudonyms
         self._actions = profile()
 
-    def clean(self, dataset: pydicom.Dataset) -> None:
-        """Clean a whole dataset, sequences and private groups included, and say so in it."""
+    def clean(self, dataset: pydicom.Dataset, pixels_are_clean: bool) -> None:
+        """Clean a whole dataset, sequences and private groups included, and say so in it.
+
+        That nothing is left that identifies the patient is said only when this holds for the pixels, too.
+        """
         kept = {name for option, names in KEPT.items() if option in self.retain for name in names}
-        names, private = identifiers(dataset, kept)
+        names, private = identifiers(dataset, kept, uids="uids" not in self.retain)
         patient = str(dataset.get("PatientID", "") or dataset.get("PatientName", "") or "")
         self._days = self.pseudonyms.days(patient)
         self._clean(dataset, strict=dataset.get("SOPClassUID") != CT_IMAGES[0])
-        remove_identifiers(dataset, names | (private - identifiers(dataset, kept)[1]))
+        remove_identifiers(dataset, names | (private - identifiers(dataset)[1]))
         dataset.PatientID = self.pseudonyms.patient(patient)
         dataset.PatientName = f"Anonymous^{dataset.PatientID}"
-        dataset.PatientIdentityRemoved = "YES"
+        if pixels_are_clean and dataset.get("BurnedInAnnotation") != "YES":
+            dataset.PatientIdentityRemoved = "YES"
+        elif "PatientIdentityRemoved" in dataset:
+            dataset.PatientIdentityRemoved = "NO"
         dataset.LongitudinalTemporalInformationModified = (
             "UNMODIFIED" if "full-dates" in self.retain else "MODIFIED" if "dates" in self.retain else "REMOVED"
         )
@@ -168,9 +186,7 @@ class Cleaner:
                 self._clean_items(element, strict)
             elif kind in DATES and "dates" in self.retain and not self._shift(element):
                 del dataset[element.tag]
-            elif kind == "UI":
-                self._replace_uids(element)
-            elif DESCRIPTOR.search(keyword):
+            elif DESCRIPTOR.search(keyword) or keyword in CLEANED:
                 element.value = described(element.value)
         elif kind == "SQ":
             if action in ("", "U", "X/Z/U"):
@@ -214,10 +230,10 @@ class Cleaner:
         values = [str(value) for value in element.value] if element.VM > 1 else [str(element.value)]
         try:
             days = [datetime.datetime.strptime(text[:8], "%Y%m%d") for text in values]
-        except ValueError:
+            days = [day - datetime.timedelta(days=self._days) for day in days]
+        except (ValueError, OverflowError):
             return False
-        shift = datetime.timedelta(days=self._days)
-        new = [(day - shift).strftime("%Y%m%d") + text[8:] for day, text in zip(days, values)]
+        new = [f"{day:%Y}".zfill(4) + f"{day:%m%d}" + text[8:] for day, text in zip(days, values)]
         element.value = new if element.VM > 1 else new[0]
         return True
 
@@ -276,28 +292,30 @@ def described(value) -> str | list[str]:
     return [described(str(one)) for one in value]
 
 
-def identifiers(dataset: pydicom.Dataset, kept: Collection[str] = ()) -> tuple[set[str], set[str]]:
+def identifiers(
+    dataset: pydicom.Dataset, kept: Collection[str] = (), uids: bool = True
+) -> tuple[set[str], set[str]]:
     """What names the patient, the hospital or the people in a dataset, at any depth, in lower case; and private texts.
 
-    What stands in attributes with keywords in ``kept`` is not looked at.
+    What stands in attributes with keywords in ``kept`` is not looked at; UIDs only if they are wanted.
     """
     found: set[str] = set()
     private: set[str] = set()
     for element in dataset:
         if element.VR == "SQ":
             for item in element.value:
-                inner = identifiers(item, kept)
+                inner = identifiers(item, kept, uids)
                 found |= inner[0]
                 private |= inner[1]
             continue
         texts = [text.strip().lower() for text in _texts(element) if element.keyword not in kept]
         if element.VR == "PN":
-            found |= {part for text in texts for part in (text, *re.split(r"[\^=\s,]+", text))}
-        elif IDENTIFYING.match(element.keyword or "") or element.VR == "UI":
+            found |= {part for text in texts for part in (text, *re.split(r"[\W_]+", text))}
+        elif IDENTIFYING.match(element.keyword or "") or uids and element.VR == "UI":
             found |= {text for text in texts if not text.startswith(WELL_KNOWN)}
         elif element.tag.is_private and not element.tag.is_private_creator:
             private |= {text for text in texts if len(text) >= 2 * SHORTEST}
-    return {text for text in found if len(text) >= SHORTEST}, private
+    return {text for text in found if len(text.encode()) >= SHORTEST}, private
 
 
 def remove_identifiers(dataset: pydicom.Dataset, names: Iterable[str]) -> None:
@@ -310,14 +328,19 @@ def remove_identifiers(dataset: pydicom.Dataset, names: Iterable[str]) -> None:
         kept = texts = _texts(element)
         if element.VR in TEXTS:
             kept = [text for text in texts if not any(name in text.lower() for name in names)]
-        elif element.VR in ("CS", "IS", "DS") and element.tag.group != 0x0028:
-            kept = [text if text.strip().lower() not in names else "REMOVED" for text in texts]
-            if element.VR == "CS":
-                kept = [t if not any(len(n) > SHORTEST and n in t.lower() for n in names) else "REMOVED" for t in kept]
+        elif element.VR == "CS" and element.keyword != "PhotometricInterpretation":
+            kept = [t if not any(_stands_in(name, t.strip().lower()) for name in names) else "REMOVED" for t in texts]
+        elif element.VR in ("IS", "DS"):
+            shortest = SHORTEST_NUMBER if element.tag.group in GEOMETRY else SHORTEST
+            kept = [text for text in texts if len(text) < shortest or text.strip().lower() not in names]
         if kept != texts and element.VM > 1 and element.VR == "CS":
             element.value = kept
         elif kept != texts:
             del dataset[element.tag]
+
+
+def _stands_in(name: str, text: str) -> bool:
+    return name == text or len(name) > SHORTEST and name in text
 
 
 def _texts(element: pydicom.DataElement) -> list[str]:

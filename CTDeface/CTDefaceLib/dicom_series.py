@@ -107,11 +107,9 @@ def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | 
     with open(path, "rb") as file, warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")
         start = file.read(132)  # preamble and magic
-        bare = start[:2] == b"\x08\x00"  # an old file without preamble
+        bare = start.startswith((b"\x08\x00", b"\x02\x00\x00\x00UL\x04\x00"))  # a file without preamble
         if start[128:] != b"DICM" and not bare:
-            cut_short = len(start) < 132 and not start[:128].strip(b"\0")
-            failed_copy = cut_short and Path(path).suffix.lower() in ("", ".dcm", ".ima")
-            return None if failed_copy else pydicom.Dataset()
+            return None if _is_meant_as_dicom(path, start) else pydicom.Dataset()
         file.seek(0)
         try:
             header = pydicom.dcmread(file, stop_before_pixels=True, force=bare, specific_tags=tags)
@@ -122,6 +120,12 @@ def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | 
             return header if _has_all_pixels(file, header) else None
         except Exception:  # pydicom meets damaged files with errors of many kinds
             return None
+
+
+def _is_meant_as_dicom(path: str | os.PathLike, start: bytes) -> bool:
+    """Whether a file that does not begin like DICOM should: by its name, or as a copy that failed left only zeros."""
+    suffix = Path(path).suffix.lower()
+    return suffix in (".dcm", ".ima") or not start.strip(b"\0") and (not suffix or suffix[1:].isdigit())
 
 
 def _has_all_pixels(file: BinaryIO, header: pydicom.Dataset) -> bool:

@@ -128,7 +128,8 @@ def to_words(hu: np.ndarray, piece: Slice, header: pydicom.Dataset, dtype: np.dt
     """Words that store values in Hounsfield units: rounded, within the allowed range, and not the padding value."""
     values = np.clip(np.rint((hu.astype(np.float64) - piece.intercept) / piece.slope), piece.low, piece.high)
     if piece.padding is not None:
-        values[values == piece.padding] += 1 if piece.padding < piece.high else -1
+        low, high = piece.padding
+        values[(values >= low) & (values <= high)] = high + 1 if high < piece.high else low - 1
     stored = int(header.get("BitsStored") or header.BitsAllocated)
     shift = int(header.get("HighBit", stored - 1)) + 1 - stored
     return (values.astype(np.int64) << shift).astype(dtype)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 TREE_TAGS = [
     *TAGS, "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "ImageType", "AcquisitionNumber",
     "TemporalPositionIndex", "InstanceNumber", "BitsStored", "PixelRepresentation", "PixelPaddingValue",
-    "PhotometricInterpretation", "ModalityLUTSequence", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence", "BurnedInAnnotation",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 
 CT_IMAGES = (
@@ -44,9 +44,13 @@ KINDS = {
     "1.2.840.10008.5.1.4.1.1.7": "secondary capture",
     "1.2.840.10008.5.1.4.1.1.11.": "presentation state",
     "1.2.840.10008.5.1.4.1.1.104.": "document",
+    "1.2.840.10008.5.1.4.1.1.66.1": "registration",
+    "1.2.840.10008.5.1.4.1.1.66.3": "registration",
+    "1.2.840.10008.5.1.4.1.1.66.5": "surface segmentation",
     "1.2.840.10008.5.1.4.1.1.66": "raw data",
     "1.2.840.10008.5.1.4.1.1.481.": "radiotherapy object",
 }
+UIDS = ("SOPInstanceUID", "SeriesInstanceUID")
 DIRECTORY = "1.2.840.10008.1.3.10"
 FEWEST_SLICES = 5
 SAME = 1e-3  # of spacings in mm and of the cosines of an orientation
@@ -63,7 +67,7 @@ class Slice:
     position: LPS in mm of the centre of the first voxel
     slope, intercept: HU = stored value * slope + intercept
     low, high: range of the stored values
-    padding: stored value that marks what was not measured, or None
+    padding: lowest and highest stored value that mark what was not measured, or None
     acquisition, instance: numbers that the scanner gave
     """
 
@@ -74,7 +78,7 @@ class Slice:
     intercept: float
     low: int
     high: int
-    padding: int | None
+    padding: tuple[int, int] | None
     acquisition: tuple
     instance: int
 
@@ -122,6 +126,8 @@ class Series:
         Files of the stacks.
     instances: dict
         File → SOP instance UID.
+    burned_in: bool
+        An image says that text is burned into its pixels.
     stacks: list of Stack
     """
 
@@ -129,6 +135,7 @@ class Series:
     study: str
     patient: str
     number: int
+    burned_in: bool = False
     stacks: list[Stack] = field(default_factory=list)
     instances: dict[str, str] = field(default_factory=dict)
 
@@ -196,14 +203,14 @@ def tree_of(paths: list[str], progress: Callable[[float, str], None] = lambda fr
                 f"A file cannot be read (number {number} of the {len(paths)} files by name: {error.strerror}); "
                 "check that all of the folder is there and may be read."
             ) from error
-        if header is None:
+        kind = kind_of(header) if header else ""
+        if header is None or header and not kind and not all(header.get(name) for name in UIDS):
             raise InputError(
                 f"A DICOM file is truncated or damaged (number {number} of the {len(paths)} files by name); "
                 "copy the series again."
             )
-        if not len(header) or header.get("file_meta") and header.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY:
+        if not header or header.get("file_meta") and header.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY:
             continue
-        kind = kind_of(header)
         uid = str(header.get("SOPInstanceUID", ""))
         if uid and uid in seen:
             _check_copy(seen[uid], path)
@@ -239,7 +246,8 @@ def choose_series(tree: Tree, which: str = "") -> Series:
     names = [one.name for one in tree.series[:10]] + [f"{len(tree.series) - 10} more"] * (len(tree.series) > 10)
     if not found:
         raise InputError(f"The folder holds no such series; it has {', '.join(names)}.")
-    raise InputError(f"The folder holds {len(found)} CT series: {', '.join(names)}; say which one, by its number.")
+    by = "number" if len({one.number for one in found}) == len(found) else "series instance UID"
+    raise InputError(f"The folder holds {len(found)} CT series: {', '.join(names)}; say which one, by its {by}.")
 
 
 def _files_below(folder: Path) -> list[str]:
@@ -295,6 +303,7 @@ def _series(members: list[tuple[str, pydicom.Dataset]]) -> tuple[Series, list[tu
             left.append(("picture without a place", path))
             continue
         series.instances[path] = str(header.SOPInstanceUID)
+        series.burned_in |= header.get("BurnedInAnnotation") == "YES"
         for geometry, piece in pieces:
             group = next((g for known, g in groups if _same(known, geometry)), None)
             if group is None:
@@ -303,7 +312,7 @@ def _series(members: list[tuple[str, pydicom.Dataset]]) -> tuple[Series, list[tu
     for (size, spacing, orientation), pieces in groups:
         row, column = orientation[:3], orientation[3:]
         axes = np.array([row, column, np.cross(row, column)])
-        for stack in _acquisitions(pieces, axes[2]):
+        for stack in _repeats(_acquisitions(pieces, axes[2]), axes[2]):
             if len({round(float(np.dot(piece.position, axes[2])), 2) for piece in stack}) < FEWEST_SLICES:
                 left += [("slice of a stack of too few", path) for path in dict.fromkeys(piece.path for piece in stack)]
             else:
@@ -324,8 +333,6 @@ def _slices(path: str, header: pydicom.Dataset) -> list[tuple[tuple, Slice]]:
     size = int(header.Columns), int(header.Rows)
     bits, signed = int(header.get("BitsStored") or header.BitsAllocated), int(header.get("PixelRepresentation", 0))
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    padding = header.get("PixelPaddingValue")
-    padding = int(padding) if isinstance(padding, int) else None
     acquisition = tuple(str(header.get(name, "")) for name in ("AcquisitionNumber", "TemporalPositionIndex"))
     if "RescaleSlope" not in header and "ModalityLUTSequence" in header:
         raise ValueError("a look-up table in place of a rescale")
@@ -344,11 +351,22 @@ def _slices(path: str, header: pydicom.Dataset) -> list[tuple[tuple, Slice]]:
         axes[1] -= (axes[0] @ axes[1]) * axes[0]
         axes[1] /= np.linalg.norm(axes[1])
         piece = Slice(
-            path, frame, position, slope, intercept, low, high, padding,
+            path, frame, position, slope, intercept, low, high, _padding(header),
             (*acquisition, parts.get("TemporalPositionIndex")), _number(header) + frame,
         )  # fmt: skip
         found.append(((size, (across, down), axes.ravel()), piece))
     return found
+
+
+def _padding(header: pydicom.Dataset) -> tuple[int, int] | None:
+    """Stored values that mark what was not measured, read as signed or unsigned as the pixels are."""
+    values = [header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    values = [value for value in values if isinstance(value, int)]
+    size = 2 ** int(header.BitsAllocated)
+    values = [value % size for value in values]
+    if header.get("PixelRepresentation", 0):
+        values = [value - size if value >= size // 2 else value for value in values]
+    return (min(values), max(values)) if values else None
 
 
 def _number(header: pydicom.Dataset) -> int:
@@ -398,3 +416,15 @@ def _acquisitions(pieces: list[Slice], normal: np.ndarray) -> list[list[Slice]]:
     ranges.sort()
     overlap = any(after[0] < before[1] - OVERLAP_MM or after == before for before, after in zip(ranges, ranges[1:]))
     return list(stacks.values()) if overlap else [pieces]
+
+
+def _repeats(stacks: list[list[Slice]], normal: np.ndarray) -> list[list[Slice]]:
+    """Where every place was scanned the same number of times, each time is a stack of its own."""
+    found = []
+    for pieces in stacks:
+        places: dict[float, list[Slice]] = {}
+        for piece in sorted(pieces, key=lambda piece: piece.instance):
+            places.setdefault(round(float(np.dot(piece.position, normal)), 2), []).append(piece)
+        often = {len(there) for there in places.values()}
+        found += [list(once) for once in zip(*places.values())] if len(often) == 1 else [pieces]
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,6 @@ DEIDENTIFYING_EQUIPMENT = ("109104", "De-identifying Equipment")
 CLEAN_VISUAL_FEATURES = ("113102", "Clean Recognizable Visual Features Option")
 #: signatures over what has changed, and pictures of what was removed
 OUTDATED = ("DigitalSignaturesSequence", "MACParametersSequence", "IconImageSequence")
-
-Clean = Callable[["pydicom.Dataset"], None]
 
 
 def code(value: str, meaning: str) -> pydicom.Dataset:
@@ -83,8 +81,8 @@ def mark_derived(dataset: pydicom.Dataset, source: tuple[str, str, str], checked
     methods = [methods] if isinstance(methods, str) else list(methods)
     if METHOD not in methods:
         dataset.DeidentificationMethod = [*methods, METHOD]
-    add_method(dataset, *CLEAN_VISUAL_FEATURES)
-    if checked:
+    if checked:  # PS3.15 E.3.2 asks for both or none
+        add_method(dataset, *CLEAN_VISUAL_FEATURES)
         dataset.RecognizableVisualFeatures = "NO"
 
 
@@ -113,17 +111,19 @@ def replace_uids(dataset: pydicom.Dataset, pseudonyms: Pseudonyms) -> None:
 
 def elements(dataset: pydicom.Dataset, *kinds: str) -> list[pydicom.DataElement]:
     """The elements of these value representations; the others are not even decoded, and so written as they were."""
-    from pydicom.datadict import dictionary_has_tag, dictionary_VR
-
-    def kind(raw) -> str:
-        return raw.VR or (dictionary_VR(raw.tag) if dictionary_has_tag(raw.tag) else "UN")
-
-    found = [raw.tag for raw in dataset.elements() if kind(raw) in (*kinds, "UN")]
+    found = [raw.tag for raw in dataset.elements() if (raw.VR or _usual_kind(raw.tag)) in (*kinds, "UN")]
     return [element for element in map(dataset.__getitem__, found) if element.VR in kinds]
 
 
-def set_pixels(dataset: pydicom.Dataset, words: np.ndarray) -> None:
-    """Store words as pixel data: uncompressed, in the byte order that the file had."""
+@cache
+def _usual_kind(tag: int) -> str:
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+    return dictionary_VR(tag) if dictionary_has_tag(tag) else "UN"
+
+
+def set_pixels(dataset: pydicom.Dataset, words: np.ndarray, values: np.ndarray) -> None:
+    """Store words as pixel data: uncompressed, in the byte order that the file had; ``values`` are what they mean."""
     import pydicom
 
     meta = dataset.file_meta
@@ -140,10 +140,10 @@ def set_pixels(dataset: pydicom.Dataset, words: np.ndarray) -> None:
     pixels += b"\0" * (len(pixels) % 2)
     element = pydicom.DataElement(0x7FE00010, "OB" if words.itemsize == 1 else "OW", pixels)
     dataset[element.tag] = element
-    for keyword, value in (("SmallestImagePixelValue", words.min()), ("LargestImagePixelValue", words.max())):
+    for keyword, value in (("SmallestImagePixelValue", np.min), ("LargestImagePixelValue", np.max)):
         if keyword in dataset:
             tag = pydicom.tag.Tag(keyword)
-            dataset[tag] = pydicom.DataElement(tag, "SS" if words.dtype.kind == "i" else "US", int(value))
+            dataset[tag] = pydicom.DataElement(tag, "SS" if words.dtype.kind == "i" else "US", int(value(values)))
     for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
         if keyword in dataset:
             delattr(dataset, keyword)
@@ -154,12 +154,10 @@ def save(dataset: pydicom.Dataset, path: Path) -> None:
     import pydicom
 
     dataset.preamble = b"\0" * 128
-    meta = dataset.file_meta
+    syntax = dataset.file_meta.TransferSyntaxUID
+    dataset.file_meta = meta = pydicom.dataset.FileMetaDataset()  # without who sent the file to whom
+    meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
-    for name in ("ImplementationClassUID", "ImplementationVersionName", "SourceApplicationEntityTitle",
-                 "PrivateInformationCreatorUID", "PrivateInformation"):  # fmt: skip
-        if name in meta:
-            delattr(meta, name)
     with open(path, "wb") as file:
         with pydicom.config.disable_value_validation():
             dataset.save_as(file, enforce_file_format=True)
