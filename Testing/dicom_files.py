@@ -104,6 +104,33 @@ def change(path: str | Path, **tags) -> None:
     header.save_as(path)
 
 
+def change_syntax(path: str | Path, syntax: str) -> None:
+    """Write a file anew in another uncompressed transfer syntax; the pixels stay as they are."""
+    dataset, fresh = pydicom.dcmread(path), pydicom.Dataset()
+    fresh.update({element.tag: element for element in dataset})
+    fresh.file_meta = dataset.file_meta
+    fresh.file_meta.TransferSyntaxUID = syntax
+    fresh.save_as(path, enforce_file_format=True)
+
+
+def compress(path: str | Path, syntax: str) -> None:
+    """Compress the pixels of a file with GDCM, which knows all lossless ways; ``syntax`` as GDCM names it."""
+    import gdcm
+
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(path))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+
+
 def sheared(image: sitk.Image, tilt_degrees: float = 0.0, heights: list[float] | None = None) -> sitk.Image:
     """The slices that a tilted gantry, or one that stops at these heights, would give of what a volume shows."""
     spacing = image.GetSpacing()

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import dicom_files
@@ -18,7 +18,7 @@ from CTDefaceLib.dicom_stack import on_regular_grid, read_stack, to_slices, word
 from CTDefaceLib.dicom_tree import choose_series, read_tree
 from CTDefaceLib.errors import Cancelled, InputError, NoFaceError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
-from pydicom.uid import RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 SEED = DefaceParameters(seed=1)
 LOCALIZER = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
@@ -117,7 +117,16 @@ def test_features_are_called_gone_only_after_the_checks(tmp_path, head):
     dicom_files.write_series(tmp_path / "in", head)
     report = deface_series(tmp_path / "in", tmp_path / "out", DefaceParameters(fill="blur", seed=1))
     assert report["warnings"]
-    assert "RecognizableVisualFeatures" not in next(iter(by_place(tmp_path / "out").values()))
+    one = next(iter(by_place(tmp_path / "out").values()))
+    assert "RecognizableVisualFeatures" not in one and "DeidentificationMethodCodeSequence" not in one
+    assert one.ImageType[0] == "DERIVED" and "CTDeface" in one.DeidentificationMethod
+
+
+def test_text_in_the_pixels_is_said(tmp_path, head):
+    dicom_files.write_series(tmp_path / "in", head, BurnedInAnnotation="YES")
+    report = deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    assert "burned into" in report["notes"][0]
+    assert next(iter(by_place(tmp_path / "out").values())).BurnedInAnnotation == "YES"
 
 
 def test_secret_makes_the_same_uids_in_every_run(tmp_path, head):
@@ -138,7 +147,8 @@ STORED = {
     "signed": dict(PixelRepresentation=1, RescaleIntercept=0),
     "12 bits": dict(BitsStored=12, HighBit=11),
     "slope": dict(RescaleSlope=0.5, RescaleIntercept=-1024),
-    "high padding": dict(PixelPaddingValue=0),
+    "padding": dict(PixelPaddingValue=0),
+    "range of padding": dict(PixelPaddingValue=0, PixelPaddingRangeLimit=200),
 }
 
 
@@ -162,12 +172,34 @@ def test_ways_to_store(tmp_path, head, name):
         assert one.SmallestImagePixelValue == words.min()
 
 
-def test_values_of_the_fill_are_never_the_padding(tmp_path, head):
-    paths = dicom_files.write_series(tmp_path / "in", head, PixelPaddingValue=24)
-    before = {path: (words_of(pydicom.dcmread(path)) == 24).sum() for path in paths}
+@pytest.mark.parametrize("limits", [(24, 24), (24, 40), (40, 0)])
+def test_values_of_the_fill_are_never_the_padding(tmp_path, head, limits):
+    dicom_files.write_series(tmp_path / "in", head, PixelPaddingValue=limits[0], PixelPaddingRangeLimit=limits[1])
     deface_series(tmp_path / "in", tmp_path / "out", SEED)
-    after = sum((words_of(one) == 24).sum() for one in by_place(tmp_path / "out").values())
-    assert after < sum(before.values())
+    before, after = by_place(tmp_path / "in"), by_place(tmp_path / "out")
+    for key, one in after.items():
+        new = words_of(one)[words_of(one) != words_of(before[key])]
+        assert not ((new >= min(limits)) & (new <= max(limits))).any()
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("value", [-2000, 63536])
+def test_padding_around_the_field_of_view(tmp_path, head, syntax, value):
+    """Signed pixels with -2000 outside a circle; some scanners write that number as an unsigned one."""
+    paths = dicom_files.write_series(tmp_path / "in", head, PixelRepresentation=1)
+    y, x = np.indices(voxels(head).shape[1:])
+    outside = np.hypot(y - y.mean(), x - x.mean()) > 60
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        dataset.PixelData = np.where(outside, -2000, words_of(dataset)[0]).astype("<i2").tobytes()
+        dataset.add_new("PixelPaddingValue", "SS" if value < 0 else "US", value)
+        dataset.save_as(path)
+        dicom_files.change_syntax(path, syntax)
+    stack = choose_series(read_tree(tmp_path / "in")).stacks[0]
+    assert {piece.padding for piece in stack.slices} == {(-2000, -2000)}
+    report = deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    assert report["facial_skin_covered"] > 0.8 and report["intracranial_voxels_touched"] == 0
+    assert_defaced(tmp_path / "in", tmp_path / "out")
 
 
 def test_rescale_of_each_slice(tmp_path, head):
@@ -282,6 +314,21 @@ def test_several_acquisitions_in_a_series(tmp_path, head):
     assert_defaced(tmp_path / "in", tmp_path / "out")
 
 
+def test_scans_one_after_the_other_without_a_number_of_their_acquisition(tmp_path, head):
+    """Slices of two times are told apart by their own numbers, so that neither goes into the volume of the other."""
+    first = dicom_files.write_series(tmp_path / "in" / "a", head, SeriesInstanceUID="1.2.3")
+    study = str(pydicom.dcmread(first[0]).StudyInstanceUID)
+    later = dicom_files.write_series(
+        tmp_path / "in" / "b", head + 3, SeriesInstanceUID="1.2.3", StudyInstanceUID=study
+    )
+    for number, path in enumerate(later, head.GetSize()[2] + 1):
+        dicom_files.change(path, InstanceNumber=number)
+    stacks = choose_series(read_tree(tmp_path / "in")).stacks
+    assert [{Path(piece.path).parent.name for piece in stack.slices} for stack in stacks] == [{"a"}, {"b"}]
+    report = deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    assert report["files"] == 2 * head.GetSize()[2] and not report["notes"]
+
+
 @pytest.mark.parametrize("slices", [1, 4, 40])
 def test_scans_of_many_acquisitions_are_one_stack(tmp_path, head, slices):
     """Scanners that step from place to place count each step as an acquisition."""
@@ -310,67 +357,81 @@ def test_multi_frame(tmp_path, head):
 
 
 def test_other_byte_order_and_syntax(tmp_path, head):
-    from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+    from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
     paths = dicom_files.write_series(tmp_path / "in", head)
     for number, path in enumerate(paths):
-        dataset = pydicom.dcmread(path)
         syntax = (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)[number % 3]
         if syntax == ExplicitVRBigEndian:
-            dataset.PixelData = words_of(dataset).astype(">u2").tobytes()
-        dataset.file_meta.TransferSyntaxUID = syntax
-        fresh = pydicom.Dataset()
-        fresh.update({element.tag: element for element in dataset})
-        fresh.file_meta = dataset.file_meta
-        fresh.save_as(path, enforce_file_format=True)
+            dicom_files.change(path, PixelData=words_of(pydicom.dcmread(path)).astype(">u2").tobytes())
+        dicom_files.change_syntax(path, syntax)
     deface_series(tmp_path / "in", tmp_path / "out", SEED)
     after = assert_defaced(tmp_path / "in", tmp_path / "out")
     assert len({one.file_meta.TransferSyntaxUID for one in after.values()}) == 3
 
 
-COMPRESSED = {
-    "RLE": RLELossless,
-    "JPEG-LS": pydicom.uid.JPEGLSLossless,
-    "JPEG 2000": pydicom.uid.JPEG2000Lossless,
-}
+COMPRESSED = ["RLELossless", "JPEGLSLossless", "JPEG2000Lossless", "JPEGLosslessProcess14", "JPEGLosslessProcess14_1"]
 
 
-@pytest.mark.parametrize("name", COMPRESSED)
-def test_compressed(tmp_path, head, name):
-    if not pydicom.pixels.get_encoder(COMPRESSED[name]).is_available:
-        pytest.skip(f"no encoder for {name}: pip install ctdeface[dicom]")
-    for path in dicom_files.write_series(tmp_path / "in", head):
-        dataset = pydicom.dcmread(path)
-        dataset.compress(COMPRESSED[name], generate_instance_uid=False)
-        dataset.save_as(path)
-    deface_series(tmp_path / "in", tmp_path / "out", SEED)
-    assert_defaced(tmp_path / "in", tmp_path / "out")
-
-
-def test_jpeg_lossless(tmp_path, head):
-    """What most scanners and archives compress with."""
+@pytest.mark.parametrize("syntax", COMPRESSED)
+def test_compressed(tmp_path, head, syntax):
     pytest.importorskip("gdcm", reason="pip install ctdeface[dicom]")
-    dcmcjpeg = shutil.which("dcmcjpeg")
-    if not dcmcjpeg:
-        pytest.skip("dcmcjpeg of DCMTK is not installed")
-    (tmp_path / "in").mkdir()
-    for path in dicom_files.write_series(tmp_path / "plain", head):
-        subprocess.run([dcmcjpeg, "--encode-lossless-sv1", path, tmp_path / "in" / path.name], check=True)
+    dicom_files.write_series(tmp_path / "plain", head)
+    shutil.copytree(tmp_path / "plain", tmp_path / "in")
+    for path in (tmp_path / "in").iterdir():
+        dicom_files.compress(path, syntax)
+        assert pydicom.dcmread(path).file_meta.TransferSyntaxUID.is_encapsulated
     deface_series(tmp_path / "in", tmp_path / "out", SEED)
-    assert_defaced(tmp_path / "in", tmp_path / "out")
+    assert_defaced(tmp_path / "plain", tmp_path / "out")
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED)
+@pytest.mark.parametrize("tags", [{}, dict(PixelRepresentation=1, RescaleSlope=1.2), dict(BitsStored=12, HighBit=11)])
+def test_compressed_without_decoders(tmp_path, head, monkeypatch, syntax, tags):
+    """In 3D Slicer pydicom has no decoders, but SimpleITK has: the same words come out."""
+    pytest.importorskip("gdcm", reason="pip install ctdeface[dicom]")
+    path = dicom_files.write_series(tmp_path, head[:, :, 20:21], **tags)[0]
+    words = np.minimum(words_of(pydicom.dcmread(path)), 4095)
+    dicom_files.change(path, PixelData=words.astype("<u2").tobytes())
+    expected = words_of(pydicom.dcmread(path))
+    dicom_files.compress(path, syntax)
+    without_decoders(monkeypatch)
+    with pytest.raises(RuntimeError, match="missing"):
+        _ = pydicom.dcmread(path).pixel_array
+    assert np.array_equal(words_of(pydicom.dcmread(path)), expected)
+
+
+def without_decoders(monkeypatch):
+    """Take the decoders of compressed pixels from pydicom."""
+    from pydicom.pixels import get_decoder
+
+    for syntax in pydicom.uid.AllTransferSyntaxes:
+        if syntax.is_encapsulated:
+            with suppress(NotImplementedError):
+                monkeypatch.setattr(get_decoder(syntax), "_available", {})
 
 
 def test_missing_decoder_is_named(tmp_path, head, monkeypatch):
-    for path in dicom_files.write_series(tmp_path / "in", head):
+    """Several frames are what SimpleITK cannot decode, as each can have a rescale of its own."""
+    (tmp_path / "in").mkdir()
+    dicom_files.write_multi_frame(tmp_path / "in" / "one.dcm", head)
+    dataset = pydicom.dcmread(tmp_path / "in" / "one.dcm")
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    dataset.save_as(tmp_path / "in" / "one.dcm")
+    without_decoders(monkeypatch)
+    assert "pip install ctdeface[dicom]" in refusal(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_compressed_pixels_that_cannot_be_decoded(tmp_path, head):
+    paths = dicom_files.write_series(tmp_path / "in", head)
+    for path in paths[9:10]:
         dataset = pydicom.dcmread(path)
         dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8" + b"\0" * 20])
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
         dataset.save_as(path)
-    from pydicom.pixels import get_decoder
-
-    monkeypatch.setattr(get_decoder(pydicom.uid.JPEGLosslessSV1), "_available", {})
-    assert "pip install ctdeface[dicom]" in refusal(tmp_path / "in", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert "cannot be decoded" in refusal(tmp_path / "in", tmp_path / "out")
+    assert os.listdir(tmp_path) == ["in"]
 
 
 # -------------------------------------------------------------------------------------------------- trees and mixtures
@@ -384,6 +445,12 @@ def clutter(folder, head):
     dicom_files.write_document(folder / "keys", "1.2.840.10008.5.1.4.1.1.88.59")
     dicom_files.write_document(folder / "screen.dcm", "1.2.840.10008.5.1.4.1.1.7", Rows=2, Columns=2, BitsAllocated=8,
                                PixelData=b"1234", SamplesPerPixel=1)  # fmt: skip
+    dicom_files.write_document(folder / "matrix", "1.2.840.10008.5.1.4.1.1.66.1")
+    dicom_files.write_document(folder / "skin", "1.2.840.10008.5.1.4.1.1.66.5")
+    dicom_files.write_document(folder / "head in 3D", "1.2.840.10008.5.1.4.1.1.2", Rows=2, Columns=2, BitsAllocated=8,
+                               PixelData=b"123456789012", SamplesPerPixel=3, Modality="CT")  # fmt: skip
+    protocol = dicom_files.write_series(folder / "protocol", head[:, :, 5:6], SeriesNumber=501)
+    dicom_files.change(protocol[0], ImagePositionPatient=None)
     mr_image = "1.2.840.10008.5.1.4.1.1.4"
     dicom_files.write_series(folder / "mr", head, SOPClassUID=mr_image, Modality="MR", SeriesNumber=9)
     dicom_files.write_series(folder / "test bolus", head[:, :, 5:7], SeriesNumber=2)
@@ -399,8 +466,9 @@ def test_tree_with_all_kinds_of_files(tmp_path, head):
     shutil.copy(paths[3], tmp_path / "in" / "copy of a slice")
     report = deface_series(tmp_path / "in", tmp_path / "out", SEED)
     assert report["left_out"] == [
-        "copy (1)", "dose report (1)", f"image of another modality ({head.GetSize()[2]})", "key object selection (1)",
-        "scout (1)", "secondary capture (1)", "slice of a stack of too few (2)",
+        "capture (1)", "copy (1)", "dose report (1)", f"image of another modality ({head.GetSize()[2]})",
+        "key object selection (1)", "picture without a place (1)", "registration (1)", "scout (1)",
+        "secondary capture (1)", "slice of a stack of too few (2)", "surface segmentation (1)",
     ]  # fmt: skip
     assert_defaced(tmp_path / "in" / "deep", tmp_path / "out")
 
@@ -413,6 +481,11 @@ def test_one_of_several_series(tmp_path, head):
     assert "no such series" in refusal(tmp_path / "in", tmp_path / "out", series="5")
     report = deface_series(tmp_path / "in", tmp_path / "out", SEED, series="7")
     assert report["left_out"] == [f"series 4 (CT, {n} slices)"]
+    for path in (tmp_path / "in" / "x").iterdir():
+        dicom_files.change(path, SeriesNumber=7)
+    assert "by its series instance UID" in refusal(tmp_path / "in", tmp_path / "out 2", series="7")
+    uid = str(pydicom.dcmread(path).SeriesInstanceUID)
+    assert deface_series(tmp_path / "in", tmp_path / "out 2", SEED, series=uid)["files"] == n
     assert_defaced(tmp_path / "in" / "y", tmp_path / "out")
 
 
@@ -438,6 +511,39 @@ def test_damaged_file_in_the_middle(tmp_path, head, cut):
     paths[9].write_bytes(content[: int(cut * len(content)) if 0 < cut < 1 else cut])
     assert "truncated or damaged" in refusal(tmp_path / "in", tmp_path / "out")
     assert os.listdir(tmp_path) == ["in"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 5000, b"\0" * 128 + b"DICM", b"?" * 5000])
+def test_file_without_sense_in_the_middle(tmp_path, head, content):
+    paths = dicom_files.write_series(tmp_path / "in", head)
+    paths[9].write_bytes(content)
+    assert "truncated or damaged" in refusal(tmp_path / "in", tmp_path / "out")
+    if content.strip(b"\0") != content:
+        paths[9].rename(tmp_path / "in" / "1.2.345")
+        assert "truncated or damaged" in refusal(tmp_path / "in", tmp_path / "out")
+    assert os.listdir(tmp_path) == ["in"]
+
+
+@pytest.mark.parametrize("name", ["SOPInstanceUID", "SeriesInstanceUID"])
+def test_slice_that_belongs_nowhere(tmp_path, head, name):
+    paths = dicom_files.write_series(tmp_path / "in", head)
+    dicom_files.change(paths[9], **{name: None})
+    assert "truncated or damaged" in refusal(tmp_path / "in", tmp_path / "out")
+    assert os.listdir(tmp_path) == ["in"]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_files_without_preamble(tmp_path, head, syntax):
+    """Old files begin with the group of the file, or with that of the image."""
+    (tmp_path / "in").mkdir()
+    for path in dicom_files.write_series(tmp_path / "whole", head):
+        dicom_files.change_syntax(path, syntax)
+        length = pydicom.dcmread(path).file_meta.FileMetaInformationGroupLength
+        bare = syntax == ImplicitVRLittleEndian
+        (tmp_path / "in" / path.name).write_bytes(path.read_bytes()[132 + bare * (12 + length) :])
+    report = deface_series(tmp_path / "in", tmp_path / "out", SEED)
+    assert report["files"] == head.GetSize()[2]
+    assert_defaced(tmp_path / "whole", tmp_path / "out")
 
 
 def test_file_that_cannot_be_read(tmp_path, head):

@@ -256,6 +256,7 @@ def deface_stacks(
                 del original
                 result = deface(image, parameters, progress=_part(step, 0.15, 1.0), cancelled=cancelled)
                 look(image, result)
+                del image  # a copy of the region takes its place in memory
                 region = sitk.GetArrayViewFromImage(result.region) > 0
                 filled = result.image
             else:

@@ -52,7 +52,9 @@ def read_stack(stack: Stack, progress: Callable[[float, str], None] = lambda fra
             if words.shape[1:] != hu.shape[1:]:
                 raise InputError(UNDECODED)
             values = stored_values(words[piece.frame], header).astype(dtype, copy=False)
-            hu[index] = values * dtype(piece.slope) + dtype(piece.intercept)
+            if piece.slope != 1:
+                values = values * dtype(piece.slope)
+            np.add(values, dtype(piece.intercept), out=hu[index])
     if dtype == np.int32 and hu.min() >= -(2**15) and hu.max() < 2**15:
         hu = hu.astype(np.int16)
     image = sitk.GetImageFromArray(hu)
@@ -107,10 +109,33 @@ def words_of(header: pydicom.Dataset) -> np.ndarray:
             words = header.pixel_array
         except (RuntimeError, NotImplementedError, ImportError) as error:
             missing = "missing" in str(error).lower() or isinstance(error, NotImplementedError | ImportError)
-            raise InputError(NO_DECODER if missing else UNDECODED) from error
+            if not missing:
+                raise InputError(UNDECODED) from error
+            words = _decoded_by_simpleitk(header)
         except Exception as error:  # decoders meet damaged pixels with errors of many kinds
             raise InputError(UNDECODED) from error
     return np.array(words).reshape(frames, rows, columns).astype(dtype, copy=False)
+
+
+def _decoded_by_simpleitk(header: pydicom.Dataset) -> np.ndarray:
+    """The words of a compressed slice where pydicom has no decoder, as in 3D Slicer: SimpleITK has, but it rescales.
+
+    Raises
+    ------
+    InputError
+        when SimpleITK cannot either, or for several frames, of which each can have a rescale of its own
+    """
+    if int(header.get("NumberOfFrames") or 1) > 1:
+        raise InputError(NO_DECODER)
+    slope, intercept = float(header.get("RescaleSlope") or 1), float(header.get("RescaleIntercept") or 0)
+    try:
+        rescaled = sitk.GetArrayFromImage(sitk.ReadImage(str(header.filename))).astype(np.float64)
+    except RuntimeError as error:
+        raise InputError(NO_DECODER) from error
+    words = np.rint((rescaled - intercept) / slope)
+    if not np.allclose(words * slope + intercept, rescaled, rtol=0, atol=abs(slope) / 100):
+        raise InputError(NO_DECODER)
+    return words
 
 
 def stored_values(words: np.ndarray, header: pydicom.Dataset) -> np.ndarray:

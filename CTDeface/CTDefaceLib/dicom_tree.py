@@ -299,7 +299,7 @@ def _series(members: list[tuple[str, pydicom.Dataset]]) -> tuple[Series, list[tu
     for path, header in members:
         try:
             pieces = _slices(path, header)
-        except (AttributeError, IndexError, TypeError, ValueError):
+        except (AttributeError, LookupError, TypeError, ValueError):
             left.append(("picture without a place", path))
             continue
         series.instances[path] = str(header.SOPInstanceUID)

@@ -24,6 +24,7 @@ PIXEL_MASK = ("113047", "Pixel by pixel mask")
 SOURCE_IMAGE = ("121322", "Source image for image processing operation")
 DEIDENTIFYING_EQUIPMENT = ("109104", "De-identifying Equipment")
 CLEAN_VISUAL_FEATURES = ("113102", "Clean Recognizable Visual Features Option")
+ITEM = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # how a sequence begins, in both byte orders
 #: signatures over what has changed, and pictures of what was removed
 OUTDATED = ("DigitalSignaturesSequence", "MACParametersSequence", "IconImageSequence")
 
@@ -111,8 +112,17 @@ def replace_uids(dataset: pydicom.Dataset, pseudonyms: Pseudonyms) -> None:
 
 def elements(dataset: pydicom.Dataset, *kinds: str) -> list[pydicom.DataElement]:
     """The elements of these value representations; the others are not even decoded, and so written as they were."""
-    found = [raw.tag for raw in dataset.elements() if (raw.VR or _usual_kind(raw.tag)) in (*kinds, "UN")]
+    found = []
+    for raw in dataset.elements():
+        kind = raw.VR or _usual_kind(raw.tag)
+        if kind in kinds or kind == "UN" and _may_be_known(raw.value):
+            found.append(raw.tag)
     return [element for element in map(dataset.__getitem__, found) if element.VR in kinds]
+
+
+def _may_be_known(value) -> bool:
+    """Whether the value of an element of unknown kind looks like a sequence or a UID, which pydicom then tells."""
+    return not isinstance(value, bytes) or value[:4] in ITEM or value[:1].isdigit()
 
 
 @cache

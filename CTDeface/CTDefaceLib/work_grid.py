@@ -32,7 +32,8 @@ def on_image_grid(inside: np.ndarray, head: Head, part: sitk.Image, only_above: 
     """
     function = sitk.GetImageFromArray(inside.astype(np.float32, copy=False))
     function.CopyInformation(head.volume)
-    here = sitk.GetArrayFromImage(sitk.Resample(function, part, sitk.Transform(), sitk.sitkLinear, -1.0)) > 0
+    smooth = sitk.Resample(function, part, sitk.Transform(), sitk.sitkLinear, -1.0)
+    here = sitk.GetArrayViewFromImage(smooth) > 0
     if only_above is not None:
         here &= sitk.GetArrayViewFromImage(part) > only_above
     return here
