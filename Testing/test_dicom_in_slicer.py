@@ -118,6 +118,27 @@ def test_back_into_the_database(panel, loaded, tmp_path):
     assert hierarchy.GetItemParent(item) == study
 
 
+def test_cleaned_series_in_the_database(panel, loaded, tmp_path):
+    """It is another patient's, in the database and in the subject hierarchy."""
+    pytest.importorskip("dicomanonymizer", reason="pip install ctdeface[dicom]")
+    volume, _ = loaded
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    segment(panel)
+    result = deface(panel)
+    for _ in range(2):  # the second time patient and study are there
+        choose(panel, "database", "ps315")
+        assert export(panel) == ""
+    study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(result))
+    patient = hierarchy.GetItemParent(study)
+    one = pydicom.dcmread(database.filesOf(result)[0])
+    assert hierarchy.GetItemUID(study, "DICOM") == one.StudyInstanceUID
+    assert hierarchy.GetItemUID(patient, "DICOM") == hierarchy.GetItemName(patient) == one.PatientID
+    assert (hierarchy.GetItemLevel(study), hierarchy.GetItemLevel(patient)) == ("Study", "Patient")
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volume)) != study
+    assert one.SOPInstanceUID in hierarchy.GetItemUID(hierarchy.GetItemByDataNode(result), "DICOMInstanceUID")
+    assert os.path.dirname(database.privateFolder()) == str(tmp_path / "database")
+
+
 def test_what_cannot_be_exported_is_said(panel, loaded, tmp_path):
     volume, _ = loaded
     segment(panel)

@@ -157,7 +157,8 @@ def write_defaced_volume(
     Returns
     -------
     dict
-        ``files`` (number), ``series`` and ``instances`` (new UIDs).
+        ``files`` (number), ``series`` and ``instances`` (new UIDs), ``study`` and ``patient`` (UID and ID, new ones
+        where the headers were ``cleaned``).
 
     Raises
     ------
@@ -186,8 +187,14 @@ def write_defaced_volume(
         write_series(series, [DefacedStack(stack, region, values)], part, prepare, _part(progress, 0.4, 1.0))
         if table and retain is not None:
             pseudonyms.append_to(Path(table))
-    instances = [pseudonyms.uid(series.instances[path]) for path in series.files]
-    return {"files": len(series.files), "series": pseudonyms.uid(series.uid), "instances": instances}
+    return {
+        "files": len(series.files),
+        "series": pseudonyms.uid(series.uid),
+        "instances": [pseudonyms.uid(series.instances[path]) for path in series.files],
+        "study": pseudonyms.uid(series.study),
+        "patient": series.patient if retain is None else pseudonyms.patient(series.patient),
+        "cleaned": retain is not None,
+    }
 
 
 def _is_same(volume: np.ndarray, hu: np.ndarray) -> bool:

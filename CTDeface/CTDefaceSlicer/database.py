@@ -50,14 +50,33 @@ def add(folder):
     indexer.waitForImportFinished()
 
 
-def link(volumeNode, seriesUID, instanceUIDs):
-    """Note in a volume node, and in the subject hierarchy, which series of the database it is now."""
-    volumeNode.SetAttribute(INSTANCES, " ".join(instanceUIDs))
+def link(volumeNode, written):
+    """Note in a volume node, and in the subject hierarchy, which series of the database it is now.
+
+    A series with cleaned headers goes below its own patient and study, as the database has it.
+
+    :param written: what ``CTDefaceLib.dicom_deface.write_defaced_volume`` returned.
+    """
+    instances = " ".join(written["instances"])
+    volumeNode.SetAttribute(INSTANCES, instances)
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     item = hierarchy.GetItemByDataNode(volumeNode)
-    if item != hierarchy.GetInvalidItemID():
-        hierarchy.SetItemUID(item, slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMUIDName(), seriesUID)
-        hierarchy.SetItemAttribute(item, "DICOM.Modality", "CT")
+    if item == hierarchy.GetInvalidItemID():
+        return
+    constants = slicer.vtkMRMLSubjectHierarchyConstants
+    hierarchy.SetItemUID(item, constants.GetDICOMUIDName(), written["series"])
+    hierarchy.SetItemUID(item, constants.GetDICOMInstanceUIDName(), instances)
+    hierarchy.SetItemAttribute(item, constants.GetDICOMSeriesModalityAttributeName(), "CT")
+    if not written["cleaned"]:
+        return
+    above = hierarchy.GetSceneItemID()
+    for uid, create in ((written["patient"], "CreateSubjectItem"), (written["study"], "CreateStudyItem")):
+        found = hierarchy.GetItemByUID(constants.GetDICOMUIDName(), uid)
+        if found == hierarchy.GetInvalidItemID():
+            found = getattr(hierarchy, create)(above, written["patient"])
+            hierarchy.SetItemUID(found, constants.GetDICOMUIDName(), uid)
+        above = found
+    hierarchy.SetItemParent(item, above)
 
 
 def _openDatabase():

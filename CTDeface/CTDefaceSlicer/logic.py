@@ -269,7 +269,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                     return str(folder)
                 database.add(written)
                 if slicer.mrmlScene.GetNodeByID(volumeNode.GetID()) is volumeNode:
-                    database.link(volumeNode, report["series"], report["instances"])
+                    database.link(volumeNode, report)
                 return report["series"]
             finally:
                 shutil.rmtree(written, ignore_errors=True)
