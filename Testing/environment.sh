@@ -49,17 +49,18 @@ make_models_environment() { # $models: TotalSegmentator, nnU-Net and PyTorch in 
     return 1
 }
 
-ensure() { # name, Python statement that fails without it, Debian packages: installs these where that is allowed
+install() { # name, Debian packages: installs these where that is allowed
+    if [ "$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2>/dev/null; then as_root=sudo; else return 1; fi
+    command -v apt-get >/dev/null || return 1
+    complain "Installing $1 ($2) ..."
+    # shellcheck disable=SC2086
+    { $as_root apt-get update && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y --no-install-recommends $2; } \
+        >/dev/null
+}
+
+ensure() { # name, Python statement that fails without it, Debian packages
     "$python" -c "$2" >/dev/null 2>&1 && return
-    as_root=none
-    if [ "$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2>/dev/null; then as_root=sudo; fi
-    if [ "$as_root" != none ] && command -v apt-get >/dev/null; then
-        complain "Installing $1 ($3) ..."
-        # shellcheck disable=SC2086
-        { $as_root apt-get update && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y --no-install-recommends $3; } \
-            >/dev/null
-        "$python" -c "$2" >/dev/null 2>&1 && return
-    fi
+    install "$1" "$3" && "$python" -c "$2" >/dev/null 2>&1 && return
     complain "$1 is missing; on Debian or Ubuntu: sudo apt-get update && sudo apt-get install $3"
     exit 1
 }

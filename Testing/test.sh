@@ -10,6 +10,17 @@ ensure "A system library of Qt" "import importlib.util as u; u.find_spec('PySide
     "libegl1 libgl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkbcommon0"
 cd "$checkout" || exit 1
 
+# What others read DICOM with. Orthanc's package starts a server, so they are installed only on machines that belong to
+# the tests; elsewhere the tests that need them are skipped.
+tools="dcm2niix dicom3tools orthanc dcmtk"
+for tool in dcm2niix dciodvfy Orthanc storescu; do
+    command -v "$tool" >/dev/null && continue
+    if [ "$(id -u)" != 0 ] || ! install "the DICOM tools" "$tools"; then
+        complain "Tests with DICOM tools are skipped; on Debian or Ubuntu: sudo apt-get install $tools"
+    fi
+    break
+done
+
 # The trained models: about 3 GB of packages, so only where they are there, or are asked for with CTDEFACE_TORCH=1
 models=${CTDEFACE_TORCH_PYTHON:-$checkout/.venv-models/bin/python}
 if [ ! -x "$models" ] && [ "${CTDEFACE_TORCH:-}" = 1 ]; then

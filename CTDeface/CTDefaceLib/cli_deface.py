@@ -9,7 +9,7 @@ import warnings
 from dataclasses import fields
 from pathlib import Path
 
-from .errors import OutputError
+from .errors import InputError, OutputError
 from .terminal import Progress, say, warn
 
 HELP = "remove the face from one head CT"
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_dicom(parser: argparse.ArgumentParser) -> None:
     """The choices of a DICOM series as output."""
     dicom = parser.add_argument_group("DICOM series as output")
-    dicom.add_argument("--series", metavar="NUMBER", default="", help="which one, where IN holds several CT series")
+    dicom.add_argument("--series", metavar="NUMBER", default="", help="which one, or its UID, if there are several")
     dicom.add_argument(
         "--secret",
         metavar="FILE",
@@ -211,8 +211,16 @@ def run(args: argparse.Namespace) -> int:
     from .stored_data import suffix
     from .volume_io import IMAGE_IO, check_volume_name, save_volume, written_whole
 
-    if args.input.is_dir() and suffix(args.output) not in IMAGE_IO:
-        return _run_dicom(args)
+    if suffix(args.output) not in IMAGE_IO:
+        if args.input.is_dir():
+            return _run_dicom(args)
+        if not args.input.exists():
+            raise InputError("There is no such file or folder; check the path of the input.")
+        if not args.output.suffix:
+            args.error(
+                "OUT: A volume can be written as .nii, .nii.gz, .nrrd or .mha; only a DICOM series that is a folder "
+                "itself goes into a folder (unpack an archive first)."
+            )
     for name in ("series", "secret", "take_along", "headers", "retain", "private"):
         if getattr(args, name) not in (None, "", [], False, "keep"):
             args.error(f"argument --{name.replace('_', '-')}: goes with a folder as OUT, and a DICOM series as IN")
@@ -260,11 +268,11 @@ def _run_dicom(args: argparse.Namespace) -> int:
         args.error("argument --mask: goes with a volume as OUT")
     report_path = args.report or args.output.with_name(args.output.name + ".json")
     parameters = parameters_from(args)
-    check_outputs(args, None, {"report": report_path}, args.overwrite)
     try:
         check_folder(args.output)
     except OutputError as error:
         args.error(f"OUT: {error}")
+    check_outputs(args, None, {"report": report_path}, args.overwrite)
     check_ready(parameters.segmenter, parameters.choice)
     retain, table = retained_from(args), None
     if retain is not None:
