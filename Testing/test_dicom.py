@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import struct
 from contextlib import suppress
 from pathlib import Path
 
@@ -529,6 +530,17 @@ def test_slice_that_belongs_nowhere(tmp_path, head, name):
     paths = dicom_files.write_series(tmp_path / "in", head)
     dicom_files.change(paths[9], **{name: None})
     assert "truncated or damaged" in refusal(tmp_path / "in", tmp_path / "out")
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_header_that_cannot_be_written(tmp_path, head, monkeypatch):
+    dicom_files.write_series(tmp_path / "in", head)
+
+    def fail(*args, **choices):
+        raise struct.error("odd")
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", fail)
+    assert "cannot be written" in refusal(tmp_path / "in", tmp_path / "out")
     assert os.listdir(tmp_path) == ["in"]
 
 

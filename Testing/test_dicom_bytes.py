@@ -12,8 +12,11 @@ import random
 import dicom_files
 import pydicom
 import pytest
+from coarse_phantoms import scan
+from CTDefaceLib import cli
 from CTDefaceLib.dicom_deface import HeaderWriter
 from CTDefaceLib.dicom_stack import read_dataset
+from CTDefaceLib.dicom_tree import CT_IMAGES, SEGMENTATION, STRUCTURE_SET
 from CTDefaceLib.dicom_write import save
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
@@ -183,7 +186,9 @@ def test_no_trace_in_the_bytes(tmp_path_factory, data):
     retain = data.draw(st.sets(st.sampled_from(["dates", "patient", "device", "safe-private", "descriptors"])))
     event(declared)
     with pydicom.config.disable_value_validation():
-        header = dicom_files.slice_header(SpecificCharacterSet=declared.split("\\"), **identity)
+        kind = data.draw(st.sampled_from([*CT_IMAGES[:2], STRUCTURE_SET, SEGMENTATION]))
+        charset = declared.split("\\")
+        header = dicom_files.slice_header(SOPClassUID=kind, SpecificCharacterSet=charset, **identity)
         if "device" in retain:
             for keyword in ("StationName", "DeviceUID"):
                 delattr(header, keyword)
@@ -201,6 +206,26 @@ def test_no_trace_in_the_bytes(tmp_path_factory, data):
         folder = tmp_path_factory.mktemp("bytes")
         dataset = fresh(header, folder / "in.dcm")
         assert len(traces(inflated(folder / "in.dcm"), identity.values(), codec)) > 5
-    HeaderWriter({dataset.SOPInstanceUID, dataset.SeriesInstanceUID}, b"s" * 32, True, retain)(dataset)
+    writer = HeaderWriter({dataset.SOPInstanceUID, dataset.SeriesInstanceUID}, b"s" * 32, True, retain)
+    (writer if kind in CT_IMAGES else writer.document)(dataset)
     save(dataset, folder / "out.dcm")
     assert not traces(inflated(folder / "out.dcm"), [*identity.values(), secret], codec)
+
+
+def test_no_trace_in_names_of_files_reports_and_messages(tmp_path, capfd):
+    """Folders and files are often named after the patient, too."""
+    dice = random.Random(3)
+    identity = {**identities(dice, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), "SeriesInstanceUID": "1.2.34567890123456"}
+    del identity["SOPInstanceUID"]
+    source = tmp_path / identity["PatientName"].replace("^", " ")
+    paths = dicom_files.write_series(source, scan(field_of_view="upper_lip").image, **identity)
+    for number, path in enumerate(paths):
+        path.rename(source / f"{identity['PatientID'].replace('/', ' ')} {identity['PatientBirthDate']} {number}.dcm")
+    dicom_files.write_document(source / "report", "1.2.840.10008.5.1.4.1.1.88.67", **identity)
+    command = ["deface", source, tmp_path / "out", "--headers", "ps315", "--retain", "dates", "descriptors"]
+    assert cli.main([str(arg) for arg in command]) == 0
+    written = [path for name in ("out", "out.json") for path in (tmp_path / name, *(tmp_path / name).rglob("*"))]
+    assert len(written) == len(paths) + 2
+    content = b"".join(path.read_bytes() for path in written if path.is_file())
+    content += " ".join([*map(str, written), *capfd.readouterr()]).replace(str(tmp_path), "").encode()
+    assert not traces(content, identity.values(), "ascii")

@@ -207,6 +207,16 @@ def test_free_text_on_the_patient_is_cleaned():
     assert header.Allergies == "contrast" and header.SmokingStatus == "NO"
 
 
+def test_values_that_cannot_be_read_are_removed(tmp_path):
+    header = slice_header()
+    header.save_as(tmp_path / "in.dcm", enforce_file_format=True)
+    header = pydicom.dcmread(tmp_path / "in.dcm")
+    for tag, kind in ((0x00189306, "FD"), (0x00280106, "US")):
+        tag = pydicom.tag.Tag(tag)
+        header._dict[tag] = pydicom.dataelem.RawDataElement(tag, kind, 3, b"Doe", 0, False, True)
+    assert b"Doe" not in written(cleaned(header), tmp_path)
+
+
 def test_names_of_two_letters_and_in_pieces():
     """What is short in letters can be a whole name; a name is looked for without what joins it to others."""
     header = slice_header(

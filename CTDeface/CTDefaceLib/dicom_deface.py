@@ -358,8 +358,13 @@ def write_series(
                 new = part.values[index] - part.offset
                 words[frame][here] = to_words(new, part.stack.slices[index], dataset, words.dtype)
         set_pixels(dataset, words, stored_values(words, dataset))
-        finish_header(dataset)
-        save(dataset, folder / f"IM{number:05}.dcm")
+        try:
+            finish_header(dataset)
+            save(dataset, folder / f"IM{number:05}.dcm")
+        except OSError:
+            raise
+        except Exception as error:  # pydicom meets odd values with errors of many kinds
+            raise InputError("A DICOM header holds values that cannot be written; export the series again.") from error
 
     with ThreadPoolExecutor(WRITERS) as pool:
         jobs = [pool.submit(write, number, path) for number, path in enumerate(places, 1)]

@@ -144,6 +144,7 @@ class Cleaner:
         That nothing is left that identifies the patient is said only when this holds for the pixels, too.
         """
         kept = {name for option, names in KEPT.items() if option in self.retain for name in names}
+        remove_unreadable(dataset)
         names, private = identifiers(dataset, kept, uids="uids" not in self.retain)
         patient = str(dataset.get("PatientID", "") or dataset.get("PatientName", "") or "")
         self._days = self.pseudonyms.days(patient)
@@ -290,6 +291,18 @@ def described(value) -> str | list[str]:
         words = re.findall(r"[A-Za-z]+|\d+(?:\.\d+)?", value or "")
         return " ".join(w for w in words if w.lower() in VOCABULARY or w[0].isdigit() and len(w.split(".")[0]) <= 3)
     return [described(str(one)) for one in value]
+
+
+def remove_unreadable(dataset: pydicom.Dataset) -> None:
+    """Remove values that are not what their kind says, so that nobody can tell what stands in them."""
+    for tag in list(dataset.keys()):
+        try:
+            element = dataset[tag]
+        except Exception:  # pydicom meets odd values with errors of many kinds
+            del dataset[tag]
+            continue
+        for item in element.value if element.VR == "SQ" else ():
+            remove_unreadable(item)
 
 
 def identifiers(

@@ -270,7 +270,7 @@ def kind_of(header: pydicom.Dataset) -> str:
         return "image of another modality"
     if "LOCALIZER" in [str(value).upper() for value in _values(header.get("ImageType"))]:
         return "scout"
-    if int(header.get("SamplesPerPixel", 1)) > 1 or header.get("PhotometricInterpretation") != "MONOCHROME2":
+    if int(header.get("SamplesPerPixel") or 1) > 1 or header.get("PhotometricInterpretation") != "MONOCHROME2":
         return "capture"
     return ""
 
