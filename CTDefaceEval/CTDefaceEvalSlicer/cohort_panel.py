@@ -141,7 +141,9 @@ class CohortPanel:
         lines = []
         for method in cohort.methods:
             auc = method.within["by patient"].auc
-            figure = _("ROC-AUC {mean:.2f} ± {sd:.2f}").format(mean=auc[0], sd=auc[1]) if auc else _("too few patients or faces to compare")
+            figure = _("too few patients or faces to compare")
+            if auc:
+                figure = _("ROC-AUC {mean:.2f} ± {sd:.2f}").format(mean=auc[0], sd=auc[1])
             found = f"{method.found['median']:.0%}" if method.found else "–"
             lines.append(
                 _("{method}: a face in {found} of the views, {figure}").format(
