@@ -319,9 +319,7 @@ def test_scans_one_after_the_other_without_a_number_of_their_acquisition(tmp_pat
     """Slices of two times are told apart by their own numbers, so that neither goes into the volume of the other."""
     first = dicom_files.write_series(tmp_path / "in" / "a", head, SeriesInstanceUID="1.2.3")
     study = str(pydicom.dcmread(first[0]).StudyInstanceUID)
-    later = dicom_files.write_series(
-        tmp_path / "in" / "b", head + 3, SeriesInstanceUID="1.2.3", StudyInstanceUID=study
-    )
+    later = dicom_files.write_series(tmp_path / "in" / "b", head + 3, SeriesInstanceUID="1.2.3", StudyInstanceUID=study)
     for number, path in enumerate(later, head.GetSize()[2] + 1):
         dicom_files.change(path, InstanceNumber=number)
     stacks = choose_series(read_tree(tmp_path / "in")).stacks

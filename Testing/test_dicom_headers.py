@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import dicom_files
@@ -330,6 +331,22 @@ def test_command(series, tmp_path):
     with open(tmp_path / "out-private" / "pseudonyms.csv", newline="") as file:
         rows = [tuple(row) for row in csv.reader(file)]
     assert len(rows) == len(set(rows))
+
+
+@pytest.mark.parametrize("retain", [None, ["dates"]])
+def test_odd_values_are_not_quoted(tmp_path, retain):
+    """pydicom warns of them, with the value; a warning would be an error here."""
+    image = scan(field_of_view="upper_lip").image
+    with pydicom.config.disable_value_validation():
+        dicom_files.write_series(
+            tmp_path / "in", image, PatientBirthDate="1970.02.03", AcquisitionTime="noon", SeriesDate="3 May",
+            AccessionNumber="A" * 40, DeviceUID="no.uid", PatientAge="50 years",
+        )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("default", DeprecationWarning)
+        deface_series(tmp_path / "in", tmp_path / "out", DefaceParameters(seed=1), retain=retain)
+    assert len(os.listdir(tmp_path / "out")) == image.GetSize()[2]
 
 
 def test_wrong_usage(series, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ import SimpleITK as sitk
 
 from .dicom_headers import Cleaner
 from .dicom_references import referring, without_face
+from .dicom_series import quietly
 from .dicom_stack import (
     is_regular,
     oddities,
@@ -121,13 +122,14 @@ def deface_series(
     with written_folder(output) as part:
         write_series(chosen, defaced, part, prepare, _part(progress, 0.8, 1.0), cancelled)
         taken = []
-        for path, document in documents.items():
-            removed = without_face(document, defaced)
-            if removed != "all":
-                prepare.document(document)
-                taken.append(path)
-                save(document, part / f"REF{len(taken):03}.dcm")
-                report["notes"] += [f"{removed.capitalize()}."] * bool(removed)
+        with quietly():
+            for path, document in documents.items():
+                removed = without_face(document, defaced)
+                if removed != "all":
+                    prepare.document(document)
+                    taken.append(path)
+                    save(document, part / f"REF{len(taken):03}.dcm")
+                    report["notes"] += [f"{removed.capitalize()}."] * bool(removed)
         if table and retain is not None:
             prepare.pseudonyms.append_to(Path(table))
     return {**report, "files": len(chosen.files) + len(taken), "left_out": tree.left_out(chosen, taken)}
@@ -335,6 +337,7 @@ def is_checked(report: dict) -> bool:
     return not report["warnings"] and report["intracranial_voxels_touched"] == 0
 
 
+@quietly()
 def write_series(
     series: Series,
     defaced: list[DefacedStack],

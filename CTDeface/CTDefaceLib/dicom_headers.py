@@ -305,9 +305,7 @@ def remove_unreadable(dataset: pydicom.Dataset) -> None:
             remove_unreadable(item)
 
 
-def identifiers(
-    dataset: pydicom.Dataset, kept: Collection[str] = (), uids: bool = True
-) -> tuple[set[str], set[str]]:
+def identifiers(dataset: pydicom.Dataset, kept: Collection[str] = (), uids: bool = True) -> tuple[set[str], set[str]]:
     """What names the patient, the hospital or the people in a dataset, at any depth, in lower case; and private texts.
 
     What stands in attributes with keywords in ``kept`` is not looked at; UIDs only if they are wanted.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .dicom_series import quietly
 from .dicom_stack import UNDECODED, read_dataset, usual_gap
 from .dicom_tree import SEGMENTATION, STRUCTURE_SET, Series, Tree
 from .dicom_write import EXPLICIT_LITTLE_ENDIAN, elements
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 KINDS = {"structure set": STRUCTURE_SET, "segmentation": SEGMENTATION}
 
 
+@quietly()
 def referring(tree: Tree, series: Series) -> list[str]:
     """Files of the structure sets and segmentations in a tree that refer to a series."""
     documents = [path for kind, path in tree.others if kind in KINDS]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -96,6 +98,19 @@ def is_image(header: pydicom.Dataset) -> bool:
     return "Rows" in header
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Neither validation nor warnings of pydicom: what it says about odd values quotes them.
+
+    Values are decoded when they are first looked at, so this belongs around all that looks at them.
+    """
+    import pydicom
+
+    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | None:
     """Some attributes of a DICOM file; an empty dataset for a file that is none, None for one that is cut short.
 
@@ -103,9 +118,7 @@ def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | 
     """
     import pydicom
 
-    # What pydicom says about odd values quotes them, hence no validation and no warnings.
-    with open(path, "rb") as file, warnings.catch_warnings(), pydicom.config.disable_value_validation():
-        warnings.simplefilter("ignore")
+    with open(path, "rb") as file, quietly():
         start = file.read(132)  # preamble and magic
         bare = start.startswith((b"\x08\x00", b"\x02\x00\x00\x00UL\x04\x00"))  # a file without preamble
         if start[128:] != b"DICM" and not bare:

@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .dicom_series import PLACE_TOLERANCE, PLACE_TOLERANCE_MM, TILT_TOLERANCE_DEGREES
+from .dicom_series import PLACE_TOLERANCE, PLACE_TOLERANCE_MM, TILT_TOLERANCE_DEGREES, quietly
 from .dicom_tree import Slice, Stack
 from .errors import InputError
 
@@ -68,8 +68,7 @@ def read_dataset(path: str) -> pydicom.Dataset:
     """All of a DICOM file."""
     import pydicom
 
-    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
-        warnings.simplefilter("ignore")
+    with quietly():
         try:
             return pydicom.dcmread(path, force=True)
         except OSError as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .dicom_series import TAGS, dicom_header, is_image, series_number
+from .dicom_series import TAGS, dicom_header, is_image, quietly, series_number
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -189,6 +189,7 @@ def read_tree(folder: str | os.PathLike, progress: Callable[[float, str], None] 
     return tree_of(_files_below(Path(folder)), progress)
 
 
+@quietly()
 def tree_of(paths: list[str], progress: Callable[[float, str], None] = lambda fraction, text: None) -> Tree:
     """As :func:`read_tree`, of these files."""
     images: dict[tuple[str, str], list[tuple[str, pydicom.Dataset]]] = {}

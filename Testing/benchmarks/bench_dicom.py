@@ -36,9 +36,7 @@ def run(job: str, source: Path, folder: Path) -> dict:
             pydicom.dcmread(path).save_as(folder / path.name)
         voxels = sum(path.stat().st_size for path in folder.iterdir()) // 2
     else:
-        deface_series(
-            source, folder / "out", progress=lambda part, text: moments.setdefault(text, time.perf_counter())
-        )
+        deface_series(source, folder / "out", progress=lambda part, text: moments.setdefault(text, time.perf_counter()))
         voxels = 0
     end = time.perf_counter()
     first, last = moments.get("Finding the head", start), moments.get("Face removed", start)
