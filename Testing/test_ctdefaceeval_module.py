@@ -920,7 +920,7 @@ def test_the_console_lines_of_the_readme(pairs, name, tmp_path):
     assert int(found.split()[0]) >= 3
     assert verdict.startswith("none of these No face was found")
     assert nodes == "[4, 2]"
-    assert cohort == "['patient 1', 'patient 2'] ['original', 'CTDeface']"
+    assert cohort == "[1, 2] ['original', 'CTDeface']"
     assert (tmp_path / "report.html").exists() and (tmp_path / "report.json").exists()
 
 
