@@ -12,7 +12,7 @@ from .head import AIR_HU
 from .work_grid import box_around, mask_of, on_image_grid
 
 ABOVE_BROW_MM = 52.0
-BELOW_CHIN_MM = 16.0
+BELOW_CHIN_MM = 32.0
 SHELL_MM = 6.0
 SMALLEST_FACE_MM2 = 1200.0
 

@@ -16,9 +16,9 @@ from .cylinder import ANGLES, HEIGHTS, RADII, Cylinder, chin_height, innermost, 
 from .head import AIR_HU, GUARD_MM, PADDING_HU, WORK_SPACING_MM, Head, dilated, distance_to, eroded
 from .work_grid import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union
 
-FURROW_MM = 36.0
-CAVITY_MM = 30.0
-LARGEST_SHARE = 0.185
+FURROW_MM = 50.0
+CAVITY_MM = 40.0
+LARGEST_SHARE = 0.19
 BONE_HU = 250.0
 
 
@@ -173,7 +173,7 @@ def _inner_radius(
         inner = _behind_cavities(inner, air, share * CAVITY_MM)
         inner = (inner - share * FURROW_MM * furrows) * taper + edge * (1.0 - taper)
         inner = ndimage.gaussian_filter(
-            np.maximum(inner, np.where(intracranial > 0, intracranial + GUARD_MM + 1.0, 0.0)), 0.8
+            np.maximum(inner, np.where(intracranial > 0, intracranial + GUARD_MM + 1.0, 0.0)), 1.1
         )
         if np.count_nonzero(masked | (radius > cylinder.spread(inner, here))) <= budget:
             break
@@ -199,7 +199,7 @@ def _behind_cavities(inner: np.ndarray, air: np.ndarray, reach_mm: float) -> np.
 def _furrows(rng: np.random.Generator) -> np.ndarray:
     """Map from 0 to 1 of wavy oblique furrows, 28 to 36 mm apart, with random phase and course."""
     height, along = np.meshgrid(HEIGHTS, np.radians(ANGLES) * 85.0, indexing="ij")
-    course = np.radians(rng.uniform(33.0, 47.0)) * rng.choice([-1.0, 1.0])
+    course = np.radians(rng.uniform(25.0, 45.0)) * rng.choice([-1.0, 1.0])
     bend = ndimage.gaussian_filter(rng.standard_normal(height.shape), 10.0)
     phase = rng.uniform(0.0, 2.0 * np.pi) + 0.4 * bend / bend.std()
     across = along * np.cos(course) + height * np.sin(course)
