@@ -55,7 +55,7 @@ def sightings(found, direction=(1.0, 0.0, 0.0), score=1.0, grid=GRID):
 
 def made_up(original=9, defaced=0, attack=0, towards=(0.0, 1.0, 0.0), attack_towards=(0.0, 1.0, 0.0), beside=()):
     subjects = [
-        Subject("original", "original", 0.0, sightings(original)),
+        Subject("original", "original", 0.0, sightings(original or 0)),
         Subject("defaced", "defaced", 0.0, sightings(defaced, towards)),
         Subject("growth 4 mm", "growth", 0.0, sightings(attack, attack_towards)),
     ]
@@ -77,6 +77,9 @@ def made_up(original=9, defaced=0, attack=0, towards=(0.0, 1.0, 0.0), attack_tow
         ({"beside": ["A picture (.png) beside it shows a face, found by m."]}, "recoverable"),
         ({"original": 1}, "not evaluable"),
         ({"original": 0, "defaced": 0}, "not evaluable"),
+        ({"original": None}, "not evaluable"),
+        ({"original": None, "defaced": 3}, "face found"),
+        ({"original": None, "attack": 3}, "recoverable"),
     ],
 )
 def test_verdict(numbers, level):
@@ -96,6 +99,13 @@ def test_a_few_false_alarms_are_no_face_but_are_mentioned():
     assert judge(evaluation).level == "none of these" and "m in 3 of 70" in judge(evaluation).sentence
     subjects[1].sightings = sightings(4, OTHER, grid=grid)
     assert judge(evaluation).level == "face found"
+
+
+def test_what_could_not_be_measured_is_said():
+    evaluation = made_up()
+    assert "could not be measured" not in judge(evaluation).sentence
+    evaluation.scale = Scale([0.9], [])
+    assert judge(evaluation).level == "none of these" and "could not be measured" in judge(evaluation).sentence
 
 
 def test_threshold_lies_midway_and_needs_a_recogniser_that_tells_heads_apart():
@@ -176,6 +186,22 @@ def test_interrupted_evaluation_goes_on(original, tmp_path, monkeypatch):
     assert result.similarities(result.subject("defaced"))
 
 
+def test_what_looks_the_same_is_looked_at_once(original, monkeypatch):
+    pytest.importorskip("dlib")
+    pose = head_pose(original)
+    image = library.around_head(original, pose)
+    tried = (("a", -300.0), ("b", -300.0), ("c", 0.0))
+    attempts = [library.attack_library.Recovery(name, "growth", image, iso) for name, iso in tried]
+    monkeypatch.setattr(library.attack_library, "recoveries", lambda *arguments: attempts)
+    looks = []
+    real_look = library.look
+    monkeypatch.setattr(library, "look", lambda *a, **options: looks.append(1) or real_look(*a, **options))
+    result = evaluate(original, original, Settings(("dlib-hog",), None, "quick"), others=[])
+    assert len(looks) == 3  # the original, which is embedded wherever it is found; the defaced one, a and b; c
+    first, second = result.subject("defaced"), result.subject("b")
+    assert second.sightings == first.sightings and second.pictures == first.pictures and second.kind == "growth"
+
+
 def test_a_scan_without_its_original(original):
     pytest.importorskip("dlib")
     result = evaluate(None, original, Settings(("dlib-hog",), None, "quick", ()))
@@ -190,13 +216,21 @@ def test_wrong_pairs_end_in_one_sentence(original, other):
     cropped = original[:, :, 4:]
     with pytest.raises(InputError, match="same grid"):
         evaluate(original, cropped)
-    size = [min(a, b) for a, b in zip(original.GetSize(), other.GetSize())]
-    a, b = (sitk.RegionOfInterest(image, size) for image in (original, other))
-    b.CopyInformation(a)
-    turned = sitk.Flip(b, [True, True, True])
-    turned.CopyInformation(a)
-    with pytest.raises(InputError, match="same scan"):
-        evaluate(a, turned)
+    # Other people in the same pose, on the same grid
+    for stranger in (other, phantom(2)):
+        low = min(original.GetSize()[2], stranger.GetSize()[2])
+        a, b = (image[:, :, image.GetSize()[2] - low :] for image in (original, stranger))
+        b.CopyInformation(a)
+        with pytest.raises(InputError, match="same scan"):
+            evaluate(a, b)
+
+
+def test_pairs_that_went_through_other_hands_are_still_pairs(original):
+    library.check_pair(original, sitk.Cast(original, sitk.sitkFloat32) + 0.4)
+    library.check_pair(original, sitk.SmoothingRecursiveGaussian(original, 1.0))
+    pose = head_pose(original)
+    for way in (poor_defacings.constant_filled, poor_defacings.blurred, poor_defacings.shaved):
+        library.check_pair(original, way(original, pose))
 
 
 def test_no_head_and_wrong_names_end_in_one_sentence(original):

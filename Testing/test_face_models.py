@@ -68,6 +68,35 @@ def test_insightface_pack_from_any_folder():
     assert model.detect(np.zeros((320, 320, 3), np.uint8)) == []
 
 
+@pytest.fixture
+def facenet_weights(tmp_path):
+    """A folder with untrained weights of FaceNet's embedder; MTCNN's come with its package."""
+    facenet = pytest.importorskip("facenet_pytorch")
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    state = facenet.InceptionResnetV1(pretrained=None, classify=True, num_classes=10).state_dict()
+    torch.save(state, tmp_path / "untrained.pt")
+    return tmp_path
+
+
+def test_facenet_from_a_file_of_weights(head, facenet_weights):
+    model = face_models.load_model("facenet", facenet_weights)
+    picture = front(head, model.picture_size)
+    face = model.detect(picture)[0]
+    left, top, right, bottom = face.box
+    assert face.score > 0.9 and left < 160 < right and top < 0.55 * 320 < bottom
+    eyes, nose = face.landmarks[:2], face.landmarks[2]
+    assert face.landmarks.shape == (5, 2) and (eyes[:, 1] < nose[1]).all() and eyes[0, 0] < nose[0] < eyes[1, 0]
+    own = model.embed(picture, face)
+    assert own.shape == (512,) and own.dtype == np.float32 and np.linalg.norm(own) == pytest.approx(1.0, abs=1e-4)
+    assert np.array_equal(own, model.embed(picture, face))
+    assert model.embed(picture, face_models.Face((-9.0, -9.0, 400.0, 400.0), 0.0)).shape == (512,)
+    assert model.detect(np.zeros_like(picture)) == []
+    (facenet_weights / "untrained.pt").write_bytes(b"no weights")
+    with pytest.raises(NotReadyError, match="does not hold FaceNet weights"):
+        face_models.load_model("facenet", facenet_weights)
+
+
 def test_missing_or_broken_packs_end_in_one_sentence(tmp_path):
     with pytest.raises(NotReadyError, match="no insightface model pack"):
         face_models.load_model("insightface", tmp_path)

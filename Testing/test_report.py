@@ -4,8 +4,10 @@ import argparse
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
+import dicom_files
 import numpy as np
 import poor_defacings
 import pytest
@@ -17,6 +19,7 @@ from CTDefaceEvalLib.views import head_pose
 from CTDefaceLib.errors import InputError, OutputError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.render import Renderer, skin_surface, write_png
+from CTDefaceLib.volume_io import read_ct
 
 pytest.importorskip("dlib")
 
@@ -122,6 +125,18 @@ def test_only_the_same_patients_other_scans_count(folder, tmp_path):
     ignored = companions.volumes_beside(tmp_path / "defaced.nii.gz", defaced, [tmp_path / "thick.nrrd"])
     assert list(ignored) == []
     assert companions.pictures_beside(tmp_path / "defaced.nii.gz", [load_model("dlib-hog")]) == []
+
+
+def test_what_lies_in_folders_with_dicom_series_is_found(folder, tmp_path):
+    image = sitk.Cast(sitk.ReadImage(str(folder / "Müller.nii.gz")), sitk.sitkInt16)
+    dicom_files.write_series(tmp_path / "defaced", sitk.ReadImage(str(folder / "shared" / "defaced.nii.gz")))
+    dicom_files.write_series(tmp_path / "study", image, SeriesNumber=2)
+    dicom_files.write_series(tmp_path / "study", sitk.BinShrink(image, [2, 2, 1]), SeriesNumber=3)
+    shutil.copy(folder / "shared" / "thumb.png", tmp_path / "defaced" / "thumb.png")
+    defaced = read_ct(tmp_path / "defaced")
+    names = [found.name for found in companions.volumes_beside(tmp_path / "defaced", defaced)]
+    assert names == ["another scan beside it 1", "another scan beside it 2"]
+    assert len(companions.pictures_beside(tmp_path / "defaced", [load_model("dlib-hog")])) == 1
 
 
 def test_report_names_are_checked_before_the_work(tmp_path):

@@ -24,7 +24,7 @@ def line_chart(
 ) -> str:
     """Lines (name, x, y) with a legend; `marks` are vertical lines (name, x). Without `y_range` it starts at 0."""
     if y_range is None:
-        y_range = 0.0, max((max(y, default=0.0) for _, _, y in lines), default=0.0) or 1.0
+        y_range = 0.0, 1.15 * max((max(y, default=0.0) for _, _, y in lines), default=0.0) or 1.0
     parts = [_frame(x_label, y_label, x_range, y_range)]
     names = []
     for number, (name, x, y) in enumerate(lines):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from CTDefaceLib.dicom_tree import tree_of
 from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.volume_io import IMAGE_IO, read_ct
 
@@ -24,22 +26,20 @@ def volumes_beside(defaced_path: str | os.PathLike, defaced: sitk.Image, ignore:
     """Volumes in the folder of a defaced one, as recoveries to look at.
 
     A mask on the same grid is joined with the tissue left; another CT of the same patient in the same place (a volume
-    file or a folder with a DICOM series) is looked at as it is. `ignore` names paths that stay here, such as the
+    file or a DICOM series in a folder) is looked at as it is. `ignore` names paths that stay here, such as the
     original. What cannot be read is passed over. File names may name the patient, so that none goes into the result.
     """
     masks = scans = 0
     for path in _neighbours(Path(defaced_path), ignore):
-        image = _volume(path)
-        if image is None:
-            continue
-        if _is_mask(image):
-            if image.GetSize() != defaced.GetSize():
-                continue
-            masks += 1
-            yield _joined(defaced, image, f"mask beside it {masks}")
-        elif _same_patient(defaced, image):
-            scans += 1
-            yield Recovery(f"another scan beside it {scans}", "another scan beside it", image)
+        for image in _volumes(path):
+            if _is_mask(image):
+                if image.GetSize() != defaced.GetSize():
+                    continue
+                masks += 1
+                yield _joined(defaced, image, f"mask beside it {masks}")
+            elif _same_patient(defaced, image):
+                scans += 1
+                yield Recovery(f"another scan beside it {scans}", "another scan beside it", image)
 
 
 def pictures_beside(defaced_path: str | os.PathLike, models: Sequence, ignore: Sequence = ()) -> list[str]:
@@ -58,26 +58,26 @@ def pictures_beside(defaced_path: str | os.PathLike, models: Sequence, ignore: S
 
 
 def _neighbours(path: Path, ignore: Sequence) -> Iterator[Path]:
+    """What lies in the folder of a volume, and in the volume's own where it is a DICOM series."""
     path = path.resolve()
     ignored = {Path(other).resolve() for other in ignore} | {path}
-    for neighbour in sorted(path.parent.iterdir()):
+    for neighbour in sorted([*path.parent.iterdir(), *(path.iterdir() if path.is_dir() else ())]):
         if neighbour.resolve() not in ignored:
             yield neighbour
 
 
-def _volume(path: Path) -> sitk.Image | None:
-    if path.is_dir():
-        try:
-            return read_ct(path)
-        except (CTDefaceError, OSError):
-            return None
-    if not path.name.lower().endswith(tuple(IMAGE_IO)):
-        return None
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError:
-        return None
-    return image if image.GetDimension() == 3 and image.GetNumberOfComponentsPerPixel() == 1 else None
+def _volumes(path: Path) -> Iterator[sitk.Image]:
+    """The volume of a file, or the CT series in a folder."""
+    with contextlib.suppress(CTDefaceError, OSError, RuntimeError):
+        if path.is_dir():
+            tree = tree_of([str(file) for file in sorted(path.iterdir()) if file.is_file()])
+            for series in tree.series:
+                with contextlib.suppress(CTDefaceError, OSError, RuntimeError):
+                    yield read_ct(path, series.uid)
+        elif path.name.lower().endswith(tuple(IMAGE_IO)):
+            image = sitk.ReadImage(str(path))
+            if image.GetDimension() == 3 and image.GetNumberOfComponentsPerPixel() == 1:
+                yield image
 
 
 def _is_mask(image: sitk.Image) -> bool:

@@ -177,7 +177,8 @@ class InsightFace:
     name = "insightface"
     licence = "insightface: MIT; its own model packs: for non-commercial research only"
     needs = "Python package insightface and the folder of a model pack, such as buffalo_l"
-    packages = ("insightface>=0.7", "onnxruntime>=1.16")
+    # insightface brings an OpenCV, of which the newest lacks the Haar cascades of the model below
+    packages = ("insightface>=0.7", "onnxruntime>=1.16", "opencv-python>=4.8,<5")
     picture_size = 320
 
     def __init__(self, folder: str | os.PathLike | None = None):

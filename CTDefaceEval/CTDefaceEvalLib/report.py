@@ -59,7 +59,8 @@ figcaption { font-size: .86rem }
 .map td { width: 2rem; text-align: center; border: 1px solid #fff; padding: .15rem }
 .map th { border: 0; font-weight: normal; text-align: center }
 .row { display: flex; gap: 3px; margin-bottom: 3px; break-inside: avoid; align-items: center }
-.row img { max-width: 220px; width: 100% }
+.row img { max-width: 100%; display: block }
+.row > img { min-width: 0; flex: 0 1 220px }
 .row span { width: 8.5rem; flex: none; font-size: .86rem }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem }
 @media print {

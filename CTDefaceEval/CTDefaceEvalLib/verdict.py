@@ -83,17 +83,24 @@ def judge(evaluation: Evaluation) -> Verdict:
             "The defaced scan shows no face, but what is shared gives it back to anybody who knows how: "
             f"{', '.join(kinds)}."
         )
+    elif original is None:
+        level = "not evaluable"
+        sentence = (
+            "No face was found or recovered, but without the original nobody can say whether its face would have been."
+        )
     else:
         level = "none of these"
         sentence = (
             "No face was found, recognised or recovered with these models and attacks. That does not prove that nobody "
             "can."
         )
+        if evaluation.scale.threshold is None:
+            sentence += " Whether what is left resembles the original could not be measured with these models."
     alarms = {name: len(defaced.scores(name)) for name in detectors if defaced.scores(name)}
     if alarms and not found["defaced"]:
         counts = ", ".join(f"{name} in {count} of {views} views" for name, count in alarms.items())
         sentence += f" A detector takes something else for a face now and then ({counts}): look at it yourself."
-    if original is None:
+    if original is None and level != "not evaluable":
         sentence += " Without the original nobody can say how well its face would have been found."
     return Verdict(level, sentence, tuple(findings), tuple(recovered))
 
