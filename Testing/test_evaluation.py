@@ -241,5 +241,7 @@ def test_no_head_and_wrong_names_end_in_one_sentence(original):
         evaluate(block, block, Settings(("dlib-hog",), None, "quick", ()))
     with pytest.raises(CTDefaceError, match="no attack called"):
         evaluate(original, original, Settings(attacks=("magic",)))
+    with pytest.raises(CTDefaceError, match="no rendering called"):
+        evaluate(original, original, Settings(rendering="oil"))
     with pytest.raises(CTDefaceError, match="no set of views"):
         evaluate(original, original, Settings(views="all"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from CTDefaceEvalLib import face_models
-from CTDefaceEvalLib.detection import look, surface_of, views_found
+from CTDefaceEvalLib.detection import RENDERINGS, is_empty, look, skin_of, surface_of, views_found
 from CTDefaceEvalLib.views import PRESETS, ViewGrid, head_pose
 from CTDefaceLib.errors import Cancelled, CTDefaceError, NotReadyError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
@@ -138,6 +138,21 @@ class Counting:
     def detect(self, picture):
         self.shown.append(picture)
         return [face_models.Face((0, 0, 1, 1), 2.0)] if len(self.shown) % 2 else []
+
+
+def test_volume_renderings_and_perspective_show_the_face_as_well():
+    pytest.importorskip("dlib")
+    image = make_phantom(PhantomParameters(person=0, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
+    pose, renderer, model = head_pose(image), Renderer(), face_models.load_model("dlib-hog")
+    skin, view = skin_of(image, rendering="volume"), [(0.0, 10.0, "top")]
+    assert not is_empty(skin)
+    assert views_found(look(renderer, skin, pose, view, [model]), model.name) == 1
+    near = look(renderer, surface_of(image), pose, view, [model], perspective=True)
+    far = look(renderer, surface_of(image), pose, view, [model])
+    assert near[0].found and far[0].found and near[0].face.score != far[0].face.score
+    for rendering in RENDERINGS:
+        nothing = skin_of(image * 0 - 1000, rendering=rendering)
+        assert is_empty(nothing) and not look(renderer, nothing, pose, view, [model])[0].found
 
 
 def test_look_shows_every_view_once(head):

@@ -169,10 +169,11 @@ def _decimated(surface, triangles: int):
     return normals.GetOutput()
 
 
-def skin_volume(image: sitk.Image):
+def skin_volume(image: sitk.Image, iso: float = -300.0):
     """The CT as a volume rendering that shows the skin, the other way that Slicer shows a head.
 
-    Opacity and shading set in between -500 and -200 HU. Slower than a surface by far: rays are cast for each picture.
+    Opacity and shading set in around `iso` HU: between -500 and -200, and above air where it is lower. Slower than a
+    surface by far: rays are cast for each picture.
 
     Returns
     -------
@@ -189,9 +190,10 @@ def skin_volume(image: sitk.Image):
     mapper = vtk.vtkSmartVolumeMapper()
     mapper.SetInputData(data)
     opacity, colour = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction()
-    for level, share in ((-500.0, 0.0), (-200.0, 0.6), (200.0, 1.0)):
+    start = iso - min(200.0, max(0.0, (iso + 1024.0) / 2.0))
+    for level, share in ((start, 0.0), (iso + 100.0, 0.6), (iso + 500.0, 1.0)):
         opacity.AddPoint(level, share)
-    colour.AddRGBPoint(-500.0, *SKIN_COLOUR)
+    colour.AddRGBPoint(start, *SKIN_COLOUR)
     properties = vtk.vtkVolumeProperty()
     properties.SetScalarOpacity(opacity)
     properties.SetColor(colour)

@@ -29,7 +29,8 @@ verdicts, worst first:
                    picture or series that lies beside it
   none of these    nothing was found, recognised or recovered with these models and
                    attacks; that does not prove that nobody can
-  not evaluable    even the original's face is hardly found, so silence proves nothing
+  not evaluable    even the original's face is hardly found, or nothing is found and
+                   there is no original: silence proves nothing
 
 the cohort's table: a CSV file with the columns patient, scan, method, path, where method
   "original" marks the originals; or with patient, scan, original, defaced, method.
@@ -47,6 +48,7 @@ exit status:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``ctdeface evaluate`` to its parser."""
     from .attacks import ATTACKS
+    from .detection import RENDERINGS
     from .face_models import DEFAULT_MODELS, MODELS
     from .views import PRESETS
 
@@ -79,6 +81,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     looking.add_argument("--list-models", action="store_true", help="say what each model needs and its licence")
     looking.add_argument(
         "--views", choices=list(PRESETS), help="number of views (default: default; for a cohort: study)"
+    )
+    looking.add_argument(
+        "--rendering",
+        choices=list(RENDERINGS),
+        default=RENDERINGS[0],
+        help="the skin as a surface, or by casting rays through the volume, which takes a graphics card or patience "
+        "(default: %(default)s; not for a cohort)",
+    )
+    looking.add_argument(
+        "--perspective", action="store_true", help="a camera at 1 m, not parallel rays; not for a cohort"
     )
     looking.add_argument(
         "--attacks",
@@ -156,6 +168,8 @@ def _run_pair(args: argparse.Namespace, progress) -> int:
             model_folder=str(args.model_folder) if args.model_folder else None,
             views=args.views or "default",
             attacks=tuple(ATTACKS if args.attacks is None else args.attacks),
+            rendering=args.rendering,
+            perspective=args.perspective,
         ),
         others=(read_ct(path) for path in args.others) if args.others else None,
         beside=None if args.alone else defaced_path,

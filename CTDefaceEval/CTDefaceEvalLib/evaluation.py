@@ -27,7 +27,7 @@ from CTDefaceLib.render import Renderer, png_bytes
 from . import attacks as attack_library
 from .attacks import around_head
 from .companions import pictures_beside, volumes_beside
-from .detection import Sighting, look, picture_of, surface_of
+from .detection import RENDERINGS, Sighting, is_empty, look, picture_of, skin_of, surface_of
 from .face_models import ADVICE_ONLY, DEFAULT_MODELS, Face, load_model, similarity
 from .verdict import Verdict, judge
 from .views import ViewGrid, head_pose, view_grid
@@ -55,12 +55,16 @@ class Settings:
     model_folder: folder of the models that are loaded from one
     views: preset of `views.PRESETS`
     attacks: kinds of attack, of `attacks.ATTACKS`
+    rendering: of `detection.RENDERINGS`
+    perspective: a camera at 1 m instead of parallel rays
     """
 
     models: tuple[str, ...] = DEFAULT_MODELS
     model_folder: str | None = None
     views: str = "default"
     attacks: tuple[str, ...] = attack_library.ATTACKS
+    rendering: str = RENDERINGS[0]
+    perspective: bool = False
 
 
 @dataclass
@@ -175,6 +179,8 @@ class Evaluation:
             "ctdeface": __version__,
             "verdict": asdict(self.verdict),
             "views": {"preset": self.settings.views, "number": len(self.grid), **asdict(self.grid)},
+            "rendering": self.settings.rendering,
+            "perspective": self.settings.perspective,
             "models": self.models,
             "recogniser": self.recogniser,
             "scale": {
@@ -239,6 +245,10 @@ def evaluate(
         raise CTDefaceError(
             f"There is no attack called “{unknown.pop()}”; choose of {', '.join(attack_library.ATTACKS)}."
         )
+    if settings.rendering not in RENDERINGS:
+        raise CTDefaceError(
+            f"There is no rendering called “{settings.rendering}”; choose one of {', '.join(RENDERINGS)}."
+        )
     progress(0.0, "Finding the head")
     if original is not None:
         check_pair(original, defaced)
@@ -251,41 +261,43 @@ def evaluate(
     renderer = Renderer()
     looked_at: dict[bytes, Subject] = {}
 
-    def watch(name, kind, make_surface, region_ml=0.0, embedders=(), embed_at=None):
+    def picture(skin, *view_and_size):
+        return picture_of(renderer, skin, pose, *view_and_size, settings.perspective)
+
+    def watch(name, kind, image, iso=attack_library.TISSUE_HU, region_ml=0.0, embedders=(), embed_at=None):
         subject = kept.recall(name)
-        if subject is None:
-            surface = make_surface()
-            subject = Subject(name, kind, round(region_ml, 1))
-            shape = _digest(surface) if embed_at is not None else None
-            # What an attack changes often is not part of the head, and then nothing new is to be seen.
-            if shape in looked_at:
-                subject.sightings, subject.pictures = looked_at[shape].sightings, looked_at[shape].pictures
-                kept.keep(subject)
-                return subject
+        if subject is not None:
+            return subject
+        skin = skin_of(image, iso, settings.rendering)
+        subject = Subject(name, kind, round(region_ml, 1))
+        # What an attack changes often is not part of the head, and then nothing new is to be seen.
+        shape = _digest(skin) if embed_at is not None else None
+        if shape in looked_at:
+            subject.sightings, subject.pictures = looked_at[shape].sightings, looked_at[shape].pictures
+        else:
             subject.sightings = look(
                 renderer,
-                surface,
+                skin,
                 pose,
                 grid,
                 models,
                 embedders=embedders,
                 embed_at=embed_at,
+                perspective=settings.perspective,
                 cancelled=cancelled or (lambda: False),
             )
-            if surface.GetNumberOfPoints():
-                subject.pictures = [
-                    png_bytes(picture_of(renderer, surface, pose, *view, REPORT_PIXELS)) for view in REPORT_VIEWS
-                ]
-            if shape is not None:
-                looked_at[shape] = subject
-            kept.keep(subject)
+            if not is_empty(skin):
+                subject.pictures = [png_bytes(picture(skin, *view, REPORT_PIXELS)) for view in REPORT_VIEWS]
+        if shape is not None:
+            looked_at[shape] = subject
+        kept.keep(subject)
         return subject
 
     faces = {}
     if original is not None:
         progress(0.03, "Looking at the original")
         able = [model.name for model in models if model.embeds and model.name not in ADVICE_ONLY]
-        first = watch("original", "original", lambda: surface_of(around_head(original, pose)), embedders=able)
+        first = watch("original", "original", around_head(original, pose), embedders=able)
         evaluation.subjects.append(first)
         if not pose.found and not any(first.scores(name) for name in settings.models):
             raise NoFaceError("No head was found in the original volume, so there is nothing to evaluate.")
@@ -297,16 +309,14 @@ def evaluate(
         model = next(model for model in models if model.name == evaluation.recogniser)
         evaluation.scale = kept.scale if others is None else None
         if evaluation.scale is None:
-            evaluation.scale = _measured_scale(renderer, first.faces(model.name), grid, faces, model, others)
+            evaluation.scale = _measured_scale(renderer, first.faces(model.name), grid, faces, model, others, settings)
         kept.keep_scale(evaluation.scale if others is None else None)
 
     recogniser = [evaluation.recogniser] if evaluation.recogniser else []
     done = 0.2
     progress(done, "Looking at the defaced volume")
     evaluation.subjects.append(
-        watch(
-            "defaced", "defaced", lambda: surface_of(around_head(defaced, pose)), embedders=recogniser, embed_at=faces
-        )
+        watch("defaced", "defaced", around_head(defaced, pose), embedders=recogniser, embed_at=faces)
     )
     if beside is not None:
         evaluation.pictures_beside = pictures_beside(beside, models, ignore)
@@ -315,14 +325,7 @@ def evaluate(
         done += (0.98 - done) * 0.05
         progress(done, f"Looking at: {attempt.name}")
         evaluation.subjects.append(
-            watch(
-                attempt.name,
-                attempt.kind,
-                lambda attempt=attempt: surface_of(attempt.image, attempt.iso),
-                attempt.region_ml,
-                recogniser,
-                faces,
-            )
+            watch(attempt.name, attempt.kind, attempt.image, attempt.iso, attempt.region_ml, recogniser, faces)
         )
     evaluation.seconds = time.perf_counter() - start
     evaluation.verdict = judge(evaluation)
@@ -332,10 +335,12 @@ def evaluate(
     return evaluation
 
 
-def _digest(surface) -> bytes:
-    """The same for the same surface."""
+def _digest(surface) -> bytes | None:
+    """The same for the same surface; None for a volume rendering."""
     from vtk.util.numpy_support import vtk_to_numpy
 
+    if surface.IsA("vtkVolume"):
+        return None
     digest = hashlib.sha256()
     if surface.GetNumberOfPoints():
         digest.update(np.ascontiguousarray(vtk_to_numpy(surface.GetPoints().GetData())).data)
@@ -349,14 +354,23 @@ def scan_scale(original: sitk.Image, model, others: Iterable[sitk.Image] | None 
     surface = surface_of(around_head(original, pose))
     seen = look(renderer, surface, pose, SCALE_VIEWS, [model], embedders=[model.name])
     faces = {s.view: s for s in seen if s.face}
-    return _measured_scale(renderer, faces, SCALE_VIEWS, faces, model, others)
+    return _measured_scale(renderer, faces, SCALE_VIEWS, faces, model, others, Settings())
 
 
-def _measured_scale(renderer, faces: dict[View, Sighting], grid: ViewGrid, views, model, others) -> Scale:
+def _measured_scale(renderer, faces: dict[View, Sighting], grid: ViewGrid, views, model, others, settings) -> Scale:
     """The scale of faces seen in an original; other heads are looked at from the `views`."""
     scale = Scale(_same_head(faces, grid))
     for other in _other_heads() if others is None else others:
-        seen = look(renderer, surface_of(other), head_pose(other), views, [model], embedders=[model.name])
+        skin = skin_of(other, rendering=settings.rendering)
+        seen = look(
+            renderer,
+            skin,
+            head_pose(other),
+            views,
+            [model],
+            embedders=[model.name],
+            perspective=settings.perspective,
+        )
         scale.other_heads += [similarity(s.embedding, faces[s.view].embedding) for s in seen if s.face]
     return scale
 

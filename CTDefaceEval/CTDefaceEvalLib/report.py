@@ -260,8 +260,8 @@ def _evaluation_methods(evaluation: Evaluation) -> str:
         if model not in ADVICE_ONLY:
             needed.append(f"{views_needed(evaluation, model)} of {len(grid)} for {model}")
     items = [
-        f"Pictures: skin surface at −300 HU on a grid of {GRID_MM:g} mm, {TRIANGLES} triangles, parallel rays, "
-        f"{FIELD_OF_VIEW_MM:g} mm field of view, around the head's own axes as found in the original.",
+        f"Pictures: {_drawn(evaluation)}, {FIELD_OF_VIEW_MM:g} mm field of view, around the head's own axes as found "
+        "in the original.",
         f"Views “{evaluation.settings.views}”: yaw {_list(grid.yaws)}°, pitch {_list(grid.pitches)}°, lights "
         f"{', '.join(grid.lights)}; {len(grid)} pictures of each surface.",
         f"A face counts as found from {FOUND_SHARE:.0%} of the original's own views on: {', '.join(needed)}. "
@@ -276,6 +276,14 @@ def _evaluation_methods(evaluation: Evaluation) -> str:
         f"Took {evaluation.seconds:.0f} s. {_versions()}",
     ]
     return '<ul class="small">' + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
+
+
+def _drawn(evaluation: Evaluation) -> str:
+    settings = evaluation.settings
+    camera = "a camera at 1 m" if settings.perspective else "parallel rays"
+    if settings.rendering == "volume":
+        return f"volume rendering of the skin, {camera}"
+    return f"skin surface at −300 HU on a grid of {GRID_MM:g} mm, {TRIANGLES} triangles, {camera}"
 
 
 # ------------------------------------------------------------------------------------------------------------- a cohort
