@@ -131,7 +131,9 @@ def test_what_lies_in_folders_with_dicom_series_is_found(folder, tmp_path):
     image = sitk.Cast(sitk.ReadImage(str(folder / "Müller.nii.gz")), sitk.sitkInt16)
     dicom_files.write_series(tmp_path / "defaced", sitk.ReadImage(str(folder / "shared" / "defaced.nii.gz")))
     dicom_files.write_series(tmp_path / "study", image, SeriesNumber=2)
-    dicom_files.write_series(tmp_path / "study", sitk.BinShrink(image, [2, 2, 1]), SeriesNumber=3)
+    for path in dicom_files.write_series(tmp_path / "coarse", sitk.BinShrink(image, [2, 2, 1]), SeriesNumber=4):
+        path.rename(tmp_path / "study" / f"coarse {path.name}")
+    (tmp_path / "coarse").rmdir()
     shutil.copy(folder / "shared" / "thumb.png", tmp_path / "defaced" / "thumb.png")
     defaced = read_ct(tmp_path / "defaced")
     names = [found.name for found in companions.volumes_beside(tmp_path / "defaced", defaced)]
