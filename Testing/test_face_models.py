@@ -1,5 +1,6 @@
 """The face models behind their one interface, with the weights that are at hand."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from CTDefaceEvalLib.views import PRESETS, ViewGrid, head_pose
 from CTDefaceLib.errors import Cancelled, CTDefaceError, NotReadyError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.render import Renderer
+
+# PyTorch has to be there before anything is drawn: Linux's software OpenGL and PyTorch's compiler each bring an LLVM,
+# and in the other order the second one crashes.
+with contextlib.suppress(ImportError):
+    import facenet_pytorch  # noqa: F401
 
 PACK = Path(__file__).parent / "data" / "insightface" / "fa9"
 

@@ -253,6 +253,7 @@ def evaluate(
     if original is not None:
         check_pair(original, defaced)
     pose = head_pose(original if original is not None else defaced)
+    # Before anything is drawn: PyTorch crashes when Linux's software OpenGL has brought its LLVM first.
     models = [load_model(name, settings.model_folder) for name in settings.models]
     kept = _Memory(memory, [image for image in (original, defaced) if image is not None], settings)
     evaluation = Evaluation(
