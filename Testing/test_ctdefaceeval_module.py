@@ -601,6 +601,7 @@ def test_a_cohort_by_mouse(panel, people, cohort_files, monkeypatch):
 def test_a_line_of_a_cohort_names_one_volume_only(panel, pairs):
     first, second, third = (gui.volume(pairs("phantom")[0], name) for name in ("CT", "CT", "CT defaced"))
     panel._parameterNode.originalVolume, panel._parameterNode.defacedVolume = second, third
+    panel.ui.cohortMethodLineEdit.text = "CTDeface"
     panel.ui.cohortAddPairButton.click()
     assert cells(panel)[0] == ["CT", "1", second.GetID(), "CT defaced", "CTDeface"]
     assert cohort_node.volumeOf(second.GetID()) is second is not first
