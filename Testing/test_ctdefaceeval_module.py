@@ -679,7 +679,8 @@ def test_the_models_box_says_what_is_there_and_asks_before_it_installs(panel, mo
     assert "agree to this licence" in gui.dialogs.shown[-1] and not panel.modelsPanel.process.busy
     gui.dialogs.answers.append(qt.QMessageBox.Yes)
     ui.installModelButton.click()
-    assert models == [["insightface>=0.7", "onnxruntime>=1.16", "scikit-learn>=1.3"]]
+    packages = ["insightface>=0.7", "onnxruntime>=1.16", "opencv-python>=4.8,<5", "scikit-learn>=1.3"]
+    assert models == [packages]
     wait(lambda: not panel.modelsPanel.process.busy)
     jobs = []
     monkeypatch.setattr(panel.modelsPanel.process, "start", lambda task, **message: jobs.append(task))
