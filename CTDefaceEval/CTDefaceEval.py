@@ -480,6 +480,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._scales = {key: scale for key, scale in self._scales.items() if scale is not None}
         self.stopMeter()
         self.logic.meterProcess.stop()
+        self._showing = None
         if self._task in ("", "scale"):
             self.logic.process.stop()
             self._task = ""

@@ -713,6 +713,15 @@ def test_the_folder_of_models_is_remembered_by_this_computer(panel, tmp_path):
     assert modelFolder() is None
 
 
+def test_heads_appear_when_models_change_while_their_skins_are_made(panel, pairs):
+    for image, name in zip(pairs("phantom"), ("Head CT", "Head CT defaced")):
+        gui.volume(image, name)
+    panel.preselectVolumes()
+    wait(lambda: panel._showing is not None)
+    panel.onModelsChanged()
+    wait(lambda: panel._heads is not None, 60)
+
+
 # ------------------------------------------------------------------------------------------------ while the meter runs
 
 
