@@ -224,7 +224,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         for volumeNode in volumeNodes or slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
             isOffered = volumeNode.GetClassName() == "vtkMRMLScalarVolumeNode" and not volumeNode.GetHideFromEditors()
-            if isOffered and volumeNode.GetScene() and not self.logic.problemOf(volumeNode):
+            if isOffered and volumeNode.GetScene() and not nodes.ctProblem(volumeNode):
                 self._parameterNode.inputVolume = volumeNode
                 views.showInSlices(volumeNode, fit=True)
                 return
@@ -279,7 +279,7 @@ class CTDefaceWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def inputProblem(self):
         """What is missing or wrong with the input volume, in one sentence."""
         volumeNode = self._parameterNode.inputVolume
-        return _("Load a head CT, or press Load sample.") if volumeNode is None else self.logic.problemOf(volumeNode)
+        return _("Load a head CT, or press Load sample.") if volumeNode is None else nodes.ctProblem(volumeNode)
 
     def afterVolume(self):
         """The volume that shows what will remain, or None; it may be out of date while the preview is made."""

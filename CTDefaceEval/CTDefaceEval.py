@@ -224,7 +224,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
             if node.GetClassName() == "vtkMRMLScalarVolumeNode"
             and not node.GetHideFromEditors()
-            and not self.logic.problemOf(node)
+            and not nodes.ctProblem(node)
         ]
         original = next((node for node in found if self.logic.defacedOf(node)), found[0] if found else None)
         if original is not None:
@@ -248,7 +248,7 @@ class CTDefaceEvalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters.defacedVolume is parameters.originalVolume:
             return _("Choose two different volumes, or leave the defaced one empty.")
         for node in (parameters.originalVolume, parameters.defacedVolume):
-            problem = self.logic.problemOf(node) if node is not None else ""
+            problem = nodes.ctProblem(node) if node is not None else ""
             if problem:
                 return problem
         return ""

@@ -308,10 +308,10 @@ def test_load_sample_and_sample_data(panel):
     assert not panel.ui.loadSampleButton.enabled
     wait(lambda: not panel._task)
     volume = panel.ui.inputSelector.currentNode()
-    assert not panel.logic.problemOf(volume)
+    assert not nodes.ctProblem(volume)
     assert panel.ui.segmentButton.enabled
     (sample,) = SampleData.click("Head CT phantom")
-    assert not panel.logic.problemOf(sample)
+    assert not nodes.ctProblem(sample)
     assert backgrounds() == {sample.GetID()}
 
 

@@ -22,7 +22,7 @@ from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.pipeline import deface
 from CTDefaceLib.volume_io import read_ct
-from CTDefaceSlicer import views
+from CTDefaceSlicer import nodes, views
 from gui import run_for, wait
 
 import qt  # isort: skip
@@ -374,7 +374,7 @@ def test_bad_volumes_end_in_a_sentence(panel, pairs):
     ui.defacedSelector.setCurrentNode(first)
     assert "two different" in ui.inputHintLabel.text
     ui.defacedSelector.setCurrentNode(noise)
-    assert ui.inputHintLabel.text == panel.logic.problemOf(noise)
+    assert ui.inputHintLabel.text == nodes.ctProblem(noise)
     assert not ui.showButton.enabled
     ui.defacedSelector.setCurrentNode(None)
     wait(lambda: panel._heads is not None)

@@ -83,15 +83,21 @@ def test_cleaned_headers_by_mouse(panel, loaded, tmp_path):
     choose(panel, "folder", "ps315")
     assert panel.ui.retainFrame.visible
     panel.ui.retainDatesCheckBox.click()
+    panel.ui.retainUidsCheckBox.click()
     panel.ui.exportFolderPathLineEdit.currentPath = str(tmp_path / "out")
-    for step in ("input", "segment", "preview", "correct", "deface"):
-        getattr(panel.ui, f"{step}CollapsibleButton").collapsed = True
+    earlier = ("input", "segment", "preview", "correct", "deface")
+    steps = [getattr(panel.ui, f"{step}CollapsibleButton") for step in earlier]
+    for step in steps:
+        step.collapsed = True
     gui.run_for(0.3)
     keep(slicer.util.mainWindow(), "export_dicom", tmp_path / "database")
+    for step in steps:
+        step.collapsed = False  # the other tests see the same panel
     assert export(panel) == ""
     one = pydicom.dcmread(next((tmp_path / "out").iterdir()))
     assert one.PatientIdentityRemoved == "YES" and one.StudyDate not in ("", "20200304")
-    assert [item.CodeValue for item in one.DeidentificationMethodCodeSequence] == ["113100", "113107", "113102"]
+    codes = [item.CodeValue for item in one.DeidentificationMethodCodeSequence]
+    assert codes == ["113100", "113107", "113110", "113102"]
     assert not any(b"Doe" in path.read_bytes() for path in (tmp_path / "out").iterdir())
     assert sorted(os.listdir(tmp_path / "out-private")) == ["pseudonyms.csv", "secret.key"]
 

@@ -37,7 +37,7 @@ def panel(monkeypatch, tmp_path):
     monkeypatch.delenv("TOTALSEG_WEIGHTS_PATH", raising=False)
     slicer.app.settings().clear()
     with gui.user() as panel:
-        panel.logic.process.stop()  # what an earlier test started knows another home
+        gui.stop_process(panel.logic.process)  # what an earlier test started knows another home
         yield panel
     slicer.app.settings().clear()
 

@@ -276,8 +276,11 @@ def test_a_plot_view_draws_a_chart(tmp_path):
     chart.AddAndObservePlotSeriesNodeID(series.GetID())
     widget = slicer.app.layoutManager().plotWidget(0)
     widget.mrmlPlotViewNode().SetPlotChartNodeID(chart.GetID())
-    gui.run_for(0.05)
-    pixels = gui.picture(widget, tmp_path / "plot.png").astype(int)
-    assert ((pixels[:, :, 0] > 200) & (pixels[:, :, 1:].max(axis=2) < 80)).sum() > 200
+
+    def red():
+        pixels = gui.picture(widget, tmp_path / "plot.png").astype(int)
+        return ((pixels[:, :, 0] > 200) & (pixels[:, :, 1:].max(axis=2) < 80)).sum()
+
+    gui.wait(lambda: red() > 200, seconds=60)
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
     slicer.mrmlScene.Clear()

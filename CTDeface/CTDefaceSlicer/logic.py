@@ -43,16 +43,6 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self):
         return CTDefaceParameterNode(super().getParameterNode())
 
-    def problemOf(self, volumeNode):
-        """Why the volume is not a CT that can be defaced, in one sentence; an empty text when it is one."""
-        return nodes.ctProblem(volumeNode)
-
-    def checkVolume(self, volumeNode):
-        """Raise InputError with the sentence of :meth:`problemOf` when there is one."""
-        problem = self.problemOf(volumeNode)
-        if problem:
-            raise InputError(problem)
-
     def loadSample(self, parameters=None, **callbacks):
         """Make the phantom, a synthetic head CT. Returns its volume node.
 
@@ -65,8 +55,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                 np.load(path), *geometry, name=slicer.mrmlScene.GetUniqueNameByString(_("Phantom head CT"))
             )
 
-        self.process.start("phantom", finish=finish, parameters=parameters or {}, **callbacks)
-        return self._result(callbacks)
+        return self.process.run("phantom", finish=finish, parameters=parameters or {}, **callbacks)
 
     def segmentFace(self, volumeNode, segmenter="builtin", maskNode=None, choice=None, **callbacks):
         """Find the face. Returns a segmentation node with one segment, Face.
@@ -75,12 +64,12 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         :param maskNode: segmentation node to write into; a new one is made when it is None.
         :param choice: dict with any of weights (a folder), label and device, see ``CTDefaceLib.segmenters.Choice``.
         """
-        self.checkVolume(volumeNode)
+        nodes.checkCT(volumeNode)
         choice = dict(choice or {})
         segmenters.check_ready(segmenter, segmenters.Choice(**choice))
 
         def finish(report, path):
-            self._checkPresent(volumeNode)
+            nodes.checkPresent(volumeNode)
             node = maskNode
             if node is None or slicer.mrmlScene.GetNodeByID(node.GetID()) is None:
                 name = slicer.mrmlScene.GetUniqueNameByString(_("{name} face mask").format(name=volumeNode.GetName()))
@@ -93,17 +82,15 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             nodes.keepTogether(volumeNode, node)
             return node
 
-        self.process.start("segment", volumeNode, finish, segmenter=segmenter, choice=choice, **callbacks)
-        return self._result(callbacks)
+        return self.process.run("segment", volumeNode, finish, segmenter=segmenter, choice=choice, **callbacks)
 
     def expect(self, volumeNode, segmenter, choice=None, **callbacks):
         """About how long :meth:`segmentFace` will take. Returns a dict with seconds and devices (names and texts).
 
         It loads the model, which stays loaded for the segmentation.
         """
-        self.checkVolume(volumeNode)
-        self.process.start("expect", volumeNode, segmenter=segmenter, choice=dict(choice or {}), **callbacks)
-        return self._result(callbacks)
+        nodes.checkCT(volumeNode)
+        return self.process.run("expect", volumeNode, segmenter=segmenter, choice=dict(choice or {}), **callbacks)
 
     def deface(self, volumeNode, maskNode, parameters=None, **callbacks):
         """Remove the face into a new volume node, named after the input.
@@ -118,7 +105,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
 
     def preview(self, volumeNode, maskNode, parameters=None, **callbacks):
         """As :meth:`deface`, into a hidden volume node; :meth:`publish` makes it a result without further work."""
-        self.checkVolume(volumeNode)
+        nodes.checkCT(volumeNode)
         parameters = dict(parameters or {})
         mask = nodes.faceMask(maskNode, volumeNode)
         if not mask.any():
@@ -126,7 +113,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         madeFrom = self._key(volumeNode, maskNode, parameters)
 
         def finish(report, path):
-            self._checkPresent(volumeNode)
+            nodes.checkPresent(volumeNode)
             array = np.load(path, mmap_mode="r")
             node = self.previewVolume(volumeNode)
             if node is None:
@@ -143,8 +130,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             return node
 
         message = self.process.arrayMessage("mask", mask, volumeNode)
-        self.process.start("deface", volumeNode, finish, mask=message, parameters=parameters, **callbacks)
-        return self._result(callbacks)
+        return self.process.run("deface", volumeNode, finish, mask=message, parameters=parameters, **callbacks)
 
     def publish(self, resultNode):
         """Make a preview the result: a volume node like any other, beside its original. Deleting it undoes this."""
@@ -234,8 +220,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                 shutil.copyfile(file, part)
             return path
 
-        self.process.start("write", volumeNode, finish, suffix=suffix(path), **callbacks)
-        return self._result(callbacks)
+        return self.process.run("write", volumeNode, finish, suffix=suffix(path), **callbacks)
 
     def exportSeries(self, volumeNode, folder=None, retain=None, **callbacks):
         """Write a defaced volume as a DICOM series, file by file as the one that its original was loaded from.
@@ -277,7 +262,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         made = self.report(volumeNode)
         checked = bool(made) and not made["warnings"] and made["intracranial_voxels_touched"] == 0
         message = self.process.arrayMessage("defaced", slicer.util.arrayFromVolume(volumeNode), volumeNode)
-        self.process.start(
+        return self.process.run(
             "series",
             original,
             finish,
@@ -290,7 +275,6 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             table=table,
             **callbacks,
         )
-        return self._result(callbacks)
 
     def runBatch(self, source, output, parameters=None, workers=1, told=None, **callbacks):
         """Deface all head CTs of a folder. Returns the number of scans by status.
@@ -345,14 +329,6 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             parameterNode.SetParameter(name, "")
             parameterNode.SetNodeReferenceID(name, node.GetID())
         slicer.util.selectModule("CTDefaceEval")
-
-    def _result(self, callbacks):
-        return None if callbacks.get("done") else self.process.wait()
-
-    @staticmethod
-    def _checkPresent(volumeNode):
-        if slicer.mrmlScene.GetNodeByID(volumeNode.GetID()) is not volumeNode:
-            raise InputError(_("The volume was removed from the scene meanwhile."))
 
     @staticmethod
     def _key(volumeNode, maskNode, parameters):

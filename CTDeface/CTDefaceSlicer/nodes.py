@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
-from CTDefaceLib.errors import CTDefaceError
+from CTDefaceLib.errors import CTDefaceError, InputError
 from CTDefaceLib.volume_io import check_ct
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
@@ -148,6 +148,19 @@ def ctProblem(volumeNode):
 
 
 _problems = {}
+
+
+def checkCT(volumeNode):
+    """Raise InputError with the sentence of :func:`ctProblem` where there is one."""
+    problem = ctProblem(volumeNode)
+    if problem:
+        raise InputError(problem)
+
+
+def checkPresent(volumeNode):
+    """Raise InputError when a volume that a background process worked on is no longer in the scene."""
+    if slicer.mrmlScene.GetNodeByID(volumeNode.GetID()) is not volumeNode:
+        raise InputError(_("The volume was removed from the scene meanwhile."))
 
 
 def faceSegmentID(segmentationNode):

@@ -75,6 +75,7 @@ class CTDefaceParameterNode:
     retainDevice: bool = False
     retainInstitution: bool = False
     retainDescriptors: bool = False
+    retainUids: bool = False
     retainSafePrivate: bool = False
 
     def retained(self):
@@ -85,6 +86,7 @@ class CTDefaceParameterNode:
             "device": self.retainDevice,
             "institution": self.retainInstitution,
             "descriptors": self.retainDescriptors,
+            "uids": self.retainUids,
             "safe-private": self.retainSafePrivate,
         }
         return [name for name, kept in choices.items() if kept] if self.headers is Headers.PS315 else None

@@ -85,6 +85,11 @@ class BackgroundProcess:
         }
         self._process.write((json.dumps(message) + "\n").encode())
 
+    def run(self, task, *arguments, **keywords):
+        """As :meth:`start`; without ``done``, wait for the result and return it, or raise the error."""
+        self.start(task, *arguments, **keywords)
+        return None if keywords.get("done") else self.wait()
+
     def wait(self):
         """Wait for the running job and return its result, or raise its error. The window stands still meanwhile."""
         outcome = {}

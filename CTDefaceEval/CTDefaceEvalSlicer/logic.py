@@ -14,10 +14,8 @@ from CTDefaceEvalLib.cohort_table import check_table, read_table
 from CTDefaceEvalLib.evaluation import Evaluation, Scale
 from CTDefaceEvalLib.face_models import DEFAULT_MODELS, DlibHog
 from CTDefaceEvalLib.report import check_report, write_cohort, write_evaluation
-from CTDefaceLib.errors import InputError
 from CTDefaceSlicer import nodes
 from CTDefaceSlicer.process import BackgroundProcess
-from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import head_views, results
@@ -55,16 +53,6 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self):
         return CTDefaceEvalParameterNode(super().getParameterNode())
 
-    def problemOf(self, volumeNode):
-        """Why the volume is not a CT that can be evaluated, in one sentence; an empty text when it is one."""
-        return nodes.ctProblem(volumeNode)
-
-    def checkVolume(self, volumeNode):
-        """Raise InputError with the sentence of :meth:`problemOf` when there is one."""
-        problem = self.problemOf(volumeNode)
-        if problem:
-            raise InputError(problem)
-
     def defacedOf(self, volumeNode):
         """The latest volume that CTDeface made of another one, or None."""
         made = [
@@ -93,7 +81,7 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
 
         def finish(report, path):
             for node in volumeNodes.values():
-                self._checkPresent(node)
+                nodes.checkPresent(node)
             with np.load(path) as arrays:
                 for name, node in volumeNodes.items():
                     parts = {part: arrays[f"{name} {part}"] for part in ("points", "normals", "triangles")}
@@ -101,22 +89,21 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
             return head_views.headOf(originalNode, report["axes"], report["center"])
 
         volumeNodes = {ORIGINAL: originalNode}
-        self.checkVolume(originalNode)
+        nodes.checkCT(originalNode)
         message = None
         if defacedNode is not None:
-            self.checkVolume(defacedNode)
+            nodes.checkCT(defacedNode)
             volumeNodes[DEFACED] = defacedNode
             message = self.meterProcess.volumeMessage("defaced", defacedNode)
-        self.meterProcess.start("skin", originalNode, finish, defaced=message, suffix=".npz", **callbacks)
-        return self._result(self.meterProcess, callbacks)
+        return self.meterProcess.run("skin", originalNode, finish, defaced=message, suffix=".npz", **callbacks)
 
     def measureScale(self, originalNode, model=DlibHog.name, **callbacks):
         """What similar means for a scan: cosines of pairs of pictures of this head, and of it and other heads.
 
         Returns a ``CTDefaceEvalLib.evaluation.Scale``.
         """
-        self.checkVolume(originalNode)
-        self.process.start(
+        nodes.checkCT(originalNode)
+        return self.process.run(
             "scale",
             originalNode,
             lambda report, path: Scale(**report),
@@ -124,7 +111,6 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
             folder=modelFolder(),
             **callbacks,
         )
-        return self._result(self.process, callbacks)
 
     def evaluate(
         self, originalNode, defacedNode=None, models=DEFAULT_MODELS, preset="default", attacks=(), **callbacks
@@ -140,19 +126,19 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
         def finish(report, path):
             for node in (originalNode, defacedNode):
                 if node is not None:
-                    self._checkPresent(node)
+                    nodes.checkPresent(node)
             with open(path, "rb") as file:  # which our own process has just written
                 result = pickle.load(file)
             surface = result["recovered"]
             isSomething = surface is not None and len(surface["points"]) > 0
             return Outcome(result["evaluation"], report["recovered"], surface if isSomething else None)
 
-        self.checkVolume(originalNode)
+        nodes.checkCT(originalNode)
         message = None
         if defacedNode is not None:
-            self.checkVolume(defacedNode)
+            nodes.checkCT(defacedNode)
             message = self.process.volumeMessage("defaced", defacedNode)
-        self.process.start(
+        return self.process.run(
             "evaluate",
             originalNode,
             finish,
@@ -163,7 +149,6 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
             attacks=list(attacks),
             **callbacks,
         )
-        return self._result(self.process, callbacks)
 
     def detectability(self, volumeNode, models=DEFAULT_MODELS, preset="default"):
         """From how many sides a face is found in a volume. Returns a ``CTDefaceEvalLib.evaluation.Evaluation``.
@@ -200,7 +185,7 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
             rows = check_table([self._withFiles(pair, folder) for pair in pairsIn(table)])
         else:
             rows = read_table(table)
-        self.process.start(
+        return self.process.run(
             "cohort",
             finish=finish,
             rows=[{**vars(row), "path": str(row.path.absolute())} for row in rows],
@@ -210,7 +195,6 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
             views=preset,
             **callbacks,
         )
-        return self._result(self.process, callbacks)
 
     @staticmethod
     def _withFiles(pair, folder):
@@ -244,12 +228,3 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
         check_report(path, overwrite)
         write = write_cohort if isinstance(evaluation, Cohort) else write_evaluation
         write(evaluation, path, pictures=pictures, overwrite=overwrite)
-
-    @staticmethod
-    def _result(process, callbacks):
-        return None if callbacks.get("done") else process.wait()
-
-    @staticmethod
-    def _checkPresent(volumeNode):
-        if slicer.mrmlScene.GetNodeByID(volumeNode.GetID()) is not volumeNode:
-            raise InputError(_("The volume was removed from the scene meanwhile."))
