@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")  # the same examples in every run; --hypothesis-profile=default tries new ones
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 

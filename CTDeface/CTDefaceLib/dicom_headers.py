@@ -40,6 +40,8 @@ MISSING = 'Cleaning headers needs the package dicom-anonymizer; install it with 
 
 DATES = ("DA", "TM", "DT")
 TEXTS = ("LO", "SH", "ST", "LT", "UT", "UC", "UR", "AE", "PN")
+PLAIN = (*DATES, "AE", "AS", "CS", "DS", "IS", "UI")
+NUMBER = re.compile(r"([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?")
 BYTES = ("OB", "OW", "OD", "OF", "OL", "OV", "UN")
 DUMMIES = {"DA": "19000101", "DT": "19000101000000", "TM": "000000", "AS": "000Y", "PN": "Removed", "UI": "2.25.0"}
 
@@ -301,8 +303,20 @@ def remove_unreadable(dataset: pydicom.Dataset) -> None:
         except Exception:  # pydicom meets odd values with errors of many kinds
             del dataset[tag]
             continue
+        if not _is_readable(element):
+            del dataset[tag]
         for item in element.value if element.VR == "SQ" else ():
             remove_unreadable(item)
+
+
+def _is_readable(element: pydicom.DataElement) -> bool:
+    """Whether values that have to be numbers or plain letters are such."""
+    if element.VR not in PLAIN or element.is_empty:
+        return True
+    values = [str(value) for value in element.value] if element.VM > 1 else [str(element.value)]
+    if element.VR in ("IS", "DS"):
+        return all(NUMBER.fullmatch(value.strip(" \0")) for value in values)
+    return all(value.strip("\0").isascii() and value.strip("\0").isprintable() for value in values)
 
 
 def identifiers(dataset: pydicom.Dataset, kept: Collection[str] = (), uids: bool = True) -> tuple[set[str], set[str]]:
