@@ -87,9 +87,9 @@ def fill_region(
     box = bounding_box(region)
     if box is None:
         return sitk.Image(image)
-    here = sitk.GetArrayFromImage(region[box]) > 0
-    values = sitk.GetArrayFromImage(image[box])
     whole = sitk.GetArrayViewFromImage(image)
+    here = sitk.GetArrayViewFromImage(region)[box[::-1]] > 0
+    values = whole[box[::-1]].copy()
     if fill == "blur":
         values[here] = _cast(_blurred(image, box, blur_mm)[here], values.dtype)
     elif fill == "air":
@@ -102,6 +102,7 @@ def fill_region(
         )
         values[here] = _cast(value, values.dtype)
     part = sitk.GetImageFromArray(values)
+    del values, here  # the most memory of a defacing is taken here
     return sitk.Paste(image, part, part.GetSize(), destinationIndex=[side.start for side in box])
 
 

@@ -253,9 +253,10 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
     box = bounding_box(region)
     removed_ml = touched = 0
     if box:
-        here = sitk.GetArrayFromImage(region[box]) > 0
-        removed_ml = np.count_nonzero(here & (sitk.GetArrayFromImage(image[box]) > AIR_HU)) * _voxel_ml(image)
-        touched = int(np.count_nonzero(here & _intracranial(cylinder, image[box])))
+        here = sitk.GetArrayViewFromImage(region)[box[::-1]] > 0
+        tissue = sitk.GetArrayViewFromImage(image)[box[::-1]] > AIR_HU
+        removed_ml = np.count_nonzero(here & tissue) * _voxel_ml(image)
+        touched = int(np.count_nonzero(here & _intracranial(cylinder, region[box])))
     tissue_ml = head_tissue_mm3(cylinder) / 1000.0
     covered = _facial_skin_covered(region, cylinder)
     warnings = []

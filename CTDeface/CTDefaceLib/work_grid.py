@@ -9,6 +9,8 @@ from .head import Head, box_of, shrink_factors
 
 Box = tuple[slice, ...]
 """A part of an image: slices along (x, y, z)."""
+SLAB = 32
+"""Slices that are worked on at a time."""
 
 
 def on_image_grid(inside: np.ndarray, head: Head, part: sitk.Image, only_above: float | None = None) -> np.ndarray:
@@ -32,8 +34,11 @@ def on_image_grid(inside: np.ndarray, head: Head, part: sitk.Image, only_above: 
     """
     function = sitk.GetImageFromArray(inside.astype(np.float32, copy=False))
     function.CopyInformation(head.volume)
-    smooth = sitk.Resample(function, part, sitk.Transform(), sitk.sitkLinear, -1.0)
-    here = sitk.GetArrayViewFromImage(smooth) > 0
+    here = np.empty(part.GetSize()[::-1], bool)
+    for start in range(0, len(here), SLAB):  # the function takes more memory than the CT
+        slab = part[:, :, start : start + SLAB]
+        smooth = sitk.Resample(function, slab, sitk.Transform(), sitk.sitkLinear, -1.0)
+        here[start : start + SLAB] = sitk.GetArrayViewFromImage(smooth) > 0
     if only_above is not None:
         here &= sitk.GetArrayViewFromImage(part) > only_above
     return here
