@@ -197,13 +197,13 @@ def _behind_cavities(inner: np.ndarray, air: np.ndarray, reach_mm: float) -> np.
 
 
 def _furrows(rng: np.random.Generator) -> np.ndarray:
-    """Map from 0 to 1 of wavy oblique furrows, 28 to 36 mm apart, with random phase and course."""
+    """Map from 0 to 1 of wavy oblique furrows, 28 to 38 mm apart, with random phase and course."""
     height, along = np.meshgrid(HEIGHTS, np.radians(ANGLES) * 85.0, indexing="ij")
-    course = np.radians(rng.uniform(25.0, 45.0)) * rng.choice([-1.0, 1.0])
+    course = np.radians(rng.uniform(40.0, 55.0)) * rng.choice([-1.0, 1.0])
     bend = ndimage.gaussian_filter(rng.standard_normal(height.shape), 10.0)
-    phase = rng.uniform(0.0, 2.0 * np.pi) + 0.4 * bend / bend.std()
+    phase = rng.uniform(0.0, 2.0 * np.pi) + 0.2 * bend / bend.std()
     across = along * np.cos(course) + height * np.sin(course)
-    waves = np.sin(2.0 * np.pi * across / rng.uniform(28.0, 36.0) + phase)
+    waves = np.sin(2.0 * np.pi * across / rng.uniform(28.0, 38.0) + phase)
     return 0.5 + 0.5 * np.clip(2.0 * waves, -1.0, 1.0)
 
 
