@@ -274,7 +274,7 @@ def test_a_plot_view_draws_a_chart(tmp_path):
     series.SetLineWidth(4)
     chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", "Chart")
     chart.AddAndObservePlotSeriesNodeID(series.GetID())
-    widget = slicer.app.layoutManager().plotWidget(0)
+    widget = slicer.app.layoutManager().plotWidget("TestPlot")  # others may be there, hidden
     widget.mrmlPlotViewNode().SetPlotChartNodeID(chart.GetID())
 
     def red():
