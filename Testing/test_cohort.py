@@ -89,6 +89,7 @@ def test_cohort_end_to_end_and_its_cache(brightness, table, tmp_path, monkeypatc
     numbers = (tmp_path / "cohort.json").read_text(encoding="utf-8")
     assert "Person" not in page + numbers + (tmp_path / "cohort.csv").read_text(encoding="utf-8")
     assert "by patient (2)" in page and "study (5)" in page and "Against the originals" in page
+    assert "chance makes these figures: original" not in page
     assert len(json.loads(numbers)["scans"]) == 24
 
 
@@ -98,6 +99,7 @@ def test_methods_without_any_face_have_no_figures(brightness, table, tmp_path, m
     cohort = library.evaluate_cohort(read_table(table)[:9], tmp_path, model="brightness", views="quick")
     assert all(method.faces == 0 and method.within["study"].auc is None for method in cohort.methods)
     report.write_cohort(cohort, tmp_path / "c.html")
+    assert "So few faces were found that chance makes these figures: original (0)" in (tmp_path / "c.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ figcaption { font-size: .86rem }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact }
 }
 """
+FEW_FACES = 20
 FACE_NOTICE = (
     "This page shows the face of the patient. Keep it as you keep the scan itself, and do not share it with the "
     "defaced data."
@@ -315,11 +316,19 @@ def cohort_page(cohort: Cohort, pictures: bool = True) -> str:
     ):
         if any(pick(method) for method in cohort.methods):
             parts += [f"<h3>{title}</h3>", _separation_table(cohort, pick), _cohort_charts(cohort, pick)]
+    parts.append(_few_faces_text(cohort))
     if pictures and cohort.pictures:
         parts += ["<h2>Some of the volumes</h2>", *_cohort_pictures(cohort)]
     versions = f"Model {cohort.model['name']}. Licence: {cohort.model['licence']}. {_versions()}"
     parts += ["<h2>How this was measured</h2>", f'<p class="small">{escape(versions)}</p>']
     return _page("Cohort: are defaced faces still found and told apart?", parts)
+
+
+def _few_faces_text(cohort: Cohort) -> str:
+    few = [f"{method.method} ({method.faces})" for method in cohort.methods if method.faces < FEW_FACES]
+    if not few:
+        return ""
+    return f"<p>So few faces were found that chance makes these figures: {escape(', '.join(few))}.</p>"
 
 
 def _separation_table(cohort: Cohort, pick: Callable[[Any], dict[str, Separation]]) -> str:
