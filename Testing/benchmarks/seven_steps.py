@@ -36,9 +36,10 @@ class Answers(list):
 
     def at_rest(self):
         """The faces when the heads have come to rest."""
-        gui.run_for(0.6)
-        count = len(self)
-        gui.wait(lambda: len(self) > count, 60)
+        count = -1
+        while count != len(self):
+            count = len(self)
+            gui.run_for(1.5)
         return {name: face and round(face["score"], 2) for name, face in self[-1]["faces"].items()}
 
 
