@@ -49,8 +49,11 @@ TEXT_KINDS = ("LO", "SH", "ST", "LT", "UT", "UC", "PN", "AE", "CS", "UR")
 PUBLIC = sorted(
     (tag, kind)
     for tag, (kind, *_) in DicomDictionary.items()
-    if kind in (*TEXT_KINDS, "DA", "DT", "UI", "OB", "UN") and 0x00080018 < tag < 0x50000000 and tag >> 16 != 0x0028
-)  # from behind the UIDs of class and instance on, without which there is no file
+    if kind in (*TEXT_KINDS, "DA", "DT", "UI", "OB", "UN")
+    and 0x00080005 < tag < 0x50000000
+    and tag >> 16 != 0x0028
+    and tag not in (0x00080016, 0x00080018)  # class and instance, without which there is no file
+)
 SEQUENCES = sorted(tag for tag, (kind, *_) in DicomDictionary.items() if kind == "SQ" and 0x0008 <= tag >> 16 < 0x5000)
 letters = st.text("ABCDEFGHJKLMNPQRSTUVWXYZ", min_size=8, max_size=12)
 dates = st.dates(datetime.date(1900, 1, 2), datetime.date(2019, 1, 1)).map(lambda day: day.strftime("%Y%m%d"))

@@ -230,7 +230,7 @@ class Cleaner:
         """Shift dates back by the days of this patient; False where one cannot be read."""
         if element.VR == "TM" or not element.value or element.keyword == "TimezoneOffsetFromUTC":
             return True
-        values = [str(value) for value in element.value] if element.VM > 1 else [str(element.value)]
+        values = _strings(element)
         try:
             days = [datetime.datetime.strptime(text[:8], "%Y%m%d") for text in values]
             days = [day - datetime.timedelta(days=self._days) for day in days]
@@ -313,7 +313,7 @@ def _is_readable(element: pydicom.DataElement) -> bool:
     """Whether values that have to be numbers or plain letters are such."""
     if element.VR not in PLAIN or element.is_empty:
         return True
-    values = [str(value) for value in element.value] if element.VM > 1 else [str(element.value)]
+    values = _strings(element)
     if element.VR in ("IS", "DS"):
         return all(NUMBER.fullmatch(value.strip(" \0")) for value in values)
     return all(value.strip("\0").isascii() and value.strip("\0").isprintable() for value in values)
@@ -374,4 +374,8 @@ def _texts(element: pydicom.DataElement) -> list[str]:
         if element.VR in ("UN", "OB") and isinstance(element.value, bytes) and len(element.value) <= 1024:
             return [text.decode() for text in re.findall(rb"[ -~]{8,}", element.value)]
         return []
+    return _strings(element)
+
+
+def _strings(element: pydicom.DataElement) -> list[str]:
     return [str(value) for value in element.value] if element.VM > 1 else [str(element.value)]
