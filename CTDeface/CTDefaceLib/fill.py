@@ -10,7 +10,7 @@ from scipy import fft, special
 
 from .errors import InputError
 from .head import PADDING_HU
-from .work_grid import bounding_box
+from .work_grid import bounding_box, voxels
 
 FILLS = ("air", "constant", "percentile", "blur")
 BLOCK = 24
@@ -88,8 +88,8 @@ def fill_region(
     if box is None:
         return sitk.Image(image)
     whole = sitk.GetArrayViewFromImage(image)
-    here = sitk.GetArrayViewFromImage(region)[box[::-1]] > 0
-    values = whole[box[::-1]].copy()
+    here = voxels(region, box) > 0
+    values = voxels(image, box).copy()
     if fill == "blur":
         values[here] = _cast(_blurred(image, box, blur_mm)[here], values.dtype)
     elif fill == "air":

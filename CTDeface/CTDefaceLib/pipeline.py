@@ -16,7 +16,7 @@ from .face import face_outline
 from .fill import fill_region
 from .head import AIR_HU
 from .region import head_tissue_mm3, mask_as_region, removal_region
-from .work_grid import bounding_box, on_image_grid
+from .work_grid import bounding_box, on_image_grid, voxels
 
 Progress = Callable[[float, str], None]
 UNREPORTED = ("segmenter", "weights", "label", "device", "seed")
@@ -253,9 +253,8 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
     box = bounding_box(region)
     removed_ml = touched = 0
     if box:
-        here = sitk.GetArrayViewFromImage(region)[box[::-1]] > 0
-        tissue = sitk.GetArrayViewFromImage(image)[box[::-1]] > AIR_HU
-        removed_ml = np.count_nonzero(here & tissue) * _voxel_ml(image)
+        here = voxels(region, box) > 0
+        removed_ml = np.count_nonzero(here & (voxels(image, box) > AIR_HU)) * _voxel_ml(image)
         touched = int(np.count_nonzero(here & _intracranial(cylinder, region[box])))
     tissue_ml = head_tissue_mm3(cylinder) / 1000.0
     covered = _facial_skin_covered(region, cylinder)
@@ -316,7 +315,7 @@ def _mask_report(mask: sitk.Image, cylinder: Cylinder) -> dict:
     box = bounding_box(mask)
     if box is None:
         return {"mask_ml": 0.0, "mask_intracranial_ml": 0.0}
-    here = sitk.GetArrayFromImage(mask[box]) > 0
+    here = voxels(mask, box) > 0
     inside = here & _intracranial(cylinder, mask[box])
     ml = _voxel_ml(mask)
     return {

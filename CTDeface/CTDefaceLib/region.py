@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from .cylinder import ANGLES, HEIGHTS, RADII, Cylinder, chin_height, innermost, outermost, ramp, seen_skin, smooth_skin
 from .head import AIR_HU, GUARD_MM, PADDING_HU, WORK_SPACING_MM, Head, dilated, distance_to, eroded
-from .work_grid import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union
+from .work_grid import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union, voxels
 
 FURROW_MM = 50.0
 CAVITY_MM = 40.0
@@ -70,7 +70,7 @@ def removal_region(
         return mask_of(None, None, image)
     part = image[box]
     region = on_image_grid(inside, head, part, only_above=_padding(image, head))
-    region |= sitk.GetArrayFromImage(mask[box]) > 0
+    region |= voxels(mask, box) > 0
     region &= ~on_image_grid(-head.guard, head, part)
     if keep_bone:
         below_skin = cylinder.spread(cylinder.skin) - 3.0 - cylinder.radius
@@ -84,7 +84,7 @@ def mask_as_region(mask: sitk.Image, cylinder: Cylinder) -> sitk.Image:
     if box is None:
         return mask_of(None, None, mask)
     intracranial = on_image_grid(cylinder.head.intracranial - 0.5, cylinder.head, mask[box])
-    return mask_of((sitk.GetArrayFromImage(mask[box]) > 0) & ~intracranial, box, mask)
+    return mask_of((voxels(mask, box) > 0) & ~intracranial, box, mask)
 
 
 def _padding(image: sitk.Image, head: Head) -> float:

@@ -9,8 +9,6 @@ from .head import Head, box_of, shrink_factors
 
 Box = tuple[slice, ...]
 """A part of an image: slices along (x, y, z)."""
-SLAB = 32
-"""Slices that are worked on at a time."""
 
 
 def on_image_grid(inside: np.ndarray, head: Head, part: sitk.Image, only_above: float | None = None) -> np.ndarray:
@@ -34,11 +32,8 @@ def on_image_grid(inside: np.ndarray, head: Head, part: sitk.Image, only_above: 
     """
     function = sitk.GetImageFromArray(inside.astype(np.float32, copy=False))
     function.CopyInformation(head.volume)
-    here = np.empty(part.GetSize()[::-1], bool)
-    for start in range(0, len(here), SLAB):  # the function takes more memory than the CT
-        slab = part[:, :, start : start + SLAB]
-        smooth = sitk.Resample(function, slab, sitk.Transform(), sitk.sitkLinear, -1.0)
-        here[start : start + SLAB] = sitk.GetArrayViewFromImage(smooth) > 0
+    smooth = sitk.Resample(function, part, sitk.Transform(), sitk.sitkLinear, -1.0)
+    here = sitk.GetArrayViewFromImage(smooth) > 0
     if only_above is not None:
         here &= sitk.GetArrayViewFromImage(part) > only_above
     return here
@@ -75,6 +70,11 @@ def bounding_box(mask: sitk.Image) -> Box | None:
     """The part of a mask that holds all that is not 0; None when that is nothing."""
     box = box_of(sitk.GetArrayViewFromImage(mask))[::-1]
     return box if box[0].stop else None
+
+
+def voxels(image: sitk.Image, box: Box) -> np.ndarray:
+    """View of the voxels of an image in a box, shape (z, y, x)."""
+    return sitk.GetArrayViewFromImage(image)[box[::-1]]
 
 
 def union(first: Box | None, second: Box | None) -> Box | None:
