@@ -30,6 +30,7 @@ for folder in (TESTING, TESTING.parent / "CTDeface", TESTING.parent / "CTDefaceE
 
 import numpy as np  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
+from peak_memory import peak_bytes  # noqa: E402
 
 DATA = Path(os.environ.get("CTDEFACE_TEST_DATA", TESTING.parents[1] / "shared" / "data"))
 ATTACKS = ("lowered iso", "constant region", "low variance", "high variance")
@@ -73,11 +74,16 @@ def deface_child(source, folder, parameters):
 
     image = sitk.ReadImage(source)
     forget_peak()
-    before = peak_mib()
+    before = peak_bytes()
     start = time.perf_counter()
     result = deface(image, DefaceParameters(**json.loads(parameters)))
     seconds = time.perf_counter() - start
-    measured = {"seconds": seconds, "peak_mib": peak_mib(), "peak_before_mib": before, "report": result.report}
+    measured = {
+        "seconds": seconds,
+        "peak_mib": peak_bytes() / 2**20 or None,
+        "peak_before_mib": before / 2**20 or None,
+        "report": result.report,
+    }
     old, new = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(result.image)
     region = sitk.GetArrayViewFromImage(result.region) > 0
     measured["changed_outside"] = int(np.count_nonzero((old != new) & ~region))
@@ -95,18 +101,6 @@ def forget_peak():
     """Start the high-water mark anew, where the system can (Linux)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_mib():
-    """High-water mark of this process's memory, None where the system does not tell."""
-    with contextlib.suppress(OSError):
-        status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
-        return int(status.split()[0]) / 2**10
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 class Case:

@@ -18,7 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench_main_job import ROOT, peak_bytes
+from bench_main_job import ROOT
+from peak_memory import peak_bytes
 
 sys.path.insert(0, str(ROOT / "CTDeface"))
 

@@ -11,7 +11,6 @@ the voxels.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import statistics
 import subprocess
@@ -24,20 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "CTDeface"))
 
 import SimpleITK as sitk  # noqa: E402
+from peak_memory import peak_bytes  # noqa: E402
 
 STEPS = ("read", "segment", "refine", "fill", "write")
-
-
-def peak_bytes() -> int:
-    """Peak memory of this process so far; 0 where the system does not tell."""
-    with contextlib.suppress(OSError):  # on Linux, where a child starts with its parent's ru_maxrss
-        status = Path("/proc/self/status").read_text(encoding="ascii").split("VmHWM:")[1]
-        return int(status.split()[0]) * 1024
-    try:
-        import resource
-    except ImportError:
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def run(job: str, source: Path, shrink: int, folder: Path) -> dict:

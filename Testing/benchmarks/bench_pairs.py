@@ -12,14 +12,7 @@ sys.path[:0] = [str(ROOT / "CTDeface"), str(ROOT / "CTDefaceEval")]
 
 import numpy as np  # noqa: E402
 from CTDefaceEvalLib import pairs  # noqa: E402
-
-
-def peak_mib():
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+from peak_memory import peak_bytes  # noqa: E402
 
 
 def main():
@@ -37,7 +30,7 @@ def main():
         at_random = pairs.separate_at_random(counts.sum(axis=(0, 1)))
         seconds = time.perf_counter() - start
         print(
-            f"{number} embeddings, {counts.sum()} pairs: {seconds:.1f} s, peak {peak_mib():.0f} MiB, "
+            f"{number} embeddings, {counts.sum()} pairs: {seconds:.1f} s, peak {peak_bytes() / 2**20:.0f} MiB, "
             f"AUC {by_patient.auc[0]:.3f} by patient, {at_random.auc[0]:.3f} at random"
         )
 
