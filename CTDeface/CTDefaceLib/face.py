@@ -11,7 +11,7 @@ from .errors import NoFaceError
 from .head import AIR_HU
 from .work_grid import box_around, mask_of, on_image_grid
 
-ABOVE_BROW_MM = 52.0
+ABOVE_BROW_MM = 46.0
 BELOW_CHIN_MM = 32.0
 SHELL_MM = 6.0
 SMALLEST_FACE_MM2 = 1200.0
@@ -53,12 +53,15 @@ def segment_face(image: sitk.Image, cylinder: Cylinder) -> sitk.Image:
 def face_outline(cylinder: Cylinder) -> np.ndarray:
     """Map of the distance in mm to the outline of the face, positive inside; shape (heights, angles).
 
-    The face ends above the eyebrows, below the chin and the jaw, and in front of the ears, lower down further back.
+    The face ends above the eyebrows (which lie up to 36 mm above the brow point, where the brain begins), below the chin
+    and the jaw, and in front of the ears, lower down further back. Its upper edge rises to the temples: one that falls to
+    them closes what a defacing leaves to an oval, in which detectors find faces.
     """
     height, angle = np.meshgrid(HEIGHTS, np.abs(ANGLES), indexing="ij")
-    side = np.interp(height, [-45.0, ABOVE_BROW_MM], [86.0, 76.0])
+    top = ABOVE_BROW_MM + 0.3 * np.maximum(angle - 10.0, 0.0)
     bottom = chin_height(cylinder) - BELOW_CHIN_MM + 14.0 * (angle / 80.0) ** 2
-    return np.minimum.reduce([ABOVE_BROW_MM - height, height - bottom, np.radians(side - angle) * cylinder.depth_mm])
+    side = np.interp(height, [-45.0, 50.0], [86.0, 76.0])
+    return np.minimum.reduce([top - height, height - bottom, np.radians(side - angle) * cylinder.depth_mm])
 
 
 def facial_skin_mm2(cylinder: Cylinder, outline: np.ndarray) -> float:
