@@ -408,7 +408,7 @@ def test_painting_into_the_skull_asks_and_never_touches_the_brain(panel, phantom
     mask = segment(panel)
     brain = np.zeros(nodes.faceMask(mask, volume).shape, bool)
     z = np.flatnonzero(nodes.faceMask(mask, volume).any(axis=(1, 2)))[-1]
-    brain[z + 5 : z + 15, 55:75, 55:75] = True
+    brain[z - 5 : z + 5, 55:75, 55:75] = True
     paint(mask, volume, brain)
     wait(lambda: idle(panel))
     dialogs.answers.append(NO)
