@@ -53,9 +53,9 @@ def segment_face(image: sitk.Image, cylinder: Cylinder) -> sitk.Image:
 def face_outline(cylinder: Cylinder) -> np.ndarray:
     """Map of the distance in mm to the outline of the face, positive inside; shape (heights, angles).
 
-    The face ends above the eyebrows (which lie up to 36 mm above the brow point, where the brain begins), below the chin
-    and the jaw, and in front of the ears, lower down further back. Its upper edge rises to the temples: one that falls to
-    them closes what a defacing leaves to an oval, in which detectors find faces.
+    The face ends above the eyebrows (they lie up to 36 mm above the brow point, which is where the brain begins), below
+    the chin and the jaw, and in front of the ears, lower down further back. Its upper edge rises to the temples: one
+    that falls to them closes what a defacing leaves to an oval, in which detectors find faces.
     """
     height, angle = np.meshgrid(HEIGHTS, np.abs(ANGLES), indexing="ij")
     top = ABOVE_BROW_MM + 0.3 * np.maximum(angle - 10.0, 0.0)

@@ -18,7 +18,7 @@ from .work_grid import bounding_box, box_around, mask_of, on_image_grid, to_work
 
 FURROW_MM = 60.0
 CAVITY_MM = 20.0
-LARGEST_SHARE = 0.195
+LARGEST_SHARE = 0.192
 BONE_HU = 250.0
 
 
@@ -199,8 +199,8 @@ def _behind_cavities(inner: np.ndarray, air: np.ndarray, reach_mm: float) -> np.
 def _furrows(rng: np.random.Generator) -> np.ndarray:
     """Map from 0 to 1 of wavy oblique furrows, 22 to 28 mm apart, with random phase and course.
 
-    All fall to the head's left: where they fall to its right, dlib's HOG detector, whose filters are not symmetric, takes
-    about twice as much of what is left for a face.
+    All fall to the head's left: with furrows the other way dlib's HOG detector, whose filters are not symmetric, found
+    about twice as many faces.
     """
     height, along = np.meshgrid(HEIGHTS, np.radians(ANGLES) * 85.0, indexing="ij")
     course = np.radians(rng.uniform(34.0, 46.0))
