@@ -154,7 +154,8 @@ def _inner_radius(
 ) -> np.ndarray:
     """Map of the radius in mm from which on everything is removed.
 
-    It is taken back as far as needed for at most a fifth of the head to go.
+    It is taken back as far as needed for at most a fifth of the head to go. LARGEST_SHARE is a little less, since the
+    work grid counts less than the CT's own grid does.
     """
     hu = sitk.GetArrayViewFromImage(cylinder.head.volume)
     tissue = cylinder.sample(hu > AIR_HU) > 0.5

@@ -40,6 +40,7 @@ import gallery_cases  # noqa: E402
 import processes  # noqa: E402
 from CTDefaceLib import batch, batch_job, batch_runners  # noqa: E402
 from dask_cluster import dask_cluster  # noqa: E402
+from peak_memory import peak_bytes  # noqa: E402
 
 DASK_OWN = "dask-scratch-space"  # Dask keeps its locks in it
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -243,7 +244,7 @@ def many(folder: Path, scans: int, workers: int) -> Iterator[dict]:
         "summing up s": round(end - moments[-1], 2),
         "parent MB, planned": memory[0],
         "parent MB, end": memory[-1],
-        "parent MB, most": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "parent MB, most": round(peak_bytes() / 1e6),
     }
 
 
