@@ -21,6 +21,7 @@ HEIGHTS = np.arange(-180.0, 79.0, 3.0)
 """Millimetres above the brow."""
 RADII = np.arange(16.0, 170.0, 2.0)
 """Millimetres from the long axis."""
+HIGH_EYES_MM = 16.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ class Cylinder:
         near = (height >= HEIGHTS[0]) & (height <= HEIGHTS[-1]) & (np.abs(angle) <= ANGLES[-1])
         index = np.stack([(height[near] - HEIGHTS[0]) / 3.0, (angle[near] - ANGLES[0]) / 3.0])
         return near, np.hypot(left[near], anterior[near]), index
+
+    @cached_property
+    def skin_in_view(self) -> np.ndarray:
+        """Map of where a ray leaves the head through its skin, not through the end of the volume (bool)."""
+        volume = outermost(self.sample(np.ones(self.head.solid.shape, bool)) > 0.5)
+        return (self.skin > 0) & (volume > self.skin + 6.0)
 
     @property
     def near(self) -> np.ndarray:
@@ -111,6 +118,24 @@ def chin_height(cylinder: Cylinder) -> float:
         if middle[index] < middle[index : index + 10].max() - 15.0:
             return float(HEIGHTS[index])
     return float(lowest)
+
+
+def eye_height(cylinder: Cylinder) -> float:
+    """Height of the eyes in mm (negative: below the brow).
+
+    Beside the nose, it is where the skin lies deepest between what is 18 mm above and what is 18 mm below it. Where the
+    volume shows no such hollow, the height of eyes that lie high stands in.
+    """
+    beside = (np.abs(ANGLES) >= 12.0) & (np.abs(ANGLES) <= 27.0)
+    seen = cylinder.skin_in_view[:, beside].mean(axis=1) > 0.9
+    profile = np.where(seen, cylinder.skin[:, beside].mean(axis=1), 0.0)
+    weight = ndimage.gaussian_filter1d(seen.astype(float), 1.0, mode="constant")
+    profile = ndimage.gaussian_filter1d(profile, 1.0, mode="constant") / np.maximum(weight, 1e-6)
+    above, here, below = slice(12, None), slice(6, -6), slice(None, -12)
+    hollow = profile[above] + np.where(seen[below], profile[below], profile[here]) - 2.0 * profile[here]
+    near = (HEIGHTS[here] >= -21.0) & (HEIGHTS[here] <= 30.0)
+    hollow[~(seen[above] & seen[here] & near)] = -np.inf
+    return float(HEIGHTS[here][hollow.argmax()]) if hollow.max() > 2.0 else HIGH_EYES_MM
 
 
 def seen_skin(cylinder: Cylinder) -> np.ndarray:

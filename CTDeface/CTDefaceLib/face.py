@@ -6,12 +6,12 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .cylinder import ANGLES, HEIGHTS, Cylinder, chin_height, ramp, smooth_skin
+from .cylinder import ANGLES, HEIGHTS, Cylinder, chin_height, eye_height, ramp, smooth_skin
 from .errors import NoFaceError
 from .head import AIR_HU
 from .work_grid import box_around, mask_of, on_image_grid
 
-ABOVE_BROW_MM = 46.0
+ABOVE_EYES_MM = 36.0
 BELOW_CHIN_MM = 32.0
 SHELL_MM = 6.0
 SMALLEST_FACE_MM2 = 1200.0
@@ -53,14 +53,14 @@ def segment_face(image: sitk.Image, cylinder: Cylinder) -> sitk.Image:
 def face_outline(cylinder: Cylinder) -> np.ndarray:
     """Map of the distance in mm to the outline of the face, positive inside; shape (heights, angles).
 
-    The face ends above the eyebrows (they lie up to 36 mm above the brow point, which is where the brain begins), below
-    the chin and the jaw, and in front of the ears, lower down further back. Its upper edge rises to the temples: one
-    that falls to them closes what a defacing leaves to an oval, in which detectors find faces.
+    The face ends above the eyebrows (they lie up to 25 mm above the eyes), below the chin and the jaw, and in front of
+    the ears, further forward at the angle of the jaw. Its upper edge rises to the temples: one that falls to them
+    closes what a defacing leaves to an oval, in which detectors find faces; so does taking the jaw away up to the neck.
     """
     height, angle = np.meshgrid(HEIGHTS, np.abs(ANGLES), indexing="ij")
-    top = ABOVE_BROW_MM + 0.3 * np.maximum(angle - 10.0, 0.0)
+    top = eye_height(cylinder) + ABOVE_EYES_MM + np.interp(angle, [10.0, 60.0], [0.0, 30.0])
     bottom = chin_height(cylinder) - BELOW_CHIN_MM + 14.0 * (angle / 80.0) ** 2
-    side = np.interp(height, [-45.0, 50.0], [86.0, 76.0])
+    side = np.interp(height, [-100.0, -60.0, -30.0, 50.0], [72.0, 80.0, 90.0, 84.0])
     return np.minimum.reduce([top - height, height - bottom, np.radians(side - angle) * cylinder.depth_mm])
 
 

@@ -326,7 +326,7 @@ def _mask_report(mask: sitk.Image, cylinder: Cylinder) -> dict:
 
 def _facial_skin_covered(region: sitk.Image, cylinder: Cylinder) -> float:
     """Share of the facial skin, below the brow and inside the face's outline by 10 mm, that lies in the region."""
-    facial = (face_outline(cylinder) > 10.0) & (cylinder.skin > 0)
+    facial = (face_outline(cylinder) > 10.0) & cylinder.skin_in_view
     if not facial.any():
         return 0.0
     points = cylinder.points(cylinder.skin - 1.0)[facial]
