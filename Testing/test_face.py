@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, intracranial, scan, voxels
-from CTDefaceLib.cylinder import head_cylinder
+from CTDefaceLib.cylinder import HIGH_EYES_MM, eye_height, head_cylinder
 from CTDefaceLib.errors import NoFaceError
 from CTDefaceLib.face import segment_face
 from CTDefaceLib.phantom import Label
@@ -60,6 +60,26 @@ def test_from_above_the_brows_to_below_the_chin_and_from_ear_to_ear(name):
     assert points[:, 0].max() > 1.5 * eye and points[:, 0].min() < -1.5 * eye
     assert np.percentile(points[:, 1], 99.5) < 25, "nothing behind the ears"
     assert (points[:, 0] > 0).mean() == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_height_of_the_eyes(name):
+    s = case(name)
+    head = s.cylinder.head
+    eyes = [head.to_head(np.array(s.phantom.landmarks[f"{side}_eye"]))[2] for side in ("left", "right")]
+    assert eye_height(s.cylinder) == pytest.approx(np.mean(eyes), abs=6.0)
+
+
+def test_eyes_out_of_view_count_as_high_ones():
+    assert eye_height(scan(field_of_view="above_orbits").cylinder) == HIGH_EYES_MM
+
+
+def test_the_end_of_the_volume_is_no_skin():
+    cylinder = case("cut_at_orbits").cylinder
+    cut = (cylinder.skin > 0) & ~cylinder.skin_in_view
+    assert cut.any() and cylinder.skin_in_view.any()
+    end = cylinder.points(cylinder.skin)[cut][:, 2] - cylinder.head.volume.GetOrigin()[2]
+    assert np.median(end) < 6.0
 
 
 @pytest.mark.parametrize("name", ["frontal", "neck", "near_the_edge", "open_mouth_tube"])
