@@ -59,7 +59,7 @@ def face_outline(cylinder: Cylinder) -> np.ndarray:
     """
     height, angle = np.meshgrid(HEIGHTS, np.abs(ANGLES), indexing="ij")
     top = eye_height(cylinder) + ABOVE_EYES_MM + np.interp(angle, [10.0, 60.0], [0.0, 30.0])
-    top = np.minimum(top, 0.95 * cylinder.depth_mm)  # the crown stays
+    top = np.minimum(top, 0.93 * cylinder.depth_mm)  # the crown stays
     bottom = chin_height(cylinder) - BELOW_CHIN_MM + 14.0 * (angle / 80.0) ** 2
     side = np.interp(height, [-100.0, -60.0, -30.0, 50.0], [72.0, 80.0, 90.0, 84.0])
     return np.minimum.reduce([top - height, height - bottom, np.radians(side - angle) * cylinder.depth_mm])
