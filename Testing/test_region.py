@@ -88,6 +88,18 @@ def test_nothing_of_the_brain_whatever_is_asked_for(name, margin_mm, sealed, kee
 # ------------------------------------------------------------------------------------------------- all of the face
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_skin_of_the_eyebrows_is_removed(name):
+    s = case(name)
+    eyes = np.mean([s.phantom.landmarks[f"{side}_eye"] for side in ("left", "right")], axis=0)
+    index = np.argwhere(s.labelled(Label.FACE_SKIN))
+    left, _, above = ((index[:, ::-1] * s.image.GetSpacing() + s.image.GetOrigin() - eyes) @ s.phantom.axes.T).T
+    brows = index[(np.abs(left) < 45) & (above > 10) & (above < 24)]
+    assert len(brows) > 30
+    removed = inside(s.region(seed=1))[tuple(brows.T)]
+    assert removed.mean() > 0.9, "the guard keeps a little where the forehead is thin"
+
+
 @pytest.mark.parametrize("name", FACES)
 def test_facial_skin_is_covered(name):
     s = case(name)
