@@ -54,8 +54,9 @@ class Cylinder:
     @cached_property
     def skin_in_view(self) -> np.ndarray:
         """Map of where a ray leaves the head through its skin, not through the end of the volume (bool)."""
-        volume = outermost(self.sample(np.ones(self.head.solid.shape, bool)) > 0.5)
-        return (self.skin > 0) & (volume > self.skin + 6.0)
+        volume = self.head.volume
+        beyond = (self.points(self.skin + 8.0) - volume.GetOrigin()) / WORK_SPACING_MM
+        return (self.skin > 0) & ((beyond >= 0) & (beyond <= np.array(volume.GetSize()) - 1)).all(axis=-1)
 
     @property
     def near(self) -> np.ndarray:
