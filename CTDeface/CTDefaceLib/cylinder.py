@@ -22,6 +22,7 @@ HEIGHTS = np.arange(-180.0, 79.0, 3.0)
 RADII = np.arange(16.0, 170.0, 2.0)
 """Millimetres from the long axis."""
 HIGH_EYES_MM = 16.0
+"""Millimetres above the brow; taken for the height of the eyes where they are not in view."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,13 @@ class Cylinder:
     skin: np.ndarray
 
     @cached_property
+    def skin_in_view(self) -> np.ndarray:
+        """Map of where a ray leaves the head through its skin, not through the end of the volume (bool)."""
+        volume = self.head.volume
+        beyond = (self.points(self.skin + 8.0) - volume.GetOrigin()) / WORK_SPACING_MM
+        return (self.skin > 0) & ((beyond >= 0) & (beyond <= np.array(volume.GetSize()) - 1)).all(axis=-1)
+
+    @cached_property
     def _near(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         left, posterior, height = np.moveaxis(self.head.grid(), -1, 0)
         anterior = self.depth_mm - posterior
@@ -50,13 +58,6 @@ class Cylinder:
         near = (height >= HEIGHTS[0]) & (height <= HEIGHTS[-1]) & (np.abs(angle) <= ANGLES[-1])
         index = np.stack([(height[near] - HEIGHTS[0]) / 3.0, (angle[near] - ANGLES[0]) / 3.0])
         return near, np.hypot(left[near], anterior[near]), index
-
-    @cached_property
-    def skin_in_view(self) -> np.ndarray:
-        """Map of where a ray leaves the head through its skin, not through the end of the volume (bool)."""
-        volume = self.head.volume
-        beyond = (self.points(self.skin + 8.0) - volume.GetOrigin()) / WORK_SPACING_MM
-        return (self.skin > 0) & ((beyond >= 0) & (beyond <= np.array(volume.GetSize()) - 1)).all(axis=-1)
 
     @property
     def near(self) -> np.ndarray:
