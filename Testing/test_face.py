@@ -88,11 +88,23 @@ def test_holder_is_no_face(name):
     assert not (voxels(s.face) > 0)[s.labelled(Label.HOLDER)].any()
 
 
-@pytest.mark.parametrize("pose", [dict(), dict(yaw=25), dict(pitch=15), dict(roll=-20)], ids=str)
-def test_no_face_in_view(pose):
-    s = scan(field_of_view="above_orbits", **pose)
+POSES = [dict(), dict(yaw=25), dict(pitch=15), dict(pitch=-20), dict(roll=-20), dict(yaw=-15, roll=10)]
+
+
+@pytest.mark.parametrize("person", [0, 11])
+@pytest.mark.parametrize("pose", POSES, ids=str)
+def test_no_face_in_view(pose, person):
+    s = scan(field_of_view="above_orbits", person=person, **pose)
     with pytest.raises(NoFaceError):
         segment_face(s.image, head_cylinder(s.image))
+
+
+@pytest.mark.parametrize("person", [0, 11, 22])
+@pytest.mark.parametrize("pose", POSES, ids=str)
+def test_eyes_at_the_end_of_the_volume_are_a_face(pose, person):
+    s = scan(field_of_view="orbits", person=person, **pose)
+    skin = s.labelled(Label.FACE_SKIN)
+    assert (voxels(s.region(seed=1)) > 0)[skin].mean() > 0.8
 
 
 def test_same_face_however_the_grid_is_laid():

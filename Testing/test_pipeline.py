@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from coarse_phantoms import case, mask_of, scan, voxels
 from CTDefaceLib import __version__
 from CTDefaceLib.errors import Cancelled, InputError, NoFaceError
-from CTDefaceLib.head import find_head
+from CTDefaceLib.head import TISSUE_HU, find_head
 from CTDefaceLib.phantom import Label
 from CTDefaceLib.pipeline import UNREPORTED, DefaceParameters, deface, segment
 from CTDefaceLib.volume_io import read_ct
@@ -92,7 +92,7 @@ def test_report_says_what_was_done():
     assert report["parameters"] == {k: v for k, v in parameters.items() if k not in UNREPORTED}
     assert report["warnings"] == [] and report["seconds"] > 0
     here = voxels(result.region) > 0
-    assert report["removed_ml"] == pytest.approx((here & (s.hu > -400)).sum() * ML, rel=0.01)
+    assert report["removed_ml"] == pytest.approx((here & (s.hu > TISSUE_HU)).sum() * ML, rel=0.01)
     assert report["mask_ml"] == pytest.approx(voxels(result.mask).sum() * ML, rel=0.01)
 
 

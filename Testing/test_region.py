@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, intracranial, mask_of, scan, voxels
+from CTDefaceLib.cylinder import head_cylinder
+from CTDefaceLib.face import segment_face
 from CTDefaceLib.fill import fill_region
 from CTDefaceLib.phantom import Label
 from CTDefaceLib.region import removal_region
@@ -109,6 +111,22 @@ def test_facial_skin_is_covered(name):
         index = s.image.TransformPhysicalPointToIndex(s.phantom.landmarks[feature])
         if all(0 <= i < n for i, n in zip(index, s.image.GetSize())):
             assert s.region(seed=0)[index], feature
+
+
+@pytest.mark.parametrize("hu", [-650, -350])
+@pytest.mark.parametrize("thick_mm", [6, 12])
+def test_a_dressing_on_the_face_does_not_shield_it(hu, thick_mm):
+    s = scan()
+    skin = s.labelled(Label.FACE_SKIN)
+    around = distance(s, skin)
+    dressing = (around <= thick_mm) & s.labelled(Label.AIR)
+    dressed = sitk.GetImageFromArray(np.where(dressing, hu, s.hu))
+    dressed.CopyInformation(s.image)
+    cylinder = head_cylinder(dressed)
+    region = removal_region(dressed, segment_face(dressed, cylinder), cylinder, seed=0)
+    assert (skin & inside(region)).sum() > 0.92 * skin.sum()
+    at_the_face = ndimage.binary_erosion(skin | dressing, iterations=2) & dressing
+    assert inside(region)[at_the_face].mean() > 0.9, "its inside is a cast of the face"
 
 
 @pytest.mark.parametrize("name", FACES)

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .head import WORK_SPACING_MM, Head, find_head
+from .head import TISSUE_HU, WORK_SPACING_MM, Head, find_head
 
 ANGLES = np.arange(-99.0, 100.0, 3.0)
 """Degrees about the long axis; 0 is anterior, positive to the head's left."""
@@ -21,6 +21,8 @@ HEIGHTS = np.arange(-180.0, 79.0, 3.0)
 """Millimetres above the brow."""
 RADII = np.arange(16.0, 170.0, 2.0)
 """Millimetres from the long axis."""
+ADULT_WIDTH_MM = 115.0
+"""Width of the narrowest adult intracranial space."""
 HIGH_EYES_MM = 16.0
 """Millimetres above the brow; taken for the height of the eyes where they are not in view."""
 
@@ -36,12 +38,18 @@ class Cylinder:
     depth_mm: float
         Distance of the axis behind the brow: half the length of the intracranial space, near the ears.
     skin: numpy.ndarray
-        Map of the radius of the skin in mm, 0 where a ray meets no head.
+        Map of the radius of the skin in mm, under hair and dressings; 0 where a ray meets no head.
     """
 
     head: Head
     depth_mm: float
     skin: np.ndarray
+
+    @cached_property
+    def scale(self) -> float:
+        """Size of the head, by the width of the intracranial space: 1 for an adult's, less for a child's."""
+        left = (np.argwhere(self.head.intracranial)[:, ::-1] * WORK_SPACING_MM) @ self.head.axes[0]
+        return float(min(np.ptp(np.percentile(left, [0.5, 99.5])) / ADULT_WIDTH_MM, 1.0))
 
     @cached_property
     def skin_in_view(self) -> np.ndarray:
@@ -105,7 +113,8 @@ def head_cylinder(image: sitk.Image) -> Cylinder:
     head = find_head(image)
     posterior = (np.argwhere(head.intracranial)[:, ::-1] * WORK_SPACING_MM) @ head.axes[1]
     bare = Cylinder(head, float(np.ptp(np.percentile(posterior, [0.5, 99.5]))) / 2, np.empty(0))
-    return replace(bare, skin=outermost(bare.sample(head.solid) > 0.5))
+    tissue = head.solid & (sitk.GetArrayViewFromImage(head.volume) > TISSUE_HU)
+    return replace(bare, skin=outermost(bare.sample(tissue) > 0.5))
 
 
 def chin_height(cylinder: Cylinder) -> float:
@@ -114,7 +123,7 @@ def chin_height(cylinder: Cylinder) -> float:
     Going down the middle of the face without its nose, it is where the skin draws back by 15 mm within 30 mm; where it
     does not (a short neck, a lifted chin, a volume that ends above it) the proportions of the head stand in.
     """
-    lowest = -1.72 * max(cylinder.depth_mm, 70.0)
+    lowest = -1.72 * max(cylinder.depth_mm, 70.0 * cylinder.scale)
     middle = ndimage.grey_opening(cylinder.skin, (1, 9))[:, len(ANGLES) // 2]
     for index in np.flatnonzero((HEIGHTS < 0.65 * lowest) & (HEIGHTS > lowest))[::-1]:
         if middle[index] < middle[index : index + 10].max() - 15.0:

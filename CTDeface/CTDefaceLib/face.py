@@ -13,8 +13,8 @@ from .work_grid import box_around, mask_of, on_image_grid
 
 ABOVE_EYES_MM = 36.0
 BELOW_CHIN_MM = 32.0
-SHELL_MM = 6.0
-SMALLEST_FACE_MM2 = 1200.0
+SHELL_MM = 5.0
+SMALLEST_FACE_MM2 = 50.0
 
 
 def segment_face(image: sitk.Image, cylinder: Cylinder) -> sitk.Image:
@@ -37,10 +37,10 @@ def segment_face(image: sitk.Image, cylinder: Cylinder) -> sitk.Image:
     NoFaceError
         When the volume ends above the face.
     """
-    outline = face_outline(cylinder)
-    if facial_skin_mm2(cylinder, outline) < SMALLEST_FACE_MM2:
+    if facial_skin_mm2(cylinder) < SMALLEST_FACE_MM2:
         raise NoFaceError("No face is in view: the volume holds the head only above the eyes. Nothing was changed.")
-    inner = smooth_skin(cylinder) - SHELL_MM * ramp(outline, 20.0)
+    outline = face_outline(cylinder)
+    inner = smooth_skin(cylinder) - SHELL_MM * cylinder.scale * ramp(outline, 20.0)
     outer = ndimage.maximum_filter(cylinder.skin, 3) + 4.0
     shell = np.minimum(cylinder.radius - cylinder.spread(inner), cylinder.spread(outer) - cylinder.radius)
     face = cylinder.on_work_grid(np.minimum(shell, cylinder.spread(outline)))
@@ -58,14 +58,15 @@ def face_outline(cylinder: Cylinder) -> np.ndarray:
     closes what a defacing leaves to an oval, in which detectors find faces; so does taking the jaw away up to the neck.
     """
     height, angle = np.meshgrid(HEIGHTS, np.abs(ANGLES), indexing="ij")
-    top = eye_height(cylinder) + ABOVE_EYES_MM + np.interp(angle, [10.0, 60.0], [0.0, 30.0])
+    scale = cylinder.scale
+    top = eye_height(cylinder) + scale * (ABOVE_EYES_MM + np.interp(angle, [10.0, 60.0], [0.0, 30.0]))
     top = np.minimum(top, 0.93 * cylinder.depth_mm)  # the crown stays
-    bottom = chin_height(cylinder) - BELOW_CHIN_MM + 14.0 * (angle / 80.0) ** 2
-    side = np.interp(height, [-100.0, -60.0, -30.0, 50.0], [72.0, 80.0, 90.0, 84.0])
+    bottom = chin_height(cylinder) - scale * (BELOW_CHIN_MM - 14.0 * (angle / 80.0) ** 2)
+    side = np.interp(height / scale, [-100.0, -60.0, -30.0, 50.0], [68.0, 76.0, 86.0, 80.0])
     return np.minimum.reduce([top - height, height - bottom, np.radians(side - angle) * cylinder.depth_mm])
 
 
-def facial_skin_mm2(cylinder: Cylinder, outline: np.ndarray) -> float:
-    """Area in mm² of the skin inside an outline, below the brow."""
-    skin = (cylinder.skin > 0) & (outline > 0) & (HEIGHTS < -6.0)[:, None]
-    return float((skin * cylinder.skin).sum() * np.radians(3.0) * 3.0)
+def facial_skin_mm2(cylinder: Cylinder) -> float:
+    """Area in mm² of the skin in view in front, from the brow down; a volume that ends above the eyes shows none."""
+    front = (HEIGHTS < 6.0)[:, None] & (np.abs(ANGLES) <= 30.0)
+    return float((cylinder.skin * (cylinder.skin_in_view & front)).sum() * np.radians(3.0) * 3.0)

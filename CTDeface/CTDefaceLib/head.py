@@ -17,6 +17,8 @@ from .errors import NoFaceError
 
 WORK_SPACING_MM = 3.0
 AIR_HU = -400.0
+TISSUE_HU = -300.0
+"""Below this, and above air, lie hair, dressings and foam."""
 CAVITY_HU = -150.0
 BONE_HU = 220.0
 PADDING_HU = -1500.0

@@ -14,7 +14,7 @@ from .cylinder import Cylinder, head_cylinder
 from .errors import Cancelled, InputError
 from .face import face_outline
 from .fill import fill_region
-from .head import AIR_HU
+from .head import TISSUE_HU
 from .region import head_tissue_mm3, mask_as_region, removal_region
 from .work_grid import bounding_box, on_image_grid, voxels
 
@@ -254,7 +254,7 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
     removed_ml = touched = 0
     if box:
         here = voxels(region, box) > 0
-        removed_ml = np.count_nonzero(here & (voxels(image, box) > AIR_HU)) * _voxel_ml(image)
+        removed_ml = np.count_nonzero(here & (voxels(image, box) > TISSUE_HU)) * _voxel_ml(image)
         touched = int(np.count_nonzero(here & _intracranial(cylinder, region[box])))
     tissue_ml = head_tissue_mm3(cylinder) / 1000.0
     covered = _facial_skin_covered(region, cylinder)

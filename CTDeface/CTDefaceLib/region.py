@@ -13,12 +13,13 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from .cylinder import ANGLES, HEIGHTS, RADII, Cylinder, chin_height, innermost, outermost, ramp, seen_skin, smooth_skin
-from .head import AIR_HU, GUARD_MM, PADDING_HU, WORK_SPACING_MM, Head, dilated, distance_to, eroded
+from .head import AIR_HU, GUARD_MM, PADDING_HU, TISSUE_HU, WORK_SPACING_MM, Head, dilated, distance_to, eroded
 from .work_grid import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union, voxels
 
+DEPTHS = 1.24 * 0.5 ** np.arange(1, 7)
 FURROW_MM = 60.0
 CAVITY_MM = 20.0
-LARGEST_SHARE = 0.192
+LARGEST_SHARE = 0.189
 BONE_HU = 250.0
 
 
@@ -129,10 +130,14 @@ def _thick(cylinder: Cylinder, left: np.ndarray) -> np.ndarray:
 
 
 def _outer_radius(cylinder: Cylinder, outline: np.ndarray) -> float:
-    """Radius in mm that clears the face; it follows the head's general shape, not the nose, unless that is longer."""
+    """Radius in mm that clears the face; it follows the head's general shape, not the nose, unless that is longer.
+
+    A dressing or a mask on the face is cleared as well: its inside is a cast of the face.
+    """
     if not (outline > 0).any():
         return float(RADII[0])
-    return float(max(smooth_skin(cylinder)[outline > 0].max() + 34.0, cylinder.skin[outline > 0].max() + 4.0))
+    surface = outermost(cylinder.sample(cylinder.head.solid) > 0.5)
+    return float(max(smooth_skin(cylinder)[outline > 0].max() + 34.0, surface[outline > 0].max() + 4.0))
 
 
 def _beyond_the_volume(covered: np.ndarray, cylinder: Cylinder) -> np.ndarray:
@@ -154,39 +159,42 @@ def _inner_radius(
 ) -> np.ndarray:
     """Map of the radius in mm from which on everything is removed.
 
-    It is taken back as far as needed for at most a fifth of the head to go. LARGEST_SHARE is a little less, since the
-    work grid counts less than the CT's own grid does.
+    It lies as deep as it can, found by halving, for at most a fifth of the head to go. LARGEST_SHARE is a little less,
+    since the work grid counts less than the CT's own grid does.
     """
     hu = sitk.GetArrayViewFromImage(cylinder.head.volume)
-    tissue = cylinder.sample(hu > AIR_HU) > 0.5
+    tissue = cylinder.sample(hu > TISSUE_HU) > 0.5
     air = cylinder.sample(cylinder.head.solid & (hu < AIR_HU)) > 0.4
     intracranial = ndimage.maximum_filter(outermost(cylinder.sample(cylinder.head.intracranial) > 0.5), 3)
     furrows = _furrows(rng)
     taper = ramp(outline, 20.0)
     skin = smooth_skin(cylinder)
     edge = ndimage.gaussian_filter(seen_skin(cylinder), 1.0) + 3.0
-    here = (hu > AIR_HU)[cylinder.near] & (cylinder.spread(outline) > 0)
+    here = (hu > TISSUE_HU)[cylinder.near] & (cylinder.spread(outline) > 0)
     radius, masked = cylinder.radius[here], face[cylinder.near][here]
     budget = LARGEST_SHARE * head_tissue_mm3(cylinder) / WORK_SPACING_MM**3
-    for share in np.arange(1.24, 0.0, -0.08):
-        inner = skin - share * _depth(cylinder)
-        inner = np.minimum(inner, innermost(along & tissue))
-        inner = _behind_cavities(inner, air, share * CAVITY_MM)
-        inner = (inner - share * FURROW_MM * furrows) * taper + edge * (1.0 - taper)
-        inner = ndimage.gaussian_filter(
-            np.maximum(inner, np.where(intracranial > 0, intracranial + GUARD_MM + 1.0, 0.0)), 1.1
-        )
+
+    def at(depth: float) -> np.ndarray:
+        inner = np.minimum(skin - depth * _depth(cylinder), innermost(along & tissue))
+        inner = _behind_cavities(inner, air, depth * CAVITY_MM)
+        inner = (inner - depth * FURROW_MM * furrows) * taper + edge * (1.0 - taper)
+        guarded = np.where(intracranial > 0, intracranial + GUARD_MM + 1.0, 0.0)
+        return ndimage.gaussian_filter(np.maximum(inner, guarded), 1.1)
+
+    depth, deepest = 0.0, at(0.0)
+    for step in DEPTHS:
+        inner = at(depth + step)
         if np.count_nonzero(masked | (radius > cylinder.spread(inner, here))) <= budget:
-            break
-    return inner
+            depth, deepest = depth + step, inner
+    return deepest
 
 
 def _depth(cylinder: Cylinder) -> np.ndarray:
     """Map of the depth in mm under the smooth skin: little over the brow and at the sides, more over nose and jaw."""
-    height, angle = np.meshgrid(HEIGHTS, np.abs(ANGLES), indexing="ij")
-    chin = chin_height(cylinder)
+    height, angle = np.meshgrid(HEIGHTS / cylinder.scale, np.abs(ANGLES), indexing="ij")
+    chin = chin_height(cylinder) / cylinder.scale
     depth = np.interp(height, [chin - 10.0, chin + 10.0, -45.0, -20.0, 0.0, 36.0], [10.0, 12.0, 12.0, 9.0, 6.0, 3.0])
-    return depth * np.interp(angle, [15.0, 50.0, 80.0], [1.0, 0.45, 0.3])
+    return cylinder.scale * depth * np.interp(angle, [15.0, 50.0, 80.0], [1.0, 0.45, 0.3])
 
 
 def _behind_cavities(inner: np.ndarray, air: np.ndarray, reach_mm: float) -> np.ndarray:
@@ -215,7 +223,7 @@ def _furrows(rng: np.random.Generator) -> np.ndarray:
 def head_tissue_mm3(cylinder: Cylinder) -> float:
     """Volume in mm³ of the head's tissue, from the vertex to 15 mm below the chin, as far as it is in view."""
     left, posterior, height = np.moveaxis(cylinder.head.grid(), -1, 0)
-    here = cylinder.head.solid & (sitk.GetArrayViewFromImage(cylinder.head.volume) > AIR_HU)
+    here = cylinder.head.solid & (sitk.GetArrayViewFromImage(cylinder.head.volume) > TISSUE_HU)
     here &= (
         (height > chin_height(cylinder) - 15.0) & (np.abs(left) < 95.0) & (posterior < 2.0 * cylinder.depth_mm + 20.0)
     )
