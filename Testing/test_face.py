@@ -117,6 +117,16 @@ def test_same_face_however_the_grid_is_laid():
     assert 2 * both > 0.96 * (voxels(other).sum() + voxels(s.face).sum())
 
 
+@pytest.mark.parametrize("scale", [0.9, 0.8, 0.7])
+def test_a_small_head_has_a_small_face(scale):
+    s = scan()
+    small = sitk.Image(s.image)
+    small.SetSpacing([scale * spacing for spacing in s.image.GetSpacing()])
+    face = voxels(segment_face(small, head_cylinder(small)))
+    both = (face * voxels(s.face)).sum()
+    assert 2 * both > 0.8 * (face.sum() + voxels(s.face).sum())
+
+
 def test_size_does_not_hang_on_the_voxels():
     volumes = []
     for spacing, matrix in (((1.2, 1.2, 5.0), 214), ((2.0, 2.0, 2.0), 128), ((2.5, 2.5, 1.0), 104)):

@@ -16,7 +16,8 @@ from .cylinder import ANGLES, HEIGHTS, RADII, Cylinder, chin_height, innermost, 
 from .head import AIR_HU, GUARD_MM, PADDING_HU, TISSUE_HU, WORK_SPACING_MM, Head, dilated, distance_to, eroded
 from .work_grid import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union, voxels
 
-DEPTHS = 1.24 * 0.5 ** np.arange(1, 7)
+DEPTH_STEPS = 1.24 * 0.5 ** np.arange(1, 7)
+"""Steps of the search for the depth, in parts of the depths that are given in mm."""
 FURROW_MM = 60.0
 CAVITY_MM = 20.0
 LARGEST_SHARE = 0.189
@@ -182,7 +183,7 @@ def _inner_radius(
         return ndimage.gaussian_filter(np.maximum(inner, guarded), 1.1)
 
     depth, deepest = 0.0, at(0.0)
-    for step in DEPTHS:
+    for step in DEPTH_STEPS:
         inner = at(depth + step)
         if np.count_nonzero(masked | (radius > cylinder.spread(inner, here))) <= budget:
             depth, deepest = depth + step, inner
