@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .head import TISSUE_HU, WORK_SPACING_MM, Head, find_head
+from .head import WORK_SPACING_MM, Head, find_head
 
 ANGLES = np.arange(-99.0, 100.0, 3.0)
 """Degrees about the long axis; 0 is anterior, positive to the head's left."""
@@ -48,8 +48,7 @@ class Cylinder:
     @cached_property
     def scale(self) -> float:
         """Size of the head, by the width of the intracranial space: 1 for an adult's, less for a child's."""
-        left = (np.argwhere(self.head.intracranial)[:, ::-1] * WORK_SPACING_MM) @ self.head.axes[0]
-        return float(min(np.ptp(np.percentile(left, [0.5, 99.5])) / ADULT_WIDTH_MM, 1.0))
+        return min(self.head.intracranial_extent(0) / ADULT_WIDTH_MM, 1.0)
 
     @cached_property
     def skin_in_view(self) -> np.ndarray:
@@ -111,10 +110,8 @@ def head_cylinder(image: sitk.Image) -> Cylinder:
         When there is no head in view, see :func:`CTDefaceLib.head.find_head`.
     """
     head = find_head(image)
-    posterior = (np.argwhere(head.intracranial)[:, ::-1] * WORK_SPACING_MM) @ head.axes[1]
-    bare = Cylinder(head, float(np.ptp(np.percentile(posterior, [0.5, 99.5]))) / 2, np.empty(0))
-    tissue = head.solid & (sitk.GetArrayViewFromImage(head.volume) > TISSUE_HU)
-    return replace(bare, skin=outermost(bare.sample(tissue) > 0.5))
+    bare = Cylinder(head, head.intracranial_extent(1) / 2, np.empty(0))
+    return replace(bare, skin=outermost(bare.sample(head.tissue) > 0.5))
 
 
 def chin_height(cylinder: Cylinder) -> float:

@@ -81,6 +81,16 @@ class Head:
         return np.moveaxis(np.stack(parts), 0, -1)  # each part contiguous
 
     @cached_property
+    def tissue(self) -> np.ndarray:
+        """The head without air, hair and dressings; bool, work grid."""
+        return self.solid & (sitk.GetArrayViewFromImage(self.volume) > TISSUE_HU)
+
+    def intracranial_extent(self, axis: int) -> float:
+        """Extent in mm of the intracranial space along one of the ``axes``, without its outermost hundredth."""
+        along = (np.argwhere(self.intracranial)[:, ::-1] * WORK_SPACING_MM) @ self.axes[axis]
+        return float(np.ptp(np.percentile(along, [0.5, 99.5])))
+
+    @cached_property
     def guard(self) -> np.ndarray:
         """Distance in mm of each voxel of the work grid to the guarded space around the intracranial space.
 

@@ -164,22 +164,23 @@ def _inner_radius(
     since the work grid counts less than the CT's own grid does.
     """
     hu = sitk.GetArrayViewFromImage(cylinder.head.volume)
-    tissue = cylinder.sample(hu > TISSUE_HU) > 0.5
+    tissue = hu > TISSUE_HU
+    under_mask = innermost(along & (cylinder.sample(tissue) > 0.5))
     air = cylinder.sample(cylinder.head.solid & (hu < AIR_HU)) > 0.4
     intracranial = ndimage.maximum_filter(outermost(cylinder.sample(cylinder.head.intracranial) > 0.5), 3)
     furrows = _furrows(rng)
     taper = ramp(outline, 20.0)
-    skin = smooth_skin(cylinder)
+    skin, full_depth = smooth_skin(cylinder), _depth(cylinder)
+    guarded = np.where(intracranial > 0, intracranial + GUARD_MM + 1.0, 0.0)
     edge = ndimage.gaussian_filter(seen_skin(cylinder), 1.0) + 3.0
-    here = (hu > TISSUE_HU)[cylinder.near] & (cylinder.spread(outline) > 0)
+    here = tissue[cylinder.near] & (cylinder.spread(outline) > 0)
     radius, masked = cylinder.radius[here], face[cylinder.near][here]
     budget = LARGEST_SHARE * head_tissue_mm3(cylinder) / WORK_SPACING_MM**3
 
     def at(depth: float) -> np.ndarray:
-        inner = np.minimum(skin - depth * _depth(cylinder), innermost(along & tissue))
+        inner = np.minimum(skin - depth * full_depth, under_mask)
         inner = _behind_cavities(inner, air, depth * CAVITY_MM)
         inner = (inner - depth * FURROW_MM * furrows) * taper + edge * (1.0 - taper)
-        guarded = np.where(intracranial > 0, intracranial + GUARD_MM + 1.0, 0.0)
         return ndimage.gaussian_filter(np.maximum(inner, guarded), 1.1)
 
     depth, deepest = 0.0, at(0.0)
@@ -224,8 +225,6 @@ def _furrows(rng: np.random.Generator) -> np.ndarray:
 def head_tissue_mm3(cylinder: Cylinder) -> float:
     """Volume in mm³ of the head's tissue, from the vertex to 15 mm below the chin, as far as it is in view."""
     left, posterior, height = np.moveaxis(cylinder.head.grid(), -1, 0)
-    here = cylinder.head.solid & (sitk.GetArrayViewFromImage(cylinder.head.volume) > TISSUE_HU)
-    here &= (
-        (height > chin_height(cylinder) - 15.0) & (np.abs(left) < 95.0) & (posterior < 2.0 * cylinder.depth_mm + 20.0)
-    )
+    here = cylinder.head.tissue & (height > chin_height(cylinder) - 15.0)
+    here &= (np.abs(left) < 95.0) & (posterior < 2.0 * cylinder.depth_mm + 20.0)
     return float(here.sum()) * WORK_SPACING_MM**3
