@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, intracranial, scan, voxels
-from CTDefaceLib.cylinder import HIGH_EYES_MM, eye_height, head_cylinder
+from CTDefaceLib.cylinder import HEIGHTS, HIGH_EYES_MM, eye_height, head_cylinder
 from CTDefaceLib.errors import NoFaceError
 from CTDefaceLib.face import segment_face
 from CTDefaceLib.phantom import Label
@@ -80,6 +80,17 @@ def test_the_end_of_the_volume_is_no_skin():
     assert cut.any() and cylinder.skin_in_view.any()
     end = cylinder.points(cylinder.skin)[cut][:, 2] - cylinder.head.volume.GetOrigin()[2]
     assert np.median(end) < 6.0
+
+
+@pytest.mark.parametrize("padding", [-1024, -2048])
+def test_the_edge_of_a_round_field_of_view_is_no_skin(padding):
+    s = scan(person=1, padding=padding, position=(40, -36))
+    cylinder = s.cylinder
+    cut = cylinder.points(cylinder.skin)[(cylinder.skin > 0) & ~cylinder.skin_in_view & (HEIGHTS > -60)[:, None]]
+    middle = (np.array(s.image.GetSize()[:2]) - 1) / 2 * s.image.GetSpacing()[:2] + s.image.GetOrigin()[:2]
+    from_edge = 128.0 - np.linalg.norm(cut[:, :2] - middle, axis=1)
+    assert len(cut) > 10
+    assert np.median(np.abs(from_edge)) < 8.0
 
 
 @pytest.mark.parametrize("name", ["frontal", "neck", "near_the_edge", "open_mouth_tube"])

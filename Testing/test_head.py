@@ -124,7 +124,7 @@ def test_work_volume_keeps_place_extent_and_values(spacing):
     image.SetOrigin((-11, 23, 5))
     ramp = sitk.PhysicalPointSource(sitk.sitkVectorFloat32, size, image.GetOrigin(), spacing)
     image = sitk.Cast(sitk.VectorIndexSelectionCast(ramp, 2) * 10, sitk.sitkInt16)
-    work = work_volume(image)
+    work, padding = work_volume(image)
     assert work.GetSpacing() == (WORK_SPACING_MM,) * 3
     extent = np.array(image.GetSize()) * spacing
     assert (np.abs(np.array(work.GetSize()) * WORK_SPACING_MM - extent) < WORK_SPACING_MM).all()

@@ -262,7 +262,7 @@ def test_margins_grow_the_region(sealed):
         assert (small & ~large).sum() < 0.01 * small.sum()
 
 
-@pytest.mark.parametrize("padding", [-2048, -3024])
+@pytest.mark.parametrize("padding", [-1024, -2048, -3024])
 def test_what_lies_outside_the_field_of_view_is_left_alone(padding):
     s = scan(padding=padding, position=(30, -38))
     here = inside(s.region(seed=0))
@@ -270,6 +270,52 @@ def test_what_lies_outside_the_field_of_view_is_left_alone(padding):
     assert not (here & (s.hu == padding)).any()
     near = ndimage.binary_dilation(here, iterations=2)
     assert (near & (s.hu == padding)).any(), "the region reaches the padding"
+
+
+def test_air_with_the_value_of_the_padding_is_removed_all_the_same():
+    """Air cut off at the padding's value: left alone it would draw the face."""
+    s = scan(padding=-2048, position=(30, -38))
+    image = sitk.Maximum(s.image, -1003)
+    well_within = ndimage.binary_erosion(s.hu > -2048, iterations=6)
+    thin = (voxels(image) == -1003) & well_within
+    cylinder = head_cylinder(image)
+    here = voxels(removal_region(image, segment_face(image, cylinder), cylinder, seed=0)) > 0
+    around = ndimage.binary_erosion(ndimage.binary_closing(here, iterations=3), iterations=4)
+    assert (thin & around).sum() > 5000
+    assert here[thin & around].mean() > 0.995
+
+
+@pytest.mark.parametrize("padding", [-1024, -2048])
+@pytest.mark.parametrize("person", [1, 3])
+def test_a_round_field_of_view_that_cuts_the_forehead_off_does_not_open_the_brain(person, padding):
+    s = scan(person=person, padding=padding, position=(10, -50))
+    assert_brain_is_left(s.image, s.labelled(Label.INTRACRANIAL))
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    person=st.integers(0, 3),
+    tilt=st.floats(-0.6, 0.6),
+    turn=st.floats(-0.6, 0.6),
+    cut_mm=st.floats(2.0, 20.0),
+    padding=st.sampled_from([-2000, -3024]),
+)
+def test_padding_that_cuts_obliquely_into_the_brain_does_not_open_it(person, tilt, turn, cut_mm, padding):
+    s = scan(person=person)
+    brain = s.labelled(Label.INTRACRANIAL)
+    z, y, x = np.indices(brain.shape) * np.reshape(s.image.GetSpacing()[::-1], (3, 1, 1, 1))
+    behind = y + tilt * z + turn * x
+    cut = behind < behind[brain].min() + cut_mm
+    image = sitk.GetImageFromArray(np.where(cut, padding, s.hu))
+    image.CopyInformation(s.image)
+    assert_brain_is_left(image, brain & ~cut)
+
+
+def assert_brain_is_left(image, brain):
+    cylinder = head_cylinder(image)
+    here = voxels(removal_region(image, segment_face(image, cylinder), cylinder, seed=0)) > 0
+    assert (here & (voxels(image) > -300)).sum() > 5000
+    assert not (here & brain).any()
 
 
 def test_volume_is_not_changed():

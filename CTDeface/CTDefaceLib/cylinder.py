@@ -52,10 +52,13 @@ class Cylinder:
 
     @cached_property
     def skin_in_view(self) -> np.ndarray:
-        """Map of where a ray leaves the head through its skin, not through the end of the volume (bool)."""
+        """Map of where a ray leaves the head through its skin, not through the end of what was scanned (bool)."""
         volume = self.head.volume
         beyond = (self.points(self.skin + 8.0) - volume.GetOrigin()) / WORK_SPACING_MM
-        return (self.skin > 0) & ((beyond >= 0) & (beyond <= np.array(volume.GetSize()) - 1)).all(axis=-1)
+        within = ((beyond >= 0) & (beyond <= np.array(volume.GetSize()) - 1)).all(axis=-1)
+        nearest = np.moveaxis(np.rint(beyond[..., ::-1]).astype(int), -1, 0)
+        unseen = ndimage.map_coordinates(self.head.unseen, nearest, order=0, output=bool)
+        return (self.skin > 0) & within & ~unseen
 
     @cached_property
     def _near(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

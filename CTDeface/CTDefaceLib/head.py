@@ -24,6 +24,9 @@ BONE_HU = 220.0
 PADDING_HU = -1500.0
 """Below this a value is no measurement: it marks what lies outside the scanner's field of view."""
 
+OUTSIDE_HU = -30000.0
+"""Stands for what lies outside the field of view or the volume: no average of it with tissue looks like air."""
+
 GUARD_MM = 6.0
 """What stays around the intracranial space in any case."""
 ENCLOSED_DIRECTIONS = 21
@@ -43,6 +46,8 @@ class Head:
     ----------
     volume: SimpleITK.Image
         CT in Hounsfield units on the work grid (float32, axes along LPS, 3 mm).
+    padding: float
+        The highest value that marks, in the CT, what lies outside the scanner's field of view.
     solid: numpy.ndarray
         Bool, (z, y, x). The head with its inner air (sinuses, mouth), without couch and head holder where air parts
         them.
@@ -56,6 +61,7 @@ class Head:
     """
 
     volume: sitk.Image
+    padding: float
     solid: np.ndarray
     intracranial: np.ndarray
     axes: np.ndarray
@@ -79,6 +85,11 @@ class Head:
         points = (x - self.brow[0], y - self.brow[1], z - self.brow[2])
         parts = [sum(np.float32(a) * p.astype(np.float32) for a, p in zip(axis, points)) for axis in self.axes]
         return np.moveaxis(np.stack(parts), 0, -1)  # each part contiguous
+
+    @cached_property
+    def unseen(self) -> np.ndarray:
+        """What lies outside the scanner's field of view or the volume; bool, work grid."""
+        return sitk.GetArrayViewFromImage(self.volume) < PADDING_HU
 
     @cached_property
     def tissue(self) -> np.ndarray:
@@ -120,7 +131,7 @@ def find_head(image: sitk.Image) -> Head:
     NoFaceError
         When there is no skull with an intracranial space in view.
     """
-    work = work_volume(image)
+    work, padding = work_volume(image)
     intracranial = _intracranial_space(sitk.GetArrayViewFromImage(work))
     if intracranial is None:
         raise NoFaceError(
@@ -129,12 +140,15 @@ def find_head(image: sitk.Image) -> Head:
     work, intracranial = _crop_to_head(work, intracranial)
     axes, brow = _head_axes(work, intracranial)
     intracranial |= _mirrored(work, intracranial, axes[0], brow)
-    return Head(work, _head_solid(work, intracranial), intracranial, axes, brow)
+    return Head(work, padding, _head_solid(work, intracranial), intracranial, axes, brow)
 
 
-def work_volume(image: sitk.Image) -> sitk.Image:
-    """The CT averaged down to the 3 mm work grid along the patient's axes; what lies outside is far below padding."""
-    small = sitk.Cast(sitk.BinShrink(image, shrink_factors(image)), sitk.sitkFloat32)
+def work_volume(image: sitk.Image) -> tuple[sitk.Image, float]:
+    """The CT averaged down to the 3 mm work grid along the patient's axes, and the highest value that is padding.
+
+    Where the work grid reaches into padding or out of the volume it holds ``OUTSIDE_HU`` or much of it.
+    """
+    small, padding = _without_padding(image)
     corners = np.array(
         [
             image.TransformContinuousIndexToPhysicalPoint(
@@ -146,18 +160,46 @@ def work_volume(image: sitk.Image) -> sitk.Image:
     low, high = corners.min(axis=0), corners.max(axis=0)
     size = np.maximum(np.floor((high - low) / WORK_SPACING_MM).astype(int), 1)
     origin = (low + high) / 2 - (size - 1) * WORK_SPACING_MM / 2
-    return sitk.Resample(
-        small,
+    work = sitk.Resample(
+        sitk.Cast(small, sitk.sitkFloat32),
         size.tolist(),
         sitk.Transform(),
         sitk.sitkLinear,
         origin.tolist(),
         [WORK_SPACING_MM] * 3,
         np.eye(3).ravel().tolist(),
-        -30000.0,
+        OUTSIDE_HU,
         sitk.sitkFloat32,
         True,
     )
+    return work, padding
+
+
+def _without_padding(image: sitk.Image) -> tuple[sitk.Image, float]:
+    """The CT averaged along its own axes, ``OUTSIDE_HU`` in all that holds padding, and the highest padding value."""
+    factors = shrink_factors(image)
+    small = sitk.BinShrink(image, factors)
+    hu = sitk.GetArrayViewFromImage(small)
+    if hu.min() < PADDING_HU:
+        clear = sitk.Threshold(image, PADDING_HU, sitk.MinimumMaximum(image)[1], OUTSIDE_HU)
+        return sitk.BinShrink(clear, factors), PADDING_HU
+    outside = _outside_the_circle(hu)
+    if not outside.any():
+        return small, PADDING_HU
+    clear = sitk.GetImageFromArray(np.where(outside, np.float32(OUTSIDE_HU), hu))
+    clear.CopyInformation(small)
+    return clear, float(hu.min())
+
+
+def _outside_the_circle(hu: np.ndarray) -> np.ndarray:
+    """What lies outside a round field of view that is padded with the value of the thinnest air; bool, (y, x)."""
+    seen = (hu > hu.min()).any(axis=0)
+    y, x = (np.arange(size) - (size - 1) / 2 for size in seen.shape)
+    radius = np.hypot(*np.meshgrid(y, x, indexing="ij"))
+    edge = radius[seen].max(initial=0.0)
+    if (seen != (radius <= edge)).mean() > 0.01:
+        return np.zeros_like(seen)
+    return (radius > edge - 1.5) & ~(radius <= edge).all()
 
 
 def shrink_factors(image: sitk.Image) -> list[int]:

@@ -71,7 +71,7 @@ def removal_region(
     if box is None:
         return mask_of(None, None, image)
     part = image[box]
-    region = on_image_grid(inside, head, part, only_above=_padding(image, head))
+    region = on_image_grid(inside, head, part) & ~_padding(head, part)
     region |= voxels(mask, box) > 0
     region &= ~on_image_grid(-head.guard, head, part)
     if keep_bone:
@@ -89,19 +89,21 @@ def mask_as_region(mask: sitk.Image, cylinder: Cylinder) -> sitk.Image:
     return mask_of((voxels(mask, box) > 0) & ~intracranial, box, mask)
 
 
-def _padding(image: sitk.Image, head: Head) -> float:
-    """The highest value that marks what lies outside the scanner's field of view.
+def _padding(head: Head, part: sitk.Image) -> np.ndarray:
+    """Voxels of ``part`` that mark what lies outside the scanner's field of view; bool.
 
-    Some scanners mark it with the value of the thinnest air. That counts as a mark where it keeps 15 mm away from the
-    head; nearer it may be air that somebody has set to one value, and its edge the skin.
+    Some scanners mark it with the value of the thinnest air. Where no round field of view tells it from air, it counts
+    as a mark as long as it keeps 15 mm away from the head; nearer it may be air that somebody has set to one value, and
+    its edge the skin.
     """
-    hu = sitk.GetArrayViewFromImage(head.volume)
-    lowest = float(hu[hu > PADDING_HU].min())
-    flat = (hu > PADDING_HU) & (hu <= lowest)
-    flat = ndimage.binary_erosion(flat)
-    if flat.any() and not (flat & (distance_to(head.solid) < 15.0)).any():
-        return lowest
-    return PADDING_HU
+    hu = sitk.GetArrayViewFromImage(part)
+    if head.padding > PADDING_HU:
+        return (hu <= head.padding) & on_image_grid(dilated(head.unseen, 6.0) - 0.5, head, part)
+    work = sitk.GetArrayViewFromImage(head.volume)
+    lowest = float(work[~head.unseen].min())
+    flat = ndimage.binary_erosion(~head.unseen & (work <= lowest))
+    apart = flat.any() and not (flat & (distance_to(head.solid) < 15.0)).any()
+    return hu <= (lowest if apart else PADDING_HU)
 
 
 def _sealed(cylinder: Cylinder, face: np.ndarray, margin_mm: float, rng: np.random.Generator) -> np.ndarray:
