@@ -86,11 +86,12 @@ def test_the_end_of_the_volume_is_no_skin():
 def test_the_edge_of_a_round_field_of_view_is_no_skin(padding):
     s = scan(person=1, padding=padding, position=(40, -36))
     cylinder = s.cylinder
-    cut = cylinder.points(cylinder.skin)[(cylinder.skin > 0) & ~cylinder.skin_in_view & (HEIGHTS > -60)[:, None]]
     middle = (np.array(s.image.GetSize()[:2]) - 1) / 2 * s.image.GetSpacing()[:2] + s.image.GetOrigin()[:2]
-    from_edge = 128.0 - np.linalg.norm(cut[:, :2] - middle, axis=1)
-    assert len(cut) > 10
-    assert np.median(np.abs(from_edge)) < 8.0
+    within = 128.0 - np.linalg.norm(cylinder.points(cylinder.skin)[..., :2] - middle, axis=-1)
+    here = (cylinder.skin > 0) & (HEIGHTS > -60)[:, None]
+    assert (here & (within < 5.0)).sum() > 200
+    assert cylinder.skin_in_view[here & (within < 5.0)].mean() < 0.02
+    assert cylinder.skin_in_view[here & (within > 15.0)].mean() > 0.98
 
 
 @pytest.mark.parametrize("name", ["frontal", "neck", "near_the_edge", "open_mouth_tube"])
