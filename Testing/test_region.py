@@ -311,6 +311,16 @@ def test_padding_that_cuts_obliquely_into_the_brain_does_not_open_it(person, til
     assert_brain_is_left(image, brain & ~cut)
 
 
+@pytest.mark.parametrize("first", range(59, 63))
+def test_the_last_slice_of_a_volume_is_removed_as_well(first):
+    """A head cut in the middle of its face: the cut would draw the profile."""
+    image = scan(person=1).image[first:, :, :]
+    cylinder = head_cylinder(image)
+    here = voxels(removal_region(image, segment_face(image, cylinder), cylinder, seed=0)) > 0
+    in_slices = here.sum(axis=(0, 1))
+    assert in_slices[0] > 0.8 * in_slices[3] > 0
+
+
 def assert_brain_is_left(image, brain):
     cylinder = head_cylinder(image)
     here = voxels(removal_region(image, segment_face(image, cylinder), cylinder, seed=0)) > 0

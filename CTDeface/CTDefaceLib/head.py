@@ -31,7 +31,7 @@ GUARD_MM = 6.0
 """What stays around the intracranial space in any case."""
 ENCLOSED_DIRECTIONS = 21
 BASE_FALL = np.radians(40.0)
-LENGTH_FALL = np.radians(24.0)
+LENGTH_FALL = np.radians(6.0)
 SMALLEST_INTRACRANIAL_MM3 = 100_000.0
 FACE_REACH_MM = np.array([170.0, 150.0, 90.0])
 SKULL_REACH_MM = np.array([45.0, 50.0, 90.0])
@@ -146,7 +146,7 @@ def find_head(image: sitk.Image) -> Head:
 def work_volume(image: sitk.Image) -> tuple[sitk.Image, float]:
     """The CT averaged down to the 3 mm work grid along the patient's axes, and the highest value that is padding.
 
-    Where the work grid reaches into padding or out of the volume it holds ``OUTSIDE_HU`` or much of it.
+    The grid holds all of the volume. In padding and outside the volume it is below ``PADDING_HU``.
     """
     small, padding = _without_padding(image)
     corners = np.array(
@@ -158,7 +158,7 @@ def work_volume(image: sitk.Image) -> tuple[sitk.Image, float]:
         ]
     )
     low, high = corners.min(axis=0), corners.max(axis=0)
-    size = np.maximum(np.floor((high - low) / WORK_SPACING_MM).astype(int), 1)
+    size = np.ceil((high - low) / WORK_SPACING_MM - 1e-6).astype(int)
     origin = (low + high) / 2 - (size - 1) * WORK_SPACING_MM / 2
     work = sitk.Resample(
         sitk.Cast(small, sitk.sitkFloat32),
@@ -172,7 +172,16 @@ def work_volume(image: sitk.Image) -> tuple[sitk.Image, float]:
         sitk.sitkFloat32,
         True,
     )
-    return work, padding
+    within = sitk.Resample(_one_voxel_as_large_as(image), work, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    return sitk.Mask(work, within, OUTSIDE_HU), padding
+
+
+def _one_voxel_as_large_as(image: sitk.Image) -> sitk.Image:
+    voxel = sitk.Image([1, 1, 1], sitk.sitkUInt8) + 1
+    voxel.SetDirection(image.GetDirection())
+    voxel.SetSpacing([n * spacing for n, spacing in zip(image.GetSize(), image.GetSpacing())])
+    voxel.SetOrigin(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))
+    return voxel
 
 
 def _without_padding(image: sitk.Image) -> tuple[sitk.Image, float]:
@@ -197,9 +206,10 @@ def _outside_the_circle(hu: np.ndarray) -> np.ndarray:
     y, x = (np.arange(size) - (size - 1) / 2 for size in seen.shape)
     radius = np.hypot(*np.meshgrid(y, x, indexing="ij"))
     edge = radius[seen].max(initial=0.0)
-    if (seen != (radius <= edge)).mean() > 0.01:
+    circle = radius <= edge
+    if circle.all() or not seen.any() or (seen != circle).mean() > 0.01:
         return np.zeros_like(seen)
-    return (radius > edge - 1.5) & ~(radius <= edge).all()
+    return radius > edge - 1.5
 
 
 def shrink_factors(image: sitk.Image) -> list[int]:
@@ -340,7 +350,8 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
 
     Left is normal to the plane of symmetry. The pitch comes from the underside of the intracranial space seen from the
     side: the line that touches the anterior and the posterior fossa from below falls backwards by 40° in a head held
-    upright. Where the volume ends above it, the longest line through the space takes its place, which falls by 24°.
+    upright. Where the volume ends above it, the longest line through the space takes its place, which falls by 6°
+    where its lower part is cut away.
     """
     point, normal = _mirror_plane(sitk.GetArrayViewFromImage(work), intracranial)
     up = np.array([1.0, 0.0, 0.0]) - normal[0] * normal
