@@ -151,6 +151,21 @@ def test_pitch_where_the_skull_base_is_not_in_view(pitch):
     assert np.mean([angles(axes, true).max() for axes in found]) < 17
 
 
+@pytest.mark.parametrize("padding", [None, -2000])
+@pytest.mark.parametrize("tilt", [-20, -10, 0, 10])
+def test_pitch_where_an_oblique_volume_ends_above_the_skull_base(tilt, padding):
+    """The plane that ends the volume is not taken for the base, be it the volume's own edge or that of the padding."""
+    s = scan(person=1)
+    rotation = Rotation.from_euler("x", tilt, degrees=True).as_matrix()
+    ears_and_eyes = [s.phantom.landmarks[f"{side}_{what}"] for side in ("left", "right") for what in ("eye", "tragus")]
+    corner = np.mean(ears_and_eyes, axis=0) + rotation @ [-128.0, -128.0, 8.0]
+    size, turn = [128, 128, 51], rotation.ravel().tolist()
+    image = sitk.Resample(s.image, size, sitk.Transform(), sitk.sitkLinear, corner.tolist(), [2.0] * 3, turn, -1024)
+    if padding is not None:
+        image = sitk.Resample(image, s.image, sitk.Transform(), sitk.sitkNearestNeighbor, padding)
+    assert angles(find_head(image).axes, s.phantom.axes).max() < 16
+
+
 # -------------------------------------------------------------------------------------------------- or is not there
 
 

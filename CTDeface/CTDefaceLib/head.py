@@ -353,7 +353,8 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
     upright. Where the volume ends above it, the longest line through the space takes its place, which falls by 6°
     where its lower part is cut away.
     """
-    point, normal = _mirror_plane(sitk.GetArrayViewFromImage(work), intracranial)
+    hu = sitk.GetArrayViewFromImage(work)
+    point, normal = _mirror_plane(hu, intracranial)
     up = np.array([1.0, 0.0, 0.0]) - normal[0] * normal
     up /= np.linalg.norm(up)
     back = np.cross(normal, up)  # in (z, y, x) order
@@ -361,7 +362,7 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
     offset = (where - point) @ normal * WORK_SPACING_MM
     aside = (np.abs(offset) > 10) & (np.abs(offset) < 45)
     profile = (where[aside] - point) @ np.column_stack([back, up]) * WORK_SPACING_MM
-    at_end = where[aside, 0] == 0
+    at_end = (where[aside, 0] == 0) | dilated(hu < PADDING_HU, 4.5)[tuple(where[aside].T)]
 
     hull = spatial.ConvexHull(profile)
     ends, outward = hull.simplices, hull.equations[:, :2]
