@@ -13,7 +13,7 @@ from phantom_cases import CASES
 from scipy.spatial.transform import Rotation
 
 POSES = [dict(yaw=-30), dict(pitch=-30), dict(roll=30), dict(yaw=30, pitch=30), dict(yaw=20, pitch=-20, roll=20)]
-SIDE, PITCH, PITCH_WITHOUT_BASE = 3.0, 14.0, 20.0
+SIDE, PITCH, PITCH_WITHOUT_BASE = 3.0, 17.0, 20.0
 """Degrees that the plane of symmetry, and the axes in it, may be off; those when the skull base is not in view."""
 
 
