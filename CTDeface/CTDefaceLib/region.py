@@ -20,7 +20,7 @@ DEPTH_STEPS = 1.24 * 0.5 ** np.arange(1, 7)
 """Steps of the search for the depth, in parts of the depths that are given in mm."""
 FURROW_MM = 60.0
 CAVITY_MM = 20.0
-LARGEST_SHARE = 0.189
+LARGEST_SHARE = 0.187
 BONE_HU = 250.0
 
 
