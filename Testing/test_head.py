@@ -10,6 +10,7 @@ from CTDefaceLib.phantom import Label
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from phantom_cases import CASES
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 POSES = [dict(yaw=-30), dict(pitch=-30), dict(roll=30), dict(yaw=30, pitch=30), dict(yaw=20, pitch=-20, roll=20)]
@@ -144,6 +145,54 @@ def test_an_oblique_volume_ends_where_it_ends():
     assert (hu[~inside] < -1500).all()
 
 
+def resampled(s, value, rotation):
+    """A scan turned in its own grid, filled with one value around it, and where it is (bool)."""
+    turn = sitk.Euler3DTransform()
+    turn.SetCenter((np.array(s.image.GetOrigin()) + 128.0).tolist())
+    turn.SetRotation(*np.radians(rotation).tolist())
+    within = voxels(sitk.Resample(sitk.Cast(s.image > -5000, sitk.sitkUInt8), turn)) > 0
+    return sitk.Resample(s.image, turn, sitk.sitkLinear, value), within
+
+
+@pytest.mark.parametrize("value", [-1024, -1000, 0, 500])
+@pytest.mark.parametrize("rotation", [(0, 0, 15), (12, 0, 0), (8, -6, 10)], ids=str)
+def test_what_a_resampled_volume_was_filled_up_with_is_padding(rotation, value):
+    image, within = resampled(scan(), value, rotation)
+    work, padding = work_volume(image)
+    assert padding == value
+    truth = sitk.GetImageFromArray(within.astype(np.uint8))
+    truth.CopyInformation(image)
+    expected = voxels(sitk.Resample(truth, work)) == 0
+    unseen = voxels(work) < -1500
+    assert not (expected & ~unseen).any()
+    assert not (unseen & ~ndimage.binary_dilation(expected, iterations=4)).any()
+
+
+@pytest.mark.parametrize("person", range(3))
+def test_a_round_field_of_view_need_not_lie_in_the_middle(person):
+    s = scan(person=person)
+    y, x = np.indices(s.hu.shape[1:]) * 2.0
+    circle = np.hypot(y - 110.0, x - 140.0) < 115.0
+    image = sitk.GetImageFromArray(np.where(circle, s.hu, -1024))
+    image.CopyInformation(s.image)
+    work, padding = work_volume(image)
+    assert padding == -1024
+    assert 0 <= (voxels(work) < -1500).mean() - (~circle).mean() < 0.06
+
+
+@pytest.mark.parametrize("name", ["frontal", "brain_fov", "cut_at_orbits", "child_brain_fov"])
+@pytest.mark.parametrize("value", [-1024, -1000])
+def test_air_that_was_set_to_one_value_is_no_padding(name, value):
+    """The head alone is in view then, and what is around it must not count as unseen."""
+    s = case(name)
+    head = ndimage.binary_dilation(~np.isin(voxels(s.phantom.labels), (Label.AIR, Label.HOLDER)), iterations=2)
+    image = sitk.GetImageFromArray(np.where(head, s.hu, value))
+    image.CopyInformation(s.image)
+    work, padding = work_volume(image)
+    assert padding is None
+    assert not (voxels(work) < -1500).any()
+
+
 @pytest.mark.parametrize("pitch", [-20, 0, 20])
 def test_pitch_where_the_skull_base_is_not_in_view(pitch):
     found = [find_head(scan(person=p, pitch=pitch, field_of_view="orbits").image).axes for p in range(3)]
@@ -151,7 +200,7 @@ def test_pitch_where_the_skull_base_is_not_in_view(pitch):
     assert np.mean([angles(axes, true).max() for axes in found]) < 17
 
 
-@pytest.mark.parametrize("padding", [None, -2000])
+@pytest.mark.parametrize("padding", [None, -2000, -1024])
 @pytest.mark.parametrize("tilt", [-20, -10, 0, 10])
 def test_pitch_where_an_oblique_volume_ends_above_the_skull_base(tilt, padding):
     """The plane that ends the volume is not taken for the base, be it the volume's own edge or that of the padding."""

@@ -59,6 +59,19 @@ def test_a_head_comes_out_without_its_face(name):
     assert not (here & s.labelled(Label.INTRACRANIAL)).any()
 
 
+@pytest.mark.parametrize("value", [-1024, 0])
+def test_a_volume_that_was_resampled_and_filled_up_is_defaced_as_before(value):
+    """What it was filled up with is no tissue and no air: it takes nothing from the share, and stays."""
+    turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.0, 0.0, 0.25)
+    known, filled_up = (sitk.Resample(case("brain_fov").image, turn, sitk.sitkLinear, v) for v in (-3024, value))
+    expected, result = (deface(image, DefaceParameters(seed=1)) for image in (known, filled_up))
+    assert_defaced(filled_up, result)
+    assert result.report["removed_ml"] == pytest.approx(expected.report["removed_ml"], rel=0.05)
+    padding = voxels(known) == -3024
+    assert padding.mean() > 0.05
+    assert not (voxels(result.region) > 0)[padding].any()
+
+
 @pytest.mark.parametrize("name", ["head_ct_brain_fov.nii.gz", "head_ct_full_face_lowres.nii.gz"])
 def test_real_heads(real_data, name):
     image = read_ct(real_data(name))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import SimpleITK as sitk
@@ -46,8 +47,8 @@ class Head:
     ----------
     volume: SimpleITK.Image
         CT in Hounsfield units on the work grid (float32, axes along LPS, 3 mm).
-    padding: float
-        The highest value that marks, in the CT, what lies outside the scanner's field of view.
+    padding: float or None
+        The value above ``PADDING_HU`` that marks, in the CT, what lies outside the field of view, if there is one.
     solid: numpy.ndarray
         Bool, (z, y, x). The head with its inner air (sinuses, mouth), without couch and head holder where air parts
         them.
@@ -61,7 +62,7 @@ class Head:
     """
 
     volume: sitk.Image
-    padding: float
+    padding: float | None
     solid: np.ndarray
     intracranial: np.ndarray
     axes: np.ndarray
@@ -140,11 +141,15 @@ def find_head(image: sitk.Image) -> Head:
     work, intracranial = _crop_to_head(work, intracranial)
     axes, brow = _head_axes(work, intracranial)
     intracranial |= _mirrored(work, intracranial, axes[0], brow)
+    unseen = sitk.GetArrayViewFromImage(work) < PADDING_HU
+    intracranial |= dilated(intracranial, 1.5 * WORK_SPACING_MM) & unseen  # the edge of the view hides a part of it
     return Head(work, padding, _head_solid(work, intracranial), intracranial, axes, brow)
 
 
-def work_volume(image: sitk.Image) -> tuple[sitk.Image, float]:
-    """The CT averaged down to the 3 mm work grid along the patient's axes, and the highest value that is padding.
+def work_volume(image: sitk.Image) -> tuple[sitk.Image, float | None]:
+    """The CT averaged down to the 3 mm work grid along the patient's axes, and the value of its padding.
+
+    That is None where only values below ``PADDING_HU`` mark what lies outside the field of view.
 
     The grid holds all of the volume. In padding and outside the volume it is below ``PADDING_HU``.
     """
@@ -184,32 +189,72 @@ def _one_voxel_as_large_as(image: sitk.Image) -> sitk.Image:
     return voxel
 
 
-def _without_padding(image: sitk.Image) -> tuple[sitk.Image, float]:
-    """The CT averaged along its own axes, ``OUTSIDE_HU`` in all that holds padding, and the highest padding value."""
+def _without_padding(image: sitk.Image) -> tuple[sitk.Image, float | None]:
+    """The CT averaged along its own axes, ``OUTSIDE_HU`` in all that holds padding, and the padding's value if any.
+
+    Values below ``PADDING_HU`` need not be told: that value is None where they are all the padding there is.
+    """
     factors = shrink_factors(image)
     small = sitk.BinShrink(image, factors)
-    hu = sitk.GetArrayViewFromImage(small)
-    if hu.min() < PADDING_HU:
+    if sitk.GetArrayViewFromImage(small).min() < PADDING_HU:
         clear = sitk.Threshold(image, PADDING_HU, sitk.MinimumMaximum(image)[1], OUTSIDE_HU)
-        return sitk.BinShrink(clear, factors), PADDING_HU
-    outside = _outside_the_circle(hu)
-    if not outside.any():
-        return small, PADDING_HU
-    clear = sitk.GetImageFromArray(np.where(outside, np.float32(OUTSIDE_HU), hu))
-    clear.CopyInformation(small)
-    return clear, float(hu.min())
+        small = sitk.BinShrink(clear, factors)
+    hu = sitk.GetArrayViewFromImage(small)
+    for value in _values_in_corners(hu):
+        outside = _outside_a_convex_view(hu, value)
+        if outside is not None:
+            clear = sitk.GetImageFromArray(np.where(outside, np.float32(OUTSIDE_HU), hu))
+            clear.CopyInformation(small)
+            return clear, float(value)
+    return small, None
 
 
-def _outside_the_circle(hu: np.ndarray) -> np.ndarray:
-    """What lies outside a round field of view that is padded with the value of the thinnest air; bool, (y, x)."""
-    seen = (hu > hu.min()).any(axis=0)
-    y, x = (np.arange(size) - (size - 1) / 2 for size in seen.shape)
-    radius = np.hypot(*np.meshgrid(y, x, indexing="ij"))
-    edge = radius[seen].max(initial=0.0)
-    circle = radius <= edge
-    if circle.all() or not seen.any() or (seen != circle).mean() > 0.01:
-        return np.zeros_like(seen)
-    return radius > edge - 1.5
+def _values_in_corners(hu: np.ndarray) -> set[float]:
+    """The values above ``PADDING_HU`` that are the only ones in one of the eight corners."""
+    ends = [(slice(0, 3), slice(-3, None))] * 3
+    corners = [hu[corner] for corner in product(*ends)]
+    return {corner.flat[0] for corner in corners if np.ptp(corner) == 0 and corner.flat[0] > PADDING_HU}
+
+
+def _outside_a_convex_view(hu: np.ndarray, value: float) -> np.ndarray | None:
+    """What lies outside a convex field of view: a round one, or the old volume's in one that was resampled.
+
+    ``value`` is padding where it fills all the space around one convex view, and nothing but single voxels in it. Air
+    that was set to one value is not: it leaves a head to be seen that has little other air around it.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Bool, (z, y, x), with the voxels at the view's edge, which can be padding in part; None when ``value`` is none.
+    """
+    padding = hu == value
+    outside = ndimage.maximum_filter(~_convex_hull(~padding), 3)
+    blocks = ndimage.maximum_filter(ndimage.minimum_filter(padding, 3), 3)
+    little_air = np.count_nonzero((hu < AIR_HU) & ~padding) <= 0.2 * np.count_nonzero(~padding)
+    return None if little_air or (blocks & ~outside).mean() > 0.001 else outside
+
+
+def _convex_hull(mask: np.ndarray) -> np.ndarray:
+    """The convex hull of ``mask`` (bool, three axes), all of the array where it has none."""
+    filled = mask.any(axis=-1)
+    first, last = mask.argmax(axis=-1), mask.shape[-1] - 1 - mask[..., ::-1].argmax(axis=-1)
+    ends = [np.column_stack([np.argwhere(filled), end[filled]]) for end in (first, last)]
+    try:
+        facets = spatial.ConvexHull(np.concatenate(ends)).equations
+    except (spatial.QhullError, ValueError):  # too few voxels, or all in one plane
+        return np.ones_like(mask)
+    rows = np.meshgrid(*(np.arange(size) for size in filled.shape), indexing="ij", sparse=True)
+    low, high = np.full(filled.shape, -np.inf), np.full(filled.shape, np.inf)
+    for *across, along, offset in facets:
+        room = 1e-6 - offset - sum(slope * row for slope, row in zip(across, rows))
+        if abs(along) < 1e-9:
+            high[np.broadcast_to(room, high.shape) < 0] = -np.inf
+        elif along > 0:
+            np.minimum(high, room / along, out=high)
+        else:
+            np.maximum(low, room / along, out=low)
+    place = np.arange(mask.shape[-1])
+    return (place >= low[..., None]) & (place <= high[..., None])
 
 
 def shrink_factors(image: sitk.Image) -> list[int]:

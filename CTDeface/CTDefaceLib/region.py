@@ -92,13 +92,14 @@ def mask_as_region(mask: sitk.Image, cylinder: Cylinder) -> sitk.Image:
 def _padding(head: Head, part: sitk.Image) -> np.ndarray:
     """Voxels of ``part`` that mark what lies outside the scanner's field of view; bool.
 
-    Some scanners mark it with the value of the thinnest air. Where no round field of view tells it from air, it counts
-    as a mark as long as it keeps 15 mm away from the head; nearer it may be air that somebody has set to one value, and
+    Some scanners mark it with the value of the thinnest air. Where no convex outline tells it from air, it counts as a
+    mark as long as it keeps 15 mm away from the head; nearer it may be air that somebody has set to one value, and
     its edge the skin.
     """
     hu = sitk.GetArrayViewFromImage(part)
-    if head.padding > PADDING_HU:
-        return (hu <= head.padding) & on_image_grid(dilated(head.unseen, 6.0) - 0.5, head, part)
+    if head.padding is not None:
+        near_unseen = on_image_grid(dilated(head.unseen, 6.0) - 0.5, head, part)
+        return (hu <= PADDING_HU) | ((hu == head.padding) & near_unseen)
     work = sitk.GetArrayViewFromImage(head.volume)
     lowest = float(work[~head.unseen].min())
     flat = ndimage.binary_erosion(~head.unseen & (work <= lowest))
