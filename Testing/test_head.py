@@ -10,7 +10,7 @@ from CTDefaceLib.phantom import Label
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from phantom_cases import CASES
-from scipy import ndimage
+from scipy import ndimage, spatial
 from scipy.spatial.transform import Rotation
 
 POSES = [dict(yaw=-30), dict(pitch=-30), dict(roll=30), dict(yaw=30, pitch=30), dict(yaw=20, pitch=-20, roll=20)]
@@ -180,13 +180,22 @@ def test_a_round_field_of_view_need_not_lie_in_the_middle(person):
     assert 0 <= (voxels(work) < -1500).mean() - (~circle).mean() < 0.06
 
 
+def convex_hull(mask):
+    """All voxels between those of a mask."""
+    edge = np.argwhere(mask & ~ndimage.binary_erosion(mask))
+    triangles = spatial.Delaunay(edge[spatial.ConvexHull(edge).vertices])
+    return triangles.find_simplex(np.argwhere(np.ones_like(mask))).reshape(mask.shape) >= 0
+
+
 @pytest.mark.parametrize("name", ["frontal", "brain_fov", "cut_at_orbits", "child_brain_fov"])
 @pytest.mark.parametrize("value", [-1024, -1000])
-def test_air_that_was_set_to_one_value_is_no_padding(name, value):
-    """The head alone is in view then, and what is around it must not count as unseen."""
+@pytest.mark.parametrize("banded", [False, True])
+def test_air_that_was_set_to_one_value_is_no_padding(name, value, banded):
+    """The head alone is in view then, or what a rubber band around it holds; the skin must not count as unseen."""
     s = case(name)
-    head = ndimage.binary_dilation(~np.isin(voxels(s.phantom.labels), (Label.AIR, Label.HOLDER)), iterations=2)
-    image = sitk.GetImageFromArray(np.where(head, s.hu, value))
+    head = ~np.isin(voxels(s.phantom.labels), (Label.AIR, Label.HOLDER))
+    held = convex_hull(head) if banded else ndimage.binary_dilation(head, iterations=2)
+    image = sitk.GetImageFromArray(np.where(held, s.hu, value))
     image.CopyInformation(s.image)
     work, padding = work_volume(image)
     assert padding is None

@@ -230,7 +230,7 @@ def _outside_a_convex_view(hu: np.ndarray, value: float) -> np.ndarray | None:
     padding = hu == value
     outside = ndimage.maximum_filter(~_convex_hull(~padding), 3)
     blocks = ndimage.maximum_filter(ndimage.minimum_filter(padding, 3), 3)
-    little_air = np.count_nonzero((hu < AIR_HU) & ~padding) <= 0.2 * np.count_nonzero(~padding)
+    little_air = np.count_nonzero((hu < AIR_HU) & ~padding) <= 0.25 * np.count_nonzero(~padding)
     return None if little_air or (blocks & ~outside).mean() > 0.001 else outside
 
 
