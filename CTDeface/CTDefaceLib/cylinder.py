@@ -149,6 +149,19 @@ def eye_height(cylinder: Cylinder) -> float:
     return float(HEIGHTS[here][hollow.argmax()]) if hollow.max() > 2.0 else HIGH_EYES_MM
 
 
+def nose_mm(cylinder: Cylinder) -> float:
+    """How far, in mm, a ridge narrower than 50 mm stands out in the middle of the face: its nose, if it is a face.
+
+    Infinite where the volume ends above the nose.
+    """
+    front = ndimage.minimum_filter1d(cylinder.skin_in_view, 11, axis=1)
+    front &= (HEIGHTS < 20.0)[:, None] & (np.abs(ANGLES) <= 18.0)
+    if HEIGHTS[front.any(axis=1)].min(initial=0.0) > -27.0 * cylinder.scale:
+        return np.inf
+    ridge = np.where(front, cylinder.skin - ndimage.grey_opening(cylinder.skin, (1, 11)), 0.0)
+    return float(np.sort(ridge.max(axis=1))[-5:].mean())
+
+
 def seen_skin(cylinder: Cylinder) -> np.ndarray:
     """Map of the radius in mm of the skin, continued where a ray meets no skin."""
     nearest = ndimage.distance_transform_edt(cylinder.skin == 0, return_distances=False, return_indices=True)

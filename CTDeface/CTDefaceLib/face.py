@@ -35,10 +35,13 @@ def segment_face(image: sitk.Image, cylinder: Cylinder) -> sitk.Image:
     Raises
     ------
     NoFaceError
-        When the volume ends above the face.
+        When the volume ends above the face, or does so where its orientation says that the face is.
     """
     if facial_skin_mm2(cylinder) < SMALLEST_FACE_MM2:
-        raise NoFaceError("No face is in view: the volume holds the head only above the eyes. Nothing was changed.")
+        raise NoFaceError(
+            "No face is in view: the volume holds the head only above the eyes, or its orientation is wrong. "
+            "Nothing was changed."
+        )
     outline = face_outline(cylinder)
     inner = smooth_skin(cylinder) - SHELL_MM * cylinder.scale * ramp(outline, 20.0)
     outer = ndimage.maximum_filter(cylinder.skin, 3) + 4.0

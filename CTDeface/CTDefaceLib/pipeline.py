@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from . import __version__, segmenters
-from .cylinder import Cylinder, head_cylinder
+from .cylinder import Cylinder, head_cylinder, nose_mm
 from .errors import Cancelled, InputError
 from .face import face_outline
 from .fill import fill_region
@@ -24,6 +24,7 @@ UNREPORTED = ("segmenter", "weights", "label", "device", "seed")
 
 LITTLE_SKIN = 0.8
 MUCH_TISSUE = 0.25
+FLAT_NOSE_MM = 8.0
 
 
 @dataclass(frozen=True)
@@ -265,6 +266,11 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
         warnings.append(f"Only {covered:.0%} of the facial skin is covered: look at the result before you share it.")
     if removed_ml > MUCH_TISSUE * tissue_ml:
         warnings.append(f"{removed_ml:.0f} mL of tissue were removed, more than usual: look at the result.")
+    if nose_mm(cylinder) < FLAT_NOSE_MM * cylinder.scale:
+        warnings.append(
+            "No nose stands out where the face should be. The volume's orientation may be wrong (upside down, back to "
+            "front): look at the result."
+        )
     masked = _mask_report(mask, cylinder)
     if masked["mask_intracranial_ml"] >= 0.05:
         warnings.append(
