@@ -228,10 +228,13 @@ def _outside_a_convex_view(hu: np.ndarray, value: float) -> np.ndarray | None:
         Bool, (z, y, x), with the voxels at the view's edge, which can be padding in part; None when ``value`` is none.
     """
     padding = hu == value
+    if np.count_nonzero((hu < AIR_HU) & ~padding) <= 0.25 * np.count_nonzero(~padding):
+        return None
     outside = ndimage.maximum_filter(~_convex_hull(~padding), 3)
-    blocks = ndimage.maximum_filter(ndimage.minimum_filter(padding, 3), 3)
-    little_air = np.count_nonzero((hu < AIR_HU) & ~padding) <= 0.25 * np.count_nonzero(~padding)
-    return None if little_air or (blocks & ~outside).mean() > 0.001 else outside
+    within = padding & ~outside
+    if within.mean() > 0.002:
+        within = ndimage.maximum_filter(ndimage.minimum_filter(within, 3), 3)  # without single voxels
+    return None if within.mean() > 0.002 else outside
 
 
 def _convex_hull(mask: np.ndarray) -> np.ndarray:

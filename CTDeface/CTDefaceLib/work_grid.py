@@ -86,11 +86,8 @@ def union(first: Box | None, second: Box | None) -> Box | None:
 
 def mask_of(inside: np.ndarray, box: Box | None, image: sitk.Image) -> sitk.Image:
     """Mask (uint8, grid of ``image``) that is 1 where ``inside`` (bool, shape (z, y, x) of ``box``) is."""
-    if box is None:
-        mask = sitk.Image(image.GetSize(), sitk.sitkUInt8)
-    else:
-        before = [side.start for side in box]
-        after = [size - side.stop for size, side in zip(image.GetSize(), box)]
-        mask = sitk.ConstantPad(sitk.GetImageFromArray(inside.astype(np.uint8)), before, after, 0)
+    mask = sitk.Image(image.GetSize(), sitk.sitkUInt8)
+    if box is not None:
+        mask[box] = sitk.GetImageFromArray(inside.astype(np.uint8))
     mask.CopyInformation(image)
     return mask
