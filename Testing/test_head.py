@@ -115,6 +115,36 @@ def test_gantry_tilt_and_oblique_reformats():
     same_head(find_head(oblique), s.cylinder.head, degrees=5, mm=6)
 
 
+def pelvis(hu):
+    """Soft tissue in a wide tube of bone that is open above and has a gap in front; shape as ``hu`` but for slices."""
+    z, y, x = np.indices((150, *hu.shape[1:])) * 2.0
+    r = np.hypot((x - 127.0) / 120.0, (y - 127.0) / 95.0)
+    bone = (np.abs(r - 0.8) < 0.06) & (z < 250) & (y > 70)
+    return np.where(bone, 600, np.where(r < 1, 40, -1000)) + np.random.default_rng(0).normal(0, 10, r.shape)
+
+
+def with_pelvis(s, head=True):
+    parts = [pelvis(s.hu), s.hu] if head else [pelvis(s.hu)]
+    image = sitk.GetImageFromArray(np.concatenate(parts).astype(np.int16))
+    image.SetSpacing(s.image.GetSpacing())
+    image.SetOrigin((*s.image.GetOrigin()[:2], s.image.GetOrigin()[2] - 300.0))
+    return image
+
+
+@pytest.mark.parametrize("who", [dict(), dict(child=True), dict(person=2, pitch=15)], ids=str)
+def test_the_head_is_found_on_a_body_whose_pelvis_holds_more(who):
+    s = scan(**who)
+    found = find_head(with_pelvis(s))
+    off = angles(found.axes, s.phantom.axes)
+    assert off[0] < SIDE and off.max() < PITCH
+    assert abs(found.intracranial.sum() / s.cylinder.head.intracranial.sum() - 1) < 0.05
+
+
+def test_a_body_without_its_head_has_none():
+    with pytest.raises(NoFaceError, match="No head was found"):
+        find_head(with_pelvis(scan(), head=False))
+
+
 @pytest.mark.parametrize(
     "spacing", [(0.4, 0.4, 6.0), (1.0, 1.0, 1.0), (0.7, 0.9, 2.5), (3.2, 3.2, 1.5), (3.0, 3.0, 0.5)], ids=str
 )

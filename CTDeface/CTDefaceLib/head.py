@@ -34,6 +34,8 @@ ENCLOSED_DIRECTIONS = 21
 BASE_FALL = np.radians(40.0)
 LENGTH_FALL = np.radians(6.0)
 SMALLEST_INTRACRANIAL_MM3 = 100_000.0
+SMALLEST_SKULL = 0.75
+"""Share of the intracranial space's surroundings with bone next to them; a large craniectomy leaves 0.9."""
 FACE_REACH_MM = np.array([170.0, 150.0, 90.0])
 SKULL_REACH_MM = np.array([45.0, 50.0, 90.0])
 """How far the head can reach beyond the intracranial space: down, forward, to the right; and up, back, to the left."""
@@ -267,22 +269,31 @@ def shrink_factors(image: sitk.Image) -> list[int]:
 
 
 def _intracranial_space(hu: np.ndarray) -> np.ndarray | None:
-    """The largest soft space from which bone is seen in nearly all directions."""
+    """The largest soft space from which bone is seen in nearly all directions and that has a skull around it.
+
+    A pelvis at the end of a volume and the space under the ribs can be larger, but have gaps.
+    """
     enclosed = (_enclosure(hu) >= ENCLOSED_DIRECTIONS) & (hu < BONE_HU) & (hu > CAVITY_HU)
     box = box_of(enclosed, 4)
     inside = enclosed[box]
     labels, count = ndimage.label(eroded(inside, 9.0))
-    if count == 0:
-        return None
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    space = dilated(labels == sizes.argmax(), 15.0) & inside
-    space = ndimage.binary_fill_holes(eroded(dilated(space, 9.0), 9.0))
-    if space.sum() * WORK_SPACING_MM**3 < SMALLEST_INTRACRANIAL_MM3:
-        return None
-    enclosed[...] = False
-    enclosed[box] = space
-    return enclosed
+    sizes = np.bincount(labels.ravel(), minlength=2)[1:]
+    for label in np.argsort(-sizes)[: min(count, 5)] + 1:
+        space = dilated(labels == label, 15.0) & inside
+        space = ndimage.binary_fill_holes(eroded(dilated(space, 9.0), 9.0))
+        large = space.sum() * WORK_SPACING_MM**3 > SMALLEST_INTRACRANIAL_MM3
+        if large and _bone_around(space, hu[box]) > SMALLEST_SKULL:
+            enclosed[...] = False
+            enclosed[box] = space
+            return enclosed
+    return None
+
+
+def _bone_around(space: np.ndarray, hu: np.ndarray) -> float:
+    """Share of the surroundings of a space, as far as they are in view, that lie at most 9 mm from bone."""
+    box = box_of(space, 4)
+    rim = dilated(space[box], 4.5) & ~space[box] & (hu[box] > PADDING_HU)
+    return float(dilated(hu[box] > BONE_HU, 9.0)[rim].mean()) if rim.any() else 0.0
 
 
 def _enclosure(hu: np.ndarray) -> np.ndarray:
