@@ -189,7 +189,7 @@ def test_nothing_stays_in_front_of_the_inner_boundary(name):
     assert along.any(axis=-1).all()
     assert not (left & ~below_skin & skin.any(axis=-1, keepdims=True)).any()
     steps = np.arange(along.shape[-1]) < along.argmax(axis=-1)[..., None] + 10
-    assert (left & ~steps).sum() < 1e-3 * along.sum(), "more than the steps in a furrow's wall along the ray"
+    assert (left & ~steps).sum() < 3e-3 * along.sum(), "more than the steps in a furrow's wall along the ray"
 
 
 @pytest.mark.parametrize("name", ["frontal", "brain_fov", "neck", "child"])

@@ -12,7 +12,7 @@ from .head import AIR_HU
 from .work_grid import box_around, mask_of, on_image_grid
 
 ABOVE_EYES_MM = 36.0
-BELOW_CHIN_MM = 32.0
+BELOW_CHIN_MM = 28.0
 SHELL_MM = 5.0
 SMALLEST_FACE_MM2 = 250.0
 
