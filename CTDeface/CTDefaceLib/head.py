@@ -35,7 +35,7 @@ BASE_FALL = np.radians(40.0)
 LENGTH_FALL = np.radians(6.0)
 SMALLEST_INTRACRANIAL_MM3 = 100_000.0
 SMALLEST_SKULL = 0.75
-"""Share of the intracranial space's surroundings with bone next to them; a large craniectomy leaves 0.9."""
+"""Share of the intracranial space's surroundings with bone next to them; the synthetic craniectomy leaves 0.95."""
 FACE_REACH_MM = np.array([170.0, 150.0, 90.0])
 SKULL_REACH_MM = np.array([45.0, 50.0, 90.0])
 """How far the head can reach beyond the intracranial space: down, forward, to the right; and up, back, to the left."""
