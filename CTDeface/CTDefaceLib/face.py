@@ -64,7 +64,7 @@ def face_outline(cylinder: Cylinder) -> np.ndarray:
     scale = cylinder.scale
     top = eye_height(cylinder) + scale * (ABOVE_EYES_MM + np.interp(angle, [10.0, 60.0], [0.0, 30.0]))
     top = np.minimum(top, 0.93 * cylinder.depth_mm)  # the crown stays
-    bottom = chin_height(cylinder) - scale * (BELOW_CHIN_MM - 14.0 * (angle / 80.0) ** 2)
+    bottom = chin_height(cylinder) - scale * (BELOW_CHIN_MM - 0.6 * angle)
     side = np.interp(height / scale, [-100.0, -60.0, -30.0, 50.0], [68.0, 76.0, 86.0, 80.0])
     return np.minimum.reduce([top - height, height - bottom, np.radians(side - angle) * cylinder.depth_mm])
 

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from .cylinder import ANGLES, HEIGHTS, RADII, Cylinder, chin_height, innermost, outermost, ramp, seen_skin, smooth_skin
+from .face import BELOW_CHIN_MM
 from .head import AIR_HU, GUARD_MM, PADDING_HU, TISSUE_HU, WORK_SPACING_MM, Head, dilated, distance_to, eroded
 from .work_grid import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union, voxels
 
@@ -20,6 +21,7 @@ DEPTH_STEPS = 1.24 * 0.5 ** np.arange(1, 7)
 """Steps of the search for the depth, in parts of the depths that are given in mm."""
 FURROW_MM = 60.0
 CAVITY_MM = 20.0
+SLANT_MM = 25.0
 LARGEST_SHARE = 0.185
 BONE_HU = 250.0
 
@@ -110,7 +112,7 @@ def _padding(head: Head, part: sitk.Image) -> np.ndarray:
 def _sealed(cylinder: Cylinder, face: np.ndarray, margin_mm: float, rng: np.random.Generator) -> np.ndarray:
     """Function on the work grid, positive in the sealed region of a face (bool, work grid)."""
     along = cylinder.sample(face) > 0.5
-    outline = _outline(_beyond_the_volume(along.any(axis=-1), cylinder)) + margin_mm
+    outline = _outline(_slanted(_beyond_the_volume(along.any(axis=-1), cylinder), cylinder)) + margin_mm
     inner = _inner_radius(cylinder, face, along, outline, rng) - margin_mm
     outer = _outer_radius(cylinder, outline) + margin_mm + rng.uniform(0.0, 12.0)
     between = np.minimum(cylinder.radius - cylinder.spread(inner), outer - cylinder.radius)
@@ -148,6 +150,18 @@ def _beyond_the_volume(covered: np.ndarray, cylinder: Cylinder) -> np.ndarray:
     """The rays that meet the face, and those that would if the volume did not end below it."""
     nothing = (cylinder.skin == 0) & (HEIGHTS < 0.0)[:, None] & covered.any(axis=0)
     return ndimage.binary_propagation(covered, mask=covered | ndimage.binary_dilation(nothing, iterations=2))
+
+
+def _slanted(covered: np.ndarray, cylinder: Cylinder) -> np.ndarray:
+    """The rays that meet the face, and those below its jaw on the head's left.
+
+    A lower edge that is the same on both sides leaves the line of a jaw: with it detectors found twice as many faces.
+    """
+    height, angle = np.meshgrid(HEIGHTS, ANGLES, indexing="ij")
+    chin, scale = chin_height(cylinder), cylinder.scale
+    jaw = (covered & (height < chin + 40.0 * scale)).any(axis=0)
+    below = height > chin - scale * (BELOW_CHIN_MM + SLANT_MM * np.sin(np.radians(angle)))
+    return covered | (below & (height < chin + 40.0 * scale) & (angle > 0.0) & jaw)
 
 
 def _outline(covered: np.ndarray) -> np.ndarray:
