@@ -228,6 +228,22 @@ def test_inner_boundary_does_not_follow_the_features():
 # ---------------------------------------------------------------------------------------------------------- choices
 
 
+def test_lower_edge_of_a_jaw_is_slanted():
+    s = case("neck")
+    height, angle, _ = polar(s)
+    region = remove(s, seed=1)
+    left, right = (height[region & (np.abs(angle - middle) < 10)].min() for middle in (40, -40))
+    assert right - left > 20
+
+
+def test_what_lies_below_a_mask_above_the_jaw_is_left():
+    s = case("neck")
+    height, _, _ = polar(s)
+    upper = voxels(s.face) * (height > -60)
+    region = remove(s, mask=mask_of(upper, s.image), seed=1)
+    assert height[region].min() > -80
+
+
 def test_keep_bone_keeps_the_facial_skeleton():
     s = case("frontal")
     bone = ndimage.binary_erosion(s.labelled(Label.BONE)) & (s.hu > 300)
