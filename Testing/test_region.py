@@ -225,9 +225,6 @@ def test_inner_boundary_does_not_follow_the_features():
         assert np.corrcoef(features.ravel(), dents.ravel())[0, 1] < 0.5
 
 
-# ---------------------------------------------------------------------------------------------------------- choices
-
-
 def test_lower_edge_of_a_jaw_is_slanted():
     s = case("neck")
     height, angle, _ = polar(s)
@@ -242,6 +239,9 @@ def test_what_lies_below_a_mask_above_the_jaw_is_left():
     upper = voxels(s.face) * (height > -60)
     region = remove(s, mask=mask_of(upper, s.image), seed=1)
     assert height[region].min() > -80
+
+
+# ---------------------------------------------------------------------------------------------------------- choices
 
 
 def test_keep_bone_keeps_the_facial_skeleton():
