@@ -57,15 +57,16 @@ def face_outline(cylinder: Cylinder) -> np.ndarray:
     """Map of the distance in mm to the outline of the face, positive inside; shape (heights, angles).
 
     The face ends above the eyebrows (they lie up to 25 mm above the eyes), below the chin and the jaw, and in front of
-    the ears, further forward at the angle of the jaw. Its upper edge rises to the temples: one that falls to them
-    closes what a defacing leaves to an oval, in which detectors find faces; so does taking the jaw away up to the neck.
+    the ears, further forward at the angle of the jaw. Its upper edge rises to the temples and runs above the ears: one
+    that is level or falls closes what a defacing leaves to an oval, in which detectors find faces; so does taking the
+    jaw away up to the neck.
     """
     height, angle = np.meshgrid(HEIGHTS, np.abs(ANGLES), indexing="ij")
     scale = cylinder.scale
-    top = eye_height(cylinder) + scale * (ABOVE_EYES_MM + np.interp(angle, [10.0, 60.0], [0.0, 30.0]))
-    top = np.minimum(top, 0.93 * cylinder.depth_mm)  # the crown stays
+    top = eye_height(cylinder) + scale * (ABOVE_EYES_MM + np.interp(angle, [10.0, 60.0], [0.0, 70.0]))
+    top = np.minimum(top, 0.86 * cylinder.depth_mm)  # the crown stays
     bottom = chin_height(cylinder) - scale * (BELOW_CHIN_MM - 0.6 * angle)
-    side = np.interp(height / scale, [-100.0, -60.0, -30.0, 50.0], [68.0, 76.0, 86.0, 80.0])
+    side = np.interp(height / scale, [-100.0, -60.0, -30.0, 50.0], [68.0, 76.0, 90.0, 96.0])
     return np.minimum.reduce([top - height, height - bottom, np.radians(side - angle) * cylinder.depth_mm])
 
 

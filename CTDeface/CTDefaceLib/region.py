@@ -22,7 +22,7 @@ DEPTH_STEPS = 1.24 * 0.5 ** np.arange(1, 7)
 FURROW_MM = 60.0
 CAVITY_MM = 20.0
 SLANT_MM = 25.0
-LARGEST_SHARE = 0.185
+LARGEST_SHARE = 0.18
 BONE_HU = 250.0
 
 
@@ -117,20 +117,35 @@ def _sealed(cylinder: Cylinder, face: np.ndarray, margin_mm: float, rng: np.rand
     outer = _outer_radius(cylinder, outline) + margin_mm + rng.uniform(0.0, 12.0)
     between = np.minimum(cylinder.radius - cylinder.spread(inner), outer - cylinder.radius)
     region = cylinder.on_work_grid(np.minimum(between, cylinder.spread(outline)))
-    flaps = _below_the_chin(cylinder, outline, outer) & (region <= 0) & ~_thick(cylinder, region <= 0)
-    region[flaps] = 1.0
+    left = region <= 0
+    thin = _below_the_chin(cylinder, outline, outer) | _behind_the_middle(cylinder, outline, inner, outer)
+    region[thin & left & ~_thick(cylinder, left)] = 1.0
     return region
 
 
 def _below_the_chin(cylinder: Cylinder, outline: np.ndarray, outer: float) -> np.ndarray:
     """The lower edge of the face, where the skin turns to the neck and rays run along it; bool, work grid."""
     edge = (np.abs(outline) < 20.0) & (HEIGHTS < chin_height(cylinder) + 25.0)[:, None] & (outline > -10.0)
-    front = (cylinder.radius > cylinder.spread(smooth_skin(cylinder)) - 30.0) & (cylinder.radius < outer)
-    return cylinder.on_work_grid(np.where(front, cylinder.spread(edge.astype(np.float32)) - 0.5, -1.0)) > 0
+    return _within(cylinder, edge, smooth_skin(cylinder) - 30.0, outer)
+
+
+def _behind_the_middle(cylinder: Cylinder, outline: np.ndarray, inner: np.ndarray, outer: float) -> np.ndarray:
+    """The walls of nose and ethmoid cells near the inner boundary; bool, work grid.
+
+    Seen from outside, a comb of thin bone between dark cells passes for eyes and a nose with dlib's CNN detector.
+    """
+    middle = (HEIGHTS < 6.0)[:, None] & (np.abs(ANGLES) < 50.0) & (outline > 0.0)
+    return _within(cylinder, middle, inner - 18.0, outer)
+
+
+def _within(cylinder: Cylinder, rays: np.ndarray, inner: np.ndarray, outer: float) -> np.ndarray:
+    """Voxels on some rays (bool map) from one radius map in mm to a radius in mm; bool, work grid."""
+    between = (cylinder.radius > cylinder.spread(inner)) & (cylinder.radius < outer)
+    return cylinder.on_work_grid(np.where(between, cylinder.spread(rays.astype(np.float32)) - 0.5, -1.0)) > 0
 
 
 def _thick(cylinder: Cylinder, left: np.ndarray) -> np.ndarray:
-    """What belongs to tissue of more than 9 mm among that which is left (bool, work grid); not the flaps of skin."""
+    """What belongs to tissue of more than 9 mm among that which is left (bool, work grid)."""
     tissue = left & (sitk.GetArrayViewFromImage(cylinder.head.volume) > AIR_HU)
     return dilated(eroded(tissue, 4.5), 6.5)
 
@@ -179,7 +194,7 @@ def _inner_radius(
     """Map of the radius in mm from which on everything is removed.
 
     It lies as deep as it can, found by halving, for at most a fifth of the head to go. LARGEST_SHARE is a little less,
-    since the work grid counts less than the CT's own grid does.
+    since the work grid counts less than the CT's own grid does, and thin remains go as well.
     """
     hu = sitk.GetArrayViewFromImage(cylinder.head.volume)
     tissue = hu > TISSUE_HU
@@ -226,7 +241,7 @@ def _behind_cavities(inner: np.ndarray, air: np.ndarray, reach_mm: float) -> np.
 
 
 def _furrows(rng: np.random.Generator) -> np.ndarray:
-    """Map from 0 to 1 of wavy oblique furrows, 30 to 36 mm apart, with random phase and course.
+    """Map from 0 to 1 of winding oblique furrows with steep sides, 30 to 36 mm apart, with random phase and course.
 
     All fall to the head's left: with furrows the other way dlib's HOG detector, whose filters are not symmetric, found
     about twice as many faces; so it did with furrows 22 to 28 mm apart.
@@ -234,10 +249,10 @@ def _furrows(rng: np.random.Generator) -> np.ndarray:
     height, along = np.meshgrid(HEIGHTS, np.radians(ANGLES) * 85.0, indexing="ij")
     course = np.radians(rng.uniform(34.0, 46.0))
     bend = ndimage.gaussian_filter(rng.standard_normal(height.shape), 10.0)
-    phase = rng.uniform(0.0, 2.0 * np.pi) + 0.2 * bend / bend.std()
+    phase = rng.uniform(0.0, 2.0 * np.pi) + 0.9 * bend / bend.std()
     across = along * np.cos(course) + height * np.sin(course)
     waves = np.sin(2.0 * np.pi * across / rng.uniform(30.0, 36.0) + phase)
-    return 0.5 + 0.5 * np.clip(2.0 * waves, -1.0, 1.0)
+    return 0.5 + 0.5 * np.clip(6.0 * waves, -1.0, 1.0)
 
 
 def head_tissue_mm3(cylinder: Cylinder) -> float:
