@@ -3,7 +3,8 @@
 A region that ends at the skin would keep the face in the file, as its own outline. The sealed region therefore reaches
 through the air in front of the face to a cylinder around the head. Its inner boundary follows the head's general shape
 at a random depth: no nose, lip or brow leaves a dent in it, the cavities behind the face, which would look out of it
-like eyes and a mouth, are cut open, and oblique furrows, unlike anything in a face, run across it.
+like eyes and a mouth, are cut open, thin walls between them go, and oblique furrows, unlike anything in a face, run
+across it.
 """
 
 from __future__ import annotations
