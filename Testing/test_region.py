@@ -237,7 +237,7 @@ def test_lower_edge_of_a_jaw_is_slanted():
 def test_thin_walls_behind_the_middle_of_the_face_are_removed(name):
     s = case(name)
     height, angle, _ = polar(s)
-    here = remove(s, seed=0)
+    here = inside(s.region(seed=0))
     left = ~here & (s.hu > -300)
     near = left & (distance(s, here) < 8) & (height < 0) & (height > -80) & (np.abs(angle) < 40)
     thick = distance(s, distance(s, ~left) > 4.5) < 7
