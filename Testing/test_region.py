@@ -247,12 +247,12 @@ def test_thin_walls_behind_the_middle_of_the_face_are_removed(name):
     assert (near & ~thick).sum() < 0.08 * near.sum(), "9 % and more where they are kept"
 
 
-def test_upper_edge_waves_above_that_of_the_mask():
+def test_upper_edge_waves_at_the_temples():
     s = case("neck")
     height, angle, _ = polar(s)
 
     def top(here):
-        return np.array([height[here & (np.abs(angle - middle) < 2)].max() for middle in range(-48, 49, 4)])
+        return np.array([height[here & (np.abs(angle - middle) < 2)].max() for middle in range(-70, 71, 4)])
 
     above = [top(remove(s, seed=seed)) - top(voxels(s.face) > 0) for seed in (0, 1)]
     assert all(np.ptp(waves) > 8 for waves in above)

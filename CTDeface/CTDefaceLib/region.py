@@ -23,7 +23,7 @@ DEPTH_STEPS = 1.24 * 0.5 ** np.arange(1, 7)
 FURROW_MM = 60.0
 CAVITY_MM = 20.0
 SLANT_MM = 25.0
-WAVE_MM = 8.0
+WAVE_MM = 12.0
 LARGEST_SHARE = 0.18
 BONE_HU = 250.0
 
@@ -115,7 +115,7 @@ def _sealed(cylinder: Cylinder, face: np.ndarray, margin_mm: float, rng: np.rand
     """Function on the work grid, positive in the sealed region of a face (bool, work grid)."""
     along = cylinder.sample(face) > 0.5
     outline = _outline(_slanted(_beyond_the_volume(along.any(axis=-1), cylinder), cylinder)) + margin_mm
-    outline += _waves_at_the_top(rng)
+    outline += _waves_at_the_temples(rng)
     inner = _inner_radius(cylinder, face, along, outline, rng) - margin_mm
     outer = _outer_radius(cylinder, outline) + margin_mm + rng.uniform(0.0, 12.0)
     between = np.minimum(cylinder.radius - cylinder.spread(inner), outer - cylinder.radius)
@@ -183,12 +183,14 @@ def _slanted(covered: np.ndarray, cylinder: Cylinder) -> np.ndarray:
     return covered | (low & left & (HEIGHTS[:, None] > edge))
 
 
-def _waves_at_the_top(rng: np.random.Generator) -> np.ndarray:
-    """Map in mm of how much further than the mask the region reaches above the eyes.
+def _waves_at_the_temples(rng: np.random.Generator) -> np.ndarray:
+    """Map in mm of how much further up than the mask the region reaches at the temples.
 
-    A smooth upper edge is the line of the hair to dlib's HOG detector.
+    A smooth corner there, of upper and side edge, passes for a face with dlib's HOG detector; waves above the forehead
+    pass for a hairline.
     """
-    return WAVE_MM * _furrows(rng) * np.interp(HEIGHTS, [0.0, 20.0], [0.0, 1.0])[:, None]
+    above_the_eyes = np.interp(HEIGHTS, [0.0, 20.0], [0.0, 1.0])[:, None]
+    return WAVE_MM * _furrows(rng) * above_the_eyes * np.interp(np.abs(ANGLES), [20.0, 40.0], [0.0, 1.0])
 
 
 def _outline(covered: np.ndarray) -> np.ndarray:
