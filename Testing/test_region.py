@@ -41,6 +41,11 @@ def rays(s, array, heights=range(-61, -4, 8), angles=range(-40, 41, 8)):
     return ndimage.map_coordinates(array.astype(float), np.moveaxis(index[..., ::-1], -1, 0), order=0, cval=-1)
 
 
+def outermost(along):
+    """Radius in mm of the last sample of each ray that is inside."""
+    return 199.0 - along[..., ::-1].argmax(axis=-1)
+
+
 def inside(region):
     return voxels(region) > 0
 
@@ -170,10 +175,9 @@ def test_region_is_a_mask_on_the_grid_of_the_volume(choices):
 def test_outer_boundary_is_a_cylinder_in_air(name):
     s = case(name)
     along = rays(s, inside(s.region(seed=0)))
-    last = 199.0 - along[..., ::-1].argmax(axis=-1)
+    last = outermost(along == 1)
     assert (along == 1).any(axis=-1).all()
-    end = 199.0 - (rays(s, s.hu) != -1)[..., ::-1].argmax(axis=-1)
-    in_volume = last < end - 4
+    in_volume = last < outermost(rays(s, s.hu) != -1) - 4
     assert in_volume.mean() > 0.5
     assert np.ptp(last[in_volume]) < 2.5 * max(s.image.GetSpacing())
     beyond = rays(s, s.hu)[..., int(last.min()) - 20 :]
@@ -214,13 +218,13 @@ def test_depth_is_random_and_reproducible():
     assert np.array_equal(depth[0], depth[1])
     for a, b in ((0, 2), (3, 4), (0, 3)):
         assert np.abs(depth[a] - depth[b]).mean() > 1.5
-    walls = [(rays(s, remove(s, seed=seed)) == 1)[..., ::-1].argmax(axis=-1).mean() for seed in range(6)]
+    walls = [outermost(rays(s, remove(s, seed=seed)) == 1).mean() for seed in range(6)]
     assert np.std(walls) > 0.5, "the outer boundary's place is random, too"
 
 
 def test_inner_boundary_does_not_follow_the_features():
     s = case("frontal")
-    skin = 199 - (rays(s, s.labelled(Label.FACE_SKIN)) == 1)[..., ::-1].argmax(axis=-1).astype(float)
+    skin = outermost(rays(s, s.labelled(Label.FACE_SKIN)) == 1)
     features = skin - ndimage.gaussian_filter(skin, 2)
     for seed in range(4):
         inner = (rays(s, inside(s.region(seed=seed))) == 1).argmax(axis=-1).astype(float)
