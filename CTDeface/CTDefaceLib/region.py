@@ -21,6 +21,11 @@ from .work_grid import bounding_box, box_around, mask_of, on_image_grid, to_work
 DEPTH_STEPS = 1.24 * 0.5 ** np.arange(1, 7)
 """Steps of the search for the depth, in parts of the depths that are given in mm."""
 FURROW_MM = 60.0
+FURROW_THROUGH = (-33.0, 36.0)
+"""Height in mm and angle in degrees, on the head's left cheek, of a point in the middle of a furrow.
+
+A ridge there, beside the opened nose and throat, passes for the side of a face with dlib's CNN detector.
+"""
 CAVITY_MM = 20.0
 SLANT_MM = 25.0
 WAVE_MM = 12.0
@@ -214,7 +219,7 @@ def _inner_radius(
     under_mask = innermost(along & (cylinder.sample(tissue) > 0.5))
     air = cylinder.sample(cylinder.head.solid & (hu < AIR_HU)) > 0.4
     intracranial = ndimage.maximum_filter(outermost(cylinder.sample(cylinder.head.intracranial) > 0.5), 3)
-    furrows = _furrows(rng)
+    furrows = _furrows(rng, through=FURROW_THROUGH)
     taper = ramp(outline, 20.0)
     skin, full_depth = smooth_skin(cylinder), _depth(cylinder)
     guarded = np.where(intracranial > 0, intracranial + GUARD_MM + 1.0, 0.0)
@@ -253,19 +258,23 @@ def _behind_cavities(inner: np.ndarray, air: np.ndarray, reach_mm: float) -> np.
     return ndimage.gaussian_filter(ndimage.minimum_filter(behind, (5, 3)), 2.0)
 
 
-def _furrows(rng: np.random.Generator) -> np.ndarray:
-    """Map from 0 to 1 of winding oblique furrows with steep sides, 30 to 36 mm apart, with random phase and course.
+def _furrows(rng: np.random.Generator, through: tuple[float, float] | None = None) -> np.ndarray:
+    """Map from 0 to 1 of winding oblique furrows with steep sides, 30 to 36 mm apart, with random course and bends.
 
-    All fall to the head's left: with furrows the other way dlib's HOG detector, whose filters are not symmetric, found
-    about twice as many faces; so it did with furrows 22 to 28 mm apart.
+    One runs through a height in mm and an angle in degrees, or else where chance has it. All fall to the head's left:
+    with furrows the other way dlib's HOG detector, whose filters are not symmetric, found about twice as many faces; so
+    it did with furrows 22 to 28 mm apart.
     """
     height, along = np.meshgrid(HEIGHTS, np.radians(ANGLES) * 85.0, indexing="ij")
     course = np.radians(rng.uniform(34.0, 46.0))
     bend = ndimage.gaussian_filter(rng.standard_normal(height.shape), 10.0)
     phase = rng.uniform(0.0, 2.0 * np.pi) + 0.9 * bend / bend.std()
     across = along * np.cos(course) + height * np.sin(course)
-    waves = np.sin(2.0 * np.pi * across / rng.uniform(30.0, 36.0) + phase)
-    return 0.5 + 0.5 * np.clip(6.0 * waves, -1.0, 1.0)
+    phase += 2.0 * np.pi * across / rng.uniform(30.0, 36.0)
+    if through is not None:
+        here = np.abs(HEIGHTS - through[0]).argmin(), np.abs(ANGLES - through[1]).argmin()
+        phase += np.pi / 2.0 - phase[here]
+    return 0.5 + 0.5 * np.clip(6.0 * np.sin(phase), -1.0, 1.0)
 
 
 def head_tissue_mm3(cylinder: Cylinder) -> float:
