@@ -242,6 +242,14 @@ def test_lower_edge_of_a_jaw_is_slanted():
     assert right - left > 20
 
 
+def test_a_furrow_runs_through_the_left_cheek():
+    s = case("frontal")
+    for seed in range(4):
+        along = rays(s, remove(s, seed=seed), heights=[-33], angles=[21, 36, 51]) == 1
+        ridge, furrow, other_ridge = RAY_MM[along.argmax(axis=-1)[0]]
+        assert furrow < min(ridge, other_ridge) - 5, "whatever the seed"
+
+
 @pytest.mark.parametrize("name", ["frontal", "child"])
 def test_thin_walls_behind_the_middle_of_the_face_are_removed(name):
     s = case(name)
