@@ -252,7 +252,22 @@ def test_what_the_audit_still_finds_is_held_back(folders):
     summary = quick(choices=Choices(audit="test_batch:found"))(source, output)
     assert summary.counts == {HELD_BACK: 1}
     assert records(private)["a.nii.gz"]["sentence"] == "There it is."
+    assert json.loads(records(private)["a.nii.gz"]["report"])["audit"]["cuts"] == batch_job.CUTS
     assert not results(output)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "cuts", "status"), [({}, 2, DONE), ({"seed": 1}, 1, HELD_BACK), ({"sealed": False}, 1, HELD_BACK)]
+)
+def test_a_random_cut_that_the_audit_finds_a_face_in_is_drawn_anew(folders, parameters, cuts, status):
+    source, output, private = folders
+    batch_cases.write(source / "a.nii.gz", head())
+    looked_at.clear()
+    choices = Choices(audit="test_batch:found_at_first")
+    summary = quick(parameters=DefaceParameters(**parameters), choices=choices)(source, output)
+    assert summary.counts == {status: 1}
+    assert json.loads(records(private)["a.nii.gz"]["report"])["audit"]["cuts"] == cuts
+    assert bool(results(output)) is (status == DONE)
 
 
 def test_the_quick_audit(folders):
@@ -274,6 +289,15 @@ def test_the_quick_audit(folders):
 def found(original, defaced):
     assert (sitk.GetArrayViewFromImage(original) != sitk.GetArrayViewFromImage(defaced)).any()
     return {"verdict": "face found", "sentence": "There it is."}
+
+
+looked_at: list[bytes] = []
+
+
+def found_at_first(original, defaced):
+    looked_at.append(sitk.GetArrayViewFromImage(defaced).tobytes())
+    assert len(set(looked_at)) == len(looked_at), "a cut of its own each time"
+    return {"verdict": "none of these" if len(looked_at) > 1 else "face found", "sentence": "There it is."}
 
 
 def test_sent_back_scans_are_redone_with_the_present_choices(folders):
