@@ -178,16 +178,18 @@ def _deface(job: Job, work: Path) -> Outcome:
         if job.audit:
             audits.append(audited(job.audit, image, result.image))
 
-    for cut in range(1, CUTS + 1):
+    cuts = 0
+    while cuts < (CUTS if _is_random(job) else 1):
+        cuts += 1
         audits.clear()
         report, write = (_deface_series if suffix(job.output) == DICOM else _deface_volume)(job, look)
         left = next((audit for audit in audits if audit["verdict"] in FACE_LEFT), None)
-        if left is None or not _is_random(job):
+        if left is None:
             break
     report["batch"] = {"run": job.run, "scan": job.name, "attempt": job.attempt}
     report["software"] = software()
     if audits:
-        report["audit"] = {**(left or audits[0]), "cuts": cut}
+        report["audit"] = {**(left or audits[0]), "cuts": cuts}
     if left is not None:
         return Outcome(HELD_BACK, left["sentence"], None, report)
     if audits and audits[0]["verdict"] == "not evaluable":

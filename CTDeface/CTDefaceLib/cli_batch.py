@@ -83,7 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     names.add_argument("--secret", metavar="FILE", type=Path, help="what pseudonyms are made with; made where missing")
     names.add_argument(
-        "--audit", choices=["quick"], help="look for the face in each result, and hold it back where it is found"
+        "--audit",
+        choices=["quick"],
+        help="look for the face in each result, cut anew where it is found, and hold the scan back after three cuts",
     )
     names.add_argument("--no-gallery", dest="gallery", action="store_false", help="no pictures, no page")
     names.add_argument(
