@@ -167,6 +167,8 @@ def _finished(report: dict) -> Outcome:
 
 
 def _deface(job: Job, work: Path) -> Outcome:
+    from .pipeline import DefaceParameters
+
     start = time.perf_counter()
     audits: list[dict] = []
 
@@ -178,18 +180,17 @@ def _deface(job: Job, work: Path) -> Outcome:
         if job.audit:
             audits.append(audited(job.audit, image, result.image))
 
-    cuts = 0
-    while cuts < (CUTS if _is_random(job) else 1):
-        cuts += 1
+    cuts = CUTS if DefaceParameters(**job.parameters).cut_is_random else 1
+    for cut in range(1, cuts + 1):
         audits.clear()
         report, write = (_deface_series if suffix(job.output) == DICOM else _deface_volume)(job, look)
         left = next((audit for audit in audits if audit["verdict"] in FACE_LEFT), None)
+        if audits:
+            report["audit"] = {**(left or audits[0]), "cuts": cut}
         if left is None:
             break
     report["batch"] = {"run": job.run, "scan": job.name, "attempt": job.attempt}
     report["software"] = software()
-    if audits:
-        report["audit"] = {**(left or audits[0]), "cuts": cuts}
     if left is not None:
         return Outcome(HELD_BACK, left["sentence"], None, report)
     if audits and audits[0]["verdict"] == "not evaluable":
@@ -199,12 +200,6 @@ def _deface(job: Job, work: Path) -> Outcome:
     report["seconds"] = round(time.perf_counter() - start, 2)
     _write_json(report, report_part)
     return _finished(_publish(job, part, report_part) or report)
-
-
-def _is_random(job: Job) -> bool:
-    """Whether another attempt cuts elsewhere."""
-    chosen = job.parameters
-    return chosen.get("seed") is None and chosen.get("sealed", True) and not chosen.get("as_is")
 
 
 def _deface_volume(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:

@@ -74,6 +74,11 @@ class DefaceParameters:
         """What the segmenter is told."""
         return segmenters.Choice(self.weights, self.label, self.device)
 
+    @property
+    def cut_is_random(self) -> bool:
+        """Whether a second defacing with the same choices cuts elsewhere."""
+        return self.seed is None and self.sealed and not self.as_is
+
 
 @dataclass(frozen=True)
 class DefaceResult:
