@@ -53,6 +53,18 @@ def case(name: str) -> Scan:
     return scan(**asdict(replace(p, matrix=matrix, spacing=(2.0, 2.0, p.spacing[2]))))
 
 
+def small_view(s: Scan, radius_mm: float, forward_mm: float, padding: int, left_mm: float = 0.0):
+    """The scan in a round field of view before or beside the brain's middle, and what it shows (bool)."""
+    z, y, x = np.argwhere(s.labelled(Label.INTRACRANIAL)).T
+    middle = np.array([y.min() + y.max(), x.min() + x.max()]) / 2.0
+    spacing = np.reshape(s.image.GetSpacing()[1::-1], (2, 1, 1))
+    from_middle = (np.indices(s.hu.shape[1:]) - middle.reshape(2, 1, 1)) * spacing
+    seen = np.hypot(from_middle[0] + forward_mm, from_middle[1] - left_mm) < radius_mm
+    image = sitk.GetImageFromArray(np.where(seen, s.hu, padding).astype(np.int16))
+    image.CopyInformation(s.image)
+    return image, np.broadcast_to(seen, s.hu.shape)
+
+
 def voxels(image: sitk.Image) -> np.ndarray:
     """Values of an image, shape (slices, rows, columns)."""
     return sitk.GetArrayFromImage(image)

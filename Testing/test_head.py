@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from coarse_phantoms import case, intracranial, mask_of, scan, voxels
+from coarse_phantoms import case, intracranial, mask_of, scan, small_view, voxels
 from CTDefaceLib.errors import NoFaceError
 from CTDefaceLib.head import WORK_SPACING_MM, find_head, work_volume
 from CTDefaceLib.phantom import Label
@@ -206,6 +206,31 @@ def test_a_round_field_of_view_need_not_lie_in_the_middle(person):
     work, padding = work_volume(image)
     assert padding == -1024
     assert 0 <= (voxels(work) < -1500).mean() - (~circle).mean() < 0.06
+
+
+@pytest.mark.parametrize("padding", [-1024, -2000, -3024])
+@pytest.mark.parametrize("forward_mm", [0, 50])
+@pytest.mark.parametrize("radius_mm", [60, 75, 90])
+def test_a_round_view_that_ends_within_the_head(radius_mm, forward_mm, padding):
+    """Such as a sinus CT's: the intracranial space goes on to the edge of the view, and little air is in it."""
+    s = scan(person=4)
+    image, seen = small_view(s, radius_mm, forward_mm, padding)
+    head = find_head(image)
+    assert head.padding == (padding if padding > -1500 else None)
+    brain, found = s.labelled(Label.INTRACRANIAL) & seen, intracranial(head, image)
+    assert (brain & found).sum() > 0.93 * brain.sum()
+    assert (seen & brain & found).sum() > 0.9 * (seen & found).sum()
+    off = angles(head.axes, s.phantom.axes)
+    assert off[0] < SIDE and off.max() < PITCH
+
+
+@pytest.mark.parametrize("padding", [-1024, -2000])
+@pytest.mark.parametrize("name", ["brain_fov", "cut_at_orbits", "frontal"])
+def test_a_view_that_ends_in_front_of_the_skull_base_does_not_tilt_the_head(name, padding):
+    """The longest line through what is left of the intracranial space goes from its floor to the vertex."""
+    s = case(name)
+    image, _ = small_view(s, 60.0, 66.0, padding)
+    assert angles(find_head(image).axes, s.phantom.axes).max() < PITCH
 
 
 def convex_hull(mask):

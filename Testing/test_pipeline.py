@@ -6,7 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from coarse_phantoms import case, mask_of, scan, voxels
+from coarse_phantoms import case, mask_of, scan, small_view, voxels
 from CTDefaceLib import __version__
 from CTDefaceLib.errors import Cancelled, InputError, NoFaceError
 from CTDefaceLib.head import TISSUE_HU, find_head
@@ -179,6 +179,14 @@ def test_a_mask_that_misses_the_face_is_warned_of():
     report = deface(s.image, DefaceParameters(sealed=False), mask=mask_of(corner, s.image)).report
     assert report["facial_skin_covered"] < 0.2
     assert any("facial skin" in warning for warning in report["warnings"])
+
+
+@pytest.mark.parametrize("radius_mm, forward_mm, deep", [(70, 50, True), (95, 0, False)])
+def test_a_field_of_view_that_cuts_deep_into_the_skull_is_warned_of(radius_mm, forward_mm, deep):
+    image, _ = small_view(case("frontal"), radius_mm, forward_mm, padding=-2000)
+    report = deface(image, DefaceParameters(seed=1)).report
+    assert deep == any("cuts deep into the skull" in warning for warning in report["warnings"])
+    assert report["facial_skin_covered"] > 0.9
 
 
 def test_a_mask_that_takes_half_the_head_is_warned_of():

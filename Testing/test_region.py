@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from coarse_phantoms import case, intracranial, mask_of, scan, voxels
+from coarse_phantoms import case, intracranial, mask_of, scan, small_view, voxels
 from CTDefaceLib.cylinder import head_cylinder
 from CTDefaceLib.face import segment_face
 from CTDefaceLib.fill import fill_region
@@ -346,6 +346,30 @@ def test_air_with_the_value_of_the_padding_is_removed_all_the_same():
 def test_a_round_field_of_view_that_cuts_the_forehead_off_does_not_open_the_brain(person, padding):
     s = scan(person=person, padding=padding, position=(10, -50))
     assert_brain_is_left(s.image, s.labelled(Label.INTRACRANIAL))
+
+
+@pytest.mark.parametrize("padding", [-1024, -3024])
+@pytest.mark.parametrize(
+    "name, radius_mm, forward_mm, left_mm",
+    [
+        ("frontal", 60, 50, 0),
+        ("frontal", 60, 30, 0),
+        ("frontal", 54, 78, -25),
+        ("neck", 80, 0, 0),
+        ("neck", 66, 41, 39),
+        ("craniectomy", 95, 50, 0),
+        ("craniectomy", 75, 0, 0),
+        ("craniectomy", 75, 50, 0),
+        ("chin_down", 75, 82, -5),
+        ("turned_left", 63, 66, -47),
+    ],
+)
+def test_a_round_field_of_view_that_ends_within_the_brain_does_not_open_it(
+    name, radius_mm, forward_mm, left_mm, padding
+):
+    s = case(name)
+    image, seen = small_view(s, radius_mm, forward_mm, padding, left_mm)
+    assert_brain_is_left(image, s.labelled(Label.INTRACRANIAL) & seen)
 
 
 @settings(max_examples=12, deadline=None)

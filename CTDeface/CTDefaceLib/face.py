@@ -40,8 +40,8 @@ def segment_face(image: sitk.Image, cylinder: Cylinder) -> sitk.Image:
     """
     if facial_skin_mm2(cylinder) < SMALLEST_FACE_MM2:
         raise NoFaceError(
-            "No face is in view: the volume holds the head only above the eyes, or its orientation is wrong. "
-            "Nothing was changed."
+            "No face is in view: the volume holds the head only above the eyes or behind the face, or its orientation "
+            "is wrong. Nothing was changed."
         )
     outline = face_outline(cylinder)
     inner = smooth_skin(cylinder) - SHELL_MM * cylinder.scale * ramp(outline, 20.0)

@@ -99,6 +99,12 @@ class Head:
         """The head without air, hair and dressings; bool, work grid."""
         return self.solid & (sitk.GetArrayViewFromImage(self.volume) > TISSUE_HU)
 
+    def intracranial_cut(self) -> float:
+        """Share of the surroundings of the intracranial space, 0 to 1, that lie outside the field of view."""
+        seen = self.intracranial & ~self.unseen
+        rim = dilated(seen, 1.5 * WORK_SPACING_MM) & ~seen
+        return float(self.unseen[rim].mean()) if rim.any() else 0.0
+
     def intracranial_extent(self, axis: int) -> float:
         """Extent in mm of the intracranial space along one of the ``axes``, without its outermost hundredth."""
         along = (np.argwhere(self.intracranial)[:, ::-1] * WORK_SPACING_MM) @ self.axes[axis]
@@ -135,14 +141,17 @@ def find_head(image: sitk.Image) -> Head:
         When there is no skull with an intracranial space in view.
     """
     work, padding = work_volume(image)
-    intracranial = _intracranial_space(sitk.GetArrayViewFromImage(work))
+    hu = sitk.GetArrayViewFromImage(work)
+    enclosed = (_enclosure(hu) >= ENCLOSED_DIRECTIONS) & (hu < BONE_HU) & (hu > CAVITY_HU)
+    intracranial = _intracranial_space(enclosed, hu)
     if intracranial is None:
         raise NoFaceError(
             "No head was found in this volume: there is no skull around an intracranial space. Nothing was changed."
         )
-    work, intracranial = _crop_to_head(work, intracranial)
+    at_edge = _along_the_edge_of_view(intracranial, enclosed, hu < PADDING_HU)
+    work, intracranial, at_edge = _crop_to_head(work, intracranial, at_edge)
     axes, brow = _head_axes(work, intracranial)
-    intracranial |= _mirrored(work, intracranial, axes[0], brow)
+    intracranial |= _mirrored(work, intracranial, axes[0], brow) | at_edge
     unseen = sitk.GetArrayViewFromImage(work) < PADDING_HU
     intracranial |= dilated(intracranial, 1.5 * WORK_SPACING_MM) & unseen  # the edge of the view hides a part of it
     return Head(work, padding, _head_solid(work, intracranial), intracranial, axes, brow)
@@ -222,7 +231,8 @@ def _outside_a_convex_view(hu: np.ndarray, value: float) -> np.ndarray | None:
     """What lies outside a convex field of view: a round one, or the old volume's in one that was resampled.
 
     ``value`` is padding where it fills all the space around one convex view, and nothing but single voxels in it. Air
-    that was set to one value is not: it leaves a head to be seen that has little other air around it.
+    that was set to one value is not: it leaves a head to be seen that has little other air around it, and of which no
+    two slices are alike, as those of a view within the head are.
 
     Returns
     -------
@@ -230,13 +240,21 @@ def _outside_a_convex_view(hu: np.ndarray, value: float) -> np.ndarray | None:
         Bool, (z, y, x), with the voxels at the view's edge, which can be padding in part; None when ``value`` is none.
     """
     padding = hu == value
-    if np.count_nonzero((hu < AIR_HU) & ~padding) <= 0.25 * np.count_nonzero(~padding):
+    view = _convex_hull(~padding)
+    other_air = np.count_nonzero((hu < AIR_HU) & ~padding) > 0.25 * np.count_nonzero(~padding)
+    if not other_air and not _is_prism(view):
         return None
-    outside = ndimage.maximum_filter(~_convex_hull(~padding), 3)
+    outside = ndimage.maximum_filter(~view, 3)
     within = padding & ~outside
     if within.mean() > 0.002:
         within = ndimage.maximum_filter(ndimage.minimum_filter(within, 3), 3)  # without single voxels
     return None if within.mean() > 0.002 else outside
+
+
+def _is_prism(view: np.ndarray) -> bool:
+    """Whether a convex view (bool, three axes) is as large in all slices across one of the axes."""
+    areas = [view.sum(axis=others) for others in ((1, 2), (0, 2), (0, 1))]
+    return any(area.min() > 0.97 * area.max() for area in areas)
 
 
 def _convex_hull(mask: np.ndarray) -> np.ndarray:
@@ -268,12 +286,11 @@ def shrink_factors(image: sitk.Image) -> list[int]:
     return [min(factor, size) for factor, size in zip(factors, image.GetSize())]
 
 
-def _intracranial_space(hu: np.ndarray) -> np.ndarray | None:
+def _intracranial_space(enclosed: np.ndarray, hu: np.ndarray) -> np.ndarray | None:
     """The largest soft space from which bone is seen in nearly all directions and that has a skull around it.
 
     A pelvis at the end of a volume and the space under the ribs can be larger, but have gaps.
     """
-    enclosed = (_enclosure(hu) >= ENCLOSED_DIRECTIONS) & (hu < BONE_HU) & (hu > CAVITY_HU)
     box = box_of(enclosed, 4)
     inside = enclosed[box]
     labels, count = ndimage.label(eroded(inside, 9.0))
@@ -283,10 +300,22 @@ def _intracranial_space(hu: np.ndarray) -> np.ndarray | None:
         space = ndimage.binary_fill_holes(eroded(dilated(space, 9.0), 9.0))
         large = space.sum() * WORK_SPACING_MM**3 > SMALLEST_INTRACRANIAL_MM3
         if large and _bone_around(space, hu[box]) > SMALLEST_SKULL:
-            enclosed[...] = False
-            enclosed[box] = space
-            return enclosed
+            found = np.zeros_like(enclosed)
+            found[box] = space
+            return found
     return None
+
+
+def _along_the_edge_of_view(intracranial: np.ndarray, enclosed: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+    """What else belongs to the intracranial space where the edge of the view leaves a narrow piece of it to be seen."""
+    found = np.zeros_like(enclosed)
+    if unseen.any():
+        box = box_of(enclosed, 4)
+        inside = enclosed[box]
+        labels, _ = ndimage.label(eroded(inside | unseen[box], 9.0) & inside)
+        sizes = np.bincount(labels[intracranial[box]], minlength=2)[1:]
+        found[box] = dilated(labels == sizes.argmax() + 1, 15.0) & inside
+    return found
 
 
 def _bone_around(space: np.ndarray, hu: np.ndarray) -> float:
@@ -298,7 +327,7 @@ def _bone_around(space: np.ndarray, hu: np.ndarray) -> float:
 
 def _enclosure(hu: np.ndarray) -> np.ndarray:
     """In how many of 26 directions a ray from each voxel meets bone, or leaves the volume out of tissue (uint8)."""
-    bone, tissue, known = hu > BONE_HU, hu > AIR_HU, hu > PADDING_HU
+    bone, tissue, known = hu > BONE_HU, hu > AIR_HU, ndimage.minimum_filter(hu, 3) > PADDING_HU
     hits = np.zeros(hu.shape, np.uint8)
     box = box_of(tissue, 1)
     for bits in np.ndindex(3, 3, 3):
@@ -331,13 +360,13 @@ def _shifted(plane: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return out
 
 
-def _crop_to_head(work: sitk.Image, intracranial: np.ndarray) -> tuple[sitk.Image, np.ndarray]:
-    """The part of the work grid that can hold the head: the intracranial space and what a face adds to it."""
+def _crop_to_head(work: sitk.Image, intracranial: np.ndarray, *more: np.ndarray) -> tuple:
+    """The part of the work grid, and of arrays on it, that can hold the head: the intracranial space and its face."""
     where = np.argwhere(intracranial)
     low = np.maximum(where.min(axis=0) - (FACE_REACH_MM / WORK_SPACING_MM).astype(int), 0)
     high = np.minimum(where.max(axis=0) + 1 + (SKULL_REACH_MM / WORK_SPACING_MM).astype(int), intracranial.shape)
     box = tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist()))
-    return work[box[::-1]], intracranial[box]
+    return work[box[::-1]], *(array[box] for array in (intracranial, *more))
 
 
 def _head_solid(work: sitk.Image, intracranial: np.ndarray) -> np.ndarray:
@@ -410,7 +439,7 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
     Left is normal to the plane of symmetry. The pitch comes from the underside of the intracranial space seen from the
     side: the line that touches the anterior and the posterior fossa from below falls backwards by 40° in a head held
     upright. Where the volume ends above it, the longest line through the space takes its place, which falls by 6°
-    where its lower part is cut away.
+    where its lower part is cut away. Where the edge of the view cuts that off as well, the head is taken to be upright.
     """
     hu = sitk.GetArrayViewFromImage(work)
     point, normal = _mirror_plane(hu, intracranial)
@@ -419,9 +448,10 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
     back = np.cross(normal, up)  # in (z, y, x) order
     where = np.argwhere(intracranial)
     offset = (where - point) @ normal * WORK_SPACING_MM
-    aside = (np.abs(offset) > 10) & (np.abs(offset) < 45)
-    profile = (where[aside] - point) @ np.column_stack([back, up]) * WORK_SPACING_MM
-    at_end = (where[aside, 0] == 0) | dilated(hu < PADDING_HU, 4.5)[tuple(where[aside].T)]
+    side_view = (where - point) @ np.column_stack([back, up]) * WORK_SPACING_MM
+    at_edge = dilated(hu < PADDING_HU, 4.5)[tuple(where.T)]
+    middle, aside = np.abs(offset) < 10, (np.abs(offset) > 10) & (np.abs(offset) < 45)
+    profile, at_end = side_view[aside], (at_edge | (where[:, 0] == 0))[aside]
 
     hull = spatial.ConvexHull(profile)
     ends, outward = hull.simplices, hull.equations[:, :2]
@@ -431,10 +461,7 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
     if length[base].sum() > 60:
         angle = np.average(fall[base], weights=length[base] ** 2) - BASE_FALL
     else:
-        angles = np.radians(np.arange(-70, 71, 2))
-        middle = (where[np.abs(offset) < 10] - point) @ np.column_stack([back, up])
-        widths = np.ptp(middle @ np.stack([np.cos(angles), -np.sin(angles)]), axis=0)
-        angle = angles[widths > 0.985 * widths.max()].mean() - LENGTH_FALL
+        angle = _fall_of_longest_line(side_view[middle], at_edge[middle]) - LENGTH_FALL
     posterior = np.cos(angle) * back - np.sin(angle) * up
     superior = np.sin(angle) * back + np.cos(angle) * up
 
@@ -444,6 +471,24 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
     brow = front[frontal].min() * posterior + np.percentile(height[frontal], 5) * superior
     origin = work.TransformContinuousIndexToPhysicalPoint((point + brow / WORK_SPACING_MM)[::-1].tolist())
     return np.stack([normal, posterior, superior])[:, ::-1], np.array(origin)
+
+
+def _fall_of_longest_line(middle: np.ndarray, at_edge: np.ndarray) -> float:
+    """By how much the longest line through the intracranial space falls backwards, in radians.
+
+    Parameters
+    ----------
+    middle: numpy.ndarray
+        Points of the space near the plane of symmetry, (posterior, superior) in mm, shape (n, 2).
+    at_edge: numpy.ndarray
+        Which of them lie at the edge of the field of view; bool, shape (n,). A line that ends there tells nothing.
+    """
+    angles = np.radians(np.arange(-70, 71, 2))
+    lengths = np.ptp(middle @ np.stack([np.cos(angles), -np.sin(angles)]), axis=0)
+    angle = angles[lengths > 0.985 * lengths.max()].mean()
+    along = middle @ [np.cos(angle), -np.sin(angle)]
+    ends = along < along.min() + 6.0, along > along.max() - 6.0
+    return LENGTH_FALL if any(at_edge[end].any() for end in ends) else angle
 
 
 def _mirrored(work: sitk.Image, intracranial: np.ndarray, left: np.ndarray, brow: np.ndarray) -> np.ndarray:

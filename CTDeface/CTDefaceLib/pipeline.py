@@ -25,6 +25,8 @@ UNREPORTED = ("segmenter", "weights", "label", "device", "seed")
 LITTLE_SKIN = 0.8
 MUCH_TISSUE = 0.25
 FLAT_NOSE_MM = 8.0
+DEEP_CUT = 0.2
+"""Share of the intracranial space's surroundings out of view; up to it the head's axes were found in all trials."""
 
 
 @dataclass(frozen=True)
@@ -275,6 +277,11 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
         warnings.append(
             "No nose stands out where the face should be. The volume's orientation may be wrong (upside down, back to "
             "front): look at the result."
+        )
+    if cylinder.head.intracranial_cut() > DEEP_CUT:
+        warnings.append(
+            "The field of view cuts deep into the skull, which hides how the head lies: look at the result before you "
+            "share it."
         )
     masked = _mask_report(mask, cylinder)
     if masked["mask_intracranial_ml"] >= 0.05:
