@@ -9,6 +9,7 @@ from coarse_phantoms import case, intracranial, mask_of, scan, small_view, voxel
 from CTDefaceLib.cylinder import head_cylinder
 from CTDefaceLib.face import segment_face
 from CTDefaceLib.fill import fill_region
+from CTDefaceLib.head import TISSUE_HU
 from CTDefaceLib.phantom import Label
 from CTDefaceLib.region import removal_region
 from hypothesis import given, settings
@@ -53,6 +54,11 @@ def inside(region):
 
 def remove(s, mask=None, **choices):
     return inside(removal_region(s.image, s.face if mask is None else mask, s.cylinder, **choices))
+
+
+def segmented_and_removed(image):
+    cylinder = head_cylinder(image)
+    return inside(removal_region(image, segment_face(image, cylinder), cylinder, seed=0))
 
 
 def distance(s, mask):
@@ -128,11 +134,10 @@ def test_a_dressing_on_the_face_does_not_shield_it(hu, thick_mm):
     dressing = (around <= thick_mm) & s.labelled(Label.AIR)
     dressed = sitk.GetImageFromArray(np.where(dressing, hu, s.hu))
     dressed.CopyInformation(s.image)
-    cylinder = head_cylinder(dressed)
-    region = removal_region(dressed, segment_face(dressed, cylinder), cylinder, seed=0)
-    assert (skin & inside(region)).sum() > 0.92 * skin.sum()
+    here = segmented_and_removed(dressed)
+    assert (skin & here).sum() > 0.92 * skin.sum()
     at_the_face = ndimage.binary_erosion(skin | dressing, iterations=2) & dressing
-    assert inside(region)[at_the_face].mean() > 0.9, "its inside is a cast of the face"
+    assert here[at_the_face].mean() > 0.9, "its inside is a cast of the face"
 
 
 @pytest.mark.parametrize("name", FACES)
@@ -142,6 +147,14 @@ def test_at_most_a_fifth_of_the_head(name):
     z = s.image.GetOrigin()[2] + np.arange(len(tissue)) * s.image.GetSpacing()[2]
     tissue[z < s.phantom.landmarks["chin"][2] - 15] = False
     assert 0.03 < (tissue & inside(s.region(seed=0))).sum() / tissue.sum() < 0.2
+
+
+@pytest.mark.parametrize("name", ["frontal", "neck", "chin_down"])
+def test_the_cut_is_as_deep_where_little_of_the_head_is_in_view(name):
+    s = case(name)
+    image, _ = small_view(s, radius_mm=70.0, forward_mm=50.0, padding=-2000)
+    in_small_view, in_all = segmented_and_removed(image), inside(s.region(seed=0))
+    assert (in_small_view & (voxels(image) > TISSUE_HU)).sum() > 0.65 * (in_all & (s.hu > TISSUE_HU)).sum()
 
 
 @pytest.mark.parametrize("sealed", [True, False])
@@ -334,8 +347,7 @@ def test_air_with_the_value_of_the_padding_is_removed_all_the_same():
     image = sitk.Maximum(s.image, -1003)
     well_within = ndimage.binary_erosion(s.hu > -2048, iterations=6)
     thin = (voxels(image) == -1003) & well_within
-    cylinder = head_cylinder(image)
-    here = voxels(removal_region(image, segment_face(image, cylinder), cylinder, seed=0)) > 0
+    here = segmented_and_removed(image)
     around = ndimage.binary_erosion(ndimage.binary_closing(here, iterations=3), iterations=4)
     assert (thin & around).sum() > 5000
     assert here[thin & around].mean() > 0.99
@@ -395,16 +407,14 @@ def test_padding_that_cuts_obliquely_into_the_brain_does_not_open_it(person, til
 def test_the_last_slice_of_a_volume_is_removed_as_well(first):
     """A head cut in the middle of its face: the cut would draw the profile."""
     image = scan(person=1).image[first:, :, :]
-    cylinder = head_cylinder(image)
-    here = voxels(removal_region(image, segment_face(image, cylinder), cylinder, seed=0)) > 0
+    here = segmented_and_removed(image)
     in_slices = here.sum(axis=(0, 1))
     assert in_slices[0] > 0.8 * in_slices[3] > 0
 
 
 def assert_brain_is_left(image, brain):
-    cylinder = head_cylinder(image)
-    here = voxels(removal_region(image, segment_face(image, cylinder), cylinder, seed=0)) > 0
-    assert (here & (voxels(image) > -300)).sum() > 5000
+    here = segmented_and_removed(image)
+    assert (here & (voxels(image) > TISSUE_HU)).sum() > 5000
     assert not (here & brain).any()
 
 

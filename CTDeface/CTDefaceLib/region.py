@@ -278,8 +278,13 @@ def _furrows(rng: np.random.Generator, through: tuple[float, float] | None = Non
 
 
 def head_tissue_mm3(cylinder: Cylinder) -> float:
-    """Volume in mm³ of the head's tissue, from the vertex to 15 mm below the chin, as far as it is in view."""
+    """Volume in mm³ of the head's tissue, from the vertex to 15 mm below the chin, as far as the volume reaches.
+
+    Where the edge of the field of view cuts the skull, what it hides is added by the share of the intracranial space's
+    surroundings that it hides: a cut that is shallow since little of the head is in view leaves more of a face.
+    """
     left, posterior, height = np.moveaxis(cylinder.head.grid(), -1, 0)
     here = cylinder.head.tissue & (height > chin_height(cylinder) - 15.0)
     here &= (np.abs(left) < 95.0) & (posterior < 2.0 * cylinder.depth_mm + 20.0)
-    return float(here.sum()) * WORK_SPACING_MM**3
+    hidden = min(cylinder.head.intracranial_cut(), 0.5)
+    return float(here.sum()) * WORK_SPACING_MM**3 / (1.0 - hidden)
