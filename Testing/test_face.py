@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from coarse_phantoms import case, intracranial, scan, voxels
+from coarse_phantoms import case, intracranial, scan, small_view, voxels
 from CTDefaceLib.cylinder import HEIGHTS, HIGH_EYES_MM, eye_height, head_cylinder
 from CTDefaceLib.errors import NoFaceError
 from CTDefaceLib.face import segment_face
@@ -109,6 +109,15 @@ def test_no_face_in_view(pose, person):
     s = scan(field_of_view="above_orbits", person=person, **pose)
     with pytest.raises(NoFaceError):
         segment_face(s.image, head_cylinder(s.image))
+
+
+@pytest.mark.parametrize("padding", [-1024, -3024])
+@pytest.mark.parametrize("radius_mm, forward_mm", [(40, 0), (60, -40), (75, -30)])
+def test_no_face_in_a_small_round_view_of_the_brain(radius_mm, forward_mm, padding):
+    image, _ = small_view(scan(person=4), radius_mm, forward_mm, padding)
+    cylinder = head_cylinder(image)
+    with pytest.raises(NoFaceError, match="behind the face"):
+        segment_face(image, cylinder)
 
 
 @pytest.mark.parametrize("person", [0, 11, 22])

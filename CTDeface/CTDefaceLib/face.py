@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from .cylinder import ANGLES, HEIGHTS, Cylinder, chin_height, eye_height, ramp, smooth_skin
 from .errors import NoFaceError
-from .head import AIR_HU
+from .head import AIR_HU, DEEP_CUT
 from .work_grid import box_around, mask_of, on_image_grid
 
 ABOVE_EYES_MM = 36.0
@@ -74,6 +74,10 @@ def face_outline(cylinder: Cylinder) -> np.ndarray:
 
 
 def facial_skin_mm2(cylinder: Cylinder) -> float:
-    """Area in mm² of the skin in view in front, from the brow down; a volume that ends above the eyes shows none."""
-    front = (HEIGHTS < 6.0)[:, None] & (np.abs(ANGLES) <= 30.0)
+    """Area in mm² of the skin in view in front, from the brow down; a volume that ends above the eyes shows none.
+
+    A field of view that cuts deep into the skull can hide where the front is, and show a face on one side alone.
+    """
+    aside = 60.0 if cylinder.head.intracranial_cut > DEEP_CUT else 30.0
+    front = (HEIGHTS < 6.0)[:, None] & (np.abs(ANGLES) <= aside)
     return float((cylinder.skin * (cylinder.skin_in_view & front)).sum() * np.radians(3.0) * 3.0)

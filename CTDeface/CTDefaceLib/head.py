@@ -33,12 +33,18 @@ GUARD_MM = 6.0
 ENCLOSED_DIRECTIONS = 21
 BASE_FALL = np.radians(40.0)
 LENGTH_FALL = np.radians(6.0)
+LARGEST_PITCH = np.radians(30.0)
 SMALLEST_INTRACRANIAL_MM3 = 100_000.0
 SMALLEST_SKULL = 0.75
 """Share of the intracranial space's surroundings with bone next to them; the synthetic craniectomy leaves 0.95."""
 FACE_REACH_MM = np.array([170.0, 150.0, 90.0])
 SKULL_REACH_MM = np.array([45.0, 50.0, 90.0])
 """How far the head can reach beyond the intracranial space: down, forward, to the right; and up, back, to the left."""
+
+DEEP_CUT = 0.3
+"""Share of what surrounds the intracranial space out of view; up to it all heads' axes were found to 15°."""
+LEVEL = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
+"""A voxel and its neighbours in its axial plane."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +105,12 @@ class Head:
         """The head without air, hair and dressings; bool, work grid."""
         return self.solid & (sitk.GetArrayViewFromImage(self.volume) > TISSUE_HU)
 
+    @cached_property
     def intracranial_cut(self) -> float:
-        """Share of the surroundings of the intracranial space, 0 to 1, that lie outside the field of view."""
+        """Share, 0 to 1, of what surrounds the intracranial space on its level that lies outside the field of view."""
         seen = self.intracranial & ~self.unseen
-        rim = dilated(seen, 1.5 * WORK_SPACING_MM) & ~seen
-        return float(self.unseen[rim].mean()) if rim.any() else 0.0
+        around = ndimage.binary_dilation(seen, LEVEL) & ~seen
+        return float(self.unseen[around].mean()) if around.any() else 0.0
 
     def intracranial_extent(self, axis: int) -> float:
         """Extent in mm of the intracranial space along one of the ``axes``, without its outermost hundredth."""
@@ -141,17 +148,14 @@ def find_head(image: sitk.Image) -> Head:
         When there is no skull with an intracranial space in view.
     """
     work, padding = work_volume(image)
-    hu = sitk.GetArrayViewFromImage(work)
-    enclosed = (_enclosure(hu) >= ENCLOSED_DIRECTIONS) & (hu < BONE_HU) & (hu > CAVITY_HU)
-    intracranial = _intracranial_space(enclosed, hu)
+    intracranial = _intracranial_space(sitk.GetArrayViewFromImage(work))
     if intracranial is None:
         raise NoFaceError(
             "No head was found in this volume: there is no skull around an intracranial space. Nothing was changed."
         )
-    at_edge = _along_the_edge_of_view(intracranial, enclosed, hu < PADDING_HU)
-    work, intracranial, at_edge = _crop_to_head(work, intracranial, at_edge)
+    work, intracranial = _crop_to_head(work, intracranial)
     axes, brow = _head_axes(work, intracranial)
-    intracranial |= _mirrored(work, intracranial, axes[0], brow) | at_edge
+    intracranial |= _mirrored(work, intracranial, axes[0], brow)
     unseen = sitk.GetArrayViewFromImage(work) < PADDING_HU
     intracranial |= dilated(intracranial, 1.5 * WORK_SPACING_MM) & unseen  # the edge of the view hides a part of it
     return Head(work, padding, _head_solid(work, intracranial), intracranial, axes, brow)
@@ -286,36 +290,26 @@ def shrink_factors(image: sitk.Image) -> list[int]:
     return [min(factor, size) for factor, size in zip(factors, image.GetSize())]
 
 
-def _intracranial_space(enclosed: np.ndarray, hu: np.ndarray) -> np.ndarray | None:
+def _intracranial_space(hu: np.ndarray) -> np.ndarray | None:
     """The largest soft space from which bone is seen in nearly all directions and that has a skull around it.
 
-    A pelvis at the end of a volume and the space under the ribs can be larger, but have gaps.
+    A pelvis at the end of a volume and the space under the ribs can be larger, but have gaps. The edge of the field of
+    view is no wall: the space is as wide there as one can tell.
     """
+    enclosed = (_enclosure(hu) >= ENCLOSED_DIRECTIONS) & (hu < BONE_HU) & (hu > CAVITY_HU)
     box = box_of(enclosed, 4)
-    inside = enclosed[box]
-    labels, count = ndimage.label(eroded(inside, 9.0))
+    inside, unseen = enclosed[box], hu[box] < PADDING_HU
+    labels, count = ndimage.label(eroded(inside | unseen, 9.0) & inside)
     sizes = np.bincount(labels.ravel(), minlength=2)[1:]
     for label in np.argsort(-sizes)[: min(count, 5)] + 1:
         space = dilated(labels == label, 15.0) & inside
         space = ndimage.binary_fill_holes(eroded(dilated(space, 9.0), 9.0))
         large = space.sum() * WORK_SPACING_MM**3 > SMALLEST_INTRACRANIAL_MM3
         if large and _bone_around(space, hu[box]) > SMALLEST_SKULL:
-            found = np.zeros_like(enclosed)
-            found[box] = space
-            return found
+            enclosed[...] = False
+            enclosed[box] = space
+            return enclosed
     return None
-
-
-def _along_the_edge_of_view(intracranial: np.ndarray, enclosed: np.ndarray, unseen: np.ndarray) -> np.ndarray:
-    """What else belongs to the intracranial space where the edge of the view leaves a narrow piece of it to be seen."""
-    found = np.zeros_like(enclosed)
-    if unseen.any():
-        box = box_of(enclosed, 4)
-        inside = enclosed[box]
-        labels, _ = ndimage.label(eroded(inside | unseen[box], 9.0) & inside)
-        sizes = np.bincount(labels[intracranial[box]], minlength=2)[1:]
-        found[box] = dilated(labels == sizes.argmax() + 1, 15.0) & inside
-    return found
 
 
 def _bone_around(space: np.ndarray, hu: np.ndarray) -> float:
@@ -360,13 +354,13 @@ def _shifted(plane: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return out
 
 
-def _crop_to_head(work: sitk.Image, intracranial: np.ndarray, *more: np.ndarray) -> tuple:
-    """The part of the work grid, and of arrays on it, that can hold the head: the intracranial space and its face."""
+def _crop_to_head(work: sitk.Image, intracranial: np.ndarray) -> tuple[sitk.Image, np.ndarray]:
+    """The part of the work grid that can hold the head: the intracranial space and what a face adds to it."""
     where = np.argwhere(intracranial)
     low = np.maximum(where.min(axis=0) - (FACE_REACH_MM / WORK_SPACING_MM).astype(int), 0)
     high = np.minimum(where.max(axis=0) + 1 + (SKULL_REACH_MM / WORK_SPACING_MM).astype(int), intracranial.shape)
     box = tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist()))
-    return work[box[::-1]], *(array[box] for array in (intracranial, *more))
+    return work[box[::-1]], intracranial[box]
 
 
 def _head_solid(work: sitk.Image, intracranial: np.ndarray) -> np.ndarray:
@@ -448,10 +442,9 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
     back = np.cross(normal, up)  # in (z, y, x) order
     where = np.argwhere(intracranial)
     offset = (where - point) @ normal * WORK_SPACING_MM
-    side_view = (where - point) @ np.column_stack([back, up]) * WORK_SPACING_MM
-    at_edge = dilated(hu < PADDING_HU, 4.5)[tuple(where.T)]
-    middle, aside = np.abs(offset) < 10, (np.abs(offset) > 10) & (np.abs(offset) < 45)
-    profile, at_end = side_view[aside], (at_edge | (where[:, 0] == 0))[aside]
+    aside = (np.abs(offset) > 10) & (np.abs(offset) < 45)
+    profile = (where[aside] - point) @ np.column_stack([back, up]) * WORK_SPACING_MM
+    at_end = (where[aside, 0] == 0) | dilated(hu < PADDING_HU, 4.5)[tuple(where[aside].T)]
 
     hull = spatial.ConvexHull(profile)
     ends, outward = hull.simplices, hull.equations[:, :2]
@@ -461,7 +454,7 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
     if length[base].sum() > 60:
         angle = np.average(fall[base], weights=length[base] ** 2) - BASE_FALL
     else:
-        angle = _fall_of_longest_line(side_view[middle], at_edge[middle]) - LENGTH_FALL
+        angle = _fall_of_longest_line(where[np.abs(offset) < 10], back, up, hu < PADDING_HU) - LENGTH_FALL
     posterior = np.cos(angle) * back - np.sin(angle) * up
     superior = np.sin(angle) * back + np.cos(angle) * up
 
@@ -473,22 +466,30 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
     return np.stack([normal, posterior, superior])[:, ::-1], np.array(origin)
 
 
-def _fall_of_longest_line(middle: np.ndarray, at_edge: np.ndarray) -> float:
+def _fall_of_longest_line(middle: np.ndarray, back: np.ndarray, up: np.ndarray, unseen: np.ndarray) -> float:
     """By how much the longest line through the intracranial space falls backwards, in radians.
 
     Parameters
     ----------
     middle: numpy.ndarray
-        Points of the space near the plane of symmetry, (posterior, superior) in mm, shape (n, 2).
-    at_edge: numpy.ndarray
-        Which of them lie at the edge of the field of view; bool, shape (n,). A line that ends there tells nothing.
+        Voxels (z, y, x) of the space near the plane of symmetry, shape (n, 3).
+    back, up: numpy.ndarray
+        Unit vectors (z, y, x) in that plane.
+    unseen: numpy.ndarray
+        What lies outside the field of view; bool, work grid. A steep line that goes on there tells nothing.
     """
     angles = np.radians(np.arange(-70, 71, 2))
-    lengths = np.ptp(middle @ np.stack([np.cos(angles), -np.sin(angles)]), axis=0)
+    lengths = np.ptp(middle @ (np.outer(back, np.cos(angles)) - np.outer(up, np.sin(angles))), axis=0)
     angle = angles[lengths > 0.985 * lengths.max()].mean()
-    along = middle @ [np.cos(angle), -np.sin(angle)]
-    ends = along < along.min() + 6.0, along > along.max() - 6.0
-    return LENGTH_FALL if any(at_edge[end].any() for end in ends) else angle
+    if abs(angle - LENGTH_FALL) <= LARGEST_PITCH:
+        return float(angle)
+    line = np.cos(angle) * back - np.sin(angle) * up
+    along = middle @ line
+    for end, step in (along < along.min() + 2, -3), (along > along.max() - 2, 3):
+        beyond = np.rint(middle[end] + step * line).astype(int)
+        if ndimage.map_coordinates(unseen, beyond.T, order=0, output=bool).mean() > 0.5:
+            return LENGTH_FALL
+    return float(angle)
 
 
 def _mirrored(work: sitk.Image, intracranial: np.ndarray, left: np.ndarray, brow: np.ndarray) -> np.ndarray:

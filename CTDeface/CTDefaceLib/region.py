@@ -286,5 +286,5 @@ def head_tissue_mm3(cylinder: Cylinder) -> float:
     left, posterior, height = np.moveaxis(cylinder.head.grid(), -1, 0)
     here = cylinder.head.tissue & (height > chin_height(cylinder) - 15.0)
     here &= (np.abs(left) < 95.0) & (posterior < 2.0 * cylinder.depth_mm + 20.0)
-    hidden = min(cylinder.head.intracranial_cut(), 0.5)
+    hidden = min(cylinder.head.intracranial_cut, 0.5)
     return float(here.sum()) * WORK_SPACING_MM**3 / (1.0 - hidden)
