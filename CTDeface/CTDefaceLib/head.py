@@ -151,7 +151,8 @@ def find_head(image: sitk.Image) -> Head:
     intracranial = _intracranial_space(sitk.GetArrayViewFromImage(work))
     if intracranial is None:
         raise NoFaceError(
-            "No head was found in this volume: there is no skull around an intracranial space. Nothing was changed."
+            "No head was found in this volume: there is no skull around an intracranial space, by which the face is "
+            "found (a volume of the jaw or the neck alone shows none). Nothing was changed."
         )
     work, intracranial = _crop_to_head(work, intracranial)
     axes, brow = _head_axes(work, intracranial)
