@@ -43,7 +43,7 @@ SKULL_REACH_MM = np.array([45.0, 50.0, 90.0])
 
 DEEP_CUT = 0.3
 """Share of what surrounds the intracranial space out of view; up to it all heads' axes were found to 15°."""
-LEVEL = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
+AXIAL_NEIGHBOURS = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
 """A voxel and its neighbours in its axial plane."""
 
 
@@ -109,7 +109,7 @@ class Head:
     def intracranial_cut(self) -> float:
         """Share, 0 to 1, of what surrounds the intracranial space on its level that lies outside the field of view."""
         seen = self.intracranial & ~self.unseen
-        around = ndimage.binary_dilation(seen, LEVEL) & ~seen
+        around = ndimage.binary_dilation(seen, AXIAL_NEIGHBOURS) & ~seen
         return float(self.unseen[around].mean()) if around.any() else 0.0
 
     def intracranial_extent(self, axis: int) -> float:
