@@ -233,6 +233,18 @@ def test_a_view_that_ends_in_front_of_the_skull_base_does_not_tilt_the_head(name
     assert angles(find_head(image).axes, s.phantom.axes).max() < PITCH
 
 
+@pytest.mark.parametrize("padding", [-1024, -2000])
+@pytest.mark.parametrize(
+    "name, radius_mm, forward_mm, left_mm",
+    [("brain_fov", 97, 36, -48), ("frontal", 107, 72, -40), ("chin_down", 92, 36, -57)],
+)
+def test_a_view_of_one_side_does_not_turn_the_head(name, radius_mm, forward_mm, left_mm, padding):
+    """Planes that mirror little of what is in view onto what is in view fit by chance."""
+    s = case(name)
+    image, _ = small_view(s, radius_mm, forward_mm, padding, left_mm)
+    assert angles(find_head(image).axes, s.phantom.axes).max() < PITCH
+
+
 def convex_hull(mask):
     """All voxels between those of a mask."""
     edge = np.argwhere(mask & ~ndimage.binary_erosion(mask))

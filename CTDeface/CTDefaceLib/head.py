@@ -33,7 +33,9 @@ GUARD_MM = 6.0
 ENCLOSED_DIRECTIONS = 21
 BASE_FALL = np.radians(40.0)
 LENGTH_FALL = np.radians(6.0)
-LARGEST_PITCH = np.radians(30.0)
+LARGEST_TURN = np.radians(30.0)
+HIDDEN_HU = 200.0
+"""What a point whose mirrored one is out of view counts as an asymmetry, and half of that for a head turned by 30°."""
 SMALLEST_INTRACRANIAL_MM3 = 100_000.0
 SMALLEST_SKULL = 0.75
 """Share of the intracranial space's surroundings with bone next to them; the synthetic craniectomy leaves 0.95."""
@@ -401,8 +403,14 @@ def _mirror_plane(hu: np.ndarray, intracranial: np.ndarray) -> tuple[np.ndarray,
         normal = _normal(*parameters[:2])
         mirrored = points - 2 * ((points - center) @ normal - parameters[2])[:, None] * normal
         there = ndimage.map_coordinates(values, mirrored.T, order=1, mode="nearest")
-        seen = ndimage.map_coordinates(known, np.rint(mirrored).T.astype(int), order=0, mode="constant", cval=False)
-        return float(np.abs(there - here)[seen].mean()) if seen.mean() > 0.3 else 1e6
+        nearest = np.rint(mirrored).T.astype(int)
+        seen = ndimage.map_coordinates(known, nearest, order=0, mode="constant", cval=False)
+        if seen.mean() <= 0.3:
+            return 1e6
+        hidden = ndimage.map_coordinates(~known, nearest, order=0, mode="constant", cval=False)
+        share = np.count_nonzero(hidden) / np.count_nonzero(hidden | seen)
+        turn = float(parameters[0] ** 2 + parameters[1] ** 2) / LARGEST_TURN**2
+        return float((1.0 - share) * np.abs(there - here)[seen].mean()) + share * HIDDEN_HU * (1.0 + 0.5 * turn)
 
     tried = [
         (yaw, roll, 0.0) for yaw in np.radians(np.arange(-40, 41, 10)) for roll in np.radians(np.arange(-40, 41, 10))
@@ -482,7 +490,7 @@ def _fall_of_longest_line(middle: np.ndarray, back: np.ndarray, up: np.ndarray, 
     angles = np.radians(np.arange(-70, 71, 2))
     lengths = np.ptp(middle @ (np.outer(back, np.cos(angles)) - np.outer(up, np.sin(angles))), axis=0)
     angle = angles[lengths > 0.985 * lengths.max()].mean()
-    if abs(angle - LENGTH_FALL) <= LARGEST_PITCH:
+    if abs(angle - LENGTH_FALL) <= LARGEST_TURN:
         return float(angle)
     line = np.cos(angle) * back - np.sin(angle) * up
     along = middle @ line
