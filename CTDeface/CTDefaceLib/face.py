@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from .cylinder import ANGLES, HEIGHTS, Cylinder, chin_height, eye_height, ramp, smooth_skin
 from .errors import NoFaceError
-from .head import AIR_HU, DEEP_CUT
+from .head import AIR_HU
 from .work_grid import box_around, mask_of, on_image_grid
 
 ABOVE_EYES_MM = 36.0
@@ -78,6 +78,6 @@ def facial_skin_mm2(cylinder: Cylinder) -> float:
 
     A field of view that cuts deep into the skull can hide where the front is, and show a face on one side alone.
     """
-    aside = 60.0 if cylinder.head.intracranial_cut > DEEP_CUT else 30.0
+    aside = 60.0 if cylinder.head.deeply_cut else 30.0
     front = (HEIGHTS < 6.0)[:, None] & (np.abs(ANGLES) <= aside)
     return float((cylinder.skin * (cylinder.skin_in_view & front)).sum() * np.radians(3.0) * 3.0)

@@ -45,7 +45,7 @@ SKULL_REACH_MM = np.array([45.0, 50.0, 90.0])
 
 DEEP_CUT = 0.3
 """Share of what surrounds the intracranial space out of view; up to it all heads' axes were found to 15°."""
-AXIAL_NEIGHBOURS = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
+AXIAL_NEIGHBOURS = ndimage.generate_binary_structure(2, 1)[None]
 """A voxel and its neighbours in its axial plane."""
 
 
@@ -113,6 +113,11 @@ class Head:
         seen = self.intracranial & ~self.unseen
         around = ndimage.binary_dilation(seen, AXIAL_NEIGHBOURS) & ~seen
         return float(self.unseen[around].mean()) if around.any() else 0.0
+
+    @property
+    def deeply_cut(self) -> bool:
+        """Whether the field of view cuts so deep into the skull that the axes may be off."""
+        return self.intracranial_cut > DEEP_CUT
 
     def intracranial_extent(self, axis: int) -> float:
         """Extent in mm of the intracranial space along one of the ``axes``, without its outermost hundredth."""
@@ -324,13 +329,18 @@ def _bone_around(space: np.ndarray, hu: np.ndarray) -> float:
 
 def _enclosure(hu: np.ndarray) -> np.ndarray:
     """In how many of 26 directions a ray from each voxel meets bone, or leaves the volume out of tissue (uint8)."""
-    bone, tissue, known = hu > BONE_HU, hu > AIR_HU, ndimage.minimum_filter(hu, 3) > PADDING_HU
+    bone, tissue, known = hu > BONE_HU, hu > AIR_HU, _well_in_view(hu)
     hits = np.zeros(hu.shape, np.uint8)
     box = box_of(tissue, 1)
     for bits in np.ndindex(3, 3, 3):
         if bits != (1, 1, 1):
             hits[box] += _ray_hits(bone[box], tissue[box], known[box], np.array(bits) - 1)
     return hits
+
+
+def _well_in_view(hu: np.ndarray) -> np.ndarray:
+    """What lies in the field of view, without the voxels at its edge, which hold padding in part; bool."""
+    return ndimage.minimum_filter(hu, 3) > PADDING_HU
 
 
 def _ray_hits(bone: np.ndarray, tissue: np.ndarray, known: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -397,18 +407,18 @@ def _mirror_plane(hu: np.ndarray, intracranial: np.ndarray) -> tuple[np.ndarray,
     values = ndimage.gaussian_filter(np.clip(hu, -300.0, 900.0), 1.0)
     center = np.argwhere(intracranial).mean(axis=0)
     here = ndimage.map_coordinates(values, points.T, order=1)
-    known = ndimage.minimum_filter(hu, 3) > PADDING_HU
+    is_hidden, is_seen = 1, 2
+    view = np.where(_well_in_view(hu), is_seen, is_hidden).astype(np.uint8)  # 0 beyond the volume
 
     def asymmetry(parameters: np.ndarray) -> float:
         normal = _normal(*parameters[:2])
         mirrored = points - 2 * ((points - center) @ normal - parameters[2])[:, None] * normal
         there = ndimage.map_coordinates(values, mirrored.T, order=1, mode="nearest")
-        nearest = np.rint(mirrored).T.astype(int)
-        seen = ndimage.map_coordinates(known, nearest, order=0, mode="constant", cval=False)
+        in_view = ndimage.map_coordinates(view, np.rint(mirrored).T.astype(int), order=0, mode="constant", cval=0)
+        seen = in_view == is_seen
         if seen.mean() <= 0.3:
             return 1e6
-        hidden = ndimage.map_coordinates(~known, nearest, order=0, mode="constant", cval=False)
-        share = np.count_nonzero(hidden) / np.count_nonzero(hidden | seen)
+        share = np.count_nonzero(in_view == is_hidden) / np.count_nonzero(in_view)
         turn = float(parameters[0] ** 2 + parameters[1] ** 2) / LARGEST_TURN**2
         return float((1.0 - share) * np.abs(there - here)[seen].mean()) + share * HIDDEN_HU * (1.0 + 0.5 * turn)
 
@@ -445,6 +455,7 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
     where its lower part is cut away. Where the edge of the view cuts that off as well, the head is taken to be upright.
     """
     hu = sitk.GetArrayViewFromImage(work)
+    unseen = hu < PADDING_HU
     point, normal = _mirror_plane(hu, intracranial)
     up = np.array([1.0, 0.0, 0.0]) - normal[0] * normal
     up /= np.linalg.norm(up)
@@ -453,7 +464,7 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
     offset = (where - point) @ normal * WORK_SPACING_MM
     aside = (np.abs(offset) > 10) & (np.abs(offset) < 45)
     profile = (where[aside] - point) @ np.column_stack([back, up]) * WORK_SPACING_MM
-    at_end = (where[aside, 0] == 0) | dilated(hu < PADDING_HU, 4.5)[tuple(where[aside].T)]
+    at_end = (where[aside, 0] == 0) | dilated(unseen, 4.5)[tuple(where[aside].T)]
 
     hull = spatial.ConvexHull(profile)
     ends, outward = hull.simplices, hull.equations[:, :2]
@@ -463,7 +474,7 @@ def _head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, 
     if length[base].sum() > 60:
         angle = np.average(fall[base], weights=length[base] ** 2) - BASE_FALL
     else:
-        angle = _fall_of_longest_line(where[np.abs(offset) < 10], back, up, hu < PADDING_HU) - LENGTH_FALL
+        angle = _fall_of_longest_line(where[np.abs(offset) < 10], back, up, unseen) - LENGTH_FALL
     posterior = np.cos(angle) * back - np.sin(angle) * up
     superior = np.sin(angle) * back + np.cos(angle) * up
 

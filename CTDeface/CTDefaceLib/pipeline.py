@@ -14,7 +14,7 @@ from .cylinder import Cylinder, head_cylinder, nose_mm
 from .errors import Cancelled, InputError
 from .face import face_outline
 from .fill import fill_region
-from .head import DEEP_CUT, TISSUE_HU
+from .head import TISSUE_HU
 from .region import head_tissue_mm3, mask_as_region, removal_region
 from .work_grid import bounding_box, on_image_grid, voxels
 
@@ -276,7 +276,7 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
             "No nose stands out where the face should be. The volume's orientation may be wrong (upside down, back to "
             "front): look at the result."
         )
-    if cylinder.head.intracranial_cut > DEEP_CUT:
+    if cylinder.head.deeply_cut:
         warnings.append(
             "The field of view cuts deep into the skull, which hides how the head lies: look at the result before you "
             "share it."
