@@ -5,9 +5,9 @@ from functools import cache, cached_property, lru_cache
 
 import numpy as np
 import SimpleITK as sitk
-from CTDefaceLib.cylinder import Cylinder, head_cylinder
-from CTDefaceLib.face import segment_face
-from CTDefaceLib.head import Head
+from CTDefaceLib.anatomy.face_map import Cylinder, head_cylinder
+from CTDefaceLib.anatomy.face_outline import segment_face
+from CTDefaceLib.anatomy.head import Head
 from CTDefaceLib.phantom import Label, PhantomParameters, make_phantom
 from CTDefaceLib.region import removal_region
 from phantom_cases import CASES

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, intracranial, scan, small_view, voxels
-from CTDefaceLib.cylinder import HEIGHTS, HIGH_EYES_MM, eye_height, head_cylinder
+from CTDefaceLib.anatomy.face_map import HEIGHTS, HIGH_EYES_MM, eye_height, head_cylinder
+from CTDefaceLib.anatomy.face_outline import segment_face
 from CTDefaceLib.errors import NoFaceError
-from CTDefaceLib.face import segment_face
 from CTDefaceLib.phantom import Label
 from phantom_cases import CASES
 from scipy import ndimage

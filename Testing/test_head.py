@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, intracranial, mask_of, scan, small_view, voxels
+from CTDefaceLib.anatomy.head import WORK_SPACING_MM, find_head, work_volume
 from CTDefaceLib.errors import NoFaceError
-from CTDefaceLib.head import WORK_SPACING_MM, find_head, work_volume
 from CTDefaceLib.phantom import Label
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -119,7 +119,7 @@ def test_only_the_head_goes_in(monkeypatch):
 
 
 def _cylinder(image):
-    from CTDefaceLib.cylinder import head_cylinder
+    from CTDefaceLib.anatomy.face_map import head_cylinder
 
     return head_cylinder(image)
 

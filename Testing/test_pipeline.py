@@ -8,8 +8,8 @@ import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, mask_of, scan, small_view, voxels
 from CTDefaceLib import __version__
+from CTDefaceLib.anatomy.head import TISSUE_HU, find_head
 from CTDefaceLib.errors import Cancelled, InputError, NoFaceError
-from CTDefaceLib.head import TISSUE_HU, find_head
 from CTDefaceLib.phantom import Label
 from CTDefaceLib.pipeline import UNREPORTED, DefaceParameters, deface, segment
 from CTDefaceLib.volume_io import read_ct

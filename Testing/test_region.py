@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, intracranial, mask_of, scan, small_view, voxels
-from CTDefaceLib.cylinder import head_cylinder
-from CTDefaceLib.face import segment_face
+from CTDefaceLib.anatomy.face_map import head_cylinder
+from CTDefaceLib.anatomy.face_outline import segment_face
+from CTDefaceLib.anatomy.head import TISSUE_HU
 from CTDefaceLib.fill import fill_region
-from CTDefaceLib.head import TISSUE_HU
 from CTDefaceLib.phantom import Label
 from CTDefaceLib.region import removal_region
 from hypothesis import given, settings

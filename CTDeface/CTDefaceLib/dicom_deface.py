@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import SimpleITK as sitk
 
+from .anatomy.grids import bounding_box, on_image_grid
 from .dicom_headers import Cleaner
 from .dicom_references import referring, without_face
 from .dicom_series import quietly
@@ -38,7 +39,6 @@ from .errors import Cancelled, InputError, NoFaceError, OutputError
 from .fill import fill_region
 from .pipeline import DefaceParameters, DefaceResult, Progress, deface
 from .volume_io import in_hounsfield
-from .work_grid import bounding_box, on_image_grid
 
 if TYPE_CHECKING:
     import pydicom

@@ -8,9 +8,9 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import fft, special
 
+from .anatomy.grids import bounding_box, voxels
+from .anatomy.head import PADDING_HU
 from .errors import InputError
-from .head import PADDING_HU
-from .work_grid import bounding_box, voxels
 
 FILLS = ("air", "constant", "percentile", "blur")
 BLOCK = 24

@@ -10,13 +10,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from . import __version__, segmenters
-from .cylinder import Cylinder, head_cylinder, nose_mm
+from .anatomy.face_map import Cylinder, head_cylinder, nose_mm
+from .anatomy.face_outline import face_outline
+from .anatomy.grids import bounding_box, on_image_grid, voxels
+from .anatomy.head import TISSUE_HU
 from .errors import Cancelled, InputError
-from .face import face_outline
 from .fill import fill_region
-from .head import TISSUE_HU
 from .region import head_tissue_mm3, mask_as_region, removal_region
-from .work_grid import bounding_box, on_image_grid, voxels
 
 Progress = Callable[[float, str], None]
 UNREPORTED = ("segmenter", "weights", "label", "device", "seed")

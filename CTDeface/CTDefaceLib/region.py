@@ -13,10 +13,21 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .cylinder import ANGLES, HEIGHTS, RADII, Cylinder, chin_height, innermost, outermost, ramp, seen_skin, smooth_skin
-from .face import BELOW_CHIN_MM
-from .head import AIR_HU, GUARD_MM, PADDING_HU, TISSUE_HU, WORK_SPACING_MM, Head, dilated, distance_to, eroded
-from .work_grid import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union, voxels
+from .anatomy.face_map import (
+    ANGLES,
+    HEIGHTS,
+    RADII,
+    Cylinder,
+    chin_height,
+    innermost,
+    outermost,
+    ramp,
+    seen_skin,
+    smooth_skin,
+)
+from .anatomy.face_outline import BELOW_CHIN_MM
+from .anatomy.grids import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union, voxels
+from .anatomy.head import AIR_HU, GUARD_MM, PADDING_HU, TISSUE_HU, WORK_SPACING_MM, Head, dilated, distance_to, eroded
 
 DEPTH_STEPS = 1.24 * 0.5 ** np.arange(1, 7)
 """Steps of the search for the depth, in parts of the depths that are given in mm."""
@@ -53,7 +64,7 @@ def removal_region(
         Face mask on the grid of ``image``, from any segmenter or painted. All of it is removed, the intracranial space
         and a guard of 6 mm around it excepted.
     cylinder: Cylinder
-        Where the head lies, from :func:`CTDefaceLib.cylinder.head_cylinder`.
+        Where the head lies, from :func:`CTDefaceLib.anatomy.face_map.head_cylinder`.
     margin_mm: float
         Grows the mask, and with it the region.
     keep_bone: bool

@@ -1,8 +1,8 @@
-"""The built-in segmenter: geometry on Hounsfield units, see :mod:`.face`."""
+"""The built-in segmenter: geometry on Hounsfield units, see :mod:`.anatomy.face_outline`."""
 
 from __future__ import annotations
 
-from .face import segment_face
+from .anatomy.face_outline import segment_face
 from .segmenters import State
 
 TITLE = "Built-in"

@@ -119,7 +119,7 @@ class Worker:
     def _expect(self, job, progress) -> dict:
         """About how many seconds a segmentation will take, and on what it can run; the model is loaded then."""
         from . import nnunet, segmenters
-        from .cylinder import head_cylinder
+        from .anatomy.face_map import head_cylinder
 
         image = self._volume(job["image"])
         choice = segmenters.Choice(**job["choice"])

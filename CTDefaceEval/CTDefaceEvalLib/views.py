@@ -63,8 +63,8 @@ def head_pose(image: sitk.Image) -> Pose:
     Where no skull is found the patient's axes and the middle of the skin surface serve.
     Raises CTDefaceError when there is no body at all.
     """
+    from CTDefaceLib.anatomy.head import find_head
     from CTDefaceLib.errors import NoFaceError
-    from CTDefaceLib.head import find_head
     from CTDefaceLib.render import head_center, skin_surface
 
     try:

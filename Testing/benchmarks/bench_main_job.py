@@ -30,8 +30,8 @@ STEPS = ("read", "segment", "refine", "fill", "write")
 
 def run(job: str, source: Path, shrink: int, folder: Path) -> dict:
     """One run in this process: ``"plain"`` or ``"deface"``."""
-    from CTDefaceLib.cylinder import head_cylinder
-    from CTDefaceLib.face import segment_face
+    from CTDefaceLib.anatomy.face_map import head_cylinder
+    from CTDefaceLib.anatomy.face_outline import segment_face
     from CTDefaceLib.fill import fill_region
     from CTDefaceLib.region import removal_region
     from CTDefaceLib.volume_io import read_ct, write_volume

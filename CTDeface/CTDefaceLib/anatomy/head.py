@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage, optimize, spatial
 
-from .errors import NoFaceError
+from ..errors import NoFaceError
 
 WORK_SPACING_MM = 3.0
 AIR_HU = -400.0

@@ -110,7 +110,7 @@ def head_cylinder(image: sitk.Image) -> Cylinder:
     Raises
     ------
     NoFaceError
-        When there is no head in view, see :func:`CTDefaceLib.head.find_head`.
+        When there is no head in view, see :func:`CTDefaceLib.anatomy.head.find_head`.
     """
     head = find_head(image)
     bare = Cylinder(head, head.intracranial_extent(1) / 2, np.empty(0))

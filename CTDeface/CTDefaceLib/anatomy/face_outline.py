@@ -6,10 +6,10 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .cylinder import ANGLES, HEIGHTS, Cylinder, chin_height, eye_height, ramp, smooth_skin
-from .errors import NoFaceError
+from ..errors import NoFaceError
+from .face_map import ANGLES, HEIGHTS, Cylinder, chin_height, eye_height, ramp, smooth_skin
+from .grids import box_around, mask_of, on_image_grid
 from .head import AIR_HU
-from .work_grid import box_around, mask_of, on_image_grid
 
 ABOVE_EYES_MM = 36.0
 BELOW_CHIN_MM = 28.0
@@ -26,7 +26,7 @@ def segment_face(image: sitk.Image, cylinder: Cylinder) -> sitk.Image:
     image: SimpleITK.Image
         CT in Hounsfield units.
     cylinder: Cylinder
-        Where the head lies in it, from :func:`CTDefaceLib.cylinder.head_cylinder`.
+        Where the head lies in it, from :func:`CTDefaceLib.anatomy.face_map.head_cylinder`.
 
     Returns
     -------
