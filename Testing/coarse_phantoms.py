@@ -9,7 +9,7 @@ from CTDefaceLib.anatomy.face_map import Cylinder, head_cylinder
 from CTDefaceLib.anatomy.face_outline import segment_face
 from CTDefaceLib.anatomy.head import Head
 from CTDefaceLib.phantom import Label, PhantomParameters, make_phantom
-from CTDefaceLib.region import removal_region
+from CTDefaceLib.removal.region import removal_region
 from phantom_cases import CASES
 
 COARSE = dict(matrix=(128, 128), spacing=(2.0, 2.0, 2.0))

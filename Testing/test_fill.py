@@ -5,8 +5,8 @@ import pytest
 import SimpleITK as sitk
 from coarse_phantoms import mask_of, scan, voxels
 from CTDefaceLib.errors import InputError
-from CTDefaceLib.fill import FILLS, fill_region
 from CTDefaceLib.phantom import Label
+from CTDefaceLib.removal.fill import FILLS, fill_region
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view

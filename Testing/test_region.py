@@ -9,9 +9,9 @@ from coarse_phantoms import case, intracranial, mask_of, scan, small_view, voxel
 from CTDefaceLib.anatomy.face_map import head_cylinder
 from CTDefaceLib.anatomy.face_outline import segment_face
 from CTDefaceLib.anatomy.head import TISSUE_HU
-from CTDefaceLib.fill import fill_region
 from CTDefaceLib.phantom import Label
-from CTDefaceLib.region import removal_region
+from CTDefaceLib.removal.fill import fill_region
+from CTDefaceLib.removal.region import removal_region
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from phantom_cases import CASES

@@ -10,7 +10,7 @@ from coarse_phantoms import case, intracranial, voxels
 from CTDefaceLib import cli, nnunet, segmenters
 from CTDefaceLib.errors import InputError, NotReadyError
 from CTDefaceLib.pipeline import DefaceParameters, deface, segment
-from CTDefaceLib.region import mask_as_region
+from CTDefaceLib.removal.region import mask_as_region
 from CTDefaceLib.segmenters import CHOOSE_FOLDER, INSTALL, NO_PACKAGE, NO_WEIGHTS, READY, Choice
 from CTDefaceLib.volume_io import write_volume
 from models import CTA_DEFACE, FACE

@@ -36,8 +36,8 @@ from .dicom_tree import Series, Stack, choose_series, read_tree, tree_of
 from .dicom_uids import Pseudonyms
 from .dicom_write import mark_derived, replace_uids, save, set_pixels
 from .errors import Cancelled, InputError, NoFaceError, OutputError
-from .fill import fill_region
 from .pipeline import DefaceParameters, DefaceResult, Progress, deface
+from .removal.fill import fill_region
 from .volume_io import in_hounsfield
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from .anatomy.face_outline import face_outline
 from .anatomy.grids import bounding_box, on_image_grid, voxels
 from .anatomy.head import TISSUE_HU
 from .errors import Cancelled, InputError
-from .fill import fill_region
-from .region import head_tissue_mm3, mask_as_region, removal_region
+from .removal.fill import fill_region
+from .removal.region import head_tissue_mm3, mask_as_region, removal_region
 
 Progress = Callable[[float, str], None]
 UNREPORTED = ("segmenter", "weights", "label", "device", "seed")
@@ -48,7 +48,7 @@ class DefaceParameters:
         Reach through the air in front of the face and to a random depth; without it the outline of what was removed
         is the face.
     fill: str
-        ``"air"``, ``"constant"``, ``"percentile"`` or ``"blur"``, see :func:`CTDefaceLib.fill.fill_region`.
+        ``"air"``, ``"constant"``, ``"percentile"`` or ``"blur"``, see :func:`CTDefaceLib.removal.fill.fill_region`.
     constant, percentile, blur_mm: float
         HU, percentile and mm of those fills.
     seed: int or None

@@ -32,8 +32,8 @@ def run(job: str, source: Path, shrink: int, folder: Path) -> dict:
     """One run in this process: ``"plain"`` or ``"deface"``."""
     from CTDefaceLib.anatomy.face_map import head_cylinder
     from CTDefaceLib.anatomy.face_outline import segment_face
-    from CTDefaceLib.fill import fill_region
-    from CTDefaceLib.region import removal_region
+    from CTDefaceLib.removal.fill import fill_region
+    from CTDefaceLib.removal.region import removal_region
     from CTDefaceLib.volume_io import read_ct, write_volume
 
     start, before = time.perf_counter(), peak_bytes()

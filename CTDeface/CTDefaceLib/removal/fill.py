@@ -8,9 +8,9 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import fft, special
 
-from .anatomy.grids import bounding_box, voxels
-from .anatomy.head import PADDING_HU
-from .errors import InputError
+from ..anatomy.grids import bounding_box, voxels
+from ..anatomy.head import PADDING_HU
+from ..errors import InputError
 
 FILLS = ("air", "constant", "percentile", "blur")
 BLOCK = 24

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .anatomy.face_map import (
+from ..anatomy.face_map import (
     ANGLES,
     HEIGHTS,
     RADII,
@@ -25,9 +25,9 @@ from .anatomy.face_map import (
     seen_skin,
     smooth_skin,
 )
-from .anatomy.face_outline import BELOW_CHIN_MM
-from .anatomy.grids import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union, voxels
-from .anatomy.head import AIR_HU, GUARD_MM, PADDING_HU, TISSUE_HU, WORK_SPACING_MM, Head, dilated, distance_to, eroded
+from ..anatomy.face_outline import BELOW_CHIN_MM
+from ..anatomy.grids import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union, voxels
+from ..anatomy.head import AIR_HU, GUARD_MM, PADDING_HU, TISSUE_HU, WORK_SPACING_MM, Head, dilated, distance_to, eroded
 
 DEPTH_STEPS = 1.24 * 0.5 ** np.arange(1, 7)
 """Steps of the search for the depth, in parts of the depths that are given in mm."""

@@ -1,0 +1,1 @@
+"""From a face mask to what takes its place: the region that is replaced, and what fills it."""
