@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .phantom_solids import Array, Solid, Space, carve, chain, ellipsoid, join, pair, smooth_max, step
+from .solids import Array, Solid, Space, carve, chain, ellipsoid, join, pair, smooth_max, step
 
 # ---------------------------------------------------------------------------------------------------------- people
 

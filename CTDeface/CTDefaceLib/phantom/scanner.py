@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import phantom_anatomy as anatomy
-from .phantom_solids import Array
+from . import shape
+from .solids import Array
 
 if TYPE_CHECKING:
-    from .phantom import PhantomParameters
-    from .phantom_patient import Patient
+    from .parameters import PhantomParameters
+    from .patient import Patient
 
 _DIRECTIONS = 720
 
@@ -38,7 +38,7 @@ class Scanner:
         self.x = ((np.arange(nx) - (nx - 1) / 2) * sx)[None, :]
         self.y = ((np.arange(ny) - (ny - 1) / 2) * sy)[:, None]
         self.outside = np.hypot(self.x, self.y) > (min(nx * sx, ny * sy) - sx) / 2
-        self.metal = patient.from_head(np.array(anatomy.metal_teeth(patient.shape))) if p.metal else np.empty((0, 3))
+        self.metal = patient.from_head(np.array(shape.metal_teeth(patient.shape))) if p.metal else np.empty((0, 3))
         rng = np.random.default_rng([p.seed, 31])
         self.rays = [_ray(rng) for _ in self.metal]
 

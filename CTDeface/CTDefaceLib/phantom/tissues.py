@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import phantom_anatomy as anatomy
-from .phantom_solids import Array, Solid, Space, carve, chain, ellipsoid, pair, step
+from . import shape
+from .solids import Array, Solid, Space, carve, chain, ellipsoid, pair, step
 
 if TYPE_CHECKING:
-    from .phantom import PhantomParameters
-    from .phantom_patient import Patient
+    from .parameters import PhantomParameters
+    from .patient import Patient
 
 _ALL = (slice(None),) * 3
 _FLAP = ellipsoid((62, -30, 72), (40, 44, 36))  # the piece of calvaria that a craniectomy takes
@@ -102,12 +102,12 @@ class Slab:
         if p.contrast:
             self._vessels(skin)
         if p.metal:
-            self.put_solids(9000, Label.DEVICE, *(ellipsoid(c, (4.5, 4.5, 4)) for c in anatomy.metal_teeth(self.shape)))
+            self.put_solids(9000, Label.DEVICE, *(ellipsoid(c, (4.5, 4.5, 4)) for c in shape.metal_teeth(self.shape)))
         if p.tube:
             self._tube()
 
     @property
-    def shape(self) -> anatomy.Shape:
+    def shape(self) -> shape.Shape:
         return self.patient.shape
 
     def _holder(self) -> None:
@@ -133,7 +133,7 @@ class Slab:
         """Skin, the fat below it, muscle."""
         s, x, y, z = self.shape, self.space.x, self.space.y, self.space.z
         self.put(skin, 45, Label.SKIN)
-        chin = float(anatomy.jaw(s, (0, -95, -76))[0][2])
+        chin = float(shape.jaw(s, (0, -95, -76))[0][2])
         face = (self.labels == Label.SKIN) & (y < -15) & (z < 50 + s.brow_height) & (z > chin - 14)
         self.labels[face] = Label.FACE_SKIN
         self.put(skin + 2, -95, Label.FAT)
@@ -149,11 +149,11 @@ class Slab:
     def _bone(self, cavity: Array, skin: Array) -> None:
         """Cortical bone with diploe inside, and teeth."""
         s, space = self.shape, self.space
-        bone = anatomy.skull_distance(space, s, cavity, self.patient.spine)
+        bone = shape.skull_distance(space, s, cavity, self.patient.spine)
         np.maximum(bone, skin + np.float32(4.2), out=bone)
         if self.p.craniectomy:
             carve(bone, space, 1.5, _FLAP)
-        for half in pair(anatomy.orbit(s)):
+        for half in pair(shape.orbit(s)):
             found = space.cut(half.low - 3, half.high + 3)
             if found:
                 where, part = found
@@ -163,7 +163,7 @@ class Slab:
         x, y, z = space.x, space.y, space.z
         grain = np.sin(x * np.float32(1.1) + y) * np.sin(y * np.float32(1.3) - z) * np.sin(z * np.float32(0.7) + x)
         self.put(bone + np.float32(1.9), np.float32(520) + np.float32(160) * grain, Label.BONE)
-        for half in (half for row in anatomy.teeth(s) for half in row):
+        for half in (half for row in shape.teeth(s) for half in row):
             found = space.cut(half.low - 3, half.high + 3)
             if found:
                 where, part = found
@@ -191,14 +191,14 @@ class Slab:
         falx = np.maximum(np.abs(x) - np.float32(0.8), np.maximum(d + 1, 62 - z + np.maximum(-y - 40, 0)))
         self.put(falx, 60, None, where)
         self.labels[where][d < 0] = Label.SOFT
-        self.labels[where][(d < 0) & (z > anatomy.FORAMEN_MAGNUM_Z)] = Label.INTRACRANIAL
+        self.labels[where][(d < 0) & (z > shape.FORAMEN_MAGNUM_Z)] = Label.INTRACRANIAL
 
     def _orbits(self, cavity: Array, skin: Array) -> None:
         """Fat, muscles, optic nerve and eyeball."""
         wall = np.float32(1.8) - cavity
         limit = np.maximum(wall, skin + 3)
-        eye, apex = np.array(anatomy.eye_centre(self.shape)), np.array([17.0, -32.0, 22.0])
-        self.put_solids(-85, Label.FAT, *pair(anatomy.orbit(self.shape)), limit=limit)
+        eye, apex = np.array(shape.eye_centre(self.shape)), np.array([17.0, -32.0, 22.0])
+        self.put_solids(-85, Label.FAT, *pair(shape.orbit(self.shape)), limit=limit)
         for side in ((11, 0, 0), (-11, 0, 0), (0, 0, 10), (0, 0, -10)):
             muscle = chain([eye + side, eye + (0, 12, 0) + np.array(side), apex], [1.2, 2.6, 1.5])
             self.put_solids(50, Label.SOFT, *pair(muscle), limit=limit)
@@ -217,9 +217,9 @@ class Slab:
         wall = np.float32(2.2) - cavity
         inner = np.maximum(wall, skin + 2)
         deep = np.maximum(wall, skin + 5)
-        for solid in anatomy.sinuses():
+        for solid in shape.sinuses():
             self.put_solids(-995, Label.AIRWAY, *pair(solid), limit=deep + 1)
-        self.put_solids(-990, Label.AIRWAY, *pair(anatomy.nasal_cavity(s)), limit=deep)
+        self.put_solids(-990, Label.AIRWAY, *pair(shape.nasal_cavity(s)), limit=deep)
         self.put_solids(120, Label.SOFT, ellipsoid((0, -63, 0), (1.5, 33, 23)), limit=inner)
         self.put_solids(50, Label.SOFT, *pair(chain([(8, -84, -9), (9, -44, -9)], 3.6)), limit=inner)
         self.put_solids(50, Label.SOFT, *pair(chain([(7, -76, 4), (8, -44, 3)], 2.6)), limit=inner)
@@ -233,7 +233,7 @@ class Slab:
         if not s.jaw_open:
             self.put_solids(-950, Label.AIRWAY, ellipsoid((0, -62, -31), (16, 24, 2.2)), limit=inner)
             return
-        floor = np.array(anatomy.jaw(s, (0, -70, -50))[0])
+        floor = np.array(shape.jaw(s, (0, -70, -50))[0])
         height = max((-42 - floor[2]) / 2, 1.0)
         mouth = ellipsoid((0, (floor[1] - 70) / 2 + 4, (floor[2] - 42) / 2 + 4), (22, 42, height + 6))
         self.put_solids(-990, Label.AIRWAY, mouth)
@@ -264,7 +264,7 @@ class Slab:
 
     def _tube(self) -> None:
         s = self.shape
-        lip = np.array(anatomy.jaw(s, (9, -101 - s.lip_forward, -46 + s.mouth_height))[0])
+        lip = np.array(shape.jaw(s, (9, -101 - s.lip_forward, -46 + s.mouth_height))[0])
         path = [(24, -135, lip[2] - 14), (16, -116, lip[2]), lip + (0, 0, 3), (3, -60, -38), (0, -28, -36)]
         path += list(self.patient.throat[4:9])
         self.put_solids(230, Label.DEVICE, chain(path, 5.0))

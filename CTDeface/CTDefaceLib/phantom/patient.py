@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import phantom_anatomy as anatomy
-from .phantom_solids import Array, Space, chain, join
+from . import shape
+from .solids import Array, Space, chain, join
 
 if TYPE_CHECKING:
-    from .phantom import PhantomParameters
+    from .parameters import PhantomParameters
 
 
 class Patient:
@@ -27,7 +27,7 @@ class Patient:
     """
 
     def __init__(self, p: PhantomParameters):
-        self.shape = s = anatomy.draw_shape(p.person, p.child, p.jaw_open)
+        self.shape = s = shape.draw_shape(p.person, p.child, p.jaw_open)
         self.field_of_view = p.field_of_view
         yaw, pitch, roll = np.radians([p.yaw, -p.pitch, p.roll])
         cos, sin = np.cos, np.sin
@@ -38,7 +38,7 @@ class Patient:
         )
         self.pivot = np.array([0.0, -8.0, 25.0]) * s.size
         self.shift = self.pivot * (0, 0, 1)
-        self.scale = anatomy.mean_scale(s)
+        self.scale = shape.mean_scale(s)
 
         self.spine = self._bend((0, 4, -36), (0, 6, -70), (0, 20, -140), (0, 34, -230))
         self.neck = self._bend((0, 12, -25), (0, 12, -60), (0, 22, -130), (0, 30, -240))[[0, 5, 10, 11]]
@@ -48,7 +48,7 @@ class Patient:
             for side in (-1, 1)
         ] + [chain(self.from_trunk([(-75, 34, -250), (75, 34, -250)]), 82)]
         self._table = np.linspace(-400, 200, 601)
-        self._heights = anatomy.to_head(s, np.zeros(601), np.zeros(601), self._table)[2]
+        self._heights = shape.to_head(s, np.zeros(601), np.zeros(601), self._table)[2]
         front = self.from_head(np.array(list(self._profile.values())))[:, 1].min()
         self.shift = np.array([*p.position, self.pivot[2]]) - (0, (front + self.scalp[:, 1].max()) / 2, 0)
 
@@ -63,7 +63,7 @@ class Patient:
         r = self.rotation.astype(np.float32)
         q, t = self.pivot.astype(np.float32), self.shift.astype(np.float32)
         x, y, z = x - t[0], y - t[1], z - t[2]
-        return anatomy.to_head(
+        return shape.to_head(
             self.shape,
             r[0, 0] * x + r[1, 0] * y + r[2, 0] * z + q[0],
             r[0, 1] * x + r[1, 1] * y + r[2, 1] * z + q[1],
@@ -72,13 +72,13 @@ class Patient:
 
     def from_head(self, points: Array) -> Array:
         """LPS mm of points (n, 3) in head coordinates."""
-        return (anatomy.from_head(self.shape, points) - self.pivot) @ self.rotation.T + self.shift
+        return (shape.from_head(self.shape, points) - self.pivot) @ self.rotation.T + self.shift
 
     def from_trunk(self, points) -> Array:
         """Head coordinates of points (n, 3) of the trunk, given as if the head were straight and of average size."""
         points = np.asarray(points, float) * self.shape.size
         x, y, z = ((points - self.pivot) @ self.rotation + self.pivot).T
-        return np.stack(anatomy.to_head(self.shape, x, y, z), -1)
+        return np.stack(shape.to_head(self.shape, x, y, z), -1)
 
     def box(self, low: Array, high: Array) -> tuple[Array, Array]:
         """Corners of a box in LPS mm that holds a box in head coordinates."""
@@ -93,8 +93,8 @@ class Patient:
 
     def distances(self, space: Space) -> tuple[Array, Array]:
         """Signed distances (mm) of the intracranial space and of the skin, shoulders included."""
-        cavity = anatomy.cavity_distance(space, self.shape)
-        skin = anatomy.skin_distance(space, self.shape, cavity, self.neck)
+        cavity = shape.cavity_distance(space, self.shape)
+        skin = shape.skin_distance(space, self.shape, cavity, self.neck)
         join(skin, space, 40, *self._shoulders)
         return cavity, skin
 
@@ -118,7 +118,7 @@ class Patient:
             row = rows[pick(profile[rows])]
             return s.nose_bend, profile[row], zs[row]
 
-        chin = anatomy.jaw(s, (0, -100, -76))[0][2]
+        chin = shape.jaw(s, (0, -100, -76))[0][2]
         points = dict(
             nasion=extreme(front, 25, 11, np.argmax),
             nose_tip=extreme(front, -13 - s.nose_length, 10, np.argmin),
@@ -128,7 +128,7 @@ class Patient:
             vertex=(0.0, 0.0, zs[inside.any(1)][-1]),
         )
         for side, sign in (("left", 1), ("right", -1)):
-            x, y, z = anatomy.eye_centre(s)
+            x, y, z = shape.eye_centre(s)
             points[f"{side}_eye"] = (sign * x, y, z)
             points[f"{side}_tragus"] = (sign * 73.0, -3.0, -3.0)
         return points
