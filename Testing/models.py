@@ -50,12 +50,12 @@ def torch_python() -> str:
 def nnunet_says(image: sitk.Image, folder: Path) -> np.ndarray:
     """Face in an image, bool (z, y, x), by nnU-Net itself, which gets it as dcm2niix would store it."""
     import torch
-    from CTDefaceLib import nnunet
+    from CTDefaceLib.segmenters import nnunet_runtime
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-    model = nnunet.find_model(folder)
+    model = nnunet_runtime.find_model(folder)
     predictor = nnUNetPredictor(device=torch.device("cpu"), use_mirroring=False, allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(str(model.folder), model.folds, nnunet.CHECKPOINT)
+    predictor.initialize_from_trained_model_folder(str(model.folder), model.folds, nnunet_runtime.CHECKPOINT)
     stored = sitk.DICOMOrient(image, "LAS")
     found = predictor.predict_single_npy_array(
         sitk.GetArrayFromImage(stored).astype(np.float32)[None], {"spacing": list(stored.GetSpacing()[::-1])}

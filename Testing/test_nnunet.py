@@ -17,9 +17,10 @@ for needed in ("torch", "nnunetv2"):
     )
 
 import torch  # noqa: E402
-from CTDefaceLib import cli, nnunet, segmenters  # noqa: E402
+from CTDefaceLib import cli, segmenters  # noqa: E402
 from CTDefaceLib.errors import Cancelled, InputError, NoFaceError, NotReadyError  # noqa: E402
 from CTDefaceLib.pipeline import DefaceParameters, deface, segment  # noqa: E402
+from CTDefaceLib.segmenters import nnunet_runtime  # noqa: E402
 from CTDefaceLib.volume_io import write_volume  # noqa: E402
 
 CPU = dict(weights=str(CTA_DEFACE), device="cpu")
@@ -61,7 +62,7 @@ def flat_model(tmp_path):
     """A network that takes slice by slice, with random weights."""
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-    source = nnunet.find_model(CTA_DEFACE)
+    source = nnunet_runtime.find_model(CTA_DEFACE)
     folder = tmp_path / "Dataset005_Flat" / source.folder.name.replace("3d_fullres", "2d")
     (folder / "fold_0").mkdir(parents=True)
     shutil.copy(source.folder / "dataset.json", folder)
@@ -76,7 +77,7 @@ def flat_model(tmp_path):
     network = get_network_from_plans(kind, parts, plan["architecture"]["_kw_requires_import"], 1, 2)
     state = {"trainer_name": "nnUNetTrainer", "init_args": {"configuration": "2d"}}
     state |= {"inference_allowed_mirroring_axes": (0, 1), "network_weights": network.state_dict()}
-    torch.save(state, folder / "fold_0" / nnunet.CHECKPOINT)
+    torch.save(state, folder / "fold_0" / nnunet_runtime.CHECKPOINT)
     return folder
 
 
@@ -109,7 +110,7 @@ def test_only_the_head_goes_in(monkeypatch):
     head = scan(field_of_view="neck").image
     body = sitk.ConstantPad(head, (40, 40, 250), (40, 40, 0), -1000.0)
     seen = []
-    monkeypatch.setattr(nnunet, "predict", lambda model, array, *rest: seen.append(array) or (array > 0, {}))
+    monkeypatch.setattr(nnunet_runtime, "predict", lambda model, array, *rest: seen.append(array) or (array > 0, {}))
     for image in (head, body):
         mask, _ = segmenters.module("nnunet").segment(
             image, _cylinder(image), segmenters.Choice(**CPU), lambda *_: None, lambda: False
@@ -182,7 +183,7 @@ def failing_card(monkeypatch):
 
         monkeypatch.setattr(torch.nn.Module, "to", to)
 
-    monkeypatch.setattr(nnunet, "devices", lambda: [("gpu:0", "a small one"), ("cpu", "2 threads")])
+    monkeypatch.setattr(nnunet_runtime, "devices", lambda: [("gpu:0", "a small one"), ("cpu", "2 threads")])
     return fail_with
 
 
@@ -200,7 +201,7 @@ def test_a_full_graphics_card_falls_back_to_the_processor(error, failing_card, f
     told = []
     parameters = DefaceParameters("cta-deface", str(CTA_DEFACE), device="gpu")
     result = deface(scan().image, parameters, progress=lambda _, text: told.append(text))
-    assert nnunet.CARD_FULL in result.report["warnings"]
+    assert nnunet_runtime.CARD_FULL in result.report["warnings"]
     assert any("memory ran out; using the processor" in text for text in told)
     assert np.array_equal(voxels(result.mask), voxels(found[0])) and result.report["model"]["device"] == "cpu"
     image, module = scan().image, segmenters.module("cta-deface")
@@ -217,7 +218,7 @@ def test_too_little_memory_is_told_as_that(monkeypatch):
     def fail(*_):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(nnunet, "_loaded", lambda model, device: (_Predictor(fail), {}))
+    monkeypatch.setattr(nnunet_runtime, "_loaded", lambda model, device: (_Predictor(fail), {}))
     with pytest.raises(MemoryError):
         segment(scan().image, "cta-deface", **CPU)
 
@@ -243,13 +244,13 @@ def test_the_expected_time_is_about_the_real_one(found):
 def test_no_such_device():
     with pytest.raises(InputError, match="no device “gpu:7” here: choose auto or"):
         segment(scan().image, "cta-deface", weights=str(CTA_DEFACE), device="gpu:7")
-    assert nnunet.devices()[-1][0] == "cpu"
+    assert nnunet_runtime.devices()[-1][0] == "cpu"
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "other"])
 def test_damaged_weights(damage, tmp_path):
     copy = shutil.copytree(CTA_DEFACE, tmp_path / CTA_DEFACE.name)
-    path = nnunet.find_model(copy).checkpoints[0]
+    path = nnunet_runtime.find_model(copy).checkpoints[0]
     if damage == "other":
         torch.save({"something": "else"}, path)
     else:
@@ -262,6 +263,6 @@ def test_damaged_weights(damage, tmp_path):
 
 
 def test_no_face(monkeypatch):
-    monkeypatch.setattr(nnunet, "face_values", lambda model, label: (7,))
+    monkeypatch.setattr(nnunet_runtime, "face_values", lambda model, label: (7,))
     with pytest.raises(NoFaceError, match="found no face"):
         segment(case("frontal").image, "nnunet", **CPU)

@@ -74,7 +74,7 @@ def test_another_person_is_another_head():
 
 
 def test_work_in_slabs_does_not_show(monkeypatch):
-    from CTDefaceLib import phantom as module
+    from CTDefaceLib.phantom import scan as module
 
     monkeypatch.setattr(module, "_VOXELS_AT_ONCE", 5 * 96 * 96)
     slabs = make_phantom(PhantomParameters(**COARSE))

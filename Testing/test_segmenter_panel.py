@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-from CTDefaceLib import nnunet, segmenter_totalsegmentator, segmenters
+from CTDefaceLib import segmenters
 from CTDefaceLib.errors import NotReadyError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.segmenters import nnunet_runtime, totalsegmentator
 from CTDefaceSlicer import nodes
 from gui import dialogs, run_for, wait
 from models import CTA_DEFACE, FACE, dice, make_home, says_elsewhere, torch_python
@@ -44,8 +45,8 @@ def panel(monkeypatch, tmp_path):
 
 @pytest.fixture
 def installed(monkeypatch):
-    monkeypatch.setattr(nnunet, "is_installed", lambda: True)
-    monkeypatch.setattr(nnunet, "version", lambda package: (2, 18))
+    monkeypatch.setattr(nnunet_runtime, "is_installed", lambda: True)
+    monkeypatch.setattr(nnunet_runtime, "version", lambda package: (2, 18))
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +77,7 @@ FIELDS = ("weightsPathLineEdit", "faceLabelComboBox", "deviceComboBox", "licence
 
 
 def test_each_method_shows_its_state(panel, monkeypatch, phantom, tmp_path):
-    monkeypatch.setattr(nnunet, "is_installed", lambda: False)
+    monkeypatch.setattr(nnunet_runtime, "is_installed", lambda: False)
     panel.segmenterPanel.look()
     assert texts(panel) == {
         "builtin": "Built-in",
@@ -92,8 +93,8 @@ def test_each_method_shows_its_state(panel, monkeypatch, phantom, tmp_path):
     assert seen(panel, *BUTTONS, *FIELDS) == ["installButton", "deviceComboBox"]
     assert not panel.ui.segmentButton.enabled and "not installed" in panel.ui.stateLabel.text
     picture(panel, tmp_path, "method_to_install")
-    monkeypatch.setattr(nnunet, "is_installed", lambda: True)
-    monkeypatch.setattr(nnunet, "version", lambda package: (2, 18))
+    monkeypatch.setattr(nnunet_runtime, "is_installed", lambda: True)
+    monkeypatch.setattr(nnunet_runtime, "version", lambda package: (2, 18))
     panel.segmenterPanel.look()
     assert texts(panel)["totalsegmentator"] == "TotalSegmentator (needs a licence key)"
     assert texts(panel)["cta-deface"] == "CTA-DEFACE (needs its weights)"
@@ -231,9 +232,9 @@ def install(panel, *answers):
 def test_packages_are_installed_by_the_extensions(panel, monkeypatch, restarts, extensions):
     torch, nnunet_extension, total = extensions
     versions = {"TotalSegmentator": ()}
-    monkeypatch.setattr(nnunet, "version", lambda package: versions[package])
+    monkeypatch.setattr(nnunet_runtime, "version", lambda package: versions[package])
     choose(panel, "nnunet")
-    monkeypatch.setattr(nnunet, "is_installed", lambda: bool(torch.asked))
+    monkeypatch.setattr(nnunet_runtime, "is_installed", lambda: bool(torch.asked))
     assert install(panel, CANCEL) == "Nothing was installed." and not nnunet_extension.asked
     assert install(panel, OK) == "Installed."
     assert nnunet_extension.asked == [("nnunetv2>=2.6", False)]
@@ -249,7 +250,7 @@ def test_packages_are_installed_by_the_extensions(panel, monkeypatch, restarts, 
 
 def test_an_installer_that_fails(panel, monkeypatch, restarts, extensions):
     torch, nnunet_extension, _total = extensions
-    monkeypatch.setattr(nnunet, "is_installed", lambda: False)
+    monkeypatch.setattr(nnunet_runtime, "is_installed", lambda: False)
     choose(panel, "nnunet")
     monkeypatch.setattr(torch.PyTorchUtilsLogic, "installTorch", lambda self, askConfirmation: None)
     assert "PyTorch could not be installed" in install(panel, OK)
@@ -262,7 +263,7 @@ def test_an_installer_that_fails(panel, monkeypatch, restarts, extensions):
 
 def test_a_licence_key_stays_a_secret(panel, installed, tmp_path, monkeypatch):
     choose(panel, "totalsegmentator")
-    assert segmenter_totalsegmentator.LICENCE in panel.ui.licenceLinkLabel.text
+    assert totalsegmentator.LICENCE in panel.ui.licenceLinkLabel.text
     panel.ui.licenceLineEdit.text = "wrong"
     panel.ui.licenceButton.click()
     assert "18 characters" in panel.ui.stateLabel.text and panel.ui.licenceLineEdit.text == ""
@@ -278,7 +279,7 @@ def test_a_licence_key_stays_a_secret(panel, installed, tmp_path, monkeypatch):
 
 
 def test_weights_are_imported_from_a_file(panel, installed, tmp_path, phantom):
-    segmenter_totalsegmentator.save_licence(KEY)
+    totalsegmentator.save_licence(KEY)
     archive = shutil.make_archive(str(tmp_path / "weights"), "zip", FACE.parent, FACE.name)
     choose(panel, "totalsegmentator")
     dialogs.answers[:] = [""]
@@ -292,7 +293,7 @@ def test_weights_are_imported_from_a_file(panel, installed, tmp_path, phantom):
 
 
 def test_a_download_is_agreed_to_and_its_error_is_one_sentence(panel, installed, tmp_path):
-    segmenter_totalsegmentator.save_licence(KEY)
+    totalsegmentator.save_licence(KEY)
     choose(panel, "totalsegmentator")
     dialogs.answers[:] = [CANCEL]
     panel.ui.downloadButton.click()
@@ -319,7 +320,7 @@ def test_folders_of_weights_are_settings_and_not_in_the_scene(panel, installed, 
     assert panel.ui.weightsPathLineEdit.currentPath == str(mine), "kept for each method"
     slicer.util.saveScene(str(tmp_path / "scene.mrml"))
     assert "Zygmunts" not in (tmp_path / "scene.mrml").read_text(encoding="utf-8")
-    dataset = nnunet.find_model(mine).folder / "dataset.json"
+    dataset = nnunet_runtime.find_model(mine).folder / "dataset.json"
     labels = {"background": 0, "brain": 1, "skin": 2}
     dataset.write_text(json.dumps({**json.loads(dataset.read_text()), "labels": labels}))
     panel.segmenterPanel.look()

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, intracranial, voxels
-from CTDefaceLib import cli, nnunet, segmenters
+from CTDefaceLib import cli, segmenters
 from CTDefaceLib.errors import InputError, NotReadyError
 from CTDefaceLib.pipeline import DefaceParameters, deface, segment
 from CTDefaceLib.removal.region import mask_as_region
-from CTDefaceLib.segmenters import CHOOSE_FOLDER, INSTALL, NO_PACKAGE, NO_WEIGHTS, READY, Choice
+from CTDefaceLib.segmenters import Action, Choice, State, Status, nnunet_runtime
 from CTDefaceLib.volume_io import write_volume
 from models import CTA_DEFACE, FACE
 
 
 @pytest.fixture
 def installed(monkeypatch):
-    monkeypatch.setattr(nnunet, "is_installed", lambda: True)
+    monkeypatch.setattr(nnunet_runtime, "is_installed", lambda: True)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def change(path, **entries):
 
 def test_the_built_in_one_comes_first_and_needs_nothing():
     assert segmenters.names()[0] == "builtin"
-    assert segmenters.module("builtin").state(Choice()).status == READY
+    assert segmenters.module("builtin").state(Choice()).status == Status.READY
 
 
 @pytest.mark.parametrize("name", segmenters.names())
@@ -45,21 +45,24 @@ def test_each_tells_what_it_is_and_what_it_needs(name):
     module = segmenters.module(name)
     assert module.TITLE and module.ABOUT.endswith(".") and set(module.OPTIONS) <= {"weights", "label", "device"}
     state = module.state(Choice())
-    assert (state.status == READY) == (state.sentence == "") == (state.actions == ())
+    assert (state.status == Status.READY) == (state.sentence == "") == (state.actions == ())
 
 
-def test_another_file_is_another_segmenter(tmp_path, monkeypatch, capsys):
-    (tmp_path / "segmenter_upper_half.py").write_text(
-        "import SimpleITK as sitk\n"
-        "from CTDefaceLib.segmenters import State\n"
-        "TITLE, ABOUT, OPTIONS = 'Upper half', 'All that is bone.', ()\n"
-        "def state(choice):\n    return State()\n"
-        "def segment(image, cylinder, choice, progress, cancelled):\n"
-        "    progress(0.5, 'Halfway')\n"
-        "    return sitk.Cast(image > 200, sitk.sitkUInt8), {'warnings': ['bone only']}\n"
-    )
-    monkeypatch.setattr(segmenters, "PACKAGE_PATH", [*segmenters.PACKAGE_PATH, str(tmp_path)])
-    monkeypatch.setattr("CTDefaceLib.__path__", segmenters.PACKAGE_PATH)
+class UpperHalf:
+    TITLE, ABOUT, OPTIONS = "Upper half", "All that is bone.", ()
+
+    @staticmethod
+    def state(choice):
+        return State()
+
+    @staticmethod
+    def segment(image, cylinder, choice, progress, cancelled):
+        progress(0.5, "Halfway")
+        return sitk.Cast(image > 200, sitk.sitkUInt8), {"warnings": ["bone only"]}
+
+
+def test_another_line_in_the_table_is_another_segmenter(tmp_path, monkeypatch):
+    monkeypatch.setitem(segmenters.SEGMENTERS, "upper-half", UpperHalf)
     assert "upper-half" in segmenters.names()
     write_volume(case("frontal").image, tmp_path / "head.nii")
     assert cli.main(["deface", str(tmp_path / "head.nii"), str(tmp_path / "out.nii"), "--segmenter", "upper-half"]) == 0
@@ -100,9 +103,9 @@ def test_there_is_no_other():
 
 @pytest.mark.parametrize("name", ["cta-deface", "nnunet"])
 def test_without_its_packages(name, monkeypatch):
-    monkeypatch.setattr(nnunet, "is_installed", lambda: False)
+    monkeypatch.setattr(nnunet_runtime, "is_installed", lambda: False)
     state = segmenters.module(name).state(Choice(weights=str(CTA_DEFACE)))
-    assert (state.status, state.actions) == (NO_PACKAGE, (INSTALL,)) and "not installed" in state.sentence
+    assert (state.status, state.actions) == (Status.NO_PACKAGE, (Action.INSTALL,)) and "not installed" in state.sentence
     with pytest.raises(NotReadyError, match="not installed"):
         deface(case("frontal").image, DefaceParameters(name, str(CTA_DEFACE)))
 
@@ -112,53 +115,53 @@ def test_without_its_packages(name, monkeypatch):
 def test_without_its_weights(name, weights, installed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     state = segmenters.module(name).state(Choice(weights=weights))
-    assert (state.status, state.actions) == (NO_WEIGHTS, (CHOOSE_FOLDER,)) and "hoose" in state.sentence
+    assert (state.status, state.actions) == (Status.NO_WEIGHTS, (Action.CHOOSE_FOLDER,)) and "hoose" in state.sentence
 
 
 @pytest.mark.parametrize("up", [0, 1, 2])
 def test_a_model_is_found_in_the_folders_above_it(model, up):
     folder = [model, *model.parents][up]
     for name in ("cta-deface", "nnunet"):
-        assert segmenters.module(name).state(Choice(weights=str(folder))).status == READY
-        assert segmenters.module(name).model(Choice(weights=str(folder))) == nnunet.Model(model, ("all",))
+        assert segmenters.module(name).state(Choice(weights=str(folder))).status == Status.READY
+        assert segmenters.module(name).model(Choice(weights=str(folder))) == nnunet_runtime.Model(model, ("all",))
 
 
 def test_cta_deface_is_no_other_model(installed):
     state = segmenters.module("cta-deface").state(Choice(weights=str(FACE)))
-    assert state.status == NO_WEIGHTS
+    assert state.status == Status.NO_WEIGHTS
 
 
 def test_a_folder_with_two_models_is_not_guessed_at(model):
     shutil.copytree(FACE, model.parents[1] / FACE.name)
     with pytest.raises(InputError, match="holds 2 models"):
-        nnunet.find_model(model.parents[1])
+        nnunet_runtime.find_model(model.parents[1])
     shutil.copytree(model, model.with_name("nnUNetTrainer__nnUNetPlans__2d"))
-    assert nnunet.find_model(model.parent).folder == model, "3d_fullres is preferred"
+    assert nnunet_runtime.find_model(model.parent).folder == model, "3d_fullres is preferred"
 
 
 def test_folds_are_chosen_as_by_nnunet(model):
     for fold in ("0", "3"):
         shutil.copytree(model / "fold_all", model / f"fold_{fold}")
-    assert nnunet.find_model(model).folds == ("0", "3")
-    assert nnunet.find_model(model, folds=("all",)).folds == ("all",)
-    (model / "fold_all" / nnunet.CHECKPOINT).unlink()
+    assert nnunet_runtime.find_model(model).folds == ("0", "3")
+    assert nnunet_runtime.find_model(model, folds=("all",)).folds == ("all",)
+    (model / "fold_all" / nnunet_runtime.CHECKPOINT).unlink()
     with pytest.raises(InputError, match="fold_all/checkpoint_final.pth is missing"):
-        nnunet.find_model(model, folds=("all",))
+        nnunet_runtime.find_model(model, folds=("all",))
 
 
 def test_unusable_models(model):
     change(model / "dataset.json", channel_names={"0": "CT", "1": "PET"})
     with pytest.raises(InputError, match="needs 2 images"):
-        nnunet.find_model(model)
+        nnunet_runtime.find_model(model)
     change(model / "dataset.json", channel_names={"0": "CT"})
     plans = json.loads((model / "plans.json").read_text())
     plans["configurations"]["3d_fullres"]["previous_stage"] = "3d_lowres"
     change(model / "plans.json", **plans)
     with pytest.raises(InputError, match="second stage"):
-        nnunet.find_model(model)
+        nnunet_runtime.find_model(model)
     (model / "plans.json").write_text("{")
     with pytest.raises(InputError, match="plans.json of the model cannot be read"):
-        nnunet.find_model(model)
+        nnunet_runtime.find_model(model)
 
 
 @pytest.mark.parametrize(
@@ -180,17 +183,20 @@ def test_labels(model, labels, label, values):
     change(model / "dataset.json", labels=labels)
     state = segmenters.module("nnunet").state(Choice(weights=str(model), label=label))
     if isinstance(values, tuple):
-        assert nnunet.face_values(nnunet.find_model(model), label) == values and state.status == READY
+        assert (
+            nnunet_runtime.face_values(nnunet_runtime.find_model(model), label) == values
+            and state.status == Status.READY
+        )
     else:
         with pytest.raises(InputError, match=values):
-            nnunet.face_values(nnunet.find_model(model), label)
-        assert state.status == NO_WEIGHTS
+            nnunet_runtime.face_values(nnunet_runtime.find_model(model), label)
+        assert state.status == Status.NO_WEIGHTS
 
 
 def test_the_reader_tells_the_orientation(model):
-    assert nnunet.orientation(nnunet.find_model(model)) == ""
+    assert nnunet_runtime.orientation(nnunet_runtime.find_model(model)) == ""
     change(model / "plans.json", image_reader_writer="NibabelIOWithReorient")
-    assert nnunet.orientation(nnunet.find_model(model)) == "RAS"
+    assert nnunet_runtime.orientation(nnunet_runtime.find_model(model)) == "RAS"
 
 
 # ------------------------------------------------------------------------------------------------------- the command

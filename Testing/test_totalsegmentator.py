@@ -16,21 +16,10 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import scan, voxels
-from CTDefaceLib import cli, nnunet, segmenters
-from CTDefaceLib import segmenter_totalsegmentator as totalsegmentator
+from CTDefaceLib import cli, segmenters
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NotReadyError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters, deface, segment
-from CTDefaceLib.segmenters import (
-    DOWNLOAD,
-    ENTER_LICENCE,
-    IMPORT,
-    INSTALL,
-    NO_LICENCE,
-    NO_PACKAGE,
-    NO_WEIGHTS,
-    READY,
-    Choice,
-)
+from CTDefaceLib.segmenters import Action, Choice, Status, nnunet_runtime, totalsegmentator
 from CTDefaceLib.volume_io import write_volume
 from models import FACE, PLACEHOLDER, dice, totalsegmentator_says
 
@@ -46,8 +35,8 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def installed(monkeypatch):
     """As if it were installed."""
-    monkeypatch.setattr(nnunet, "is_installed", lambda: True)
-    monkeypatch.setattr(nnunet, "version", lambda package: (2, 18))
+    monkeypatch.setattr(nnunet_runtime, "is_installed", lambda: True)
+    monkeypatch.setattr(nnunet_runtime, "version", lambda package: (2, 18))
 
 
 def state():
@@ -78,20 +67,26 @@ def files_below(folder):
 
 
 def test_package_licence_and_weights_are_asked_for_in_this_order(home, installed, monkeypatch):
-    assert (state().status, state().actions) == (NO_LICENCE, (ENTER_LICENCE,))
+    assert (state().status, state().actions) == (Status.NO_LICENCE, (Action.ENTER_LICENCE,))
     assert totalsegmentator.LICENCE in state().sentence
     give(home, weights=False)
-    assert (state().status, state().actions) == (NO_WEIGHTS, (DOWNLOAD, IMPORT)) and "230 MB" in state().sentence
+    assert (state().status, state().actions) == (
+        Status.NO_WEIGHTS,
+        (Action.DOWNLOAD, Action.IMPORT),
+    ) and "230 MB" in state().sentence
     give(home)
-    assert state().status == READY
-    monkeypatch.setattr(nnunet, "version", lambda package: (2, 9))
-    assert (state().status, state().actions) == (NO_PACKAGE, (INSTALL,)) and "or newer" in state().sentence
+    assert state().status == Status.READY
+    monkeypatch.setattr(nnunet_runtime, "version", lambda package: (2, 9))
+    assert (state().status, state().actions) == (
+        Status.NO_PACKAGE,
+        (Action.INSTALL,),
+    ) and "or newer" in state().sentence
 
 
 @pytest.mark.parametrize("key", ["", "short", PLACEHOLDER + "0"])
 def test_a_key_of_the_wrong_length(key, home, installed):
     give(home, key)
-    assert state().status == NO_LICENCE and "18 characters" in state().sentence
+    assert state().status == Status.NO_LICENCE and "18 characters" in state().sentence
     if key:
         assert key not in state().sentence
     with pytest.raises(NotReadyError, match="not valid"):
@@ -102,19 +97,19 @@ def test_a_key_of_the_wrong_length(key, home, installed):
 def test_unreadable_settings_are_no_licence(content, home, installed):
     home.mkdir()
     (home / "config.json").write_text(content)
-    assert state().status == NO_LICENCE
+    assert state().status == Status.NO_LICENCE
 
 
 def test_an_installed_folder_without_its_checkpoint_is_not_ready(home, installed):
     give(home)
-    nnunet.find_model(weights_of(home)).checkpoints[0].unlink()
-    assert state().status == NO_WEIGHTS and "damaged" in state().sentence
+    nnunet_runtime.find_model(weights_of(home)).checkpoints[0].unlink()
+    assert state().status == Status.NO_WEIGHTS and "damaged" in state().sentence
 
 
 def test_weights_elsewhere(home, installed, monkeypatch, tmp_path):
     give(home, weights=False)
     monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(FACE.parent))
-    assert state().status == READY
+    assert state().status == Status.READY
 
 
 # -------------------------------------------------------------------------------------------------- licence and weights
@@ -122,7 +117,7 @@ def test_weights_elsewhere(home, installed, monkeypatch, tmp_path):
 
 def test_a_key_is_kept_beside_what_is_there(home, installed):
     totalsegmentator.save_licence(f" {PLACEHOLDER}\n")
-    assert state().status == NO_WEIGHTS
+    assert state().status == Status.NO_WEIGHTS
     config = json.loads((home / "config.json").read_text())
     assert config["license_number"] == PLACEHOLDER and config["send_usage_stats"] is False
     (home / "config.json").write_text(json.dumps({"totalseg_id": "mine", "send_usage_stats": True}))
@@ -151,7 +146,7 @@ def test_a_home_that_cannot_be_written(home):
 def test_weights_from_a_file(home, installed, zipped):
     give(home, weights=False)
     totalsegmentator.import_weights(zipped)
-    assert state().status == READY
+    assert state().status == Status.READY
     first = files_below(weights_of(home))
     totalsegmentator.import_weights(zipped)
     assert files_below(weights_of(home)) == first and [p.name for p in weights_of(home).parent.iterdir()] == [FACE.name]
@@ -171,7 +166,7 @@ def test_other_files_are_refused_and_leave_what_there_is(kind, home, installed, 
             file.writestr(names[kind], "{}")
     with pytest.raises(InputError, match="holds no face model"):
         totalsegmentator.import_weights(path)
-    assert state().status == READY and not list(tmp_path.rglob("evil"))
+    assert state().status == Status.READY and not list(tmp_path.rglob("evil"))
     assert [p.name for p in weights_of(home).parent.iterdir()] == [FACE.name]
 
 
@@ -185,7 +180,7 @@ def test_a_full_disk_leaves_the_weights_that_are_there(home, installed, zipped, 
     monkeypatch.setattr(shutil, "copytree", full)
     with pytest.raises(OutputError, match="No space left on device.*make room"):
         totalsegmentator.import_weights(zipped)
-    assert files_below(home) == before and state().status == READY
+    assert files_below(home) == before and state().status == Status.READY
 
 
 # ---------------------------------------------------------------------------------------------------------- the command
@@ -200,12 +195,12 @@ def typed(monkeypatch):
 
 
 def test_models_lists_all_and_what_helps(home, installed, capsys, monkeypatch):
-    monkeypatch.setattr(nnunet, "devices", lambda: [("cpu", "2 threads")])
+    monkeypatch.setattr(nnunet_runtime, "devices", lambda: [("cpu", "2 threads")])
     assert cli.main(["models"]) == 0
     text = capsys.readouterr().out
     assert all(f"{name}: " in text for name in segmenters.names()) and "cpu (2 threads)" in text
     assert "totalsegmentator: licence missing" in text and "-> ctdeface models --licence" in text
-    monkeypatch.setattr(nnunet, "is_installed", lambda: False)
+    monkeypatch.setattr(nnunet_runtime, "is_installed", lambda: False)
     assert cli.main(["models"]) == 0
     assert "pip install 'ctdeface[totalsegmentator]'" in capsys.readouterr().out
 
@@ -393,7 +388,7 @@ def test_the_download(real, server, zipped):
     told = []
     download(lambda fraction, text: told.append((fraction, text)))
     assert asked[0][1]["license_number"] == PLACEHOLDER and asked[0][1]["task"] == "face"
-    assert told[-1][0] == 1.0 and told[-1][1].endswith("MB downloaded") and state().status == READY
+    assert told[-1][0] == 1.0 and told[-1][1].endswith("MB downloaded") and state().status == Status.READY
     assert files_below(weights_of(real)) == files_below(FACE)
 
 
@@ -402,7 +397,7 @@ def test_a_cancelled_download_leaves_nothing(real, server, zipped):
     told = []
     with pytest.raises(Cancelled):
         download(lambda fraction, text: told.append(text), lambda: len(told) > 2)
-    assert files_below(real) == ["config.json"] and state().status == NO_WEIGHTS
+    assert files_below(real) == ["config.json"] and state().status == Status.NO_WEIGHTS
 
 
 def test_no_network(real, server):

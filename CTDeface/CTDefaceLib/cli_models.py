@@ -100,7 +100,8 @@ def _agreed(args: argparse.Namespace, what: str) -> bool:
 
 
 def _list(weights: str, label: str) -> None:
-    from . import nnunet, segmenters
+    from . import segmenters
+    from .segmenters import nnunet_runtime
 
     for name in segmenters.names():
         module = segmenters.module(name)
@@ -109,5 +110,5 @@ def _list(weights: str, label: str) -> None:
         if state.sentence:
             helps = [HELPS[action].format(extra=getattr(module, "EXTRA", "")) for action in state.actions]
             print(f"  {state.sentence}\n  -> {', or '.join(helps)}")
-    if nnunet.is_installed():
-        print("devices: " + "; ".join(f"{name} ({description})" for name, description in nnunet.devices()))
+    if nnunet_runtime.is_installed():
+        print("devices: " + "; ".join(f"{name} ({description})" for name, description in nnunet_runtime.devices()))

@@ -118,15 +118,16 @@ class Worker:
 
     def _expect(self, job, progress) -> dict:
         """About how many seconds a segmentation will take, and on what it can run; the model is loaded then."""
-        from . import nnunet, segmenters
+        from . import segmenters
         from .anatomy.face_map import head_cylinder
+        from .segmenters import nnunet_runtime
 
         image = self._volume(job["image"])
         choice = segmenters.Choice(**job["choice"])
         segmenters.check_ready(job["segmenter"], choice)
         progress(0.1, "Loading the model")
         seconds = segmenters.module(job["segmenter"]).expected_seconds(image, head_cylinder(image), choice)
-        return {"seconds": seconds, "devices": nnunet.devices()}
+        return {"seconds": seconds, "devices": nnunet_runtime.devices()}
 
     def _download(self, job, progress) -> dict:
         from . import segmenters

@@ -8,7 +8,8 @@ import importlib
 import importlib.util
 
 import slicer
-from CTDefaceLib import nnunet, segmenter_totalsegmentator, segmenters
+from CTDefaceLib import segmenters
+from CTDefaceLib.segmenters import nnunet_runtime, totalsegmentator
 from slicer.i18n import tr as _
 
 EXTENSIONS = {"nnunet": ("PyTorch", "NNUNet"), "totalsegmentator": ("PyTorch", "NNUNet", "TotalSegmentator")}
@@ -36,7 +37,7 @@ def install(segmenter):
     if {"nnunet": _installNNUNet, "totalsegmentator": _installTotalSegmentator}[segmenter.EXTRA]():
         return _restart(_("Slicer has to be started again to finish the installation."))
     state = segmenter.state(segmenters.Choice())
-    if state.status == segmenters.NO_PACKAGE:
+    if state.status is segmenters.Status.NO_PACKAGE:
         advice = _("{problem} Update the extension {name} in the Extensions Manager, and install it again.")
         raise RuntimeError(advice.format(problem=state.sentence, name=extensions[-1]))
     return _("Installed.")
@@ -69,7 +70,7 @@ def _installNNUNet():
 
     logic = InstallLogic()
     logic.doAskConfirmation = False  # asked already
-    needed = "nnunetv2>=" + ".".join(map(str, nnunet.OLDEST))
+    needed = "nnunetv2>=" + ".".join(map(str, nnunet_runtime.OLDEST))
     if logic.setupPythonRequirements(needed) is False:  # older versions of the extension return nothing
         raise RuntimeError(_("nnU-Net could not be installed; Slicer's log says why."))
     isTorchMissing = importlib.util.find_spec("torch") is None  # it is not looked for where nnU-Net was there
@@ -85,7 +86,7 @@ def _installTotalSegmentator():
 
     if _installNNUNet():
         return True
-    isOld = () < nnunet.version(segmenter_totalsegmentator.PACKAGE) < segmenter_totalsegmentator.OLDEST
+    isOld = () < nnunet_runtime.version(totalsegmentator.PACKAGE) < totalsegmentator.OLDEST
     TotalSegmentatorLogic().setupPythonRequirements(upgrade=isOld)
     importlib.invalidate_caches()
     return isOld  # what was loaded of the old version stays until then

@@ -4,9 +4,9 @@ import logging
 
 import qt
 import slicer
-from CTDefaceLib import nnunet, segmenters
+from CTDefaceLib import segmenters
 from CTDefaceLib.errors import CTDefaceError
-from CTDefaceLib.segmenters import CHOOSE_FOLDER, DOWNLOAD, ENTER_LICENCE, IMPORT, INSTALL, READY, Choice
+from CTDefaceLib.segmenters import Action, Choice, Status, nnunet_runtime
 from slicer.i18n import tr as _
 
 from . import hints
@@ -16,10 +16,10 @@ SETTINGS = "CTDeface/"
 """Folders of weights and the device are settings of this Slicer: a scene goes to other machines."""
 
 SHORT = {
-    segmenters.READY: "",
-    segmenters.NO_PACKAGE: _("has to be installed"),
-    segmenters.NO_LICENCE: _("needs a licence key"),
-    segmenters.NO_WEIGHTS: _("needs its weights"),
+    Status.READY: "",
+    Status.NO_PACKAGE: _("has to be installed"),
+    Status.NO_LICENCE: _("needs a licence key"),
+    Status.NO_WEIGHTS: _("needs its weights"),
 }
 AUTOMATIC = ("auto", _("Automatic"))
 PROCESSOR = ("cpu", _("cpu: processor"))
@@ -73,7 +73,7 @@ class SegmenterPanel:
 
     @property
     def isReady(self):
-        return self._state().status == READY
+        return self._state().status == Status.READY
 
     def show(self, name):
         """Show the box of a segmenter; of the built-in one where there is none of this name."""
@@ -111,24 +111,24 @@ class SegmenterPanel:
         """
         ui, state = self._ui, self._state()
         for action, widgets in (
-            (INSTALL, (ui.installButton,)),
-            (ENTER_LICENCE, (ui.licenceLinkLabel, ui.licenceLineEdit, ui.licenceButton)),
-            (DOWNLOAD, (ui.downloadButton,)),
-            (IMPORT, (ui.importButton,)),
+            (Action.INSTALL, (ui.installButton,)),
+            (Action.ENTER_LICENCE, (ui.licenceLinkLabel, ui.licenceLineEdit, ui.licenceButton)),
+            (Action.DOWNLOAD, (ui.downloadButton,)),
+            (Action.IMPORT, (ui.importButton,)),
         ):
             for widget in widgets:
                 widget.visible = action in state.actions
                 widget.enabled = isFree
-        ui.segmenterActionsFrame.visible = bool({INSTALL, DOWNLOAD, IMPORT} & set(state.actions))
-        ui.licenceFrame.visible = ENTER_LICENCE in state.actions
+        ui.segmenterActionsFrame.visible = bool({Action.INSTALL, Action.DOWNLOAD, Action.IMPORT} & set(state.actions))
+        ui.licenceFrame.visible = Action.ENTER_LICENCE in state.actions
         sentence = state.sentence
-        if ENTER_LICENCE in state.actions:
+        if Action.ENTER_LICENCE in state.actions:
             sentence = sentence.replace(f" ({self.module.LICENCE})", "")  # it stands below
             text = _("Get a licence key, free for non-commercial use")
             ui.licenceLinkLabel.text = f'<a href="{self.module.LICENCE}">{text}</a>'
         for widget in (ui.segmenterComboBox, ui.weightsPathLineEdit, ui.faceLabelComboBox, ui.deviceComboBox):
             widget.enabled = isFree
-        isMissing = bool(sentence) and CHOOSE_FOLDER not in state.actions
+        isMissing = bool(sentence) and Action.CHOOSE_FOLDER not in state.actions
         hints.show(ui.stateLabel, self._message or sentence or self.module.ABOUT, isMissing or bool(self._message))
 
     # What it takes
@@ -266,7 +266,7 @@ class SegmenterPanel:
             return
         try:
             model = self.module.model(Choice(**self.choice()))
-            known = list(nnunet.labels(model))
+            known = list(nnunet_runtime.labels(model))
         except CTDefaceError:
             return
         for label in known:

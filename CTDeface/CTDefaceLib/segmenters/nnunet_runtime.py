@@ -26,10 +26,10 @@ from types import ModuleType
 import numpy as np
 import SimpleITK as sitk
 
-from .anatomy.face_map import Cylinder
-from .anatomy.grids import Box, box_around, mask_of
-from .anatomy.head import dilated
-from .errors import Cancelled, InputError, NoFaceError, NotReadyError, memory_errors
+from ..anatomy.face_map import Cylinder
+from ..anatomy.grids import Box, box_around, mask_of
+from ..anatomy.head import dilated
+from ..errors import Cancelled, InputError, NoFaceError, NotReadyError, memory_errors
 
 CHECKPOINT = "checkpoint_final.pth"
 OLDEST = (2, 6)

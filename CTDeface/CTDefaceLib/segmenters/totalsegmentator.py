@@ -1,7 +1,7 @@
 """TotalSegmentator, task ``face``, https://doi.org/10.1148/ryai.230024: an nnU-Net of 1.5 mm with one fold.
 
 Its own functions find the task's settings, check the licence, resample and download; the prediction runs in
-:mod:`.nnunet`, which keeps the model loaded. They work in a home of their own that is made for each scan, since
+:mod:`.nnunet_runtime`, which keeps the model loaded. They work in a home of their own that is made for each scan, since
 TotalSegmentator rewrites its ``config.json`` in a way that other processes can trip over; statistics of use, which it
 sends by default, are off there.
 """
@@ -25,10 +25,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from . import nnunet
-from .errors import CTDefaceError, InputError, NotReadyError, OutputError
-from .segmenters import DOWNLOAD as DOWNLOAD_WEIGHTS
-from .segmenters import ENTER_LICENCE, IMPORT, INSTALL, NO_LICENCE, NO_PACKAGE, NO_WEIGHTS, State
+from ..errors import CTDefaceError, InputError, NotReadyError, OutputError
+from . import nnunet_runtime
+from .segmenter import Action, State, Status
 
 TITLE = "TotalSegmentator"
 ABOUT = "The model “face” of TotalSegmentator (Wasserthal et al. 2023). It needs a licence key, free for research."
@@ -55,41 +54,41 @@ NOT_THESE = f"The file holds no face model of TotalSegmentator: choose the zip f
 
 
 def state(choice) -> State:
-    if not (nnunet.is_installed() and nnunet.version(PACKAGE) >= OLDEST):
-        return State(NO_PACKAGE, f"{NEEDED} is not installed.", (INSTALL,))
+    if not (nnunet_runtime.is_installed() and nnunet_runtime.version(PACKAGE) >= OLDEST):
+        return State(Status.NO_PACKAGE, f"{NEEDED} is not installed.", (Action.INSTALL,))
     key = _config(_home()).get("license_number")
     if not isinstance(key, str) or len(key) != KEY_LENGTH:
-        return State(NO_LICENCE, NO_KEY if key is None else WRONG_KEY, (ENTER_LICENCE,))
+        return State(Status.NO_LICENCE, NO_KEY if key is None else WRONG_KEY, (Action.ENTER_LICENCE,))
     try:
         model(choice)
     except InputError as error:
         there = (_weights_folder() / FOLDER).is_dir()
         sentence = f"The weights of TotalSegmentator are damaged ({error})" if there else "The weights are not here yet"
         sentence = f"{sentence.rstrip('.')}: download them (about 230 MB), or import them from their zip file."
-        return State(NO_WEIGHTS, sentence, (DOWNLOAD_WEIGHTS, IMPORT))
+        return State(Status.NO_WEIGHTS, sentence, (Action.DOWNLOAD, Action.IMPORT))
     return State()
 
 
-def model(choice) -> nnunet.Model:
-    return nnunet.find_model(_weights_folder() / FOLDER, FOLDER, folds=("0",))
+def model(choice) -> nnunet_runtime.Model:
+    return nnunet_runtime.find_model(_weights_folder() / FOLDER, FOLDER, folds=("0",))
 
 
 def expected_seconds(image, cylinder, choice) -> float:
-    turned = sitk.DICOMOrient(image[nnunet.head_box(image, cylinder)], "RAS")
+    turned = sitk.DICOMOrient(image[nnunet_runtime.head_box(image, cylinder)], "RAS")
     spacing, _ = _settings()
     shape = [max(1, round(n * mm / spacing)) for n, mm in zip(turned.GetSize(), turned.GetSpacing())][::-1]
-    resampling = nnunet.SECONDS_PER_VOXEL * turned.GetNumberOfPixels()
-    return resampling + nnunet.expected_seconds(model(choice), shape, (spacing,) * 3, choice.device)
+    resampling = nnunet_runtime.SECONDS_PER_VOXEL * turned.GetNumberOfPixels()
+    return resampling + nnunet_runtime.expected_seconds(model(choice), shape, (spacing,) * 3, choice.device)
 
 
 def segment(image, cylinder, choice, progress, cancelled):
     spacing, order = _settings()
-    box = nnunet.head_box(image, cylinder)
+    box = nnunet_runtime.head_box(image, cylinder)
     part = image[box]
     turned = sitk.DICOMOrient(part, "RAS")
     progress(0.0, "Resampling")
     small = _resampled(turned, spacing, order)
-    found, notes = nnunet.predict(
+    found, notes = nnunet_runtime.predict(
         model(choice),
         np.asarray(small.dataobj, np.float32).T,
         tuple(small.header.get_zooms()[::-1]),
@@ -98,9 +97,9 @@ def segment(image, cylinder, choice, progress, cancelled):
         cancelled,
     )
     progress(0.95, "Resampling")
-    face = nnunet.face_image(_resampled_back(found, small, turned), (1,), turned)
+    face = nnunet_runtime.face_image(_resampled_back(found, small, turned), (1,), turned)
     notes["model"]["software"][PACKAGE] = importlib.metadata.version(PACKAGE)
-    return nnunet.put_back(face, part, box, image), notes
+    return nnunet_runtime.put_back(face, part, box, image), notes
 
 
 def _resampled(image: sitk.Image, spacing: float, order: int):
@@ -127,7 +126,7 @@ def _settings() -> tuple[float, int]:
 
     TotalSegmentator checks the licence before it tells.
     """
-    with nnunet.alone, _own_home(), _sentences():
+    with nnunet_runtime.alone, _own_home(), _sentences():
         from totalsegmentator import python_api
 
         parameters = inspect.signature(python_api.totalsegmentator).parameters
@@ -179,7 +178,7 @@ def _own_home(**changes: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _sentences() -> Iterator[None]:
     """Turn what TotalSegmentator prints before it ends the program, which can hold the licence key, into a sentence."""
-    with nnunet.quiet() as printed:
+    with nnunet_runtime.quiet() as printed:
         try:
             yield
         except SystemExit as error:
@@ -246,14 +245,14 @@ def download(progress: Callable[[float, str], None], cancelled: Callable[[], boo
     """
     if not _config(_home()).get("license_number"):
         raise NotReadyError(NO_KEY)
-    with nnunet.alone, _new_weights() as folder, _own_home(TOTALSEG_WEIGHTS_PATH=str(folder)), _sentences():
+    with nnunet_runtime.alone, _new_weights() as folder, _own_home(TOTALSEG_WEIGHTS_PATH=str(folder)), _sentences():
         import requests
         from totalsegmentator import libs
 
         progress(0.0, "Asking the server")
         try:
             requests.head(SERVER, timeout=10)  # TotalSegmentator itself waits for five minutes
-            with nnunet.replaced(libs, tqdm=_bar(progress, cancelled)):
+            with nnunet_runtime.replaced(libs, tqdm=_bar(progress, cancelled)):
                 libs.download_pretrained_weights(TASK_ID)
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
@@ -276,7 +275,7 @@ def _bar(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) 
             self._got += count
             share = self._got / self._total if self._total else 0.5
             progress(min(share, 1.0), f"{self._got / 1e6:.0f} MB downloaded")
-            nnunet.stop_if(cancelled)
+            nnunet_runtime.stop_if(cancelled)
 
         def close(self) -> None:
             pass
@@ -312,7 +311,7 @@ def _new_weights() -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="ctdeface-weights-") as name:
             yield Path(name)
             try:
-                nnunet.find_model(Path(name, FOLDER), FOLDER, folds=("0",))
+                nnunet_runtime.find_model(Path(name, FOLDER), FOLDER, folds=("0",))
             except InputError as error:
                 raise InputError(NOT_THESE) from error
             target.mkdir(parents=True, exist_ok=True)

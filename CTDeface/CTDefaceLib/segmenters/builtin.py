@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .anatomy.face_outline import segment_face
-from .segmenters import State
+from ..anatomy.face_outline import segment_face
+from .segmenter import State
 
 TITLE = "Built-in"
 ABOUT = "Geometry on Hounsfield units: no model, nothing to install, a few seconds."
