@@ -14,9 +14,9 @@ import pytest
 import SimpleITK as sitk
 from coarse_phantoms import scan, voxels
 from CTDefaceLib import cli
-from CTDefaceLib.dicom_deface import deface_series
-from CTDefaceLib.dicom_stack import on_regular_grid, read_stack, to_slices, words_of
-from CTDefaceLib.dicom_tree import choose_series, read_tree
+from CTDefaceLib.dicom.deface import deface_series
+from CTDefaceLib.dicom.stack import on_regular_grid, read_stack, to_slices, words_of
+from CTDefaceLib.dicom.tree import choose_series, read_tree
 from CTDefaceLib.errors import Cancelled, InputError, NoFaceError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
@@ -98,7 +98,7 @@ def test_series_in_series_out(tmp_path, head):
 
 
 def test_what_is_there_is_added_to(tmp_path, head):
-    from CTDefaceLib.dicom_write import code
+    from CTDefaceLib.dicom.write import code
 
     dicom_files.write_series(
         tmp_path / "in", head, DeidentificationMethod="Local rules", DerivationDescription="Averaged",

@@ -14,10 +14,10 @@ import pydicom
 import pytest
 from coarse_phantoms import scan
 from CTDefaceLib import cli
-from CTDefaceLib.dicom_deface import HeaderWriter
-from CTDefaceLib.dicom_stack import read_dataset
-from CTDefaceLib.dicom_tree import CT_IMAGES, SEGMENTATION, STRUCTURE_SET
-from CTDefaceLib.dicom_write import save
+from CTDefaceLib.dicom.deface import HeaderWriter
+from CTDefaceLib.dicom.stack import read_dataset
+from CTDefaceLib.dicom.tree import CT_IMAGES, SEGMENTATION, STRUCTURE_SET
+from CTDefaceLib.dicom.write import save
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from pydicom.datadict import DicomDictionary, RepeatersDictionary

@@ -16,10 +16,10 @@ import pydicom
 import pytest
 from coarse_phantoms import scan
 from CTDefaceLib import cli
-from CTDefaceLib.dicom_deface import HeaderWriter, deface_series
-from CTDefaceLib.dicom_headers import RETAIN, Cleaner, described, profile
-from CTDefaceLib.dicom_uids import Pseudonyms
-from CTDefaceLib.dicom_write import code, save
+from CTDefaceLib.dicom.deface import HeaderWriter, deface_series
+from CTDefaceLib.dicom.headers import RETAIN, Cleaner, described, profile
+from CTDefaceLib.dicom.pseudonyms import Pseudonyms
+from CTDefaceLib.dicom.write import code, save
 from CTDefaceLib.errors import InputError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
 from dicom_files import slice_header

@@ -173,7 +173,7 @@ def test_what_cannot_be_exported_is_said(panel, loaded, tmp_path):
 
 def test_volumes_upside_down_and_tilted(panel, loaded, tmp_path):
     """Slicer keeps the slices of a series as they are, in either order."""
-    from CTDefaceLib.dicom_deface import write_defaced_volume
+    from CTDefaceLib.dicom.deface import write_defaced_volume
 
     image = scan().image
     slices = dicom_files.sheared(image, 15.0)

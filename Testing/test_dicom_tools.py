@@ -18,7 +18,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import scan
-from CTDefaceLib.dicom_deface import deface_series
+from CTDefaceLib.dicom.deface import deface_series
 from test_dicom import assert_defaced, by_place
 
 

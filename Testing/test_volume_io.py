@@ -12,7 +12,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from CTDefaceLib import volume_io
-from CTDefaceLib.dicom_series import find_series
+from CTDefaceLib.dicom.even_series import find_series
 from CTDefaceLib.errors import InputError, OutputError
 from CTDefaceLib.volume_io import check_ct, read_ct, write_volume, written_whole
 from hypothesis import given, settings

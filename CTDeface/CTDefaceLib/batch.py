@@ -36,8 +36,8 @@ from .batch_record import (
     WITHOUT_RESULT,
     Record,
 )
-from .dicom_headers import Cleaner
-from .dicom_uids import Pseudonyms
+from .dicom.headers import Cleaner
+from .dicom.pseudonyms import Pseudonyms
 from .errors import CTDefaceError, InputError, OutputError
 from .gallery import PICTURES, write_gallery
 from .pipeline import UNREPORTED, DefaceParameters
@@ -72,7 +72,7 @@ class Choices:
     headers: str
         Of DICOM series: ``"keep"``, or ``"ps315"`` to clean them.
     retain: str
-        What stays of headers that are cleaned: keys of :data:`.dicom_headers.RETAIN` with commas.
+        What stays of headers that are cleaned: keys of :data:`.dicom.headers.RETAIN` with commas.
     audit: str
         ``"module:function"`` that looks for the face in each result, see :func:`.batch_job.audited`; empty for none.
     """

@@ -218,8 +218,8 @@ def _deface_volume(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
 def _deface_series(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a DICOM series: the report, and what writes it."""
     from .batch_names import read_secret
-    from .dicom_deface import HeaderWriter, deface_stacks, is_checked, write_series
-    from .dicom_tree import choose_series, tree_of
+    from .dicom.deface import HeaderWriter, deface_stacks, is_checked, write_series
+    from .dicom.tree import choose_series, tree_of
     from .pipeline import DefaceParameters
 
     if not os.path.isdir(job.path):

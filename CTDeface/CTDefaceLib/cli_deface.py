@@ -101,7 +101,7 @@ def add_dicom(parser: argparse.ArgumentParser) -> None:
 
 def add_headers(group: argparse._ArgumentGroup) -> None:
     """What becomes of DICOM headers, which :func:`retained_from` collects."""
-    from .dicom_headers import RETAIN
+    from .dicom.headers import RETAIN
 
     group.add_argument(
         "--headers",
@@ -259,8 +259,8 @@ def _run_dicom(args: argparse.Namespace) -> int:
     """A DICOM series in, a DICOM series out."""
     from .batch import SECRET, make_private_folder, private_folder
     from .batch_names import make_secret
-    from .dicom_deface import check_folder, check_table, deface_series
-    from .dicom_uids import TABLE
+    from .dicom.deface import check_folder, check_table, deface_series
+    from .dicom.pseudonyms import TABLE
     from .segmenters import check_ready
     from .volume_io import written_whole
 

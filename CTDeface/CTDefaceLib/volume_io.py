@@ -67,7 +67,7 @@ def read_ct(path: str | os.PathLike, series: str = "") -> sitk.Image:
     ------
     InputError
         for anything that is not one complete CT volume; see :func:`check_ct` and
-        :func:`.dicom_series.find_series`
+        :func:`.dicom.even_series.find_series`
     """
     path = Path(path)
     with _quiet_itk():
@@ -211,7 +211,7 @@ def save_volume(image: sitk.Image, path: Path) -> None:
 
 
 def _read_folder(folder: Path, uid: str) -> sitk.Image:
-    from .dicom_series import find_series  # pydicom takes its time to import
+    from .dicom.even_series import find_series  # pydicom takes its time to import
 
     series = find_series(folder, uid)
     _check_modality(series.modality)

@@ -157,7 +157,7 @@ class Worker:
         import SimpleITK as sitk
 
         from .batch_names import make_secret
-        from .dicom_deface import write_defaced_volume
+        from .dicom.deface import write_defaced_volume
 
         return write_defaced_volume(
             job["files"],

@@ -55,7 +55,7 @@ def link(volumeNode, written):
 
     A series with cleaned headers goes below its own patient and study, as the database has it.
 
-    :param written: what ``CTDefaceLib.dicom_deface.write_defaced_volume`` returned.
+    :param written: what ``CTDefaceLib.dicom.deface.write_defaced_volume`` returned.
     """
     instances = " ".join(written["instances"])
     volumeNode.SetAttribute(INSTANCES, instances)

@@ -11,8 +11,8 @@ import slicer
 from CTDefaceLib import segmenters
 from CTDefaceLib.batch import GALLERY, SECRET, make_private_folder, private_folder
 from CTDefaceLib.batch_job import WORK_FOLDER
-from CTDefaceLib.dicom_deface import check_folder, written_folder
-from CTDefaceLib.dicom_uids import TABLE
+from CTDefaceLib.dicom.deface import check_folder, written_folder
+from CTDefaceLib.dicom.pseudonyms import TABLE
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.volume_io import check_output, check_volume_name, suffix, written_whole
 from slicer.i18n import tr as _
@@ -230,7 +230,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
 
         :param volumeNode: result of :meth:`deface` of a volume that was loaded from the DICOM database.
         :param folder: new or empty folder; None for Slicer's DICOM database.
-        :param retain: what stays of the headers when they are cleaned, see ``CTDefaceLib.dicom_headers.RETAIN``;
+        :param retain: what stays of the headers when they are cleaned, see ``CTDefaceLib.dicom.headers.RETAIN``;
             None keeps the headers.
         :raises CTDefaceError: if the volume or its DICOM files are not what they were, or the folder is not empty.
         """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from CTDefaceLib.dicom_tree import tree_of
+from CTDefaceLib.dicom.tree import tree_of
 from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.volume_io import IMAGE_IO, read_ct
 

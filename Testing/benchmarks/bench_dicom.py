@@ -28,7 +28,7 @@ import pydicom  # noqa: E402
 
 def run(job: str, source: Path, folder: Path) -> dict:
     """One run in this process: ``"plain"`` or ``"deface"``."""
-    from CTDefaceLib.dicom_deface import deface_series
+    from CTDefaceLib.dicom.deface import deface_series
 
     before, start = peak_bytes(), time.perf_counter()
     moments = {}

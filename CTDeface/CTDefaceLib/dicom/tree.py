@@ -1,7 +1,7 @@
 """What lies in a DICOM folder and its sub-folders: the CT series, stacked by geometry, and everything else, by kind.
 
 File names mean nothing here. A series can hold several stacks (two acquisitions, a reformat beside the slices), a stack
-can be tilted, uneven or have slices at one place; :mod:`.dicom_stack` handles that.
+can be tilted, uneven or have slices at one place; :mod:`.dicom.stack` handles that.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .dicom_series import TAGS, dicom_header, is_image, quietly, series_number
-from .errors import InputError
+from ..errors import InputError
+from .even_series import TAGS, dicom_header, is_image, quietly, series_number
 
 if TYPE_CHECKING:
     import pydicom

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import __version__
-from .dicom_uids import Pseudonyms
+from .. import __version__
+from .pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
     import pydicom

@@ -15,10 +15,10 @@ from collections.abc import Collection, Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from .dicom_tree import CT_IMAGES
-from .dicom_uids import WELL_KNOWN, Pseudonyms
-from .dicom_write import METHOD, OUTDATED, add_method
-from .errors import InputError
+from ..errors import InputError
+from .pseudonyms import WELL_KNOWN, Pseudonyms
+from .tree import CT_IMAGES
+from .write import METHOD, OUTDATED, add_method
 
 if TYPE_CHECKING:
     import pydicom

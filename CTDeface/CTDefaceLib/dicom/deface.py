@@ -16,11 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import SimpleITK as sitk
 
-from .anatomy.grids import bounding_box, on_image_grid
-from .dicom_headers import Cleaner
-from .dicom_references import referring, without_face
-from .dicom_series import quietly
-from .dicom_stack import (
+from ..anatomy.grids import bounding_box, on_image_grid
+from ..errors import Cancelled, InputError, NoFaceError, OutputError
+from ..pipeline import DefaceParameters, DefaceResult, Progress, deface
+from ..removal.fill import fill_region
+from ..volume_io import in_hounsfield
+from .even_series import quietly
+from .headers import Cleaner
+from .pseudonyms import Pseudonyms
+from .references import referring, without_face
+from .stack import (
     is_regular,
     oddities,
     on_regular_grid,
@@ -32,13 +37,8 @@ from .dicom_stack import (
     to_words,
     words_of,
 )
-from .dicom_tree import Series, Stack, choose_series, read_tree, tree_of
-from .dicom_uids import Pseudonyms
-from .dicom_write import mark_derived, replace_uids, save, set_pixels
-from .errors import Cancelled, InputError, NoFaceError, OutputError
-from .pipeline import DefaceParameters, DefaceResult, Progress, deface
-from .removal.fill import fill_region
-from .volume_io import in_hounsfield
+from .tree import Series, Stack, choose_series, read_tree, tree_of
+from .write import mark_derived, replace_uids, save, set_pixels
 
 if TYPE_CHECKING:
     import pydicom
@@ -90,7 +90,7 @@ def deface_series(
     parameters: choices of the defacing
     series: number or UID of the series where there are several
     secret: makes UIDs and pseudonyms the same in every run; random when None
-    retain: clean the headers of all that tells who the patient is, but for these, see :data:`.dicom_headers.RETAIN`;
+    retain: clean the headers of all that tells who the patient is, but for these, see :data:`.dicom.headers.RETAIN`;
         None leaves the headers as they are but for what was done to the pixels
     table: CSV file, not in the output, that takes what stands for what when headers are cleaned
     take_along: structure sets and segmentations that refer to the series, too, without what shows the face

@@ -14,9 +14,9 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .dicom_series import PLACE_TOLERANCE, PLACE_TOLERANCE_MM, TILT_TOLERANCE_DEGREES, quietly
-from .dicom_tree import Slice, Stack
-from .errors import InputError
+from ..errors import InputError
+from .even_series import PLACE_TOLERANCE, PLACE_TOLERANCE_MM, TILT_TOLERANCE_DEGREES, quietly
+from .tree import Slice, Stack
 
 if TYPE_CHECKING:
     import pydicom

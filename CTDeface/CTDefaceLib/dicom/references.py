@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .dicom_series import quietly
-from .dicom_stack import UNDECODED, read_dataset, usual_gap
-from .dicom_tree import SEGMENTATION, STRUCTURE_SET, Series, Tree
-from .dicom_write import EXPLICIT_LITTLE_ENDIAN, elements
-from .errors import InputError
+from ..errors import InputError
+from .even_series import quietly
+from .stack import UNDECODED, read_dataset, usual_gap
+from .tree import SEGMENTATION, STRUCTURE_SET, Series, Tree
+from .write import EXPLICIT_LITTLE_ENDIAN, elements
 
 if TYPE_CHECKING:
     import pydicom
 
-    from .dicom_deface import DefacedStack
+    from .deface import DefacedStack
 
 KINDS = {"structure set": STRUCTURE_SET, "segmentation": SEGMENTATION}
 

@@ -1,0 +1,1 @@
+"""DICOM series in, DICOM series out: reading, stacking, headers, pseudonyms, references, writing."""
