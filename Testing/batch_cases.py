@@ -13,8 +13,8 @@ from pathlib import Path
 import dicom_files
 import numpy as np
 import SimpleITK as sitk
-from CTDefaceLib.batch_job import WORK_FOLDER, Job, Outcome
-from CTDefaceLib.batch_record import DONE, DOUBLE, FINISHED, NO_FACE, REFUSED
+from CTDefaceLib.batch.job import WORK_FOLDER, Job, Outcome
+from CTDefaceLib.batch.record import DONE, DOUBLE, FINISHED, NO_FACE, REFUSED
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 
 GOOD = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", "dicom")

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from CTDefaceLib.gallery import write_gallery
-from CTDefaceLib.gallery_pictures import PIXELS, jpeg_bytes
+from CTDefaceLib.batch.gallery import write_gallery
+from CTDefaceLib.batch.gallery_pictures import PIXELS, jpeg_bytes
 
 KINDS = ("before-front", "after-front", "before-oblique", "after-oblique", "before-slice")
 

@@ -18,12 +18,12 @@ import processes
 import pytest
 import SimpleITK as sitk
 from batch_cases import head, make_archive, problems, records
-from CTDefaceLib import batch, batch_job, batch_runners, cli
-from CTDefaceLib.batch import Choices
-from CTDefaceLib.batch_inputs import FoundScan, find_scans
-from CTDefaceLib.batch_job import Job, Outcome
-from CTDefaceLib.batch_names import output_name, pseudonym
-from CTDefaceLib.batch_record import DONE, DOUBLE, FAILED, HELD_BACK, REFUSED, RUNNING, TIMED_OUT, WAITING, Record
+from CTDefaceLib import batch, cli
+from CTDefaceLib.batch import Choices, runners
+from CTDefaceLib.batch.inputs import FoundScan, find_scans
+from CTDefaceLib.batch.job import CUTS, WORK_FOLDER, Job, Outcome, run_job
+from CTDefaceLib.batch.names import output_name, pseudonym
+from CTDefaceLib.batch.record import DONE, DOUBLE, FAILED, HELD_BACK, REFUSED, RUNNING, TIMED_OUT, WAITING, Record
 from CTDefaceLib.cli_batch import AUDITS
 from CTDefaceLib.errors import CTDefaceError, InputError, NotReadyError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
@@ -48,7 +48,7 @@ def quick(**choices):
 @pytest.fixture
 def planned(folders, monkeypatch):
     """Runs a batch that does no scan for real; returns which results there are, and what was told."""
-    monkeypatch.setattr(batch_runners, "in_process", partial(batch_runners.in_process, run=batch_cases.touched))
+    monkeypatch.setattr(runners, "in_process", partial(runners.in_process, run=batch_cases.touched))
 
     def run():
         told = []
@@ -206,12 +206,12 @@ def test_a_complete_result_that_nobody_noted_is_kept_and_a_half_one_is_not(folde
     (output / f"{names['2.nii.gz']}.json").write_text("{}")
     kept = output / f"{names['0.nii.gz']}.nii.gz"
     before = kept.stat().st_mtime_ns
-    (output / batch_job.WORK_FOLDER / "7-1").mkdir(parents=True)
+    (output / WORK_FOLDER / "7-1").mkdir(parents=True)
     summary = quick()(source, output)
     assert kept.stat().st_mtime_ns == before
     assert (output / f"{names['1.nii.gz']}.nii.gz").exists()
     assert summary.counts == {DONE: 2, FAILED: 1}
-    assert not (output / batch_job.WORK_FOLDER).exists()
+    assert not (output / WORK_FOLDER).exists()
 
 
 @pytest.mark.parametrize("said", [None, OSError(errno.ENOSPC, "No space left on device")])
@@ -223,7 +223,7 @@ def test_a_full_disk_ends_the_batch_and_it_goes_on_later(folders, monkeypatch, s
         raise OutputError("No room.") from said
 
     monkeypatch.setattr("CTDefaceLib.volume_io.save_volume", full)
-    monkeypatch.setattr("CTDefaceLib.batch.LITTLE_ROOM_BYTES", 0 if said else 1 << 60)
+    monkeypatch.setattr("CTDefaceLib.batch.execute.LITTLE_ROOM_BYTES", 0 if said else 1 << 60)
     with pytest.raises(OutputError, match="make room and start the batch again"):
         quick()(source, output)
     assert statuses(private) == {"a.nii.gz": WAITING}
@@ -252,7 +252,7 @@ def test_what_the_audit_still_finds_is_held_back(folders):
     summary = quick(choices=Choices(audit="test_batch:found"))(source, output)
     assert summary.counts == {HELD_BACK: 1}
     assert records(private)["a.nii.gz"]["sentence"] == "There it is."
-    assert json.loads(records(private)["a.nii.gz"]["report"])["audit"]["cuts"] == batch_job.CUTS
+    assert json.loads(records(private)["a.nii.gz"]["report"])["audit"]["cuts"] == CUTS
     assert not results(output)
 
 
@@ -409,27 +409,27 @@ def test_what_the_segmenter_lacks_is_said_once_and_places_stay_private(folders, 
 
 
 def test_how_many_workers_fit(monkeypatch):
-    monkeypatch.setattr(batch_runners, "processors", lambda: 12)
-    monkeypatch.setattr(batch_runners, "_free_memory", lambda: 32e9)
-    assert batch_runners.fitting_workers() == 10
-    assert batch_runners.fitting_workers(has_model=True) == 4
-    assert batch_runners.fitting_workers(has_model=True, cards=2) == 2
-    monkeypatch.setattr(batch_runners, "_free_memory", lambda: 1e9)
-    assert batch_runners.fitting_workers() == 1
+    monkeypatch.setattr(runners, "processors", lambda: 12)
+    monkeypatch.setattr(runners, "_free_memory", lambda: 32e9)
+    assert runners.fitting_workers() == 10
+    assert runners.fitting_workers(has_model=True) == 4
+    assert runners.fitting_workers(has_model=True, cards=2) == 2
+    monkeypatch.setattr(runners, "_free_memory", lambda: 1e9)
+    assert runners.fitting_workers() == 1
     monkeypatch.undo()
-    assert 1e8 < batch_runners._free_memory() < 1e14
+    assert 1e8 < runners._free_memory() < 1e14
     monkeypatch.setitem(sys.modules, "psutil", None)
-    assert batch_runners._free_memory() < 1e14
+    assert runners._free_memory() < 1e14
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-ab")
-    assert batch_runners.graphics_cards() == ["2", "GPU-ab"]
+    assert runners.graphics_cards() == ["2", "GPU-ab"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert batch_runners.graphics_cards() == []
+    assert runners.graphics_cards() == []
 
 
 def test_graphics_cards_are_shared_out(monkeypatch, tmp_path):
     before = dict(os.environ)
     jobs = [job(number, tmp_path) for number in range(6)]
-    runner = batch_runners.in_worker_processes(jobs, lambda *_: None, 2, cards=["3", "7"], run=visible_card)
+    runner = runners.in_worker_processes(jobs, lambda *_: None, 2, cards=["3", "7"], run=visible_card)
     assert {outcome.sentence for _, outcome in runner} == {"3 1", "7 1"}
     assert os.environ == before
 
@@ -531,7 +531,7 @@ def test_a_worker_that_dies_or_hangs_costs_its_own_scan_only(tmp_path):
     started = []
     ended = {
         job.scan: outcome
-        for job, outcome in batch_runners.in_worker_processes(
+        for job, outcome in runners.in_worker_processes(
             (job(number, tmp_path) for number in range(8)),
             lambda worker, job: started.append(worker),
             workers=2,
@@ -539,7 +539,7 @@ def test_a_worker_that_dies_or_hangs_costs_its_own_scan_only(tmp_path):
             run=misbehave,
         )
     }
-    assert ended[1].status == batch_runners.DIED
+    assert ended[1].status == runners.DIED
     assert ended[2] == Outcome(TIMED_OUT, "It took longer than 5 s.", 5.0)
     assert [ended[n].status for n in (0, 3, 4, 5, 6, 7)] == [DONE] * 6
     assert set(started) == {"worker 1", "worker 2"}
@@ -558,9 +558,9 @@ def test_a_scan_whose_worker_dies_is_tried_again_and_given_up_in_the_end(folders
         for job in jobs:
             dies = job.path.endswith("1.nii.gz") or (job.path.endswith("2.nii.gz") and not deaths)
             deaths.extend([job.scan] * dies)
-            yield job, Outcome(batch_runners.DIED, batch_runners.DIED_SENTENCE) if dies else batch_job.run_job(job)
+            yield job, Outcome(runners.DIED, runners.DIED_SENTENCE) if dies else run_job(job)
 
-    monkeypatch.setattr(batch_runners, "in_process", runner)
+    monkeypatch.setattr(runners, "in_process", runner)
     quick()(source, output)
     assert statuses(private) == {"0.nii.gz": DONE, "1.nii.gz": FAILED, "2.nii.gz": DONE}
     assert "ended without a word" in records(private)["1.nii.gz"]["sentence"]
@@ -587,9 +587,7 @@ def test_killed_again_and_again_it_goes_on(folders, tmp_path, workers):
     temporary.mkdir()
     for kill in range(4):
         process = start_batch(source, output, "--workers", workers)
-        processes.wait_for(
-            lambda process=process: process.poll() is not None or (output / batch_job.WORK_FOLDER).exists()
-        )
+        processes.wait_for(lambda process=process: process.poll() is not None or (output / WORK_FOLDER).exists())
         time.sleep(0.4 * kill)
         started = processes.children(process.pid)
         process.send_signal(signal.SIGKILL)
@@ -611,7 +609,7 @@ def test_workers_killed_and_the_run_goes_on(folders):
     killed = set()
     while process.poll() is None and len(killed) < 4:
         workers = [pid for pid in processes.children(process.pid) if "spawn_main" in processes.command_line(pid)]
-        if any((output / batch_job.WORK_FOLDER).glob("*/*")) and set(workers) - killed:
+        if any((output / WORK_FOLDER).glob("*/*")) and set(workers) - killed:
             killed.add(min(set(workers) - killed))
             os.kill(max(killed), signal.SIGKILL) if max(killed) in workers else None
             time.sleep(0.5)
@@ -630,13 +628,13 @@ def test_interrupted_it_leaves_nothing_unfinished(folders, number, status):
     source, output, private = folders
     make_archive(source, good=6, bad=[], copies=0)
     process = start_batch(source, output, "--workers", "2")
-    processes.wait_for(lambda: any((output / batch_job.WORK_FOLDER).glob("*/*")))
+    processes.wait_for(lambda: any((output / WORK_FOLDER).glob("*/*")))
     started = processes.children(process.pid)
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == status
     processes.wait_for(lambda: not any(map(processes.is_alive, started)))  # one of them ends a moment later
-    assert not (output / batch_job.WORK_FOLDER).exists()
+    assert not (output / WORK_FOLDER).exists()
     assert quick()(source, output).counts == {DONE: 6}
 
 

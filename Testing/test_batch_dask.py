@@ -10,9 +10,10 @@ import batch_cases
 import processes
 import pytest
 from batch_cases import make_archive, problems
-from CTDefaceLib import batch, batch_dask
-from CTDefaceLib.batch_job import WORK_FOLDER, Job, Outcome
-from CTDefaceLib.batch_record import DONE, TIMED_OUT
+from CTDefaceLib import batch
+from CTDefaceLib.batch import cluster as dask_runner
+from CTDefaceLib.batch.job import WORK_FOLDER, Job, Outcome
+from CTDefaceLib.batch.record import DONE, TIMED_OUT
 from CTDefaceLib.errors import CTDefaceError
 from dask_cluster import dask_cluster
 
@@ -67,7 +68,7 @@ def sleep(job):
 
 def test_a_scan_that_takes_too_long_is_given_up(cluster, tmp_path):
     jobs = [Job(number, 1, "", "", "", str(tmp_path / "work" / "1"), "run") for number in (0, 1, 0)]
-    ended = list(batch_dask.on_dask(jobs, lambda *_: None, cluster[0], timeout=3, run=sleep))
+    ended = list(dask_runner.on_dask(jobs, lambda *_: None, cluster[0], timeout=3, run=sleep))
     assert sorted(outcome.status for _, outcome in ended) == [DONE, DONE, TIMED_OUT]
     assert "It took longer than 3 s." in [outcome.sentence for _, outcome in ended]
 
@@ -76,13 +77,13 @@ def test_a_cluster_that_goes_away_is_one_sentence(tmp_path):
     jobs = [Job(number, 1, "", "", "", str(tmp_path / "work" / "1"), "run") for number in (1, 2, 3)]
     with dask_cluster(tmp_path, ENVIRONMENT) as (address, process):
         with pytest.raises(CTDefaceError, match="it goes on where it was"):
-            list(batch_dask.on_dask(jobs, lambda *_: process.kill(), address, run=sleep))
+            list(dask_runner.on_dask(jobs, lambda *_: process.kill(), address, run=sleep))
 
 
 def test_what_the_cluster_lacks_is_one_sentence(cluster, folders, tmp_path, monkeypatch):
     source, output, _ = folders
     batch_cases.write(source / "a.nii", batch_cases.head())
-    monkeypatch.setattr(batch_dask, "__version__", "0.0.0")
+    monkeypatch.setattr(dask_runner, "__version__", "0.0.0")
     with pytest.raises(CTDefaceError, match="install the same version"):
         batch.run(source, output, scheduler=cluster[0], gallery=False)
     monkeypatch.undo()
@@ -90,6 +91,6 @@ def test_what_the_cluster_lacks_is_one_sentence(cluster, folders, tmp_path, monk
     for work, pictures, name in ((nowhere, there, "output"), (there, nowhere, "private")):
         job = Job(1, 1, "", "", "", str(work), "run", pictures=str(pictures))
         with pytest.raises(CTDefaceError, match=f"do not see the {name} folder"):
-            list(batch_dask.on_dask([job], lambda *_: None, cluster[0]))
+            list(dask_runner.on_dask([job], lambda *_: None, cluster[0]))
     with pytest.raises(CTDefaceError, match="cannot be reached"):
         batch.run(source, output, scheduler="nonsense://here", gallery=False)

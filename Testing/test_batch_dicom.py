@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from coarse_phantoms import scan
 from CTDefaceLib import batch, cli
 from CTDefaceLib.batch import Choices
-from CTDefaceLib.batch_record import DONE, REFUSED, WARNED
+from CTDefaceLib.batch.record import DONE, REFUSED, WARNED
 from CTDefaceLib.errors import InputError
 from test_dicom import assert_defaced
 

@@ -8,7 +8,7 @@ import gui
 import pytest
 from batch_cases import problems
 from CTDefaceLib import worker
-from CTDefaceLib.batch_job import WORK_FOLDER
+from CTDefaceLib.batch.job import WORK_FOLDER
 from CTDefaceLib.errors import InputError
 from gui import wait
 

@@ -47,8 +47,8 @@ exit status:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from .batch_job import DICOM
-    from .batch_names import LAYOUTS, NAMES
+    from .batch.job import DICOM
+    from .batch.names import LAYOUTS, NAMES
     from .cli_deface import add_headers, add_parameters
     from .volume_io import WRITABLE
 
@@ -118,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from . import batch
-    from .batch_progress import batch_display
+    from .batch.progress import batch_display
     from .cli_deface import parameters_from, retained_from
 
     parameters = parameters_from(args)

@@ -258,7 +258,7 @@ def run(args: argparse.Namespace) -> int:
 def _run_dicom(args: argparse.Namespace) -> int:
     """A DICOM series in, a DICOM series out."""
     from .batch import SECRET, make_private_folder, private_folder
-    from .batch_names import make_secret
+    from .batch.names import make_secret
     from .dicom.deface import check_folder, check_table, deface_series
     from .dicom.pseudonyms import TABLE
     from .segmenters import check_ready

@@ -156,7 +156,7 @@ class Worker:
     def _series(self, job, progress) -> dict:
         import SimpleITK as sitk
 
-        from .batch_names import make_secret
+        from .batch.names import make_secret
         from .dicom.deface import write_defaced_volume
 
         return write_defaced_volume(

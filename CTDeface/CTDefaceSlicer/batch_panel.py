@@ -4,8 +4,8 @@ import os
 
 import qt
 import slicer
-from CTDefaceLib.batch_progress import Pace
-from CTDefaceLib.batch_record import DONE, RUNNING
+from CTDefaceLib.batch.progress import Pace
+from CTDefaceLib.batch.record import DONE, RUNNING
 from CTDefaceLib.errors import Cancelled, CTDefaceError
 from slicer.i18n import tr as _
 

@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 from CTDefaceLib import segmenters
 from CTDefaceLib.batch import GALLERY, SECRET, make_private_folder, private_folder
-from CTDefaceLib.batch_job import WORK_FOLDER
+from CTDefaceLib.batch.job import WORK_FOLDER
 from CTDefaceLib.dicom.deface import check_folder, written_folder
 from CTDefaceLib.dicom.pseudonyms import TABLE
 from CTDefaceLib.errors import InputError
@@ -286,7 +286,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         :param output: folder for the results.
         :param parameters: as in :meth:`deface`, with the segmenter.
         :param workers: number of processes that work at the same time.
-        :param told: called with what happens, see :mod:`CTDefaceLib.batch_progress`.
+        :param told: called with what happens, see :mod:`CTDefaceLib.batch.progress`.
         """
         self._batchOutput = str(output)
         self.batchProcess.start(

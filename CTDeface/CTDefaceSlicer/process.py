@@ -61,7 +61,7 @@ class BackgroundProcess:
         :param volumeNode: the volume it works on; sent only when the process does not have it yet.
         :param finish: called in Slicer with the report and the path of the result's file; returns the result.
         :param progress: called with a fraction and a text.
-        :param told: called with what happens in a batch, dicts as in :mod:`CTDefaceLib.batch_progress`.
+        :param told: called with what happens in a batch, dicts as in :mod:`CTDefaceLib.batch.progress`.
         :param done: called with the result.
         :param failed: called with the error.
         :param message: further members of the job.

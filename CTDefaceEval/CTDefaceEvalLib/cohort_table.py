@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from CTDefaceLib.batch_inputs import find_scans
+from CTDefaceLib.batch.inputs import find_scans
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.volume_io import suffix
 

@@ -38,7 +38,9 @@ import batch_cases  # noqa: E402
 import chromium  # noqa: E402
 import gallery_cases  # noqa: E402
 import processes  # noqa: E402
-from CTDefaceLib import batch, batch_job, batch_runners  # noqa: E402
+from CTDefaceLib import batch  # noqa: E402
+from CTDefaceLib.batch import runners  # noqa: E402
+from CTDefaceLib.batch.job import WORK_FOLDER  # noqa: E402
 from dask_cluster import dask_cluster  # noqa: E402
 from peak_memory import peak_bytes  # noqa: E402
 
@@ -144,7 +146,7 @@ def _killed_at(
 
 def _touched(finished: dict[Path, tuple], output: Path) -> list[str]:
     """Results that are not what they were when they were first seen; `finished` remembers them."""
-    now = {path: path.stat() for path in output.rglob("*.nii.gz") if batch_job.WORK_FOLDER not in path.parts}
+    now = {path: path.stat() for path in output.rglob("*.nii.gz") if WORK_FOLDER not in path.parts}
     marks = {path: (stat.st_ino, stat.st_mtime_ns, stat.st_size) for path, stat in now.items()}
     found = [f"{path.name}: touched after it was finished" for path in finished if finished[path] != marks.get(path)]
     finished.update(marks)
@@ -206,7 +208,7 @@ def throughput(folder: Path, scans: int, matrix: int) -> Iterator[dict]:
         rate = 3600.0 * (len(ended) - first) / (ended[-1] - ended[first - 1])
         yield {
             "workers": workers,
-            "threads each": threads or batch_runners.processors(),
+            "threads each": threads or runners.processors(),
             "per hour": round(rate),
             "CPU s each, with the start of the workers": round((_cpu_seconds() - cpu) / scans, 2),
         }
@@ -218,8 +220,8 @@ def many(folder: Path, scans: int, workers: int) -> Iterator[dict]:
     source.mkdir()
     for number in range(scans):
         (source / f"{number}.nii").write_bytes(number.to_bytes(4, "little") * (16 + number % 500))
-    runner = batch_runners.in_worker_processes if workers else batch_runners.in_process
-    setattr(batch_runners, runner.__name__, partial(runner, run=batch_cases.touched))
+    runner = runners.in_worker_processes if workers else runners.in_process
+    setattr(runners, runner.__name__, partial(runner, run=batch_cases.touched))
     try:
         moments, memory = [time.monotonic()], []
 
@@ -232,7 +234,7 @@ def many(folder: Path, scans: int, workers: int) -> Iterator[dict]:
         batch.run(source, folder / "out", workers=workers, tell=tell)
         end = time.monotonic()
     finally:
-        setattr(batch_runners, runner.__name__, runner)
+        setattr(runners, runner.__name__, runner)
     each = [b - a for a, b in zip(moments[2:], moments[3:])]
     tenth = max(1, len(each) // 10)
     yield {

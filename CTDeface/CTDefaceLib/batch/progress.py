@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from .batch_record import DONE, FINISHED
+from .record import DONE, FINISHED
 
 Tell = Callable[[dict], None]
 """Takes what happens in a batch, each a dict with ``event``:

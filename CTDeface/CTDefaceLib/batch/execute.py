@@ -20,12 +20,19 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from . import __version__, batch_runners, segmenters
-from .batch_inputs import FoundScan, find_scans, root_of
-from .batch_job import DICOM, NO_ROOM, NOT_WRITTEN, WORK_FOLDER, Job, Outcome, check_audit, finished_before, software
-from .batch_names import make_secret, output_name, read_secret
-from .batch_progress import Tell
-from .batch_record import (
+from .. import __version__, segmenters
+from ..dicom.headers import Cleaner
+from ..dicom.pseudonyms import Pseudonyms
+from ..errors import CTDefaceError, InputError, OutputError
+from ..pipeline import UNREPORTED, DefaceParameters
+from ..volume_io import check_volume_name
+from . import runners
+from .gallery import PICTURES, write_gallery
+from .inputs import FoundScan, find_scans, root_of
+from .job import DICOM, NO_ROOM, NOT_WRITTEN, WORK_FOLDER, Job, Outcome, check_audit, finished_before, software
+from .names import make_secret, output_name, read_secret
+from .progress import Tell
+from .record import (
     DOUBLE,
     FAILED,
     FINISHED,
@@ -36,12 +43,6 @@ from .batch_record import (
     WITHOUT_RESULT,
     Record,
 )
-from .dicom.headers import Cleaner
-from .dicom.pseudonyms import Pseudonyms
-from .errors import CTDefaceError, InputError, OutputError
-from .gallery import PICTURES, write_gallery
-from .pipeline import UNREPORTED, DefaceParameters
-from .volume_io import check_volume_name
 
 RECORD, SECRET, TABLE, GALLERY = "record.sqlite", "secret.key", "scans.csv", "gallery"
 PSEUDONYMS = "pseudonyms"  # folder with a table for each scan whose headers were cleaned
@@ -74,7 +75,7 @@ class Choices:
     retain: str
         What stays of headers that are cleaned: keys of :data:`.dicom.headers.RETAIN` with commas.
     audit: str
-        ``"module:function"`` that looks for the face in each result, see :func:`.batch_job.audited`; empty for none.
+        ``"module:function"`` that looks for the face in each result, see :func:`.batch.job.audited`; empty for none.
     """
 
     layout: str = "tree"
@@ -92,7 +93,7 @@ class Summary:
     Attributes
     ----------
     counts: dict
-        Number of scans by status, see :mod:`.batch_record`.
+        Number of scans by status, see :mod:`.batch.record`.
     seconds: float
         That this run took.
     """
@@ -137,14 +138,14 @@ def run(
 
     Parameters
     ----------
-    source: folder that is searched with its sub-folders, or CSV table, see :func:`.batch_inputs.find_scans`
+    source: folder that is searched with its sub-folders, or CSV table, see :func:`.batch.inputs.find_scans`
     output: folder for the results, made where it is missing
     parameters: of the defacing; with a seed, each scan gets its own from it
     choices: names, format and audit
     private: folder for record, secret and gallery (default: :func:`private_folder`); best on a local disk
     secret: file with the secret of the pseudonyms (default: in the private folder), made where it is missing
     workers: number of processes; 0 works in this one, None takes as many as fit, see
-        :func:`.batch_runners.fitting_workers`
+        :func:`.batch.runners.fitting_workers`
     threads: that each of them uses (default: the processors shared out among them)
     scheduler: address of a Dask scheduler whose workers do the scans instead
     timeout: seconds after which the process that works on a scan is killed; needs workers or a scheduler
@@ -152,7 +153,7 @@ def run(
     redo: CSV file with decisions from the gallery; what was sent back is done again, with the present parameters
     gallery: make pictures and the page
     originals: pictures of the faces, too
-    tell: is told what happens, see :mod:`.batch_progress`
+    tell: is told what happens, see :mod:`.batch.progress`
 
     Raises
     ------
@@ -347,7 +348,7 @@ def _take_up(record: Record, job: partial, tell: Tell) -> None:
         elif record.scan(number)["deaths"] + begun < MOST_DEATHS:
             record.wait_again(number, died=begun)
         else:
-            record.finish(number, FAILED, batch_runners.DIED_SENTENCE, None, None)
+            record.finish(number, FAILED, runners.DIED_SENTENCE, None, None)
     for number in record.ids(*FINISHED):
         if not os.path.lexists(job(number, start=False).output):
             tell({"event": "note", "text": f"{record.scan(number)['output']}: the result is gone; it is made again."})
@@ -387,17 +388,17 @@ def _runner(
 ):
     started = partial(_tell_started, tell)
     if scheduler:
-        from .batch_dask import on_dask
+        from .cluster import on_dask
 
         return partial(on_dask, started=started, address=scheduler, timeout=timeout)
     if workers == 0:
-        return partial(batch_runners.in_process, started=started)
+        return partial(runners.in_process, started=started)
     has_model = "device" in segmenters.module(parameters.segmenter).OPTIONS
-    cards = batch_runners.graphics_cards() if has_model and parameters.device in ("auto", "gpu") else []
-    workers = workers or batch_runners.fitting_workers(has_model, len(cards))
-    threads = threads or max(1, batch_runners.processors() // workers)
+    cards = runners.graphics_cards() if has_model and parameters.device in ("auto", "gpu") else []
+    workers = workers or runners.fitting_workers(has_model, len(cards))
+    threads = threads or max(1, runners.processors() // workers)
     return partial(
-        batch_runners.in_worker_processes,
+        runners.in_worker_processes,
         started=started,
         workers=workers,
         threads=threads,
@@ -417,7 +418,7 @@ def _do_all(record: Record, job: partial, runner, folders: tuple[Path, ...], tel
     while waiting:  # again for those whose worker died
         with closing(runner(_jobs(waiting, job))) as results:
             for done, outcome in results:
-                if outcome.status == batch_runners.DIED:
+                if outcome.status == runners.DIED:
                     shutil.rmtree(done.work, ignore_errors=True)
                     if record.scan(done.scan)["deaths"] + 1 < MOST_DEATHS:
                         record.wait_again(done.scan, died=True)

@@ -9,10 +9,10 @@ import re
 import secrets
 from pathlib import Path, PurePosixPath
 
-from .batch_inputs import FoundScan
-from .errors import InputError
-from .stored_data import suffix
-from .volume_io import IMAGE_IO
+from ..errors import InputError
+from ..stored_data import suffix
+from ..volume_io import IMAGE_IO
+from .inputs import FoundScan
 
 LAYOUTS = ("tree", "bids")
 NAMES = ("pseudonym", "keep")

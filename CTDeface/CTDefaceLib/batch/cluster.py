@@ -1,4 +1,4 @@
-"""Do the scans of a batch on an existing Dask cluster, a runner as those in :mod:`.batch_runners`.
+"""Do the scans of a batch on an existing Dask cluster, a runner as those in :mod:`.batch.runners`.
 
 The workers need CTDeface installed and see input and output under the same paths. Dask shares out the scans, and gives
 those of a worker that went away to others.
@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from . import __version__, segmenters
-from .batch_job import Job, Outcome, check_audit, run_job
-from .batch_record import FAILED, TIMED_OUT
-from .batch_runners import DIED, DIED_SENTENCE, TICK_SECONDS, Results, Started
-from .errors import CTDefaceError
-from .pipeline import DefaceParameters
+from .. import __version__, segmenters
+from ..errors import CTDefaceError
+from ..pipeline import DefaceParameters
+from .job import Job, Outcome, check_audit, run_job
+from .record import FAILED, TIMED_OUT
+from .runners import DIED, DIED_SENTENCE, TICK_SECONDS, Results, Started
 
 NOT_INSTALLED = "The Dask client is not installed: pip install 'ctdeface[cluster]'."
 NOT_REACHED = "The Dask scheduler cannot be reached ({}): check its address, and that the cluster runs."

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .batch_record import DONE, FAILED, HELD_BACK, NO_FACE, REFUSED, WARNED
-from .errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
-from .stored_data import suffix
+from ..errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
+from ..stored_data import suffix
+from .record import DONE, FAILED, HELD_BACK, NO_FACE, REFUSED, WARNED
 
 #: ending of a result that is a folder with a DICOM series
 DICOM = ".dicom"
@@ -93,7 +93,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a scan: a status of :mod:`.batch_record`, its sentence, and the report if it is done."""
+    """What became of a scan: a status of :mod:`.batch.record`, its sentence, and the report if it is done."""
 
     status: str
     sentence: str = ""
@@ -167,7 +167,7 @@ def _finished(report: dict) -> Outcome:
 
 
 def _deface(job: Job, work: Path) -> Outcome:
-    from .pipeline import DefaceParameters
+    from ..pipeline import DefaceParameters
 
     start = time.perf_counter()
     audits: list[dict] = []
@@ -204,9 +204,9 @@ def _deface(job: Job, work: Path) -> Outcome:
 
 def _deface_volume(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a volume: the report, and what writes it."""
-    from .cli_deface import read_input
-    from .pipeline import DefaceParameters, deface
-    from .volume_io import save_volume
+    from ..cli_deface import read_input
+    from ..pipeline import DefaceParameters, deface
+    from ..volume_io import save_volume
 
     image, notes = read_input(Path(job.path), lambda fraction, text: None, job.series)
     result = deface(image, DefaceParameters(**job.parameters))
@@ -217,10 +217,10 @@ def _deface_volume(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
 
 def _deface_series(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a DICOM series: the report, and what writes it."""
-    from .batch_names import read_secret
-    from .dicom.deface import HeaderWriter, deface_stacks, is_checked, write_series
-    from .dicom.tree import choose_series, tree_of
-    from .pipeline import DefaceParameters
+    from ..dicom.deface import HeaderWriter, deface_stacks, is_checked, write_series
+    from ..dicom.tree import choose_series, tree_of
+    from ..pipeline import DefaceParameters
+    from .names import read_secret
 
     if not os.path.isdir(job.path):
         raise InputError("This scan is no DICOM series, so it cannot become one: choose a volume format for it.")

@@ -22,7 +22,7 @@ def write_gallery(rows: Iterable[sqlite3.Row], folder: Path, run: str, originals
 
     Parameters
     ----------
-    rows: of the record, see :mod:`.batch_record`
+    rows: of the record, see :mod:`.batch.record`
     folder: made where it is missing
     run: tells batches apart; decisions are remembered by it
     originals: whether pictures of the originals belong into it; the page warns of them. Otherwise those that an earlier

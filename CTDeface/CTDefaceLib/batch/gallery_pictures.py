@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .errors import CTDefaceError
-from .pipeline import DefaceResult
-from .render import Renderer, head_center, skin_surface
+from ..errors import CTDefaceError
+from ..pipeline import DefaceResult
+from ..render import Renderer, head_center, skin_surface
 
 #: name → yaw, pitch in degrees
 VIEWS = {"front": (0.0, 0.0), "oblique": (40.0, 10.0)}

@@ -21,10 +21,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import ModuleType
 
-from .batch_job import Job, Outcome, environment, run_job
-from .batch_record import TIMED_OUT
-from .errors import CTDefaceError
-from .worker import end_process_group, lead_process_group
+from ..errors import CTDefaceError
+from ..worker import end_process_group, lead_process_group
+from .job import Job, Outcome, environment, run_job
+from .record import TIMED_OUT
 
 Started = Callable[[str, Job], None]
 Results = Iterator[tuple[Job, Outcome]]

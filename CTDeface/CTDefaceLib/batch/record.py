@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from .batch_inputs import FoundScan
-from .errors import CTDefaceError, OutputError
+from ..errors import CTDefaceError, OutputError
+from .inputs import FoundScan
 
 WAITING, RUNNING = "waiting", "running"
 DONE, WARNED = "done", "done with warnings"

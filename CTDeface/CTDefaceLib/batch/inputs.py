@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from .dicom.even_series import dicom_header, is_image
-from .dicom.tree import FEWEST_SLICES, TREE_TAGS, kind_of, series_number
-from .errors import InputError
-from .volume_io import IMAGE_IO, suffix
+from ..dicom.even_series import dicom_header, is_image
+from ..dicom.tree import FEWEST_SLICES, TREE_TAGS, kind_of, series_number
+from ..errors import InputError
+from ..volume_io import IMAGE_IO, suffix
 
 if TYPE_CHECKING:
     import pydicom
