@@ -18,13 +18,14 @@ import processes
 import pytest
 import SimpleITK as sitk
 from batch_cases import head, make_archive, problems, records
-from CTDefaceLib import batch, cli
+from CTDefaceLib import batch
 from CTDefaceLib.batch import Choices, runners
 from CTDefaceLib.batch.inputs import FoundScan, find_scans
 from CTDefaceLib.batch.job import CUTS, WORK_FOLDER, Job, Outcome, run_job
 from CTDefaceLib.batch.names import output_name, pseudonym
 from CTDefaceLib.batch.record import DONE, DOUBLE, FAILED, HELD_BACK, REFUSED, RUNNING, TIMED_OUT, WAITING, Record
-from CTDefaceLib.cli_batch import AUDITS
+from CTDefaceLib.commands.batch import AUDITS
+from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import CTDefaceError, InputError, NotReadyError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
 
@@ -501,7 +502,7 @@ def test_dry_run_writes_nothing(folders, capsys, monkeypatch):
     source, output, private = folders
     make_archive(source, good=3, bad=[], copies=1)
     monkeypatch.chdir(source.parent)
-    assert cli.main(["batch", str(source), "out", "--dry-run"]) == 0
+    assert main(["batch", str(source), "out", "--dry-run"]) == 0
     assert not output.exists() and not private.exists()
     listed = capsys.readouterr().out
     assert "head 2.nrrd -> (a pseudonym): waiting" in listed
@@ -641,20 +642,20 @@ def test_interrupted_it_leaves_nothing_unfinished(folders, number, status):
 def test_the_commands_exit_status_and_lines(folders, capsys):
     source, output, private = folders
     batch_cases.write(source / "a.nii.gz", head())
-    assert cli.main(["batch", str(source), str(output), "--workers", "0", "--no-gallery"]) == 0
+    assert main(["batch", str(source), str(output), "--workers", "0", "--no-gallery"]) == 0
     shown = capsys.readouterr()
     assert shown.out == "1 done\n"
     assert "1 scans, 1 to do" in shown.err
     assert "1/1" in shown.err
     shutil.copyfile(source / "a.nii.gz", source / "b.nii.gz")
     (source / "c.nii.gz").write_bytes(b"no")
-    assert cli.main(["batch", str(source), str(output), "--workers", "0", "--no-gallery"]) == 3
+    assert main(["batch", str(source), str(output), "--workers", "0", "--no-gallery"]) == 3
     with open(private / "scans.csv", encoding="utf-8", newline="") as file:
         table = {row["input"]: row for row in csv.DictReader(file)}
     assert table["b.nii.gz"]["sentence"] == "The same scan as a.nii.gz."
     assert table["c.nii.gz"]["status"] == REFUSED
     with pytest.raises(SystemExit):
-        cli.main(["batch", str(source), str(output), "--workers", "0", "--timeout", "5"])
-    assert cli.main(["batch", str(source / "gone"), str(output.with_name("nothing"))]) == 1
+        main(["batch", str(source), str(output), "--workers", "0", "--timeout", "5"])
+    assert main(["batch", str(source / "gone"), str(output.with_name("nothing"))]) == 1
     assert not output.with_name("nothing").exists()
     assert RUNNING not in statuses(private).values()

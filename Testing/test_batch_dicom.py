@@ -9,9 +9,10 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import scan
-from CTDefaceLib import batch, cli
+from CTDefaceLib import batch
 from CTDefaceLib.batch import Choices
 from CTDefaceLib.batch.record import DONE, REFUSED, WARNED
+from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import InputError
 from test_dicom import assert_defaced
 
@@ -91,6 +92,6 @@ def test_choices_that_make_no_sense(archive, tmp_path, capsys):
         batch.run(archive, tmp_path / "out", choices=Choices(ending=".dicom", headers="ps315", retain="names"))
     assert os.listdir(tmp_path) == []
     with pytest.raises(SystemExit):
-        cli.main(["batch", str(archive), str(tmp_path / "out"), "--retain", "dates"])
-    assert cli.main(["batch", str(archive), str(tmp_path / "out"), "--format", ".dicom", "--dry-run"]) == 0
+        main(["batch", str(archive), str(tmp_path / "out"), "--retain", "dates"])
+    assert main(["batch", str(archive), str(tmp_path / "out"), "--format", ".dicom", "--dry-run"]) == 0
     assert "5 scans" in capsys.readouterr().out

@@ -16,8 +16,9 @@ import dicom_files
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from CTDefaceLib import __version__, cli
-from CTDefaceLib.cli_deface import MASK_WARNING
+from CTDefaceLib import __version__
+from CTDefaceLib.commands.deface import MASK_WARNING
+from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import NoFaceError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from test_volume_io import small_ct
@@ -76,7 +77,7 @@ def scan(tmp_path, monkeypatch):
 
 def run(*args):
     try:
-        return cli.main([str(arg) for arg in args])
+        return main([str(arg) for arg in args])
     except SystemExit as exit:
         return exit.code
 
@@ -232,9 +233,10 @@ def start(*args, stand_in=STAND_IN, **streams):
     script = f"""
         import sys, types
         sys.modules["CTDefaceLib.pipeline"] = module = types.ModuleType("CTDefaceLib.pipeline")
-        from CTDefaceLib import cli, volume_io
+        from CTDefaceLib.commands.main import main
+        from CTDefaceLib import volume_io
         exec({stand_in!r}, module.__dict__)
-        sys.exit(cli.main())
+        sys.exit(main())
     """
     command = [sys.executable, "-c", textwrap.dedent(script), *map(str, args)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}

@@ -46,8 +46,13 @@ def test_python_packages_are_installed():
     tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
     folders = project["tool"]["setuptools"]["package-dir"]
-    libraries = {path.parent.name for path in CHECKOUT.glob("CTDeface*/*Lib/__init__.py")}
-    assert set(folders) == set(project["tool"]["setuptools"]["packages"]) == libraries
+    there = {
+        ".".join(path.parent.relative_to(library.parent).parts)
+        for library in CHECKOUT.glob("CTDeface*/*Lib")
+        for path in library.rglob("__init__.py")
+    }
+    assert set(project["tool"]["setuptools"]["packages"]) == there
+    assert set(folders) == {name for name in there if "." not in name}
     assert all((CHECKOUT / folder / "__init__.py").is_file() for folder in folders.values())
 
 

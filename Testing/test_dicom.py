@@ -13,7 +13,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import scan, voxels
-from CTDefaceLib import cli
+from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.deface import deface_series
 from CTDefaceLib.dicom.stack import on_regular_grid, read_stack, to_slices, words_of
 from CTDefaceLib.dicom.tree import choose_series, read_tree
@@ -605,7 +605,7 @@ def test_nothing_is_left_of_what_ends_early(tmp_path, head, fails_at):
 
 def run(*args):
     try:
-        return cli.main([str(arg) for arg in args])
+        return main([str(arg) for arg in args])
     except SystemExit as exit:
         return exit.code
 

@@ -13,7 +13,7 @@ import dicom_files
 import pydicom
 import pytest
 from coarse_phantoms import scan
-from CTDefaceLib import cli
+from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.deface import HeaderWriter
 from CTDefaceLib.dicom.stack import read_dataset
 from CTDefaceLib.dicom.tree import CT_IMAGES, SEGMENTATION, STRUCTURE_SET
@@ -223,7 +223,7 @@ def test_no_trace_in_names_of_files_reports_and_messages(tmp_path, capfd):
         path.rename(source / f"{identity['PatientID'].replace('/', ' ')} {identity['PatientBirthDate']} {number}.dcm")
     dicom_files.write_document(source / "report", "1.2.840.10008.5.1.4.1.1.88.67", **identity)
     command = ["deface", source, tmp_path / "out", "--headers", "ps315", "--retain", "dates", "descriptors"]
-    assert cli.main([str(arg) for arg in command]) == 0
+    assert main([str(arg) for arg in command]) == 0
     written = [path for name in ("out", "out.json") for path in (tmp_path / name, *(tmp_path / name).rglob("*"))]
     assert len(written) == len(paths) + 2
     content = b"".join(path.read_bytes() for path in written if path.is_file())

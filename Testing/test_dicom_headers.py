@@ -15,7 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 from coarse_phantoms import scan
-from CTDefaceLib import cli
+from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.deface import HeaderWriter, deface_series
 from CTDefaceLib.dicom.headers import RETAIN, Cleaner, described, profile
 from CTDefaceLib.dicom.pseudonyms import Pseudonyms
@@ -304,7 +304,7 @@ def series(tmp_path_factory):
 
 def run(*args):
     try:
-        return cli.main([str(arg) for arg in args])
+        return main([str(arg) for arg in args])
     except SystemExit as exit:
         return exit.code
 

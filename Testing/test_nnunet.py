@@ -17,7 +17,8 @@ for needed in ("torch", "nnunetv2"):
     )
 
 import torch  # noqa: E402
-from CTDefaceLib import cli, segmenters  # noqa: E402
+from CTDefaceLib import segmenters  # noqa: E402
+from CTDefaceLib.commands.main import main  # noqa: E402
 from CTDefaceLib.errors import Cancelled, InputError, NoFaceError, NotReadyError  # noqa: E402
 from CTDefaceLib.pipeline import DefaceParameters, deface, segment  # noqa: E402
 from CTDefaceLib.segmenters import nnunet_runtime  # noqa: E402
@@ -37,7 +38,7 @@ def test_the_command_as_a_user_types_it(tmp_path, monkeypatch, capfd):
     write_volume(scan().image, "head.nii.gz")
     files = ["head.nii.gz", "out.nii.gz", "--mask", "mask.nii.gz"]
     model = ["--segmenter", "cta-deface", "--weights", "mödel of mine", "--device", "cpu"]
-    assert cli.main(["deface", *files, *model, "--as-is", "--fill", "percentile"]) == 0
+    assert main(["deface", *files, *model, "--as-is", "--fill", "percentile"]) == 0
     printed = capfd.readouterr()
     assert printed.out == "" and all(line.startswith("ctdeface: warning") for line in printed.err.splitlines())
     mask = voxels(sitk.ReadImage("mask.nii.gz")) > 0

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, intracranial, voxels
-from CTDefaceLib import cli, segmenters
+from CTDefaceLib import segmenters
+from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import InputError, NotReadyError
 from CTDefaceLib.pipeline import DefaceParameters, deface, segment
 from CTDefaceLib.removal.region import mask_as_region
@@ -65,7 +66,7 @@ def test_another_line_in_the_table_is_another_segmenter(tmp_path, monkeypatch):
     monkeypatch.setitem(segmenters.SEGMENTERS, "upper-half", UpperHalf)
     assert "upper-half" in segmenters.names()
     write_volume(case("frontal").image, tmp_path / "head.nii")
-    assert cli.main(["deface", str(tmp_path / "head.nii"), str(tmp_path / "out.nii"), "--segmenter", "upper-half"]) == 0
+    assert main(["deface", str(tmp_path / "head.nii"), str(tmp_path / "out.nii"), "--segmenter", "upper-half"]) == 0
     report = json.loads((tmp_path / "out.json").read_text())
     assert report["method"] == "upper-half" and "bone only" in report["warnings"]
 
@@ -86,11 +87,11 @@ def test_too_little_memory_in_any_words_is_one_sentence(words, kind, head, monke
 
     monkeypatch.setattr("CTDefaceLib.volume_io.read_ct", fail)
     if kind is MemoryError:
-        assert cli.main(["deface", "head.nii", "out.nii"]) == 1
+        assert main(["deface", "head.nii", "out.nii"]) == 1
         assert capsys.readouterr().err.startswith("ctdeface: There is not enough memory")
     else:
         with pytest.raises(RuntimeError, match="something else"):
-            cli.main(["deface", "head.nii", "out.nii"])
+            main(["deface", "head.nii", "out.nii"])
 
 
 def test_there_is_no_other():
@@ -221,12 +222,12 @@ def head(tmp_path, monkeypatch):
 )
 def test_wrong_usage(arguments, words, head, capsys):
     with pytest.raises(SystemExit, match="2"):
-        cli.main(["deface", "head.nii", "out.nii", *arguments])
+        main(["deface", "head.nii", "out.nii", *arguments])
     assert words in capsys.readouterr().err
 
 
 def test_what_is_missing_is_one_sentence(head, installed, capsys, tmp_path):
-    assert cli.main(["deface", "head.nii", "out.nii", "--segmenter", "nnunet"]) == 1
+    assert main(["deface", "head.nii", "out.nii", "--segmenter", "nnunet"]) == 1
     assert capsys.readouterr().err == "ctdeface: Choose the results folder of a trained model (Dataset…).\n"
     assert [path.name for path in tmp_path.iterdir()] == ["head.nii"]
 

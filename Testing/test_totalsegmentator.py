@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import scan, voxels
-from CTDefaceLib import cli, segmenters
+from CTDefaceLib import segmenters
+from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NotReadyError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters, deface, segment
 from CTDefaceLib.segmenters import Action, Choice, Status, nnunet_runtime, totalsegmentator
@@ -196,25 +197,25 @@ def typed(monkeypatch):
 
 def test_models_lists_all_and_what_helps(home, installed, capsys, monkeypatch):
     monkeypatch.setattr(nnunet_runtime, "devices", lambda: [("cpu", "2 threads")])
-    assert cli.main(["models"]) == 0
+    assert main(["models"]) == 0
     text = capsys.readouterr().out
     assert all(f"{name}: " in text for name in segmenters.names()) and "cpu (2 threads)" in text
     assert "totalsegmentator: licence missing" in text and "-> ctdeface models --licence" in text
     monkeypatch.setattr(nnunet_runtime, "is_installed", lambda: False)
-    assert cli.main(["models"]) == 0
+    assert main(["models"]) == 0
     assert "pip install 'ctdeface[totalsegmentator]'" in capsys.readouterr().out
 
 
 def test_a_key_is_asked_for_and_never_shown(home, installed, capsys, typed, monkeypatch):
     typed(f"{PLACEHOLDER}\n")
-    assert cli.main(["models", "--licence"]) == 0
+    assert main(["models", "--licence"]) == 0
     assert json.loads((home / "config.json").read_text())["license_number"] == PLACEHOLDER
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr("getpass.getpass", lambda prompt: "x" * 18)
-    assert cli.main(["models", "--licence"]) == 0
+    assert main(["models", "--licence"]) == 0
     assert json.loads((home / "config.json").read_text())["license_number"] == "x" * 18
     typed("wrong\n")
-    assert cli.main(["models", "--licence"]) == 1
+    assert main(["models", "--licence"]) == 1
     printed = capsys.readouterr()
     assert totalsegmentator.LICENCE in printed.err
     assert not any(key in printed.out + printed.err for key in (PLACEHOLDER, "x" * 18, "wrong\n"))
@@ -225,22 +226,22 @@ def test_weights_are_downloaded_only_when_agreed(home, installed, capsys, typed,
     monkeypatch.setattr(totalsegmentator, "download", lambda progress, cancelled: asked.append(1))
     typed("")
     with pytest.raises(SystemExit, match="2"):
-        cli.main(["models", "--download"])
+        main(["models", "--download"])
     assert "goes with --yes" in capsys.readouterr().err
     for answer, status in (("n\n", 1), ("\n", 1), ("y\n", 0)):
         typed(answer)
         monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
         monkeypatch.setattr("builtins.input", lambda prompt: capsys.readouterr() and sys.stdin.readline())
-        assert cli.main(["models", "--download"]) == status
+        assert main(["models", "--download"]) == status
     assert asked == [1]
-    assert cli.main(["models", "--download", "--yes"]) == 0 and asked == [1, 1]
+    assert main(["models", "--download", "--yes"]) == 0 and asked == [1, 1]
 
 
 def test_the_command_imports_weights(home, installed, zipped, capsys):
-    assert cli.main(["models", "--import", str(zipped)]) == 0 and weights_of(home).is_dir()
-    assert cli.main(["models", "--import", "none.zip"]) == 1
+    assert main(["models", "--import", str(zipped)]) == 0 and weights_of(home).is_dir()
+    assert main(["models", "--import", "none.zip"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
-    assert cli.main(["models", "--import", str(zipped), "--segmenter", "builtin"]) == 1
+    assert main(["models", "--import", str(zipped), "--segmenter", "builtin"]) == 1
     assert "which one: totalsegmentator" in capsys.readouterr().err
 
 
@@ -269,7 +270,7 @@ def test_the_command_gives_what_totalsegmentator_gives(real, tmp_path, monkeypat
     write_volume(image, "head.nrrd")
     settings = (real / "config.json").read_bytes()
     left = {path.name for path in Path(os.environ.get("TMPDIR", "/tmp")).glob("ctdeface-*")}
-    assert cli.main("deface head.nrrd out.nii.gz --mask mask.nrrd --segmenter totalsegmentator".split()) == 0
+    assert main("deface head.nrrd out.nii.gz --mask mask.nrrd --segmenter totalsegmentator".split()) == 0
     assert {path.name for path in Path(os.environ.get("TMPDIR", "/tmp")).glob("ctdeface-*")} <= left
     assert (real / "config.json").read_bytes() == settings, "its settings stay as they are"
     text = (tmp_path / "out.json").read_text() + "".join(capfd.readouterr())
@@ -328,7 +329,7 @@ def test_inputs_that_it_would_stumble_over(make, words, real, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     make()
     before = files_below(tmp_path)
-    assert cli.main("deface head.nii.gz out.nii.gz --segmenter totalsegmentator".split()) == 1
+    assert main("deface head.nii.gz out.nii.gz --segmenter totalsegmentator".split()) == 1
     error = capsys.readouterr().err
     assert re.search(words, error) and error.count("\n") == 1
     assert files_below(tmp_path) == before

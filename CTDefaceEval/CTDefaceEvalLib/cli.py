@@ -118,8 +118,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``ctdeface evaluate`` and return its exit status. Raises CTDefaceError with a sentence for the user."""
+    from CTDefaceLib.commands.terminal import Progress
     from CTDefaceLib.errors import OutputError
-    from CTDefaceLib.terminal import Progress
 
     from .report import check_report
 

@@ -204,7 +204,7 @@ def _deface(job: Job, work: Path) -> Outcome:
 
 def _deface_volume(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a volume: the report, and what writes it."""
-    from ..cli_deface import read_input
+    from ..commands.deface import read_input
     from ..pipeline import DefaceParameters, deface
     from ..volume_io import save_volume
 

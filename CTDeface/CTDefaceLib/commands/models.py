@@ -7,7 +7,7 @@ import getpass
 import sys
 from pathlib import Path
 
-from .errors import InputError
+from ..errors import InputError
 from .terminal import Progress, warn
 
 HELP = "what can find the face here, and what it needs"
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _with(name: str | None, ability: str):
     """The module of the segmenter of this name, or the only one, that has a function."""
-    from . import segmenters
+    from .. import segmenters
 
     able = [one for one in segmenters.names() if hasattr(segmenters.module(one), ability)]
     if name is None and len(able) == 1:
@@ -100,8 +100,8 @@ def _agreed(args: argparse.Namespace, what: str) -> bool:
 
 
 def _list(weights: str, label: str) -> None:
-    from . import segmenters
-    from .segmenters import nnunet_runtime
+    from .. import segmenters
+    from ..segmenters import nnunet_runtime
 
     for name in segmenters.names():
         module = segmenters.module(name)

@@ -9,7 +9,7 @@ import warnings
 from dataclasses import fields
 from pathlib import Path
 
-from .errors import InputError, OutputError
+from ..errors import InputError, OutputError
 from .terminal import Progress, say, warn
 
 HELP = "remove the face from one head CT"
@@ -101,7 +101,7 @@ def add_dicom(parser: argparse.ArgumentParser) -> None:
 
 def add_headers(group: argparse._ArgumentGroup) -> None:
     """What becomes of DICOM headers, which :func:`retained_from` collects."""
-    from .dicom.headers import RETAIN
+    from ..dicom.headers import RETAIN
 
     group.add_argument(
         "--headers",
@@ -130,8 +130,8 @@ def retained_from(args: argparse.Namespace) -> list[str] | None:
 
 def add_parameters(parser: argparse.ArgumentParser) -> None:
     """The choices of a defacing, which :func:`parameters_from` collects."""
-    from . import segmenters
-    from .pipeline import DefaceParameters
+    from .. import segmenters
+    from ..pipeline import DefaceParameters
 
     defaults = DefaceParameters()
     face = parser.add_argument_group("how the face is found")
@@ -206,10 +206,10 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from .pipeline import deface
-    from .segmenters import check_ready
-    from .stored_data import suffix
-    from .volume_io import IMAGE_IO, check_volume_name, save_volume, written_whole
+    from ..pipeline import deface
+    from ..segmenters import check_ready
+    from ..stored_data import suffix
+    from ..volume_io import IMAGE_IO, check_volume_name, save_volume, written_whole
 
     if suffix(args.output) not in IMAGE_IO:
         if args.input.is_dir():
@@ -257,12 +257,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_dicom(args: argparse.Namespace) -> int:
     """A DICOM series in, a DICOM series out."""
-    from .batch import SECRET, make_private_folder, private_folder
-    from .batch.names import make_secret
-    from .dicom.deface import check_folder, check_table, deface_series
-    from .dicom.pseudonyms import TABLE
-    from .segmenters import check_ready
-    from .volume_io import written_whole
+    from ..batch import SECRET, make_private_folder, private_folder
+    from ..batch.names import make_secret
+    from ..dicom.deface import check_folder, check_table, deface_series
+    from ..dicom.pseudonyms import TABLE
+    from ..segmenters import check_ready
+    from ..volume_io import written_whole
 
     if args.mask:
         args.error("argument --mask: goes with a volume as OUT")
@@ -305,8 +305,8 @@ def _run_dicom(args: argparse.Namespace) -> int:
 
 def parameters_from(args: argparse.Namespace):
     """The DefaceParameters that the arguments of :func:`add_parameters` ask for; wrong usage where they contradict."""
-    from . import segmenters
-    from .pipeline import DefaceParameters
+    from .. import segmenters
+    from ..pipeline import DefaceParameters
 
     options = segmenters.module(args.segmenter).OPTIONS
     for given in ("weights", "label", "device"):
@@ -335,7 +335,7 @@ def _number(low: float, high: float):
 
 def check_outputs(args: argparse.Namespace, source: Path | None, outputs: dict[str, Path], overwrite: bool) -> None:
     """Wrong usage, before any work: outputs that exist, that are the input, or of which two are one file."""
-    from .volume_io import check_output
+    from ..volume_io import check_output
 
     seen = set()
     for name, path in outputs.items():
@@ -352,7 +352,7 @@ def check_outputs(args: argparse.Namespace, source: Path | None, outputs: dict[s
 
 def read_input(path: Path, progress: Progress, series: str = ""):
     """The volume, and what the reader wants said about it."""
-    from .volume_io import read_ct
+    from ..volume_io import read_ct
 
     progress(0.0, "Reading")
     with warnings.catch_warnings(record=True) as caught:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .cli_deface import check_outputs, read_input, save_report, summary
+from .deface import check_outputs, read_input, save_report, summary
 from .terminal import Progress
 
 HELP = "see it work on a synthetic head"
@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from .phantom import make_phantom
-    from .pipeline import DefaceParameters, deface
-    from .render import before_after_picture
-    from .volume_io import save_volume, written_whole
+    from ..phantom import make_phantom
+    from ..pipeline import DefaceParameters, deface
+    from ..render import before_after_picture
+    from ..volume_io import save_volume, written_whole
 
     names = ["synthetic_head.nii.gz"] * (args.ct is None) + ["before_after.png", "defaced.json", "defaced.nii.gz"]
     try:

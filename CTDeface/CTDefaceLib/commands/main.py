@@ -14,15 +14,15 @@ import signal
 import sys
 import threading
 
-from . import __version__
-from .errors import CTDefaceError, memory_errors
+from .. import __version__
+from ..errors import CTDefaceError, memory_errors
 from .terminal import warn
 
 COMMANDS = {
-    "deface": "CTDefaceLib.cli_deface",
-    "batch": "CTDefaceLib.cli_batch",
-    "demo": "CTDefaceLib.cli_demo",
-    "models": "CTDefaceLib.cli_models",
+    "deface": "CTDefaceLib.commands.deface",
+    "batch": "CTDefaceLib.commands.batch",
+    "demo": "CTDefaceLib.commands.demo",
+    "models": "CTDefaceLib.commands.models",
     "evaluate": "CTDefaceEvalLib.cli",  # stands on this library, and may be missing
 }
 

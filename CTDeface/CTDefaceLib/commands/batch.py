@@ -47,10 +47,10 @@ exit status:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from .batch.job import DICOM
-    from .batch.names import LAYOUTS, NAMES
-    from .cli_deface import add_headers, add_parameters
-    from .volume_io import WRITABLE
+    from ..batch.job import DICOM
+    from ..batch.names import LAYOUTS, NAMES
+    from ..volume_io import WRITABLE
+    from .deface import add_headers, add_parameters
 
     parser.add_argument(
         "input", metavar="IN", type=Path, help="a folder, searched with its sub-folders, or a CSV table"
@@ -117,9 +117,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from . import batch
-    from .batch.progress import batch_display
-    from .cli_deface import parameters_from, retained_from
+    from .. import batch
+    from ..batch.progress import batch_display
+    from .deface import parameters_from, retained_from
 
     parameters = parameters_from(args)
     retain = ",".join(retained_from(args) or [])

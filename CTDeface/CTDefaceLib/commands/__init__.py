@@ -1,0 +1,1 @@
+"""The command ``ctdeface``: a module for each sub-command."""
