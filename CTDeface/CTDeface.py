@@ -6,11 +6,12 @@ import qt
 import slicer
 import vtk
 from CTDefaceLib.errors import Cancelled, CTDefaceError
-from CTDefaceSlicer import database, hints, nodes, views
+from CTDefaceSlicer import database
 from CTDefaceSlicer.batch_panel import BatchPanel
 from CTDefaceSlicer.logic import AS_SEGMENTED, CTDefaceLogic
 from CTDefaceSlicer.parameters import ExportKind, Headers
 from CTDefaceSlicer.segmenter_panel import SegmenterPanel
+from CTDefaceSlicer.shared import hints, nodes, views
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (

@@ -17,7 +17,7 @@ from CTDefaceEvalSlicer.score_labels import ScoreLabels
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NotReadyError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.pipeline import deface
-from CTDefaceSlicer import nodes
+from CTDefaceSlicer.shared import nodes
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (

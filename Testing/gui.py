@@ -48,7 +48,7 @@ def run_for(seconds):
 
 def volume(image: sitk.Image, name: str):
     """A volume node with the voxels and geometry of an image."""
-    from CTDefaceSlicer import nodes
+    from CTDefaceSlicer.shared import nodes
 
     geometry = image.GetSpacing(), image.GetOrigin(), image.GetDirection()
     return nodes.addVolume(sitk.GetArrayViewFromImage(image), *geometry, name=name)

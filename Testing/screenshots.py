@@ -22,7 +22,7 @@ from CTDefaceLib import batch  # noqa: E402
 from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
 from CTDefaceLib.pipeline import deface  # noqa: E402
 from CTDefaceLib.volume_io import write_volume  # noqa: E402
-from CTDefaceSlicer import views  # noqa: E402
+from CTDefaceSlicer.shared import views  # noqa: E402
 
 WINDOW = (1240, 900)
 

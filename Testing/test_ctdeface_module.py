@@ -19,8 +19,8 @@ from CTDefaceLib import worker
 from CTDefaceLib.errors import CTDefaceError, InputError, OutputError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.volume_io import check_ct, read_ct
-from CTDefaceSlicer import hints, nodes, views
-from CTDefaceSlicer.process import BackgroundProcess
+from CTDefaceSlicer.shared import hints, nodes, views
+from CTDefaceSlicer.shared.process import BackgroundProcess
 from gui import dialogs, run_for, wait
 
 import qt  # isort: skip

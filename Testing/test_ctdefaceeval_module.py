@@ -22,7 +22,7 @@ from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.pipeline import deface
 from CTDefaceLib.volume_io import read_ct
-from CTDefaceSlicer import nodes, views
+from CTDefaceSlicer.shared import nodes, views
 from gui import run_for, wait
 
 import qt  # isort: skip

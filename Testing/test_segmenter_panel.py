@@ -19,7 +19,7 @@ from CTDefaceLib import segmenters
 from CTDefaceLib.errors import NotReadyError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.segmenters import nnunet_runtime, totalsegmentator
-from CTDefaceSlicer import nodes
+from CTDefaceSlicer.shared import nodes
 from gui import dialogs, run_for, wait
 from models import CTA_DEFACE, FACE, dice, make_home, says_elsewhere, torch_python
 from models import PLACEHOLDER as KEY

@@ -9,7 +9,7 @@ from CTDefaceLib.batch.record import DONE, RUNNING
 from CTDefaceLib.errors import Cancelled, CTDefaceError
 from slicer.i18n import tr as _
 
-from . import hints
+from .shared import hints
 
 COLUMNS = [_("Scan"), _("Status"), _("Seconds"), _("Remark")]
 WIDTHS = (80, 85, 58)

@@ -18,9 +18,10 @@ from CTDefaceLib.volume_io import check_output, check_volume_name, suffix, writt
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from . import database, nodes, views
+from . import database
 from .parameters import CTDefaceParameterNode
-from .process import BackgroundProcess
+from .shared import nodes, views
+from .shared.process import BackgroundProcess
 
 AS_SEGMENTED = "as segmented"
 PROVENANCE = "CTDeface."

@@ -9,8 +9,8 @@ from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.segmenters import Action, Choice, Status, nnunet_runtime
 from slicer.i18n import tr as _
 
-from . import hints
 from .segmenter_install import install
+from .shared import hints
 
 SETTINGS = "CTDeface/"
 """Folders of weights and the device are settings of this Slicer: a scene goes to other machines."""

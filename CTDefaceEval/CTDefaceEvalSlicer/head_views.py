@@ -8,8 +8,8 @@ import slicer
 import vtk
 from CTDefaceEvalLib.detection import FIELD_OF_VIEW_MM
 from CTDefaceLib.render import BACKGROUND, SKIN_AMBIENT, SKIN_COLOUR, SKIN_DIFFUSE, camera_side, set_light
-from CTDefaceSlicer import views
-from CTDefaceSlicer.nodes import FLIP
+from CTDefaceSlicer.shared import views
+from CTDefaceSlicer.shared.nodes import FLIP
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 

@@ -14,8 +14,8 @@ from CTDefaceEvalLib.cohort_table import check_table, read_table
 from CTDefaceEvalLib.evaluation import Evaluation, Scale
 from CTDefaceEvalLib.face_models import DEFAULT_MODELS, DlibHog
 from CTDefaceEvalLib.report import check_report, write_cohort, write_evaluation
-from CTDefaceSlicer import nodes
-from CTDefaceSlicer.process import BackgroundProcess
+from CTDefaceSlicer.shared import nodes
+from CTDefaceSlicer.shared.process import BackgroundProcess
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import head_views, results

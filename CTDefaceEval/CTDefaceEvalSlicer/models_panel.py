@@ -5,7 +5,7 @@ import slicer
 from CTDefaceEvalLib import worker
 from CTDefaceEvalLib.face_models import COHORT_PACKAGES, MODELS, PACK_SIZE, InsightFace
 from CTDefaceLib.errors import CTDefaceError
-from CTDefaceSlicer.process import BackgroundProcess
+from CTDefaceSlicer.shared.process import BackgroundProcess
 from slicer.i18n import tr as _
 
 from .hints import BAD, GOOD, say

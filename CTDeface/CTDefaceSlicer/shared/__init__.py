@@ -1,0 +1,1 @@
+"""What both modules use: MRML nodes, views, the background process, hints; all that CTDefaceEval may import."""
