@@ -70,7 +70,7 @@ class Cylinder:
     def skin_in_view(self) -> np.ndarray:
         """Map of where a ray leaves the head through its skin, not through the end of what was scanned (bool)."""
         volume = self.head.volume
-        beyond = (self.points(self.skin + BEYOND_THE_SKIN_MM) - volume.GetOrigin()) / WORK_SPACING_MM
+        beyond = self.head.to_index(self.points(self.skin + BEYOND_THE_SKIN_MM))
         within = ((beyond >= 0) & (beyond <= np.array(volume.GetSize()) - 1)).all(axis=-1)
         nearest = np.moveaxis(np.rint(beyond[..., ::-1]).astype(int), -1, 0)
         unseen = ndimage.map_coordinates(self.head.unseen, nearest, order=0, output=bool)

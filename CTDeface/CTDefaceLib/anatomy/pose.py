@@ -175,7 +175,8 @@ def head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, n
     frontal = front < np.percentile(front, OUTERMOST[0]) + FRONTAL_MM
     brow = front[frontal].min() * posterior + np.percentile(height[frontal], OUTERMOST[1]) * superior
     origin = work.TransformContinuousIndexToPhysicalPoint((point + brow / WORK_SPACING_MM)[::-1].tolist())
-    return np.stack([normal, posterior, superior])[:, ::-1], np.array(origin)
+    axes = np.stack([normal, posterior, superior])[:, ::-1] @ np.reshape(work.GetDirection(), (3, 3)).T
+    return axes, np.array(origin)
 
 
 def _fall_of_longest_line(middle: np.ndarray, back: np.ndarray, up: np.ndarray, hidden: np.ndarray) -> float:
