@@ -15,7 +15,7 @@ from scipy import ndimage
 from ..errors import InputError, NoFaceError
 from .field_of_view import DEEP_CUT, hidden_share, unseen
 from .hounsfield import AIR_HU, TISSUE_HU
-from .orientation import Orientation, find_orientation, shows_face, turned_array, turned_volume
+from .orientation import Orientation, find_orientation, shows_face, side_of, turned_array, turned_volume
 from .pose import head_axes, mirrored
 from .sight import Sight, look_around
 from .skull import GUARD_MM, enclosure_of, intracranial_spaces
@@ -112,6 +112,16 @@ class Head:
         z, y, x = np.meshgrid(z, y, x, indexing="ij", sparse=True)
         parts = [sum(np.float32(a) * along for a, along in zip(axis, (x, y, z))) for axis in self.axes @ self.direction]
         return np.moveaxis(np.stack(parts), 0, -1)  # each part contiguous
+
+    @property
+    def facing(self) -> str:
+        """The side of the file, in words, that the front of the head is nearest to."""
+        return side_of(-self.axes[1])
+
+    @property
+    def topped(self) -> str:
+        """The side of the file, in words, that the top of the head is nearest to."""
+        return side_of(self.axes[2])
 
     @cached_property
     def unseen(self) -> np.ndarray:

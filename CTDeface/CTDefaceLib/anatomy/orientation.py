@@ -179,6 +179,12 @@ def turned_array(array: np.ndarray, turn: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.flip(array.transpose(axis), np.flatnonzero(backwards)))
 
 
+def side_of(direction: np.ndarray) -> str:
+    """The side of a patient, in words, that a direction in LPS is nearest to."""
+    axis = int(np.abs(direction).argmax())
+    return (("right", "left"), ("front", "back"), ("feet", "top"))[axis][int(direction[axis] > 0)]
+
+
 @cache
 def _turns() -> np.ndarray:
     """The 24 turns of a grid, the unturned one first; shape (24, 3, 3)."""
