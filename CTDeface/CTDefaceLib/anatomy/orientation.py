@@ -140,7 +140,7 @@ def find_orientation(sight: Sight) -> Orientation:
     here = best if turned else file
     other = _best(fit, _apart(ways, ways[here]) >= OTHER_WAY_DEG)
     evidence = {name: float(part[here] - part[other]) / np.sqrt(len(directions())) for name, part in every.items()}
-    turn = _turns()[here[0]] if turned else np.eye(3, dtype=int)
+    turn = turns()[here[0]] if turned else np.eye(3, dtype=int)
     return Orientation(turn, turned, float(fit[here] - fit[other]), evidence, _way_to_nose_and_mouth(sight, here))
 
 
@@ -186,7 +186,7 @@ def side_of(direction: np.ndarray) -> str:
 
 
 @cache
-def _turns() -> np.ndarray:
+def turns() -> np.ndarray:
     """The 24 turns of a grid, the unturned one first; shape (24, 3, 3)."""
     signed = [np.diag(signs)[list(order)] for order in permutations(range(3)) for signs in product((1, -1), repeat=3)]
     turns = [turn for turn in signed if np.linalg.det(turn) > 0]
@@ -203,7 +203,7 @@ def _tilts() -> np.ndarray:
 @cache
 def _ways() -> np.ndarray:
     """All ways to lie that are tried, shape (24, 175, 3, 3)."""
-    return np.einsum("tij,qjk->qtik", _tilts(), _turns())
+    return np.einsum("tij,qjk->qtik", _tilts(), turns())
 
 
 def _apart(ways: np.ndarray, way: np.ndarray) -> np.ndarray:
@@ -220,7 +220,7 @@ def _best(fit: np.ndarray, among: np.ndarray) -> tuple[int, int]:
 @cache
 def _seen_from() -> np.ndarray:
     """For each turn, the number of the direction of the grid where each direction of the turned grid is: (24, 600)."""
-    return spatial.cKDTree(directions()).query(directions() @ _turns())[1]
+    return spatial.cKDTree(directions()).query(directions() @ turns())[1]
 
 
 @cache
