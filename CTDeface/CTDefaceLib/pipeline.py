@@ -10,7 +10,7 @@ from typing import Any
 import SimpleITK as sitk
 
 from . import __version__, segmenters
-from .anatomy.face_map import Cylinder, head_cylinder
+from .anatomy.face_map import Cylinder, as_the_head_lies, head_cylinder
 from .errors import Cancelled, InputError
 from .parameters import UNREPORTED, DefaceParameters
 from .removal.check import check, mask_report
@@ -101,15 +101,19 @@ def _face(
     start: float,
     end: float,
 ) -> tuple[sitk.Image, dict[str, Any]]:
-    """Mask and notes of a segmenter, whose progress goes from ``start`` to ``end``."""
+    """Mask and notes of a segmenter, whose progress goes from ``start`` to ``end``.
+
+    A model knows heads the right way up: it is given the volume as the head lies, not as the file has it.
+    """
     step(start, "Segmenting the face")
-    return segmenters.module(segmenter).segment(
-        image,
-        cylinder,
+    mask, notes = segmenters.module(segmenter).segment(
+        *as_the_head_lies(image, cylinder),
         choice,
         lambda fraction, text: step(start + (end - start) * fraction, text),
         cancelled or (lambda: False),
     )
+    mask.CopyInformation(image)
+    return mask, notes
 
 
 def deface(

@@ -1,6 +1,6 @@
 """Deface heads whose file has them lie otherwise than they do, and count what comes out.
 
-    python Testing/benchmarks/bench_orientation.py [--turns N] [--full] [--seed N] [--only NAME]
+    python Testing/benchmarks/bench_orientation.py [--turns N] [--full] [--seed N] [--only HEAD] [--views VIEW …]
 
 Heads: the acceptance phantoms in voxels of 2 mm, and the real ones where ``CTDEFACE_TEST_DATA`` names their folder.
 Views: whole, and cut in ways that scanners cut. Turns: all 24 of whole heads, some of the others (``--turns``), every
@@ -140,13 +140,16 @@ def main():
     parser.add_argument("--turns", type=int, default=4, help="turns of each cut view")
     parser.add_argument("--full", action="store_true", help="deface every one")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only")
+    parser.add_argument("--only", metavar="HEAD")
+    parser.add_argument("--views", nargs="*", help="the first words of the views to try; all when left out")
     choices = parser.parse_args()
     chance = random.Random(choices.seed)
     table, upright_table = collections.defaultdict(collections.Counter), collections.defaultdict(collections.Counter)
     for name, whole, whole_face in heads(choices.only):
         start = time.perf_counter()
         for view, image, face in views(whole, whole_face):
+            if choices.views and not view.startswith(tuple(choices.views)):
+                continue
             upright = None
             try:
                 made = deface(image)

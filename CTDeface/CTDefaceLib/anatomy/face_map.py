@@ -149,6 +149,28 @@ class Cylinder:
         )
 
 
+def as_the_head_lies(image: sitk.Image, cylinder: Cylinder) -> tuple[sitk.Image, Cylinder]:
+    """A CT and its cylinder, turned in space so that the patient's directions are the head's.
+
+    Both are as they were where the file has them so. Voxels stay in their order.
+    """
+    head = cylinder.head
+    if not head.orientation.turned:
+        return image, cylinder
+    turn = head.direction.T
+    sight = replace(head.sight, skin=head.sight.skin @ turn.T)
+    moved = replace(head, volume=_moved(head.volume, turn), axes=head.axes @ turn.T, brow=turn @ head.brow, sight=sight)
+    return _moved(image, turn), replace(cylinder, head=moved)
+
+
+def _moved(image: sitk.Image, rotation: np.ndarray) -> sitk.Image:
+    """The same voxels, turned about the origin of space."""
+    moved = sitk.Image(image)
+    moved.SetDirection((rotation @ np.reshape(image.GetDirection(), (3, 3))).ravel().tolist())
+    moved.SetOrigin((rotation @ image.GetOrigin()).tolist())
+    return moved
+
+
 def head_cylinder(image: sitk.Image) -> Cylinder:
     """Find the head in a CT and lay the cylinder around it.
 

@@ -149,8 +149,8 @@ def _oddities(cylinder: Cylinder) -> list[str]:
         )
     if _has_no_face(cylinder):
         warnings.append(
-            "No face stands out from this head: it seems to have been removed before. Look at the result before you "
-            "share it."
+            "No face stands out from this head: it was removed before, or the field of view cuts it off. Look at the "
+            "result before you share it."
         )
     return warnings
 
