@@ -114,6 +114,11 @@ class Head:
         return np.moveaxis(np.stack(parts), 0, -1)  # each part contiguous
 
     @property
+    def tilt_deg(self) -> float:
+        """Angle in degrees between the head's axes and those of its work grid, which lies as the head does, nearly."""
+        return float(np.degrees(np.arccos(np.clip((np.trace(self.axes @ self.direction) - 1.0) / 2.0, -1.0, 1.0))))
+
+    @property
     def facing(self) -> str:
         """The side of the file, in words, that the front of the head is nearest to."""
         return side_of(-self.axes[1])

@@ -49,6 +49,9 @@ AROUND_THE_NOSE_DEG = 30.0
 FEWEST_RAYS = 5
 """Directions in which air or fat and the skin over it are seen, below which the result cannot be checked by them."""
 
+FARTHEST_TILT_DEG = 55.0
+"""How far, in degrees, a head's axes may be from the way in which it was found to lie: 36 in the most tilted phantom."""
+
 MUCH_BRAIN_ML = 0.05
 """Millilitres of a mask inside the skull from which on there is a warning: what rounds to 0.1. Chosen by eye."""
 
@@ -137,10 +140,10 @@ def _oddities(cylinder: Cylinder) -> list[str]:
             f"top where it says {head.topped}. The face was removed where the head itself shows it; correct the file's "
             "orientation, and look at the result before you share it."
         )
-    elif not head.orientation.clear:
+    elif not head.orientation.clear or head.tilt_deg > FARTHEST_TILT_DEG:
         warnings.append(
-            "Too little of the head is in view to tell which way it lies; the file was believed. Look at the result "
-            "before you share it."
+            "It could not be told for sure which way the head lies, as where too little of it is in view; the file was "
+            "believed. Look at the result before you share it."
         )
     if head.deeply_cut:
         warnings.append(
