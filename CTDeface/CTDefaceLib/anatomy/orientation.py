@@ -87,15 +87,19 @@ OTHER_WAY_DEG = 65.0
 CLEAR_LEAD = 1.0
 """By how much a way has to fit better than the file's to be taken instead.
 
-Unit: square root of the number of directions, in natural logarithms of likelihood. With less the file's stays and there
-is a warning. TODO
+In natural logarithms of likelihood, divided by the square root of the number of directions. Of 23 whole heads the true
+way leads by 2.4 at least (a plaster head by 3.0), of 115 cut to the orbits, above the forehead, in front or behind, or
+to one side by 0.6, of 23 in round views of 150 mm within the head it does in 18.
 """
 
 SMALL_LEAD = 0.5
-"""By how much the way that is taken has to fit better than any other for there not to be a warning. TODO"""
+"""By how much the way that is taken has to fit better than any other for there not to be a warning. See above."""
 
 FLAT_FACE_MM = 35.0
-"""Mean way to the skin of nose and mouth, in mm, below which a skull has no face. TODO"""
+"""Mean way to the skin of nose and mouth, in mm, below which a skull has no face.
+
+53 and more in 23 whole heads, 6 to 18 in eight whose face was carved out.
+"""
 
 
 @dataclass(frozen=True)

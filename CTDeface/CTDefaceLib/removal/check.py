@@ -50,7 +50,7 @@ FEWEST_RAYS = 5
 """Directions in which air or fat and the skin over it are seen, below which the result cannot be checked by them."""
 
 FARTHEST_TILT_DEG = 55.0
-"""How far, in degrees, a head's axes may be from the way in which it was found to lie: 36 in the most tilted phantom."""
+"""How far, in degrees, a head's axes may be from the way in which it was found to lie: 36 at most in the phantoms."""
 
 MUCH_BRAIN_ML = 0.05
 """Millilitres of a mask inside the skull from which on there is a warning: what rounds to 0.1. Chosen by eye."""
