@@ -223,7 +223,7 @@ def test_a_full_disk_ends_the_batch_and_it_goes_on_later(folders, monkeypatch, s
     def full(*_):
         raise OutputError("No room.") from said
 
-    monkeypatch.setattr("CTDefaceLib.volume_io.save_volume", full)
+    monkeypatch.setattr("CTDefaceLib.batch.job.save_volume", full)
     monkeypatch.setattr("CTDefaceLib.batch.execute.LITTLE_ROOM_BYTES", 0 if said else 1 << 60)
     with pytest.raises(OutputError, match="make room and start the batch again"):
         quick()(source, output)

@@ -156,8 +156,8 @@ class Worker:
     def _series(self, job, progress) -> dict:
         import SimpleITK as sitk
 
-        from .batch.names import make_secret
         from .dicom.deface import write_defaced_volume
+        from .private import make_secret
 
         return write_defaced_volume(
             job["files"],

@@ -20,6 +20,7 @@ import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib import __version__
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError
+from CTDefaceLib.files import replaced
 from CTDefaceLib.render import Renderer
 from CTDefaceLib.volume_io import read_ct
 
@@ -166,10 +167,8 @@ class _Watcher:
         except (OSError, ValueError, KeyError, EOFError):
             pass
         seen = self._look(read_ct(path), self._pose_of(original))
-        part = self.cache / f"{key}.part"
-        with open(part, "wb") as stream:
+        with replaced(file, private=True) as part, open(part, "wb") as stream:
             np.savez_compressed(stream, **vars(seen))
-        os.replace(part, file)
         return seen
 
     def _pose_of(self, original: Path) -> Pose:

@@ -22,6 +22,7 @@ import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib import __version__
 from CTDefaceLib.errors import CTDefaceError, InputError, NoFaceError
+from CTDefaceLib.files import write_whole
 from CTDefaceLib.render import Renderer, png_bytes
 
 from . import attacks as attack_library
@@ -467,9 +468,7 @@ class _Memory:
 
     def _write(self) -> None:
         stored = {"key": self.key, "subjects": self.subjects, "scale": self.scale and asdict(self.scale)}
-        part = self.path.with_name(self.path.name + ".new")
-        part.write_text(json.dumps(stored), encoding="utf-8")
-        os.replace(part, self.path)
+        write_whole(self.path, json.dumps(stored), private=True)
 
     def forget(self) -> None:
         if self.path is not None:

@@ -16,8 +16,8 @@ from typing import Any
 
 from CTDefaceLib import __version__
 from CTDefaceLib.errors import OutputError
+from CTDefaceLib.files import check_output, written_whole
 from CTDefaceLib.render import png_bytes
-from CTDefaceLib.volume_io import check_output, written_whole
 
 from .attacks import GROWTHS_MM, LOWERED_ISO, PEELS_MM
 from .charts import density, line_chart

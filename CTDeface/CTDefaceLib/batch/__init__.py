@@ -1,18 +1,7 @@
 """Thousands of scans, unattended: :func:`run` does what is left of a batch, :func:`plan` lists what it would do."""
 
-from .execute import (
-    GALLERY,
-    RECORD,
-    SECRET,
-    SUMMARY,
-    TABLE,
-    Choices,
-    Summary,
-    make_private_folder,
-    plan,
-    private_folder,
-    run,
-)
+from ..private import SECRET, make_private_folder, private_folder
+from .execute import GALLERY, RECORD, SUMMARY, TABLE, Choices, Summary, plan, run
 
 __all__ = [
     "GALLERY",

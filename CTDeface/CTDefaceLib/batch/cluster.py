@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from .. import __version__, segmenters
+from .. import segmenters
 from ..errors import CTDefaceError
 from ..pipeline import DefaceParameters
+from ..version import __version__
 from .job import Job, Outcome, check_audit, run_job
 from .record import FAILED, TIMED_OUT
 from .runners import DIED, DIED_SENTENCE, TICK_SECONDS, Results, Started

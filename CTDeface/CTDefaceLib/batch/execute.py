@@ -20,17 +20,20 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from .. import __version__, segmenters
+from .. import segmenters
 from ..dicom.headers import Cleaner
 from ..dicom.pseudonyms import Pseudonyms
 from ..errors import CTDefaceError, InputError, OutputError
+from ..files import make_folder, output_errors, replaced, write_whole
 from ..pipeline import UNREPORTED, DefaceParameters
+from ..private import SECRET, make_private_folder, make_secret, private_folder, read_secret
+from ..version import __version__
 from ..volume_io import check_volume_name
 from . import runners
 from .gallery import PICTURES, write_gallery
 from .inputs import FoundScan, find_scans, root_of
 from .job import DICOM, NO_ROOM, NOT_WRITTEN, WORK_FOLDER, Job, Outcome, check_audit, finished_before, software
-from .names import make_secret, output_name, read_secret
+from .names import output_name
 from .progress import Tell
 from .record import (
     DOUBLE,
@@ -44,9 +47,15 @@ from .record import (
     Record,
 )
 
-RECORD, SECRET, TABLE, GALLERY = "record.sqlite", "secret.key", "scans.csv", "gallery"
-PSEUDONYMS = "pseudonyms"  # folder with a table for each scan whose headers were cleaned
+RECORD, TABLE, GALLERY = "record.sqlite", "scans.csv", "gallery"
+"""What lies in the private folder beside the secret: record, table of the scans, and the folder of the page."""
+
+PSEUDONYMS = "pseudonyms"
+"""Folder in it with a table for each scan whose headers were cleaned."""
+
 SUMMARY = "ctdeface_batch.json"
+"""How the batch was made, in the output folder."""
+
 PARAMETERS = tuple(asdict(DefaceParameters()))
 #: a scan is given up when this many processes ended while they worked on it
 MOST_DEATHS = 5
@@ -105,12 +114,6 @@ class Summary:
     def all_done(self) -> bool:
         """Whether every scan has its result."""
         return not any(self.counts.get(status) for status in (*WITHOUT_RESULT, WAITING, RUNNING))
-
-
-def private_folder(output: str | os.PathLike) -> Path:
-    """Where the private part of a batch lies unless it is told otherwise: beside the output folder."""
-    output = Path(output)
-    return output.with_name(output.name + "-private")
 
 
 def run(
@@ -252,22 +255,9 @@ def _make_folders(source: Path, output: Path, private: Path) -> None:
         raise OutputError("The output folder is the input folder; choose another one.")
     if output.resolve() == private.resolve() or output.resolve() in private.resolve().parents:
         raise OutputError("The private folder must not lie in the output folder, which can be shared.")
-    _make_folder(output)
+    with output_errors("A folder for the results cannot be made"):
+        make_folder(output)
     make_private_folder(private)
-
-
-def make_private_folder(folder: Path) -> None:
-    """Make a folder where there is none, and keep it to its owner (OutputError)."""
-    _make_folder(folder)
-    if os.name != "nt":
-        folder.chmod(0o700)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"A folder for the results cannot be made: {error.strerror}.") from error
 
 
 def _same_batch(record: Record, parameters: DefaceParameters, choices: Choices, redo: bool) -> str:
@@ -474,20 +464,17 @@ def _write_results(
     originals: bool,
 ) -> None:
     """What can be read off the record by those who do not read SQLite."""
-    try:
-        _write_whole(output / SUMMARY, json.dumps(_provenance(record, choices), indent=2) + "\n")
+    with output_errors("The summary could not be written"):
+        write_whole(output / SUMMARY, json.dumps(_provenance(record, choices), indent=2) + "\n")
         if choices.layout == "bids":
-            _write_whole(output / "dataset_description.json", json.dumps(BIDS_DESCRIPTION, indent=2) + "\n")
-        with open(private / (TABLE + ".new"), "w", newline="", encoding="utf-8") as file:
+            write_whole(output / "dataset_description.json", json.dumps(BIDS_DESCRIPTION, indent=2) + "\n")
+        with replaced(private / TABLE, private=True) as part, open(part, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(("input", "output", "status", "sentence", "seconds", "attempts"))
             for row in record.rows():
                 table.writerow([row[n] for n in ("place", "output", "status", "sentence", "seconds", "attempts")])
-        os.replace(private / (TABLE + ".new"), private / TABLE)
         if gallery:
             write_gallery(record.rows(), private / GALLERY, record.get("run"), originals)
-    except OSError as error:
-        raise OutputError(f"The summary could not be written: {error.strerror}.") from error
 
 
 def _provenance(record: Record, choices: Choices) -> dict:
@@ -513,9 +500,3 @@ BIDS_DESCRIPTION = {
     "DatasetType": "derivative",
     "GeneratedBy": [{"Name": "CTDeface", "Version": __version__}],
 }
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.new")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

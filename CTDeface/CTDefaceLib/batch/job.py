@@ -18,8 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..dicom.deface import HeaderWriter, write_series
+from ..dicom.defaced_stack import deface_stacks, is_checked
+from ..dicom.tree import choose_series, tree_of
 from ..errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
+from ..files import make_folder, output_errors, put_in_place
+from ..pipeline import DefaceParameters, deface
+from ..private import make_private_folder, read_secret
 from ..stored_data import suffix
+from ..volume_io import read_scan, save_volume
 from .record import DONE, FAILED, HELD_BACK, NO_FACE, REFUSED, WARNED
 
 #: ending of a result that is a folder with a DICOM series
@@ -167,8 +174,6 @@ def _finished(report: dict) -> Outcome:
 
 
 def _deface(job: Job, work: Path) -> Outcome:
-    from ..pipeline import DefaceParameters
-
     start = time.perf_counter()
     audits: list[dict] = []
 
@@ -198,30 +203,21 @@ def _deface(job: Job, work: Path) -> Outcome:
     part, report_part = work / f"result{suffix(job.output)}", work / "report.json"
     write(part)
     report["seconds"] = round(time.perf_counter() - start, 2)
-    _write_json(report, report_part)
+    report_part.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return _finished(_publish(job, part, report_part) or report)
 
 
 def _deface_volume(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a volume: the report, and what writes it."""
-    from ..commands.deface import read_input
-    from ..pipeline import DefaceParameters, deface
-    from ..volume_io import save_volume
-
-    image, notes = read_input(Path(job.path), lambda fraction, text: None, job.series)
-    result = deface(image, DefaceParameters(**job.parameters))
-    look(image, result)
-    report = {**result.report, "warnings": [*notes, *result.report["warnings"]]}
+    scan = read_scan(job.path, job.series)
+    result = deface(scan.image, DefaceParameters(**job.parameters))
+    look(scan.image, result)
+    report = {**result.report, "warnings": [*scan.notes, *result.report["warnings"]]}
     return report, lambda part: save_volume(result.image, part)
 
 
 def _deface_series(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a DICOM series: the report, and what writes it."""
-    from ..dicom.deface import HeaderWriter, deface_stacks, is_checked, write_series
-    from ..dicom.tree import choose_series, tree_of
-    from ..pipeline import DefaceParameters
-    from .names import read_secret
-
     if not os.path.isdir(job.path):
         raise InputError("This scan is no DICOM series, so it cannot become one: choose a volume format for it.")
     files = sorted(e.path for e in os.scandir(job.path) if e.is_file() and not e.name.startswith("."))
@@ -234,7 +230,7 @@ def _deface_series(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
         part.mkdir()
         write_series(series, defaced, part, finish)
         if job.clean:
-            os.makedirs(job.pseudonyms, exist_ok=True)
+            make_private_folder(job.pseudonyms)
             finish.pseudonyms.append_to(Path(job.pseudonyms) / f"{job.scan}.csv")
 
     report["warnings"] = [*report.pop("notes"), *report["warnings"]]
@@ -247,8 +243,8 @@ def _publish(job: Job, part: Path, report_part: Path) -> dict | None:
     Returns the report of a twin of this job on another worker that was quicker.
     """
     output = Path(job.output)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    with output_errors():
+        make_folder(output.parent)
         if os.path.lexists(output) or os.path.lexists(job.report_path):
             made = _report_of(job)
             if made is None:
@@ -257,18 +253,9 @@ def _publish(job: Job, part: Path, report_part: Path) -> dict | None:
                 return made
             if os.path.lexists(output):
                 os.replace(output, part.with_name("replaced"))  # at once, and gone with the unfinished files
-        os.replace(report_part, job.report_path)
-        os.replace(part, output)
-        return None
-    except OSError as error:
-        raise OutputError(f"The output could not be written: {error.strerror or type(error).__name__}.") from error
-
-
-def _write_json(content: dict, path: Path) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+        put_in_place(report_part, job.report_path)
+        put_in_place(part, output)
+    return None
 
 
 def software() -> dict[str, str]:

@@ -14,8 +14,8 @@ import signal
 import sys
 import threading
 
-from .. import __version__
 from ..errors import CTDefaceError, memory_errors
+from ..version import __version__
 from .terminal import warn
 
 COMMANDS = {

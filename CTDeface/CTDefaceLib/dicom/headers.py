@@ -16,8 +16,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from .files import CT_IMAGES
 from .pseudonyms import WELL_KNOWN, Pseudonyms
-from .tree import CT_IMAGES
 from .write import METHOD, OUTDATED, add_method
 
 if TYPE_CHECKING:

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .even_series import quietly
+from .defaced_stack import DefacedStack
+from .files import SEGMENTATION, STRUCTURE_SET, quietly
 from .stack import UNDECODED, read_dataset, usual_gap
-from .tree import SEGMENTATION, STRUCTURE_SET, Series, Tree
+from .tree import Series, Tree
 from .write import EXPLICIT_LITTLE_ENDIAN, elements
 
 if TYPE_CHECKING:
     import pydicom
-
-    from .deface import DefacedStack
 
 KINDS = {"structure set": STRUCTURE_SET, "segmentation": SEGMENTATION}
 

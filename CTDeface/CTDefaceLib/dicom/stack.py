@@ -7,7 +7,7 @@ from the slices, and each slice then takes its part of that region. The slices t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +15,10 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..errors import InputError
-from .even_series import PLACE_TOLERANCE, PLACE_TOLERANCE_MM, TILT_TOLERANCE_DEGREES, quietly
-from .tree import Slice, Stack
+from ..progress import Progress, silent
+from .even_series import PLACE_TOLERANCE, PLACE_TOLERANCE_MM, TILT_TOLERANCE_DEGREES
+from .files import Slice, quietly
+from .tree import Stack
 
 if TYPE_CHECKING:
     import pydicom
@@ -30,7 +32,7 @@ NO_DECODER = (
 UNDECODED = "The DICOM pixels cannot be decoded; copy or export the series again."
 
 
-def read_stack(stack: Stack, progress: Callable[[float, str], None] = lambda fraction, text: None) -> sitk.Image:
+def read_stack(stack: Stack, progress: Progress = silent) -> sitk.Image:
     """The slices in Hounsfield units, one after the other; int16 where that holds them, else int32 or float32.
 
     The geometry is that of the first slice, with the usual distance of slices; it is true only when

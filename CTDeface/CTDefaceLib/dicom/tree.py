@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,71 +16,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .even_series import TAGS, dicom_header, is_image, quietly, series_number
+from ..progress import Progress, silent
+from .files import TREE_TAGS, Slice, dicom_header, kind_of, quietly, series_number, slices_of
 
 if TYPE_CHECKING:
     import pydicom
 
-TREE_TAGS = [
-    *TAGS, "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "ImageType", "AcquisitionNumber",
-    "TemporalPositionIndex", "InstanceNumber", "BitsStored", "PixelRepresentation", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence", "BurnedInAnnotation",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-]  # fmt: skip
-
-CT_IMAGES = (
-    "1.2.840.10008.5.1.4.1.1.2",
-    "1.2.840.10008.5.1.4.1.1.2.1",  # enhanced
-    "1.2.840.10008.5.1.4.1.1.2.2",  # legacy converted enhanced
-)
-STRUCTURE_SET, SEGMENTATION = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.66.4"
-#: beginnings of SOP class UIDs, the longest first where one begins with another
-KINDS = {
-    STRUCTURE_SET: "structure set",
-    SEGMENTATION: "segmentation",
-    "1.2.840.10008.5.1.4.1.1.88.67": "dose report",
-    "1.2.840.10008.5.1.4.1.1.88.59": "key object selection",
-    "1.2.840.10008.5.1.4.1.1.88.": "structured report",
-    "1.2.840.10008.5.1.4.1.1.7": "secondary capture",
-    "1.2.840.10008.5.1.4.1.1.11.": "presentation state",
-    "1.2.840.10008.5.1.4.1.1.104.": "document",
-    "1.2.840.10008.5.1.4.1.1.66.1": "registration",
-    "1.2.840.10008.5.1.4.1.1.66.3": "registration",
-    "1.2.840.10008.5.1.4.1.1.66.5": "surface segmentation",
-    "1.2.840.10008.5.1.4.1.1.66": "raw data",
-    "1.2.840.10008.5.1.4.1.1.481.": "radiotherapy object",
-}
 UIDS = ("SOPInstanceUID", "SeriesInstanceUID")
 DIRECTORY = "1.2.840.10008.1.3.10"
 FEWEST_SLICES = 5
 SAME = 1e-3  # of spacings in mm and of the cosines of an orientation
 OVERLAP_MM = 5.0  # of two acquisitions of one stack
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One slice: a file, or a frame of a multi-frame file, and how its values are stored.
-
-    Attributes
-    ----------
-    path, frame: file, and number of the frame in it from 0
-    position: LPS in mm of the centre of the first voxel
-    slope, intercept: HU = stored value * slope + intercept
-    low, high: range of the stored values
-    padding: lowest and highest stored value that mark what was not measured, or None
-    acquisition, instance: numbers that the scanner gave
-    """
-
-    path: str
-    frame: int
-    position: tuple[float, float, float]
-    slope: float
-    intercept: float
-    low: int
-    high: int
-    padding: tuple[int, int] | None
-    acquisition: tuple
-    instance: int
 
 
 @dataclass(frozen=True)
@@ -178,7 +124,7 @@ class Tree:
         return [*(series.name for series in self.series if series is not chosen), *texts]
 
 
-def read_tree(folder: str | os.PathLike, progress: Callable[[float, str], None] = lambda fraction, text: None) -> Tree:
+def read_tree(folder: str | os.PathLike, progress: Progress = silent) -> Tree:
     """Look at the headers of all DICOM files below a folder. Hidden files and folders are passed over.
 
     Raises
@@ -190,7 +136,7 @@ def read_tree(folder: str | os.PathLike, progress: Callable[[float, str], None] 
 
 
 @quietly()
-def tree_of(paths: list[str], progress: Callable[[float, str], None] = lambda fraction, text: None) -> Tree:
+def tree_of(paths: list[str], progress: Progress = silent) -> Tree:
     """As :func:`read_tree`, of these files."""
     images: dict[tuple[str, str], list[tuple[str, pydicom.Dataset]]] = {}
     others, seen = [], {}
@@ -259,28 +205,6 @@ def _files_below(folder: Path) -> list[str]:
     return files
 
 
-def kind_of(header: pydicom.Dataset) -> str:
-    """What a file is when it is no slice of a CT; empty for a slice."""
-    sop_class = str(header.get("SOPClassUID", ""))
-    for start, kind in KINDS.items():
-        if sop_class.startswith(start):
-            return kind
-    if not is_image(header):
-        return "object of another kind"
-    if sop_class not in CT_IMAGES or header.get("Modality", "CT") != "CT":
-        return "image of another modality"
-    if "LOCALIZER" in [str(value).upper() for value in _values(header.get("ImageType"))]:
-        return "scout"
-    if int(header.get("SamplesPerPixel") or 1) > 1 or header.get("PhotometricInterpretation") != "MONOCHROME2":
-        return "capture"
-    return ""
-
-
-def _values(value) -> list:
-    """The values of an attribute, whether it has none, one or many."""
-    return [] if value is None else [value] if isinstance(value, str | int | float) else list(value)
-
-
 def _check_copy(first: str, second: str) -> None:
     import pydicom
 
@@ -299,7 +223,7 @@ def _series(members: list[tuple[str, pydicom.Dataset]]) -> tuple[Series, list[tu
     left = []
     for path, header in members:
         try:
-            pieces = _slices(path, header)
+            pieces = slices_of(path, header)
         except (AttributeError, LookupError, TypeError, ValueError):
             left.append(("picture without a place", path))
             continue
@@ -327,80 +251,6 @@ def _series(members: list[tuple[str, pydicom.Dataset]]) -> tuple[Series, list[tu
 
 def _same(a: tuple, b: tuple) -> bool:
     return a[0] == b[0] and np.abs(np.subtract(a[1], b[1])).max() < SAME and np.abs(a[2] - b[2]).max() < SAME
-
-
-def _slices(path: str, header: pydicom.Dataset) -> list[tuple[tuple, Slice]]:
-    """Each frame of a file with its geometry: size, spacing and orientation."""
-    size = int(header.Columns), int(header.Rows)
-    bits, signed = int(header.get("BitsStored") or header.BitsAllocated), int(header.get("PixelRepresentation", 0))
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    acquisition = tuple(str(header.get(name, "")) for name in ("AcquisitionNumber", "TemporalPositionIndex"))
-    if "RescaleSlope" not in header and "ModalityLUTSequence" in header:
-        raise ValueError("a look-up table in place of a rescale")
-    found = []
-    for frame, parts in enumerate(_frames(header)):
-        position, orientation, (down, across) = (
-            tuple(float(value) for value in parts[name])
-            for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-        )
-        slope, intercept = float(parts.get("RescaleSlope", 1) or 1), float(parts.get("RescaleIntercept", 0) or 0)
-        axes = np.reshape(orientation, (2, 3))
-        usable = np.isfinite([*position, slope, intercept]).all() and min(down, across) > 0
-        if not usable or not np.allclose(axes @ axes.T, np.eye(2), atol=0.01):
-            raise ValueError("no place")
-        axes[0] /= np.linalg.norm(axes[0])
-        axes[1] -= (axes[0] @ axes[1]) * axes[0]
-        axes[1] /= np.linalg.norm(axes[1])
-        piece = Slice(
-            path, frame, position, slope, intercept, low, high, _padding(header),
-            (*acquisition, parts.get("TemporalPositionIndex")), _number(header) + frame,
-        )  # fmt: skip
-        found.append(((size, (across, down), axes.ravel()), piece))
-    return found
-
-
-def _padding(header: pydicom.Dataset) -> tuple[int, int] | None:
-    """Stored values that mark what was not measured, read as signed or unsigned as the pixels are."""
-    values = [header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    values = [value for value in values if isinstance(value, int)]
-    size = 2 ** int(header.BitsAllocated)
-    values = [value % size for value in values]
-    if header.get("PixelRepresentation", 0):
-        values = [value - size if value >= size // 2 else value for value in values]
-    return (min(values), max(values)) if values else None
-
-
-def _number(header: pydicom.Dataset) -> int:
-    try:
-        return int(header.InstanceNumber)
-    except (AttributeError, TypeError, ValueError):
-        return 0
-
-
-def _frames(header: pydicom.Dataset) -> list[dict]:
-    """What places and rescales each frame of a file."""
-    names = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept")
-    count = int(header.get("NumberOfFrames") or 1)
-    whole = {name: header[name].value for name in names if name in header}
-    if "PerFrameFunctionalGroupsSequence" not in header:
-        if count > 1:
-            raise ValueError("frames without a place")
-        return [whole]
-    shared = _gathered(header.get("SharedFunctionalGroupsSequence", [None])[0])
-    groups = header.PerFrameFunctionalGroupsSequence
-    if len(groups) != count:
-        raise ValueError("frames without a place")
-    return [{**whole, **shared, **_gathered(group)} for group in groups]
-
-
-def _gathered(group: pydicom.Dataset | None) -> dict:
-    """The attributes of one item of the functional groups."""
-    found = {}
-    for name in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence",
-                 "PixelValueTransformationSequence", "FrameContentSequence"):  # fmt: skip
-        if group is not None and name in group and len(group[name].value):
-            found.update({element.keyword: element.value for element in group[name].value[0]})
-    return found
 
 
 def _acquisitions(pieces: list[Slice], normal: np.ndarray) -> list[list[Slice]]:

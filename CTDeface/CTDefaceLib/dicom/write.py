@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import __version__
+from ..version import __version__
 from .pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
@@ -160,7 +159,7 @@ def set_pixels(dataset: pydicom.Dataset, words: np.ndarray, values: np.ndarray) 
 
 
 def save(dataset: pydicom.Dataset, path: Path) -> None:
-    """Write a file and see to it that it is on the disk; nothing is left of what stood before its header."""
+    """Write a file; nothing is left of what stood before its header."""
     import pydicom
 
     dataset.preamble = b"\0" * 128
@@ -168,11 +167,8 @@ def save(dataset: pydicom.Dataset, path: Path) -> None:
     dataset.file_meta = meta = pydicom.dataset.FileMetaDataset()  # without who sent the file to whom
     meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
-    with open(path, "wb") as file:
-        with pydicom.config.disable_value_validation():
-            dataset.save_as(file, enforce_file_format=True)
-        file.flush()
-        os.fsync(file.fileno())
+    with pydicom.config.disable_value_validation():
+        dataset.save_as(path, enforce_file_format=True)
 
 
 def _evidence(study: str, series: str, reference: pydicom.Dataset) -> pydicom.Dataset:

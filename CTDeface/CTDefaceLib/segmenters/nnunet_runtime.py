@@ -29,7 +29,8 @@ import SimpleITK as sitk
 from ..anatomy.face_map import Cylinder
 from ..anatomy.grids import Box, box_around, mask_of
 from ..anatomy.head import dilated
-from ..errors import Cancelled, InputError, NoFaceError, NotReadyError, memory_errors
+from ..errors import InputError, NoFaceError, NotReadyError, memory_errors
+from ..progress import IsCancelled, Progress, stop_if
 
 CHECKPOINT = "checkpoint_final.pth"
 OLDEST = (2, 6)
@@ -231,8 +232,8 @@ def predict(
     array: np.ndarray,
     spacing: tuple[float, float, float],
     device: str,
-    progress: Callable[[float, str], None],
-    cancelled: Callable[[], bool],
+    progress: Progress,
+    cancelled: IsCancelled,
 ) -> tuple[np.ndarray, dict]:
     """Label an image.
 
@@ -404,14 +405,8 @@ def replaced(module: ModuleType, **members) -> Iterator[None]:
         vars(module).update(originals)
 
 
-def stop_if(cancelled: Callable[[], bool]) -> None:
-    """Raise Cancelled when ``cancelled`` says so."""
-    if cancelled():
-        raise Cancelled("The work was cancelled; nothing was changed.")
-
-
 @contextlib.contextmanager
-def _watched(predictor, passes: int, progress: Callable[[float, str], None], cancelled: Callable[[], bool]):
+def _watched(predictor, passes: int, progress: Progress, cancelled: IsCancelled):
     """While it lasts, nnU-Net tells its tiles to ``progress`` and can be given up within each layer of the network."""
     from nnunetv2.inference import predict_from_raw_data as nnunet
 

@@ -6,7 +6,6 @@ A segmenter is a module of this package that has the members of :class:`Segmente
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -14,8 +13,7 @@ from typing import Any, Protocol
 import SimpleITK as sitk
 
 from ..anatomy.face_map import Cylinder
-
-Progress = Callable[[float, str], None]
+from ..progress import IsCancelled, Progress
 
 
 class Status(str, Enum):
@@ -105,7 +103,7 @@ class Segmenter(Protocol):
         cylinder: Cylinder,
         choice: Choice,
         progress: Progress,
-        cancelled: Callable[[], bool],
+        cancelled: IsCancelled,
     ) -> tuple[sitk.Image, dict[str, Any]]:
         """Find the face in a CT in Hounsfield units.
 

@@ -16,16 +16,17 @@ import os
 import re
 import secrets
 import shutil
-import stat
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from ..errors import CTDefaceError, InputError, NotReadyError, OutputError
+from ..files import replaced_folder, write_whole
+from ..progress import IsCancelled, Progress, stop_if
 from . import nnunet_runtime
 from .segmenter import Action, State, Status
 
@@ -224,16 +225,10 @@ def save_licence(key: str) -> None:
 
 def _write_config(home: Path, config: dict) -> None:
     """Write ``config.json`` whole, and for nobody else to read."""
-    part = home / f".{secrets.token_hex(8)}.part"
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR), "w") as file:
-            json.dump(config, file, indent=4)
-        os.replace(part, home / "config.json")
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(home / "config.json", json.dumps(config, indent=4), private=True)
 
 
-def download(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> None:
+def download(progress: Progress, cancelled: IsCancelled) -> None:
     """Download the weights, with the licence key; call it only after the user agreed. All of them appear, or none.
 
     Raises
@@ -266,7 +261,7 @@ def download(progress: Callable[[float, str], None], cancelled: Callable[[], boo
             raise CTDefaceError("The download is damaged: try again.") from None
 
 
-def _bar(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> type:
+def _bar(progress: Progress, cancelled: IsCancelled) -> type:
     class Bar:
         def __init__(self, *_, total=0, **__):
             self._total, self._got = total, 0
@@ -275,7 +270,7 @@ def _bar(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) 
             self._got += count
             share = self._got / self._total if self._total else 0.5
             progress(min(share, 1.0), f"{self._got / 1e6:.0f} MB downloaded")
-            nnunet_runtime.stop_if(cancelled)
+            stop_if(cancelled)
 
         def close(self) -> None:
             pass
@@ -315,11 +310,8 @@ def _new_weights() -> Iterator[Path]:
             except InputError as error:
                 raise InputError(NOT_THESE) from error
             target.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".ctdeface-", dir=target) as beside:
-                shutil.copytree(Path(name, FOLDER), Path(beside, "new"))
-                if (target / FOLDER).exists():
-                    os.replace(target / FOLDER, Path(beside, "old"))
-                os.replace(Path(beside, "new"), target / FOLDER)
+            with replaced_folder(target / FOLDER) as part:
+                shutil.copytree(Path(name, FOLDER), part, dirs_exist_ok=True)
     except OSError as error:  # a shutil.Error, too, which has no number
         raise OutputError(
             f"The weights could not be written ({error.strerror or type(error).__name__}): make room on the disk."
