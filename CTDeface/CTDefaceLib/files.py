@@ -65,13 +65,15 @@ def sync(path: str | os.PathLike) -> None:
 
 def sync_tree(path: str | os.PathLike) -> None:
     """As :func:`sync`, of a file, or of a folder with everything in it."""
-    folders, files = [], []
+    path = os.fspath(path)
+    folders: list[str] = []
+    files: list[str] = []
     if os.path.isdir(path):
         for folder, _, names in os.walk(path):
             folders.append(folder)
             files += [os.path.join(folder, name) for name in names]
     else:
-        files.append(os.fspath(path))
+        files.append(path)
     with ThreadPoolExecutor(SYNCS_AT_ONCE) as pool:
         list(pool.map(sync, files))
     for folder in reversed(folders):
@@ -241,11 +243,13 @@ def written_whole(*paths: str | os.PathLike, overwrite: bool = False) -> Iterato
             for final in finals:
                 check_output(final, overwrite)
             for part, final in zip(parts, finals):
-                if overwrite and final.exists():
-                    put_in_place(part, final)
-                else:
-                    put_new(part, final)
-                    created.append(final)
+                if not final.exists():
+                    created.append(final)  # before it is: a signal can end the work at any moment
+                try:
+                    (put_in_place if overwrite else put_new)(part, final)
+                except FileExistsError:  # somebody else's
+                    created = [path for path in created if path != final]
+                    raise
             created.clear()
     finally:
         for left in parts + created:

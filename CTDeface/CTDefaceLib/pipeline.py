@@ -279,10 +279,10 @@ def deface(
 def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cylinder) -> dict:
     """Measure what a region takes from a CT and warn of what looks wrong; keys as in :func:`deface`."""
     box = bounding_box(region)
-    removed_ml = touched = 0
+    removed_ml, touched = 0.0, 0
     if box:
         here = voxels(region, box) > 0
-        removed_ml = np.count_nonzero(here & (voxels(image, box) > TISSUE_HU)) * _voxel_ml(image)
+        removed_ml = float(np.count_nonzero(here & (voxels(image, box) > TISSUE_HU))) * _voxel_ml(image)
         touched = int(np.count_nonzero(here & _intracranial(cylinder, region[box])))
     tissue_ml = head_tissue_mm3(cylinder) / 1000.0
     covered = _facial_skin_covered(region, cylinder)

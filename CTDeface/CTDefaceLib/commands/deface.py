@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError, OutputError
 from .terminal import Progress, say, warn
+
+if TYPE_CHECKING:
+    from ..pipeline import DefaceParameters
 
 HELP = "remove the face from one head CT"
 
@@ -302,8 +307,8 @@ def _run_dicom(args: argparse.Namespace) -> int:
     return 0
 
 
-def parameters_from(args: argparse.Namespace):
-    """The DefaceParameters that the arguments of :func:`add_parameters` ask for; wrong usage where they contradict."""
+def parameters_from(args: argparse.Namespace) -> DefaceParameters:
+    """The parameters that the arguments of :func:`add_parameters` ask for; wrong usage where they contradict."""
     from .. import segmenters
     from ..pipeline import DefaceParameters
 
@@ -322,7 +327,7 @@ def parameters_from(args: argparse.Namespace):
     return DefaceParameters(**{name: value for name, value in chosen.items() if value is not None})
 
 
-def _number(low: float, high: float):
+def _number(low: float, high: float) -> Callable[[str], float]:
     def number(text: str) -> float:
         value = float(text)
         if not low <= value <= high:

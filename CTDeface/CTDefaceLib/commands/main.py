@@ -13,6 +13,7 @@ import importlib.util
 import signal
 import sys
 import threading
+import types
 
 from ..errors import CTDefaceError, memory_errors
 from ..version import __version__
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
             signal.signal(signal.SIGTERM, previous)
 
 
-def _terminate(number, frame):
+def _terminate(number: int, frame: types.FrameType | None) -> None:
     sys.exit(143)  # as an exception, so that temporary files are removed on the way out
 
 

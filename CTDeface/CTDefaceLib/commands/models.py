@@ -6,6 +6,7 @@ import argparse
 import getpass
 import sys
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from .terminal import Progress, warn
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _with(name: str | None, ability: str):
+def _with(name: str | None, ability: str) -> Any:
     """The module of the segmenter of this name, or the only one, that has a function."""
     from .. import segmenters
 
@@ -82,7 +83,7 @@ def _with(name: str | None, ability: str):
     return segmenters.module(name)
 
 
-def _asked_for_key(segmenter) -> str:
+def _asked_for_key(segmenter: Any) -> str:
     if not sys.stdin.isatty():
         return sys.stdin.readline()
     print(f"A key for non-commercial use is free: {segmenter.LICENCE}", file=sys.stderr)

@@ -48,15 +48,25 @@ def deface_series(
 
     Parameters
     ----------
-    source: folder, searched with its sub-folders
-    output: folder to make; it must not exist, or be empty
-    parameters: choices of the defacing
-    series: number or UID of the series where there are several
-    secret: makes UIDs and pseudonyms the same in every run; random when None
-    retain: clean the headers of all that tells who the patient is, but for these, see :data:`.dicom.headers.RETAIN`;
-        None leaves the headers as they are but for what was done to the pixels
-    table: CSV file, not in the output, that takes what stands for what when headers are cleaned
-    take_along: structure sets and segmentations that refer to the series, too, without what shows the face
+    source: path
+        Folder, searched with its sub-folders.
+    output: path
+        Folder to make; it must not exist, or be empty.
+    parameters: DefaceParameters, optional
+        Choices of the defacing.
+    series: str
+        Number or UID of the series where there are several.
+    secret: bytes, optional
+        Makes UIDs and pseudonyms the same in every run; random when None.
+    retain: collection of str, optional
+        Clean the headers of all that tells who the patient is, but for these, see :data:`.dicom.headers.RETAIN`;
+        None leaves the headers as they are but for what was done to the pixels.
+    table: path, optional
+        CSV file, not in the output, that takes what stands for what when headers are cleaned.
+    take_along: bool
+        Structure sets and segmentations that refer to the series, too, without what shows the face.
+    progress, cancelled: callable, optional
+        See :mod:`.progress`.
 
     Returns
     -------
@@ -67,9 +77,9 @@ def deface_series(
     Raises
     ------
     InputError, NoFaceError
-        when a file is damaged, there is not one CT series, or it shows no face
+        When a file is damaged, there is not one CT series, or it shows no face.
     OutputError
-        when the folder exists or cannot be written
+        When the folder exists or cannot be written.
     """
     check_folder(output)
     check_table(table, output)
@@ -114,10 +124,14 @@ def write_defaced_volume(
 
     Parameters
     ----------
-    files: what the volume was loaded from
-    original, defaced: HU, shape (slices, rows, columns), slices in either order; what differs is written
-    output: as in :func:`deface_series`, like ``secret``, ``retain`` and ``table``
-    checked: the checks of the defacing found nothing wrong
+    files: list of str
+        What the volume was loaded from.
+    original, defaced: numpy.ndarray
+        HU, shape (slices, rows, columns), slices in either order; what differs is written.
+    output, secret, retain, table
+        As in :func:`deface_series`.
+    checked: bool
+        The checks of the defacing found nothing wrong.
 
     Returns
     -------
@@ -128,7 +142,7 @@ def write_defaced_volume(
     Raises
     ------
     InputError
-        when the original is not what the files hold: it was cropped, resampled or edited
+        When the original is not what the files hold: it was cropped, resampled or edited.
     """
     check_folder(output)
     check_table(table, output)
@@ -174,8 +188,10 @@ class HeaderWriter:
     ----------
     new: collection of str
         UIDs of what is defaced, which gets new ones whatever becomes of the others.
-    secret, retain: as in :func:`deface_series`
-    checked: the face is gone and the checks found nothing wrong
+    secret, retain
+        As in :func:`deface_series`.
+    checked: bool
+        The face is gone and the checks found nothing wrong.
 
     Attributes
     ----------

@@ -15,33 +15,44 @@ from .files import TAGS, dicom_header, is_image, series_number
 if TYPE_CHECKING:
     import pydicom
 
-#: how far a slice may lie from its place in an even stack: positions are often rounded to a tenth of a millimetre
 PLACE_TOLERANCE_MM = 0.1
-PLACE_TOLERANCE = 0.1  # or this share of the spacing
+"""How far a slice may lie from its place in an even stack: positions are often rounded to a tenth of a millimetre."""
+
+PLACE_TOLERANCE = 0.1
+"""… or this share of the spacing: thick slices are placed less exactly."""
+
 TILT_TOLERANCE_DEGREES = 0.25
+"""Up to this the slices count as straight: a head of 200 mm is then sheared by less than a millimetre."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One DICOM series that stacks into an even volume."""
+    """One DICOM series that stacks into an even volume.
+
+    Attributes
+    ----------
+    files: list of str
+        One file per slice, in the order of their position along the slice normal.
+    modality: str
+        (0008,0060), for example ``CT``.
+    same_rescale: bool
+        Whether all slices share one rescale slope and intercept.
+    """
 
     files: list[str]
-    """one file per slice, in the order of their position along the slice normal"""
     modality: str
-    """(0008,0060), for example ``CT``"""
     same_rescale: bool
-    """whether all slices share one rescale slope and intercept"""
 
 
 def find_series(folder: str | os.PathLike, uid: str = "") -> Series:
     """Look at the headers of all files in a folder (not in its sub-folders) and order the slices of its series.
 
-    Files that are no DICOM images are passed over, and those of other series than the one with the given `uid`.
+    Files that are no DICOM images are passed over, and those of other series than the one with the given ``uid``.
 
     Raises
     ------
     InputError
-        without exactly one series of single-frame greyscale images; with slices missing, double, unevenly spaced, of
+        Without exactly one series of single-frame greyscale images; with slices missing, double, unevenly spaced, of
         different size or orientation, sheared by a tilted gantry, or with a truncated file.
         The sentence names no file and no value of the header that could tell who the patient is.
     """

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -29,14 +29,18 @@ TREE_TAGS = [
     "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence", "BurnedInAnnotation",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
+"""What a whole tree is sorted and stacked by."""
 
 CT_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.2",
     "1.2.840.10008.5.1.4.1.1.2.1",  # enhanced
     "1.2.840.10008.5.1.4.1.1.2.2",  # legacy converted enhanced
 )
+"""SOP classes that are CT images."""
+
 STRUCTURE_SET, SEGMENTATION = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.66.4"
-#: beginnings of SOP class UIDs, the longest first where one begins with another
+"""SOP classes of what can be taken along with a defaced series."""
+
 KINDS = {
     STRUCTURE_SET: "structure set",
     SEGMENTATION: "segmentation",
@@ -52,6 +56,7 @@ KINDS = {
     "1.2.840.10008.5.1.4.1.1.66": "raw data",
     "1.2.840.10008.5.1.4.1.1.481.": "radiotherapy object",
 }
+"""Beginnings of SOP class UIDs, the longest first where one begins with another."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,18 @@ class Slice:
 
     Attributes
     ----------
-    path, frame: file, and number of the frame in it from 0
-    position: LPS in mm of the centre of the first voxel
-    slope, intercept: HU = stored value * slope + intercept
-    low, high: range of the stored values
-    padding: lowest and highest stored value that mark what was not measured, or None
-    acquisition, instance: numbers that the scanner gave
+    path, frame: str, int
+        File, and number of the frame in it from 0.
+    position: tuple
+        LPS in mm of the centre of the first voxel.
+    slope, intercept: float
+        HU = stored value * slope + intercept.
+    low, high: int
+        Range of the stored values.
+    padding: tuple or None
+        Lowest and highest stored value that mark what was not measured.
+    acquisition, instance: tuple, int
+        Numbers that the scanner gave.
     """
 
     path: str
@@ -129,7 +140,7 @@ def _is_meant_as_dicom(path: str | os.PathLike, start: bytes) -> bool:
 
 
 def _has_all_pixels(file: BinaryIO, header: pydicom.Dataset) -> bool:
-    """Whether the pixel data that starts here is complete in length (`file` stands at its tag)."""
+    """Whether the pixel data that starts here is complete in length (``file`` stands at its tag)."""
     syntax = header.file_meta.get("TransferSyntaxUID")
     if syntax is not None and syntax.is_deflated:
         return True  # the header reader has inflated the file and would have noticed
@@ -174,13 +185,25 @@ def kind_of(header: pydicom.Dataset) -> str:
     return ""
 
 
-def _values(value) -> list:
+def _values(value: Any) -> list:
     """The values of an attribute, whether it has none, one or many."""
     return [] if value is None else [value] if isinstance(value, str | int | float) else list(value)
 
 
 def slices_of(path: str, header: pydicom.Dataset) -> list[tuple[tuple, Slice]]:
-    """Each frame of a file with its geometry: size, spacing and orientation."""
+    """Each frame of a file with its geometry.
+
+    Returns
+    -------
+    list
+        For each frame its geometry, which is (columns, rows), spacing (x, y) in mm and the six cosines of the
+        orientation, and the slice.
+
+    Raises
+    ------
+    AttributeError, LookupError, TypeError, ValueError
+        When the header does not say where the frames lie, or how their values are meant.
+    """
     size = int(header.Columns), int(header.Rows)
     bits, signed = int(header.get("BitsStored") or header.BitsAllocated), int(header.get("PixelRepresentation", 0))
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
@@ -201,8 +224,9 @@ def slices_of(path: str, header: pydicom.Dataset) -> list[tuple[tuple, Slice]]:
         axes[0] /= np.linalg.norm(axes[0])
         axes[1] -= (axes[0] @ axes[1]) * axes[0]
         axes[1] /= np.linalg.norm(axes[1])
+        x, y, z = position
         piece = Slice(
-            path, frame, position, slope, intercept, low, high, _padding(header),
+            path, frame, (x, y, z), slope, intercept, low, high, _padding(header),
             (*acquisition, parts.get("TemporalPositionIndex")), _number(header) + frame,
         )  # fmt: skip
         found.append(((size, (across, down), axes.ravel()), piece))

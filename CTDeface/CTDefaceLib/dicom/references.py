@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pydicom
 
 KINDS = {"structure set": STRUCTURE_SET, "segmentation": SEGMENTATION}
+"""Kinds of what can be taken along → SOP classes."""
 
 
 @quietly()
@@ -42,7 +43,7 @@ def without_face(dataset: pydicom.Dataset, defaced: list[DefacedStack]) -> str:
     Raises
     ------
     InputError
-        when the pixels of a segmentation cannot be decoded
+        When the pixels of a segmentation cannot be decoded.
     """
     remove = _outlines if dataset.SOPClassUID == STRUCTURE_SET else _voxels
     return remove(dataset, defaced)

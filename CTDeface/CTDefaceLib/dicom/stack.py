@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     import pydicom
 
 LARGEST_GAP_MM = 20.0
-OUTSIDE_HU = -3000.0  # of the regular grid: no measurement
+"""Between neighbouring slices; across more, what lies between cannot be guessed (1.5 times the usual gap can)."""
+
+OUTSIDE_HU = -3000.0
+"""Of the regular grid where no slice lies: below anything that is measured."""
+
 NO_DECODER = (
     "The DICOM pixels are compressed in a way that needs the package python-gdcm; install it with "
     '"pip install ctdeface[dicom]".'
@@ -40,8 +44,8 @@ def read_stack(stack: Stack, progress: Progress = silent) -> sitk.Image:
     """
     ends = [value * s.slope + s.intercept for s in stack.slices for value in (s.low, s.high)]
     whole = all(float(value).is_integer() for s in stack.slices for value in (s.slope, s.intercept))
-    dtype = np.float32 if not whole else np.int16 if -(2**15) <= min(ends) and max(ends) < 2**15 else np.int32
-    hu = np.empty((len(stack.slices), *stack.size[::-1]), dtype)
+    dtype: type = np.float32 if not whole else np.int16 if -(2**15) <= min(ends) and max(ends) < 2**15 else np.int32
+    hu: np.ndarray = np.empty((len(stack.slices), *stack.size[::-1]), dtype)
     places: dict[str, list[int]] = {}
     for index, piece in enumerate(stack.slices):
         places.setdefault(piece.path, []).append(index)
@@ -53,7 +57,7 @@ def read_stack(stack: Stack, progress: Progress = silent) -> sitk.Image:
             piece = stack.slices[index]
             if words.shape[1:] != hu.shape[1:]:
                 raise InputError(UNDECODED)
-            values = stored_values(words[piece.frame], header).astype(dtype, copy=False)
+            values: np.ndarray = stored_values(words[piece.frame], header).astype(dtype, copy=False)
             if piece.slope != 1:
                 values = values * dtype(piece.slope)
             np.add(values, dtype(piece.intercept), out=hu[index])
@@ -85,7 +89,7 @@ def stored_words(path: str) -> tuple[np.ndarray, pydicom.Dataset]:
     Raises
     ------
     InputError
-        when they are compressed and cannot be decoded
+        When they are compressed and cannot be decoded.
     """
     header = read_dataset(path)
     return words_of(header), header
@@ -98,7 +102,7 @@ def words_of(header: pydicom.Dataset) -> np.ndarray:
     kind = "i" if header.get("PixelRepresentation", 0) else "u"
     dtype = np.dtype(f"{kind}{header.BitsAllocated // 8}")
     if syntax is None or not syntax.is_encapsulated:
-        order = ">" if syntax is not None and not syntax.is_little_endian else "<"
+        order: Literal["<", ">"] = ">" if syntax is not None and not syntax.is_little_endian else "<"
         count = frames * rows * columns
         if len(header.PixelData) < count * dtype.itemsize:
             raise InputError(UNDECODED)
@@ -124,7 +128,7 @@ def _decoded_by_simpleitk(header: pydicom.Dataset) -> np.ndarray:
     Raises
     ------
     InputError
-        when SimpleITK cannot either, or for several frames, of which each can have a rescale of its own
+        When SimpleITK cannot either, or for several frames, of which each can have a rescale of its own.
     """
     if int(header.get("NumberOfFrames") or 1) > 1:
         raise InputError(NO_DECODER)
@@ -189,7 +193,7 @@ def oddities(stack: Stack) -> list[str]:
     Raises
     ------
     InputError
-        when so many slices are missing that what lies between cannot be known
+        When so many slices are missing that what lies between cannot be known.
     """
     along = np.unique(np.round(stack.along, 2))
     gaps, usual = np.diff(along), usual_gap(stack)

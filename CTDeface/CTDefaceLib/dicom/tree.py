@@ -23,10 +23,19 @@ if TYPE_CHECKING:
     import pydicom
 
 UIDS = ("SOPInstanceUID", "SeriesInstanceUID")
+"""What an image has to have to be placed in a series."""
+
 DIRECTORY = "1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR."""
+
 FEWEST_SLICES = 5
-SAME = 1e-3  # of spacings in mm and of the cosines of an orientation
-OVERLAP_MM = 5.0  # of two acquisitions of one stack
+"""At different places; a stack of fewer is a scout or a picture, not a head."""
+
+SAME = 1e-3
+"""Spacings (mm) and cosines of an orientation that differ by less than this are the same, rounded differently."""
+
+OVERLAP_MM = 5.0
+"""Two acquisitions of one stack may overlap by this; by more, each is a stack of its own."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,10 @@ class Stack:
     slices: list of Slice
     axes: numpy.ndarray
         3×3, rows: unit vectors (LPS) along the columns' index, along the rows' index, and the normal.
-    spacing: (x, y) in mm
-    size: (columns, rows)
+    spacing: tuple
+        (x, y) in mm.
+    size: tuple
+        (columns, rows).
     """
 
     slices: list[Slice]
@@ -68,8 +79,6 @@ class Series:
         Series and study instance UID, patient ID.
     number: int
         Series number, -1 where there is none.
-    files: list of str
-        Files of the stacks.
     instances: dict
         File → SOP instance UID.
     burned_in: bool
@@ -87,6 +96,7 @@ class Series:
 
     @property
     def files(self) -> list[str]:
+        """Files of the stacks, each once."""
         paths = dict.fromkeys(piece.path for stack in self.stacks for piece in stack.slices)
         return list(paths)
 
@@ -130,7 +140,7 @@ def read_tree(folder: str | os.PathLike, progress: Progress = silent) -> Tree:
     Raises
     ------
     InputError
-        when a DICOM file is cut short or damaged, or two different images share one SOP instance UID
+        When a DICOM file is cut short or damaged, or two different images share one SOP instance UID.
     """
     return tree_of(_files_below(Path(folder)), progress)
 
@@ -139,7 +149,8 @@ def read_tree(folder: str | os.PathLike, progress: Progress = silent) -> Tree:
 def tree_of(paths: list[str], progress: Progress = silent) -> Tree:
     """As :func:`read_tree`, of these files."""
     images: dict[tuple[str, str], list[tuple[str, pydicom.Dataset]]] = {}
-    others, seen = [], {}
+    others: list[tuple[str, str]] = []
+    seen: dict[str, str] = {}
     for number, path in enumerate(paths, 1):
         if number % 50 == 0:
             progress(number / len(paths), "Looking at the files")
@@ -183,7 +194,7 @@ def choose_series(tree: Tree, which: str = "") -> Series:
     Raises
     ------
     InputError
-        when there is none, or several and it is not said which
+        When there is none, or several and it is not said which.
     """
     found = [one for one in tree.series if which in ("", str(one.number), one.uid)]
     if len(found) == 1:
@@ -217,19 +228,21 @@ def _check_copy(first: str, second: str) -> None:
 def _series(members: list[tuple[str, pydicom.Dataset]]) -> tuple[Series, list[tuple[str, str]]]:
     """A series with its stacks, and what does not fit into any."""
     header = members[0][1]
-    uids = (str(header.get(name, "") or "") for name in ("SeriesInstanceUID", "StudyInstanceUID", "PatientID"))
-    series = Series(*uids, series_number(header))
+    uid, study, patient = (
+        str(header.get(name, "") or "") for name in ("SeriesInstanceUID", "StudyInstanceUID", "PatientID")
+    )
+    series = Series(uid, study, patient, series_number(header))
     groups: list[tuple[tuple, list[Slice]]] = []
     left = []
     for path, header in members:
         try:
-            pieces = slices_of(path, header)
+            placed = slices_of(path, header)
         except (AttributeError, LookupError, TypeError, ValueError):
             left.append(("picture without a place", path))
             continue
         series.instances[path] = str(header.SOPInstanceUID)
         series.burned_in |= header.get("BurnedInAnnotation") == "YES"
-        for geometry, piece in pieces:
+        for geometry, piece in placed:
             group = next((g for known, g in groups if _same(known, geometry)), None)
             if group is None:
                 groups.append((geometry, group := []))
@@ -271,7 +284,7 @@ def _acquisitions(pieces: list[Slice], normal: np.ndarray) -> list[list[Slice]]:
 
 def _repeats(stacks: list[list[Slice]], normal: np.ndarray) -> list[list[Slice]]:
     """Where every place was scanned the same number of times, each time is a stack of its own."""
-    found = []
+    found: list[list[Slice]] = []
     for pieces in stacks:
         places: dict[float, list[Slice]] = {}
         for piece in sorted(pieces, key=lambda piece: piece.instance):

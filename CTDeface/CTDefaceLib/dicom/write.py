@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,18 +14,27 @@ from .pseudonyms import Pseudonyms
 if TYPE_CHECKING:
     import pydicom
 
-EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-DEFLATED = "1.2.840.10008.1.2.1.99"
+EXPLICIT_LITTLE_ENDIAN, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
+"""Transfer syntaxes."""
+
 METHOD = "CTDeface: face removed from the pixels"
 DERIVATION = f"Face removed by CTDeface {__version__}; other pixels are unchanged"
+"""What the headers say in words: method of de-identification, and derivation."""
+
 SERIES_SUFFIX = " defaced"
+"""Of the series description."""
+
 PIXEL_MASK = ("113047", "Pixel by pixel mask")
 SOURCE_IMAGE = ("121322", "Source image for image processing operation")
 DEIDENTIFYING_EQUIPMENT = ("109104", "De-identifying Equipment")
 CLEAN_VISUAL_FEATURES = ("113102", "Clean Recognizable Visual Features Option")
-ITEM = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # how a sequence begins, in both byte orders
-#: signatures over what has changed, and pictures of what was removed
+"""Codes of the DICOM coding scheme and their meanings, for what was done, to what, by what, and with which effect."""
+
+ITEM = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+"""How a sequence begins, in both byte orders."""
+
 OUTDATED = ("DigitalSignaturesSequence", "MACParametersSequence", "IconImageSequence")
+"""Signatures over what has changed, and pictures of what was removed."""
 
 
 def code(value: str, meaning: str) -> pydicom.Dataset:
@@ -50,9 +59,12 @@ def mark_derived(dataset: pydicom.Dataset, source: tuple[str, str, str], checked
 
     Parameters
     ----------
-    dataset: its UIDs are new already
-    source: SOP class, instance and series UID of the original
-    checked: the face is gone and the checks found nothing wrong
+    dataset: pydicom.Dataset
+        Its UIDs are new already.
+    source: tuple
+        SOP class, instance and series UID of the original.
+    checked: bool
+        The face is gone and the checks found nothing wrong.
     """
     import pydicom
 
@@ -119,7 +131,7 @@ def elements(dataset: pydicom.Dataset, *kinds: str) -> list[pydicom.DataElement]
     return [element for element in map(dataset.__getitem__, found) if element.VR in kinds]
 
 
-def _may_be_known(value) -> bool:
+def _may_be_known(value: Any) -> bool:
     """Whether the value of an element of unknown kind looks like a sequence or a UID, which pydicom then tells."""
     return not isinstance(value, bytes) or value[:4] in ITEM or value[:1].isdigit()
 
@@ -137,7 +149,7 @@ def set_pixels(dataset: pydicom.Dataset, words: np.ndarray, values: np.ndarray) 
 
     meta = dataset.file_meta
     syntax = meta.get("TransferSyntaxUID")
-    order = "<"
+    order: Literal["<", ">"] = "<"
     if syntax is None or syntax.is_encapsulated or syntax == DEFLATED:
         compressed = syntax is not None and syntax.is_encapsulated
         meta.TransferSyntaxUID = pydicom.uid.UID(EXPLICIT_LITTLE_ENDIAN) if compressed else (
@@ -190,7 +202,7 @@ def _mark_derivation(dataset: pydicom.Dataset, reference: pydicom.Dataset) -> No
     append(dataset, "SourceImageSequence", reference)
 
 
-def _derived(image_type) -> list[str]:
+def _derived(image_type: Any) -> list[str]:
     values = [image_type] if isinstance(image_type, str) else list(image_type or [])
     return ["DERIVED", *(values[1:] or ["PRIMARY", "AXIAL"])]
 
