@@ -218,7 +218,9 @@ def test_a_given_mask_is_used():
 def test_the_report_says_where_a_given_mask_comes_from():
     s = case("frontal")
     given = {**asdict(DefaceParameters(seed=1, segmenter="totalsegmentator"))}
-    assert deface(s.image, DefaceParameters(**given), mask=s.face).report["method"] == "mask"  # whatever the choices are
+    assert (
+        deface(s.image, DefaceParameters(**given), mask=s.face).report["method"] == "mask"
+    )  # whatever the choices are
     mask, made = segment(s.image)
     assert made["method"] == "builtin"
     assert deface(s.image, DefaceParameters(seed=1), mask=mask, mask_report=made).report["method"] == "builtin"

@@ -65,15 +65,14 @@ def sync(path: str | os.PathLike) -> None:
 
 def sync_tree(path: str | os.PathLike) -> None:
     """As :func:`sync`, of a file, or of a folder with everything in it."""
-    path = os.fspath(path)
+    if not os.path.isdir(path):
+        sync(path)
+        return
     folders: list[str] = []
     files: list[str] = []
-    if os.path.isdir(path):
-        for folder, _, names in os.walk(path):
-            folders.append(folder)
-            files += [os.path.join(folder, name) for name in names]
-    else:
-        files.append(path)
+    for folder, _, names in os.walk(os.fspath(path)):
+        folders.append(folder)
+        files += [os.path.join(folder, name) for name in names]
     with ThreadPoolExecutor(SYNCS_AT_ONCE) as pool:
         list(pool.map(sync, files))
     for folder in reversed(folders):
