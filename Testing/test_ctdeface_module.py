@@ -15,9 +15,9 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import vtk
-from CTDefaceLib import worker
 from CTDefaceLib.errors import CTDefaceError, InputError, OutputError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.processes import end_process_group
 from CTDefaceLib.volume_io import check_ct, read_ct
 from CTDefaceSlicer.shared import hints, nodes, views
 from CTDefaceSlicer.shared.process import BackgroundProcess
@@ -533,7 +533,7 @@ def test_the_views_belong_to_the_module_that_is_open(panel, phantom, monkeypatch
 
 def test_a_worker_that_dies_is_reported_and_replaced(panel, phantom):
     volume, pid, folder = start_segmenting(panel, phantom)
-    worker.end_process_group(pid)
+    end_process_group(pid)
     wait(lambda: not panel._task)
     assert "stopped unexpectedly" in panel.ui.segmentHintLabel.text
     assert not os.path.exists(folder)
@@ -593,7 +593,7 @@ def test_the_worker_takes_its_children_and_its_folder_with_it(tmp_path, how):
         child = int(json.loads(process.stdout.readline())["text"])
         assert is_alive(child)
         if how == "killed":
-            worker.end_process_group(pid)
+            end_process_group(pid)
         else:
             process.stdin.close()
         process.wait(3)

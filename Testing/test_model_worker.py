@@ -23,7 +23,9 @@ for needed in ("torch", "nnunetv2"):
     )
 
 from CTDefaceLib import batch, worker  # noqa: E402
+from CTDefaceLib.errors import CTDefaceError  # noqa: E402
 from CTDefaceLib.pipeline import DefaceParameters, segment  # noqa: E402
+from CTDefaceLib.processes import end_process_group  # noqa: E402
 from CTDefaceLib.volume_io import write_volume  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not processes.PROC.is_dir(), reason="looks at processes in /proc")
@@ -137,7 +139,7 @@ def test_a_worker_that_is_stopped_leaves_nothing(end, started, tmp_path):
     if end == "closed":
         one.process.stdin.close()
     else:
-        worker.end_process_group(one.process.pid)
+        end_process_group(one.process.pid)
         shutil.rmtree(one.folder)  # as the panel does
     one.process.wait(10)
     assert time.monotonic() - since < 3
@@ -177,7 +179,7 @@ def test_a_batch_whose_folder_of_weights_is_missing_does_not_begin(tmp_path):
     (tmp_path / "in").mkdir()
     write_volume(scan().image, tmp_path / "in" / "a.nii.gz")
     parameters = DefaceParameters("cta-deface", str(tmp_path / "none"))
-    with pytest.raises(batch.CTDefaceError, match="not there"):
+    with pytest.raises(CTDefaceError, match="not there"):
         batch.run(tmp_path / "in", tmp_path / "out", parameters)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 

@@ -16,12 +16,10 @@ as it has read it, and remembers the last volume by its key, so that further job
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import queue
 import shutil
-import signal
 import sys
 import tempfile
 import threading
@@ -30,6 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import CTDefaceError, InputError, memory_errors
+from .processes import end_process_group, lead_process_group
 
 
 def volume_message(array, path, spacing, origin, direction, key: str = "") -> dict:
@@ -180,7 +179,7 @@ class Worker:
             job["output"],
             DefaceParameters(**job["parameters"]),
             workers=job["workers"] if job["workers"] > 1 else 0,
-            tell=lambda event: self._send({"id": job["id"], "told": event}),
+            report=lambda event: self._send({"id": job["id"], "told": event}),
         )
         return summary.counts
 
@@ -193,45 +192,6 @@ class Worker:
         image = make_phantom(PhantomParameters(**job["parameters"])).image
         np.save(job["result"], sitk.GetArrayViewFromImage(image))
         return {"spacing": image.GetSpacing(), "origin": image.GetOrigin(), "direction": image.GetDirection()}
-
-
-def end_process_group(pid: int | None = None) -> None:
-    """End a worker and every process it started; ``None`` is the calling one. No return in the latter case."""
-    if os.name == "nt":  # the worker's job object takes its children with it
-        os.kill(pid or os.getpid(), signal.SIGTERM)
-    else:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid or os.getpid(), signal.SIGKILL)
-
-
-def lead_process_group() -> None:
-    """Make this process and what it will start one group that ends together."""
-    if os.name != "nt":
-        if os.getpgrp() != os.getpid():
-            os.setsid()
-        return
-    import ctypes
-    from ctypes import wintypes
-
-    class Limits(ctypes.Structure):  # JOBOBJECT_EXTENDED_LIMIT_INFORMATION
-        _fields_ = [
-            ("times", ctypes.c_int64 * 2),
-            ("flags", wintypes.DWORD),
-            ("working_set", ctypes.c_size_t * 2),
-            ("processes", wintypes.DWORD),
-            ("affinity", ctypes.c_size_t),
-            ("priority", wintypes.DWORD * 2),
-            ("io", ctypes.c_uint64 * 6),
-            ("memory", ctypes.c_size_t * 4),
-        ]
-
-    kill_on_close, extended_information = 0x2000, 9
-    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
-    kernel.CreateJobObjectW.restype = kernel.GetCurrentProcess.restype = wintypes.HANDLE
-    job = wintypes.HANDLE(kernel.CreateJobObjectW(None, None))
-    limits = Limits(flags=kill_on_close)
-    kernel.SetInformationJobObject(job, extended_information, ctypes.byref(limits), ctypes.sizeof(limits))
-    kernel.AssignProcessToJobObject(job, wintypes.HANDLE(kernel.GetCurrentProcess()))
 
 
 def main(kind: type[Worker] = Worker) -> None:

@@ -9,6 +9,7 @@ import os
 import pickle
 
 from CTDefaceLib import worker
+from CTDefaceLib.processes import give_way
 
 STANDARD_PIXELS = 300
 
@@ -195,20 +196,6 @@ def resized(picture, size: int):
         image, [size, size], sitk.Transform(), sitk.sitkLinear, [origin] * 2, [zoom] * 2, [1.0, 0.0, 0.0, 1.0]
     )
     return np.ascontiguousarray(sitk.GetArrayFromImage(sitk.Cast(small, sitk.sitkVectorUInt8)))
-
-
-def give_way() -> None:
-    """Leave the processor to the window, which has to draw, wherever both want it."""
-    if os.name != "nt":
-        os.nice(10)
-        return
-    import ctypes
-    from ctypes import wintypes
-
-    below_normal = 0x4000
-    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
-    kernel.GetCurrentProcess.restype = wintypes.HANDLE
-    kernel.SetPriorityClass(wintypes.HANDLE(kernel.GetCurrentProcess()), below_normal)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import qt
 import slicer
 from CTDefaceLib import errors, worker
+from CTDefaceLib.processes import end_process_group
 from slicer.i18n import tr as _
 
 from .nodes import fingerprint, volumeGeometry
@@ -125,7 +126,7 @@ class BackgroundProcess:
         process.closeWriteChannel()  # the worker ends itself and its children when its input closes
         if process.state() != qt.QProcess.NotRunning and not process.waitForFinished(STOP_MSEC):
             if self._pid is not None:
-                worker.end_process_group(self._pid)
+                end_process_group(self._pid)
             process.kill()
             process.waitForFinished(STOP_MSEC)
         process.deleteLater()
