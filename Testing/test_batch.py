@@ -320,7 +320,7 @@ def test_the_quick_audit(folders):
 
 def found(original, defaced):
     assert (sitk.GetArrayViewFromImage(original) != sitk.GetArrayViewFromImage(defaced)).any()
-    return {"status": Status.HELD_BACK, "verdict": "face found", "sentence": "There it is."}
+    return {"verdict": "face found", "sentence": "There it is."}
 
 
 looked_at: list[bytes] = []
@@ -329,8 +329,7 @@ looked_at: list[bytes] = []
 def found_at_first(original, defaced):
     looked_at.append(sitk.GetArrayViewFromImage(defaced).tobytes())
     assert len(set(looked_at)) == len(looked_at), "a cut of its own each time"
-    status = Status.DONE if len(looked_at) > 1 else Status.HELD_BACK
-    return {"status": status, "verdict": status.value, "sentence": "There it is."}
+    return {"verdict": "none of these" if len(looked_at) > 1 else "face found", "sentence": "There it is."}
 
 
 def test_sent_back_scans_are_redone_with_the_present_choices(folders):

@@ -118,7 +118,7 @@ def test_from_the_console(panel, folders):
     source, output, _ = folders
     batch_cases.make_archive(source, good=1, bad=["cut .nii"], copies=0)
     told = []
-    counts = panel.logic.runBatch(source, output, {"margin_mm": 3}, told=told.append)
+    counts = panel.logic.runBatch(source, output, {"margin_mm": 3}, event=told.append)
     assert counts == {"done": 1, "refused": 1}
     assert [event["event"] for event in told] == ["planned", "started", "ended", "started", "ended"]
     assert os.path.isfile(panel.logic.galleryOf(output))

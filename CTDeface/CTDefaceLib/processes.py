@@ -119,7 +119,7 @@ def free_memory() -> float:
     try:
         import psutil
     except ImportError:
-        if sys.platform == "win32":
+        if os.name == "nt":
             return _free_memory_of_windows()
         known = hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(os.sysconf_names)
         return ASSUMED_FREE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 0.0
@@ -136,6 +136,6 @@ def _free_memory_of_windows() -> float:
         ]
 
     status = Status(length=ctypes.sizeof(Status))
-    assert sys.platform == "win32"
-    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+    if sys.platform == "win32":
+        ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
     return float(status.free)

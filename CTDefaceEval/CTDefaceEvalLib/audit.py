@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import SimpleITK as sitk
-from CTDefaceLib.batch.status import Status
 
 from .evaluation import Settings, evaluate
 from .face_models import load_model
 
 QUICK = Settings(models=("dlib-hog",), views="quick", attacks=())
-STATUS = {"none of these": Status.DONE, "not evaluable": Status.WARNED}
-"""Verdict → what a batch does with the result; with all others it is held back, since the face is left."""
 
 
 def check() -> None:
@@ -24,8 +21,7 @@ def quick(original: sitk.Image, defaced: sitk.Image) -> dict:
 
     Returns
     -------
-    dict with ``status`` (what a batch does with the result, see :func:`CTDefaceLib.batch.job.audited`), ``verdict`` (a
-        level of :data:`.verdict.LEVELS`), ``sentence``, ``models`` and ``views``
+    dict with ``verdict`` (a level of :data:`.verdict.LEVELS`), ``sentence``, ``models`` and ``views``
 
     Raises
     ------
@@ -33,10 +29,8 @@ def quick(original: sitk.Image, defaced: sitk.Image) -> dict:
         as :func:`.evaluation.evaluate`
     """
     evaluation = evaluate(original, defaced, QUICK, others=())
-    level = evaluation.verdict.level
     return {
-        "status": STATUS.get(level, Status.HELD_BACK),
-        "verdict": level,
+        "verdict": evaluation.verdict.level,
         "sentence": evaluation.verdict.sentence,
         "models": list(QUICK.models),
         "views": len(evaluation.grid),

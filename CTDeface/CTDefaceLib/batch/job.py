@@ -32,6 +32,9 @@ DICOM = ".dicom"
 WORK_FOLDER = ".ctdeface-unfinished"
 """Folder for unfinished files in the output folder; nothing but a batch makes one of this name."""
 
+FACE_LEFT = ("face found", "recognisable", "recoverable")
+"""Verdicts of an audit that keep a result back."""
+
 CUTS = 3
 """This many random cuts are tried until the audit finds no face: now and then the ground of a cut looks like one."""
 
@@ -185,17 +188,16 @@ def _deface(job: Job, work: Path) -> Outcome:
     for cut in range(1, cuts + 1):
         audits.clear()
         report, write = (_deface_series if suffix(job.output) == DICOM else _deface_volume)(job, show)
-        left = next((audit for audit in audits if audit["status"] == Status.HELD_BACK), None)
+        left = next((audit for audit in audits if audit["verdict"] in FACE_LEFT), None)
         if audits:
-            found = left or audits[0]
-            report["audit"] = {**{name: found[name] for name in found if name != "status"}, "cuts": cut}
+            report["audit"] = {**(left or audits[0]), "cuts": cut}
         if left is None:
             break
     report["batch"] = {"run": job.run, "scan": job.name, "attempt": job.attempt}
     report["software"] = software()
     if left is not None:
         return Outcome(Status.HELD_BACK, left["sentence"], None, report)
-    if audits and audits[0]["status"] == Status.WARNED:
+    if audits and audits[0]["verdict"] == "not evaluable":
         report["warnings"].append(audits[0]["sentence"])
     part, report_part = work / f"result{suffix(job.output)}", work / "report.json"
     write(part)
@@ -298,12 +300,6 @@ def check_audit(audit: str) -> None:
 
 
 def audited(audit: str, original: sitk.Image, defaced: sitk.Image) -> dict:
-    """Call ``"module:function"`` with both volumes.
-
-    Returns
-    -------
-    dict with ``verdict`` and ``sentence``, which stand in the report, and what they mean for the scan as ``status``:
-        HELD_BACK when a face is left, WARNED when somebody has to look, otherwise DONE
-    """
+    """Call ``"module:function"`` with both volumes; it returns a dict with ``verdict`` and ``sentence``."""
     module, _, function = audit.partition(":")
     return getattr(importlib.import_module(module), function)(original, defaced)
