@@ -14,8 +14,11 @@ from pathlib import Path
 
 from ..files import replaced, write_whole
 from ..private import make_private_folder
+from .status import Status
 
 PICTURES = "pictures"
+"""Folder of the pictures, beside the page."""
+
 PAGE = Path(__file__).with_name("gallery.html")
 
 
@@ -59,6 +62,7 @@ def _entry(row: sqlite3.Row, pictures: list[str]) -> dict:
         "id": row["id"],
         "scan": row["output"],
         "status": row["status"],
+        "good": row["status"] == Status.DONE or None,
         "sentence": row["sentence"] if row["same_as"] is None else "",
         "seconds": row["seconds"],
         "attempt": row["attempts"],

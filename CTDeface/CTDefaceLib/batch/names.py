@@ -14,7 +14,7 @@ from .inputs import FoundScan
 LAYOUTS = ("tree", "bids")
 NAMES = ("pseudonym", "keep")
 PSEUDONYM_LENGTH = 10
-"""Of 32 different characters each: two of a million patients share one once in 2000 batches."""
+"""Characters of a pseudonym, each one of 32: two of a million patients share one once in 2000 batches."""
 
 
 def pseudonym(secret: bytes, kind: str, text: str) -> str:
