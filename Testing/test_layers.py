@@ -35,8 +35,8 @@ ROOMS = {
     "dicom": "anatomy errors files parameters pipeline private progress removal scan version",
     "volume_io": "dicom errors files scan stored_data",
     "study": "anatomy dicom errors files parameters pipeline private progress removal scan version volume_io",
-    "batch": "audits dicom errors files parameters pipeline private processes progress render scan segmenters stored_data "
-    "study version volume_io",
+    "batch": "audits dicom errors files parameters pipeline private processes progress render scan segmenters "
+    "stored_data study version volume_io",
     "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress render scan "
     "segmenters study tasks version volume_io",
     "commands": "batch dicom errors files parameters phantom pipeline private progress render scan segmenters "
