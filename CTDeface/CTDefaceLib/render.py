@@ -297,7 +297,7 @@ class Renderer:
         size: int | tuple[int, int] = 300,
         field_of_view_mm: float = 280.0,
         axes: np.ndarray | None = None,
-        center: Sequence[float] | None = None,
+        center: Sequence[float] | np.ndarray | None = None,
         perspective: bool = False,
         label: str = "",
     ) -> np.ndarray:

@@ -107,8 +107,8 @@ class EvaluationWorker(worker.Worker):
         }
 
     def _scale(self, job, progress) -> dict:
-        """What similar means for a scan: the members of ``evaluation.Scale``."""
-        from .evaluation import scan_scale
+        """What similar means for a scan: the members of ``findings.Scale``."""
+        from .similarity_scale import scan_scale
 
         progress(0.1, "Measuring what similar means")
         scale = scan_scale(self._volume(job["image"]), self._model(job["model"], job["folder"]))
@@ -118,7 +118,8 @@ class EvaluationWorker(worker.Worker):
         """A whole evaluation, pickled, and the skin of what gives most of the face back."""
         from .attacks import recoveries
         from .detection import surface_of
-        from .evaluation import Settings, evaluate
+        from .evaluation import evaluate
+        from .settings import Settings
         from .verdict import worst_first
         from .views import head_pose
 

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from .. import __version__, segmenters
+from ..audits import check_audit
 from ..errors import CTDefaceError
 from ..pipeline import DefaceParameters
-from .job import Job, Outcome, check_audit, run_job
+from .job import Job, Outcome, run_job
 from .record import FAILED, TIMED_OUT
 from .runners import DIED, DIED_SENTENCE, TICK_SECONDS, Results, Started
 

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from .. import __version__, segmenters
+from ..audits import check_audit
 from ..dicom.headers import Cleaner
 from ..dicom.pseudonyms import Pseudonyms
 from ..errors import CTDefaceError, InputError, OutputError
@@ -29,7 +30,7 @@ from ..volume_io import check_volume_name
 from . import runners
 from .gallery import PICTURES, write_gallery
 from .inputs import FoundScan, find_scans, root_of
-from .job import DICOM, NO_ROOM, NOT_WRITTEN, WORK_FOLDER, Job, Outcome, check_audit, finished_before, software
+from .job import DICOM, NO_ROOM, NOT_WRITTEN, WORK_FOLDER, Job, Outcome, finished_before, software
 from .names import make_secret, output_name, read_secret
 from .progress import Tell
 from .record import (
@@ -75,7 +76,7 @@ class Choices:
     retain: str
         What stays of headers that are cleaned: keys of :data:`.dicom.headers.RETAIN` with commas.
     audit: str
-        ``"module:function"`` that looks for the face in each result, see :func:`.batch.job.audited`; empty for none.
+        ``"module:function"`` that looks for the face in each result, see :mod:`CTDefaceLib.audits`; empty for none.
     """
 
     layout: str = "tree"

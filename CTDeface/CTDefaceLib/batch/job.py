@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import json
 import os
 import platform
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..audits import FACE_LEFT, Level, audited
 from ..errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
 from ..stored_data import suffix
 from .record import DONE, FAILED, HELD_BACK, NO_FACE, REFUSED, WARNED
@@ -31,8 +31,6 @@ WORK_FOLDER = ".ctdeface-unfinished"
 NOT_OURS = "A file with the name of the result is there already, not made by this batch: move it away."
 #: statuses of an outcome when the disk is to blame, and while that is not clear
 NO_ROOM, NOT_WRITTEN = "no room", "not written"
-#: verdicts of an audit that keep a result back
-FACE_LEFT = ("face found", "recognisable", "recoverable")
 #: this many random cuts are tried until the audit finds no face: now and then the ground of a cut looks like one
 CUTS = 3
 
@@ -65,7 +63,7 @@ class Job:
     secret, pseudonyms: str
         File with the secret that new UIDs are made with, and folder for a table of them for each scan.
     audit: str
-        ``"module:function"`` that looks for the face in the result, see :func:`audited`; empty for none.
+        ``"module:function"`` that looks for the face in the result, see :mod:`CTDefaceLib.audits`; empty for none.
     """
 
     scan: int
@@ -193,7 +191,7 @@ def _deface(job: Job, work: Path) -> Outcome:
     report["software"] = software()
     if left is not None:
         return Outcome(HELD_BACK, left["sentence"], None, report)
-    if audits and audits[0]["verdict"] == "not evaluable":
+    if audits and audits[0]["verdict"] == Level.NOT_EVALUABLE:
         report["warnings"].append(audits[0]["sentence"])
     part, report_part = work / f"result{suffix(job.output)}", work / "report.json"
     write(part)
@@ -284,23 +282,6 @@ def software() -> dict[str, str]:
         "numpy": numpy.__version__,
         "scipy": scipy.__version__,
     }
-
-
-def check_audit(audit: str) -> None:
-    """Refuse an audit that cannot be made: no such module, or what its function ``check`` says is missing."""
-    module = audit.partition(":")[0]
-    try:
-        check = getattr(importlib.import_module(module), "check", None)
-    except ImportError as error:
-        raise InputError(f"The audit needs {module.partition('.')[0]}, which is not installed.") from error
-    if check is not None:
-        check()
-
-
-def audited(audit: str, original, defaced) -> dict:
-    """Call ``"module:function"`` with both volumes; it returns a dict with ``verdict`` and ``sentence``."""
-    module, _, function = audit.partition(":")
-    return getattr(importlib.import_module(module), function)(original, defaced)
 
 
 @contextmanager
