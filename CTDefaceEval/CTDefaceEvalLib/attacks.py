@@ -14,20 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
+from CTDefaceLib.anatomy.hounsfield import PURE_AIR_HU, TISSUE_HU
 from scipy import fft, ndimage
 
 from .views import Pose
 
 # What is marked (*) was set by judgement with the first version of its attack; no other value is on record.
 
-TISSUE_HU = -300.0
-"""HU of the skin surface, between air and tissue. Of the levels tried with the first renderings, faces are found best
-at this one after smoothing by 1 mm."""
 LOWERED_ISO = (-700.0, -900.0, -960.0, -990.0)
 """HU at which the skin surface is searched for as well: partial-volume rims and blurs lie there. (*) In one acceptance
 of 23 defaced heads three had views with a face at -960 HU only."""
-AIR_HU = -700.0
-"""HU below which a voxel is air, whose noise and level are judged apart from tissue's. (*)"""
 FILLED_HU = 40.0
 """HU that a region found is filled with, that of muscle, so that its boundary is drawn as skin. Not critical: any value
 well above TISSUE_HU gives nearly the same surface."""
@@ -138,7 +134,7 @@ class _Scan:
         self.spacing = np.array(image.GetSpacing()[::-1])
         self.voxel_ml = float(np.prod(self.spacing)) / 1000.0
         self.front = _posterior(image, pose) < FRONT_MM
-        self.air = self.hu < AIR_HU
+        self.air = self.hu < PURE_AIR_HU
         # Differences to the neighbours' mean cancel gradients, so what is left is noise. In air only air counts, so
         # that the skin does not look like noise.
         difference = self.hu - ndimage.uniform_filter(self.hu, 3)

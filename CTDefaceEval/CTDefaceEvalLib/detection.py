@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 from CTDefaceLib.errors import Cancelled
 from CTDefaceLib.render import Renderer, skin_surface, skin_volume
 
-from .attacks import TISSUE_HU
 from .face_models import Face, FaceModel
 from .findings import Sighting
 from .views import Pose, View

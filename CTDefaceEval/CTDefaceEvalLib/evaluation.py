@@ -17,10 +17,11 @@ from functools import partial
 
 import numpy as np
 import SimpleITK as sitk
+from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 from CTDefaceLib.errors import InputError, NoFaceError
 
 from . import attacks
-from .attacks import TISSUE_HU, Recovery, around_head
+from .attacks import Recovery, around_head
 from .companions import pictures_beside, volumes_beside
 from .face_models import ADVICE_ONLY, Face, FaceModel, load_model
 from .findings import DEFACED, ORIGINAL, Evaluation, Evidence, Scale, Subject

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from .attacks import GROWTHS_MM, LOWERED_ISO, PEELS_MM, TISSUE_HU
+from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
+
+from .attacks import GROWTHS_MM, LOWERED_ISO, PEELS_MM
 from .charts import density, line_chart
 from .detection import FIELD_OF_VIEW_MM, GRID_MM, TRIANGLES
 from .face_models import ADVICE_ONLY

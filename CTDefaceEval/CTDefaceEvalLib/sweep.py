@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import SimpleITK as sitk
+from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 from CTDefaceLib.render import Renderer, png_bytes
 
-from .attacks import TISSUE_HU
 from .detection import Skin, find_faces, is_empty, picture_of, skin_of
 from .face_models import Face, FaceModel
 from .findings import Subject

@@ -159,7 +159,7 @@ def run_case(case, options, renderer, models):
     pose = views.head_pose(original)
     found = case.result.setdefault("found", {}).setdefault(options.views, {})
 
-    def search(name, image, iso=attacks.TISSUE_HU, region_ml=0.0):
+    def search(name, image, iso=-300.0, region_ml=0.0):
         missing = [model for model in models if model.name not in found.get(name, {})]
         if not missing:
             return
