@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import json
 import os
 import platform
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
+from ..audits import FACE_LEFT, Level, audited
 from ..dicom.deface import HeaderWriter, write_series
 from ..dicom.defaced_stack import deface_stacks, is_checked
 from ..dicom.tree import choose_series, tree_of
@@ -37,9 +37,6 @@ DICOM = ".dicom"
 
 WORK_FOLDER = ".ctdeface-unfinished"
 """Folder for unfinished files in the output folder; nothing but a batch makes one of this name."""
-
-FACE_LEFT = ("face found", "recognisable", "recoverable")
-"""Verdicts of an audit that keep a result back."""
 
 CUTS = 3
 """This many random cuts are tried until the audit finds no face: now and then the ground of a cut looks like one."""
@@ -75,7 +72,7 @@ class Job:
     secret, pseudonyms: str
         File with the secret that new UIDs are made with, and folder for a table of them for each scan.
     audit: str
-        ``"module:function"`` that looks for the face in the result, see :func:`audited`; empty for none.
+        ``"module:function"`` that looks for the face in the result, see :mod:`CTDefaceLib.audits`; empty for none.
     """
 
     scan: int
@@ -203,7 +200,7 @@ def _deface(job: Job, work: Path) -> Outcome:
     report["software"] = software()
     if left is not None:
         return Outcome(Status.HELD_BACK, left["sentence"], None, report)
-    if audits and audits[0]["verdict"] == "not evaluable":
+    if audits and audits[0]["verdict"] == Level.NOT_EVALUABLE:
         report["warnings"].append(audits[0]["sentence"])
     part, report_part = work / f"result{suffix(job.output)}", work / "report.json"
     write(part)
@@ -276,20 +273,3 @@ def software() -> dict[str, str]:
         "numpy": numpy.__version__,
         "scipy": scipy.__version__,
     }
-
-
-def check_audit(audit: str) -> None:
-    """Refuse an audit that cannot be made: no such module, or what its function ``check`` says is missing."""
-    module = audit.partition(":")[0]
-    try:
-        check = getattr(importlib.import_module(module), "check", None)
-    except ImportError as error:
-        raise InputError(f"The audit needs {module.partition('.')[0]}, which is not installed.") from error
-    if check is not None:
-        check()
-
-
-def audited(audit: str, original: sitk.Image, defaced: sitk.Image) -> dict:
-    """Call ``"module:function"`` with both volumes; it returns a dict with ``verdict`` and ``sentence``."""
-    module, _, function = audit.partition(":")
-    return getattr(importlib.import_module(module), function)(original, defaced)
