@@ -18,6 +18,7 @@ from CTDefaceEvalLib.evaluation import Scale
 from CTDefaceEvalLib.views import head_pose
 from CTDefaceEvalSlicer import cohort_node, evaluation_panel, head_views, results
 from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL, RECOVERED
+from CTDefaceLib import tasks
 from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.pipeline import deface
@@ -840,10 +841,10 @@ def start_job(panel, job, monkeypatch):
 
 def end_job(process, result, report):
     """Have the running job say that it is done, without waiting for that."""
-    job = process._job
-    with open(job["result"], "wb") as file:
+    job = process._running.job
+    with open(job.result, "wb") as file:
         pickle.dump(result, file)
-    process._onMessage({"id": job["id"], "done": report})
+    process._onAnswer(tasks.Done(job.id, report))
     gui.stop_process(process)
 
 

@@ -4,7 +4,7 @@ import logging
 
 import qt
 import slicer
-from CTDefaceLib import segmenters
+from CTDefaceLib import segmenters, tasks
 from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.segmenters import Action, Choice, Labelled, Status, Trained
 from slicer.i18n import tr as _
@@ -211,7 +211,7 @@ class SegmenterPanel:
         name = self.name
 
         def start(**callbacks):
-            self._logic.process.start("download", segmenter=name, **callbacks)
+            self._logic.process.start(tasks.Download(name), **callbacks)
 
         self._message = ""
         self._run("download", start, lambda report: self.look(), self._ui.segmentProgressBar)
