@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from CTDefaceLib import __version__
+from CTDefaceLib.version import __version__
 from CTDefaceLib.audits import Level
 
 from .face_models import Face, similarity

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from CTDefaceLib.version import __version__
 from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.files import replaced, write_whole
+from CTDefaceLib.version import __version__
 
 from .findings import Face, Scale, Sighting, Subject, VolumeFaces
 from .settings import Settings
