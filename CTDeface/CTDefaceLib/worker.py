@@ -134,7 +134,9 @@ def expect(task: tasks.Expect, call: Call) -> dict[str, Any]:
     choice = segmenters.Choice(**task.choice)
     segmenters.check_ready(task.segmenter, choice)
     call.progress(0.1, "Loading the model")
-    segmenter: Any = segmenters.module(task.segmenter)  # one with a model, which has more than the protocol
+    segmenter = segmenters.module(task.segmenter)
+    if not isinstance(segmenter, segmenters.Trained):
+        raise InputError(f"The method {task.segmenter} has no model: there is nothing to load.")
     seconds = segmenter.expected_seconds(image, head_cylinder(image), choice)
     return {"seconds": seconds, "devices": nnunet_runtime.devices()}
 
@@ -142,7 +144,9 @@ def expect(task: tasks.Expect, call: Call) -> dict[str, Any]:
 def download(task: tasks.Download, call: Call) -> dict[str, Any]:
     from . import segmenters
 
-    segmenter: Any = segmenters.module(task.segmenter)  # one with weights, which has more than the protocol
+    segmenter = segmenters.module(task.segmenter)
+    if not isinstance(segmenter, segmenters.Downloadable):
+        raise InputError(f"The method {task.segmenter} has no weights that can be downloaded.")
     segmenter.download(call.progress, lambda: False)
     return {}
 

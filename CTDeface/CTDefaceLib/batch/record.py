@@ -46,6 +46,8 @@ CREATE INDEX IF NOT EXISTS scan_status ON scan (status);
 """
 
 FOUND = ("place", "path", "series", "stamp", "identity", "patient", "study")
+"""Columns that hold a :class:`.inputs.FoundScan`."""
+
 ALREADY_RUNNING = "This batch is running already: wait for its end, or look at it with --dry-run."
 UNREADABLE = (
     "The record of the batch cannot be used ({}): check the disk it is on, or keep it elsewhere with --private."
