@@ -17,11 +17,12 @@ import slicer
 import vtk
 from CTDefaceLib import worker
 from CTDefaceLib.errors import CTDefaceError, InputError, OutputError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.volume_io import check_ct, read_ct
 from CTDefaceSlicer.shared import hints, nodes, views
 from CTDefaceSlicer.shared.process import BackgroundProcess
 from gui import dialogs, run_for, wait
+from stored_phantoms import stored_phantom
 
 import qt  # isort: skip
 
@@ -38,7 +39,7 @@ def panel():
 @pytest.fixture(scope="session")
 def phantom():
     """A phantom head with large voxels, so that the tests are quick."""
-    return make_phantom(PhantomParameters(matrix=(128, 128), spacing=(2.0, 2.0, 2.0), field_of_view="head")).image
+    return stored_phantom(PhantomParameters(matrix=(128, 128), spacing=(2.0, 2.0, 2.0), field_of_view="head")).image
 
 
 @pytest.fixture(scope="session")
@@ -290,7 +291,7 @@ def test_an_mr_and_an_empty_volume_are_refused(panel, phantom):
 
 
 def test_a_scan_without_a_face_ends_in_its_sentence(panel):
-    image = make_phantom(
+    image = stored_phantom(
         PhantomParameters(matrix=(96, 96), spacing=(2.5, 2.5, 2.5), field_of_view="above_orbits")
     ).image
     gui.volume(image, "Vertex")

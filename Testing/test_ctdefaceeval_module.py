@@ -19,11 +19,12 @@ from CTDefaceEvalLib.views import head_pose
 from CTDefaceEvalSlicer import cohort_node, evaluation_panel, head_views, results
 from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL, RECOVERED
 from CTDefaceLib.errors import CTDefaceError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.pipeline import deface
 from CTDefaceLib.volume_io import read_ct
 from CTDefaceSlicer.shared import nodes, views
 from gui import run_for, wait
+from stored_phantoms import stored_phantom
 
 import qt  # isort: skip
 
@@ -50,7 +51,7 @@ def pairs(real_data):
     def find(name):
         if name not in made:
             coarse = PhantomParameters(matrix=(128, 128), spacing=(2.0, 2.0, 2.0), field_of_view="head")
-            image = make_phantom(coarse).image if name == "phantom" else read_ct(real_data(name))
+            image = stored_phantom(coarse).image if name == "phantom" else read_ct(real_data(name))
             made[name] = image, deface(image).image
         return made[name]
 
@@ -518,7 +519,7 @@ def people():
     """Originals and badly defaced versions of three coarse phantoms."""
     made = []
     for person in range(3):
-        image = make_phantom(PhantomParameters(person=person, matrix=(90, 90), spacing=(3.0, 3.0, 3.0))).image
+        image = stored_phantom(PhantomParameters(person=person, matrix=(90, 90), spacing=(3.0, 3.0, 3.0))).image
         made.append((image, poor_defacings.blurred(image, head_pose(image), 4.0)))
     return made
 

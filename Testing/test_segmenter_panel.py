@@ -17,7 +17,7 @@ import SimpleITK as sitk
 import slicer
 from CTDefaceLib import segmenters
 from CTDefaceLib.errors import NotReadyError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.segmenters import nnunet_runtime, totalsegmentator
 from CTDefaceSlicer.shared import nodes
 from gui import dialogs, run_for, wait
@@ -25,6 +25,7 @@ from models import CTA_DEFACE, FACE, dice, make_home, says_elsewhere, torch_pyth
 from models import PLACEHOLDER as KEY
 from PySide6 import QtCore
 from slicer_host.widgets import stand_in
+from stored_phantoms import stored_phantom
 
 import qt  # isort: skip
 
@@ -51,7 +52,7 @@ def installed(monkeypatch):
 
 @pytest.fixture(scope="session")
 def phantom():
-    return make_phantom(PhantomParameters(matrix=(128, 128), spacing=(2.0, 2.0, 2.0), field_of_view="head")).image
+    return stored_phantom(PhantomParameters(matrix=(128, 128), spacing=(2.0, 2.0, 2.0), field_of_view="head")).image
 
 
 def choose(panel, name):
