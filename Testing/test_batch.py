@@ -473,11 +473,11 @@ def test_workers_start_within_slicer(folders, tmp_path):
         f"print(batch.run({str(source)!r}, {str(output)!r}, workers=1, gallery=False).counts)\n"
     )
     command = [sys.executable, "-c", script]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("{'done': 1}\n", "")
     interpreter.unlink()
     batch_cases.write(source / "b.nii.gz", batch_cases.another(2))
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
     assert "PythonSlicer -m CTDefaceLib" in done.stderr
 
 

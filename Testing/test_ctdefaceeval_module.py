@@ -307,7 +307,7 @@ def test_a_scene_saved_with_the_heads_shows_them_in_a_slicer_that_has_just_start
         "views = slicer.util.getNodesByClass('vtkMRMLViewNode')\n"
         "print(sorted(node.GetSingletonTag() for node in views if node.IsMappedInLayout()))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip().split("\n")[-1] == "['CTDefaceEvalDefaced', 'CTDefaceEvalOriginal']", done.stderr
 
 
@@ -393,13 +393,13 @@ def sweep(panel):
     panel.ui.sweepButton.click()
     assert panel.ui.sweepButton.text == "Cancel"
     assert panel.ui.sweepProgressBar.visible
-    wait(lambda: not panel._task, 300)
+    wait(lambda: not panel._task, 120)
 
 
 def attack(panel):
     panel.ui.attackButton.click()
     assert panel.ui.attackButton.text == "Cancel"
-    wait(lambda: not panel._task, 300)
+    wait(lambda: not panel._task, 120)
 
 
 @pytest.mark.parametrize("name", SCANS[:2])
@@ -565,7 +565,7 @@ def test_a_cohort_by_mouse(panel, people, cohort_files, monkeypatch):
     ui.cohortViewsComboBox.currentIndex = QUICK
     ui.cohortButton.click()
     assert ui.cohortButton.text == "Cancel" and not ui.cohortLoadButton.enabled
-    wait(lambda: not panel._task, 300)
+    wait(lambda: not panel._task, 120)
     assert not ui.cohortHintLabel.visible, ui.cohortHintLabel.text
     assert [line.partition(":")[0] for line in ui.cohortResultLabel.text.split("\n")] == ["original", "blur"]
     table = ui.cohortTableView.mrmlTableNode()
@@ -926,7 +926,7 @@ def test_the_console_lines_of_the_readme(pairs, name, tmp_path):
         "print(sorted({scan['patient'] for scan in cohort.scans}), [method.method for method in cohort.methods])\n"
         "slicer.app.moduleManager().moduleAboutToBeUnloaded('CTDefaceEval')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert not done.stderr.strip()
     found, verdict, nodes, cohort = done.stdout.strip().split("\n")
     assert int(found.split()[0]) >= 3

