@@ -1,15 +1,18 @@
 #!/bin/sh
-# Run the checks and the tests, on all cores:  sh Testing/test.sh [quick] [arguments of pytest]
-# "quick" leaves out the tests that are slow and those in the stand-in for Slicer.
+# Run the checks and the tests, on all cores:  sh Testing/test.sh [checks | quick] [arguments of pytest]
+# "checks" runs no tests but those of the layout; "quick" leaves out what is slow and what needs the stand-in for Slicer.
 set -u
 checkout=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 1
 . "$checkout/Testing/environment.sh"
 
-only=
-if [ "${1:-}" = quick ]; then
+mode=all only=
+case ${1:-} in
+checks | quick)
+    mode=$1
     shift
-    only="not slow and not gui"
-fi
+    ;;
+esac
+[ $mode != quick ] || only="not slow and not gui"
 make_environment test,faces,dicom,batch,cluster
 cd "$checkout" || exit 1
 
@@ -19,14 +22,20 @@ check() { # name, arguments of Python
     shift
     "$python" -m "$@" || failed="$failed $name"
 }
+finish() {
+    [ -n "$failed" ] || exit 0
+    complain "Failed:$failed"
+    exit 1
+}
 check style ruff check --quiet .
 check format ruff format --quiet --check .
 check types mypy CTDeface/CTDefaceLib CTDefaceEval/CTDefaceEvalLib
 check spelling codespell_lib
-check layout pytest -q Testing/test_layers.py Testing/test_cmake_lists.py
+check layout pytest --quiet Testing/test_layers.py Testing/test_cmake_lists.py
+[ $mode != checks ] || finish
 
 ensure_opengl
-if [ -z "$only" ]; then
+if [ $mode = all ]; then
     ensure "A system library of Qt" \
         "import importlib.util as u; u.find_spec('PySide6') and __import__('PySide6.QtWidgets')" \
         "libegl1 libgl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkbcommon0"
@@ -56,9 +65,8 @@ fi
 if [ ! -x "$models" ]; then
     complain "Tests of trained models were skipped: PyTorch is not here. CTDEFACE_TORCH=1 installs it into .venv-models" \
         "(about 3 GB); CTDEFACE_TORCH_PYTHON=/path/to/python names one that has it, TotalSegmentator and pytest."
-elif [ -z "$only" ] && [ $# = 0 ]; then
+elif [ $mode = all ] && [ $# = 0 ]; then
     "$models" -m pytest Testing/test_nnunet.py Testing/test_totalsegmentator.py Testing/test_model_worker.py ||
         failed="$failed models"
 fi
-[ -z "$failed" ] || complain "Failed:$failed"
-[ -z "$failed" ]
+finish
