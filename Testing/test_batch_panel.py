@@ -12,6 +12,7 @@ from CTDefaceLib.batch.job import WORK_FOLDER
 from CTDefaceLib.errors import InputError
 from gui import wait
 
+pytestmark = pytest.mark.gui
 PICTURES = os.environ.get("CTDEFACE_PICTURES")  # a folder that keeps the screenshots for a look
 
 

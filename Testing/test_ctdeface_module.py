@@ -25,6 +25,7 @@ from stored_phantoms import stored_phantom
 
 import qt  # isort: skip
 
+pytestmark = pytest.mark.gui
 YES, NO = qt.QMessageBox.Yes, qt.QMessageBox.No
 PICTURES = os.environ.get("CTDEFACE_PICTURES")  # a folder that keeps the screenshots for a look
 

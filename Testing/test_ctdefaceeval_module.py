@@ -28,6 +28,7 @@ from stored_phantoms import stored_phantom
 
 import qt  # isort: skip
 
+pytestmark = pytest.mark.gui
 pytest.importorskip("dlib", reason="the face models need dlib-bin")
 PICTURES = os.environ.get("CTDEFACE_PICTURES")  # a folder that keeps the screenshots for a look
 SCALE = Scale([0.98, 0.99], [0.85, 0.86])

@@ -28,6 +28,7 @@ from stored_phantoms import stored_phantom
 
 import qt  # isort: skip
 
+pytestmark = pytest.mark.gui
 OK, CANCEL = qt.QMessageBox.Ok, qt.QMessageBox.Cancel
 PICTURES = os.environ.get("CTDEFACE_PICTURES")
 
