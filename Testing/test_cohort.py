@@ -9,7 +9,8 @@ from CTDefaceEvalLib import cohort as library
 from CTDefaceEvalLib import face_models, report
 from CTDefaceEvalLib.cohort_table import Row, check_table, pairs_in, pairs_of, read_table
 from CTDefaceLib.errors import CTDefaceError, InputError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
+from stored_phantoms import stored_phantom
 
 pytest.importorskip("sklearn")
 
@@ -42,7 +43,7 @@ def table(tmp_path_factory):
     for person in range(4):
         for scan in range(2):
             parameters = PhantomParameters(person=person, seed=scan, yaw=4.0 * scan, spacing=(4, 4, 4), matrix=(64, 64))
-            image = make_phantom(parameters).image
+            image = stored_phantom(parameters).image
             cut = sitk.GetArrayFromImage(image)
             cut[:, : cut.shape[1] // 3] = -1000
             air = np.full_like(cut, -1000)

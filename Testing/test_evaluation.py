@@ -13,15 +13,16 @@ from CTDefaceEvalLib.settings import Settings
 from CTDefaceEvalLib.verdict import judge
 from CTDefaceEvalLib.views import PRESETS, ViewGrid, head_pose
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NoFaceError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.pipeline import DefaceParameters, deface
+from stored_phantoms import stored_phantom
 
 GRID = ViewGrid((-30, 0, 30), (-15, 0, 15), ("top",))
 OTHER = np.array([0.0, 1.0, 0.0])
 
 
 def phantom(person, **changes):
-    return make_phantom(PhantomParameters(person=person, spacing=(2.0, 2.0, 2.0), matrix=(110, 130), **changes)).image
+    return stored_phantom(PhantomParameters(person=person, spacing=(2.0, 2.0, 2.0), matrix=(110, 130), **changes)).image
 
 
 @pytest.fixture(autouse=True)

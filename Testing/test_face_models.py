@@ -11,8 +11,9 @@ from CTDefaceEvalLib.detection import find_faces, is_empty, skin_of, surface_of,
 from CTDefaceEvalLib.settings import RENDERINGS
 from CTDefaceEvalLib.views import PRESETS, ViewGrid, head_pose
 from CTDefaceLib.errors import Cancelled, CTDefaceError, NotReadyError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.render import Renderer
+from stored_phantoms import stored_phantom
 
 # PyTorch has to be there before anything is drawn: Linux's software OpenGL and PyTorch's compiler each bring an LLVM,
 # and in the other order the second one crashes.
@@ -25,7 +26,7 @@ PACK = Path(__file__).parent / "data" / "insightface" / "fa9"
 @pytest.fixture(scope="module")
 def head():
     """Surface and pose of a phantom, and a renderer."""
-    image = make_phantom(PhantomParameters(person=0, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
+    image = stored_phantom(PhantomParameters(person=0, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
     return surface_of(image), head_pose(image), Renderer()
 
 
@@ -149,7 +150,7 @@ class Counting:
 
 def test_volume_renderings_and_perspective_show_the_face_as_well():
     pytest.importorskip("dlib")
-    image = make_phantom(PhantomParameters(person=0, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
+    image = stored_phantom(PhantomParameters(person=0, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
     pose, renderer, model = head_pose(image), Renderer(), face_models.load_model("dlib-hog")
     skin, view = skin_of(image, rendering="volume"), [(0.0, 10.0, "top")]
     assert not is_empty(skin)

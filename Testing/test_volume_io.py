@@ -15,7 +15,8 @@ from CTDefaceLib import volume_io
 from CTDefaceLib.dicom.even_series import find_series
 from CTDefaceLib.errors import InputError, OutputError
 from CTDefaceLib.volume_io import Source, check_ct, read_ct, read_scan, write_volume, written_whole
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 FORMATS = (".nii", ".nii.gz", ".nrrd", ".mha")
@@ -84,7 +85,7 @@ directions = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     ending=st.sampled_from(FORMATS),
     dtype=st.sampled_from([np.int16, np.int32, np.float32, np.float64]),
@@ -276,7 +277,7 @@ def test_empty_or_foreign_file(tmp_path, ending, content):
 
 
 @pytest.mark.parametrize("ending", FORMATS)
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(data=st.data())
 def test_truncated_file(tmp_path_factory, ending, data):
     path = tmp_path_factory.mktemp("cut") / f"v{ending}"
@@ -287,7 +288,7 @@ def test_truncated_file(tmp_path_factory, ending, data):
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(data=st.data())
 def test_damaged_compressed_file(tmp_path_factory, ending, data):
     """A changed byte is noticed, or it changes nothing."""
@@ -397,7 +398,7 @@ def test_geometry_that_is_no_grid_in_mm(tmp_path):
 # ------------------------------------------------------------------------------------------------------ DICOM refusals
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(lost=st.sets(st.integers(0, 11), min_size=1, max_size=9))
 def test_lost_slices(tmp_path_factory, lost):
     folder = tmp_path_factory.mktemp("series")

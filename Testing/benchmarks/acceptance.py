@@ -30,7 +30,9 @@ for folder in (TESTING, TESTING.parent / "CTDeface", TESTING.parent / "CTDefaceE
 
 import numpy as np  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
+from CTDefaceLib.phantom import make_phantom  # noqa: E402
 from peak_memory import peak_bytes  # noqa: E402
+from phantom_cases import CASES  # noqa: E402
 
 DATA = Path(os.environ.get("CTDEFACE_TEST_DATA", TESTING.parents[1] / "shared" / "data"))
 ATTACKS = ("lowered iso", "constant region", "low variance", "high variance")
@@ -58,13 +60,8 @@ def all_cases():
         "dicom_phantom": "phantom_ct_dicom.zip",
     }
     cases = {case: real_case(name) for case, name in files.items() if (DATA / name).exists()}
-    try:
-        import phantom_cases
-    except ImportError:
-        print("Testing/phantom_cases.py is missing: no phantom people", file=sys.stderr)
-        return cases
-    for name, parameters in phantom_cases.CASES.items():
-        cases[f"phantom_{name}"] = lambda parameters=parameters: phantom_cases.make_phantom(parameters)
+    for name, parameters in CASES.items():
+        cases[f"phantom_{name}"] = lambda parameters=parameters: make_phantom(parameters)
     return cases
 
 
