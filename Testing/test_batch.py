@@ -19,6 +19,7 @@ import pytest
 import SimpleITK as sitk
 from batch_cases import head, make_archive, problems, records
 from CTDefaceLib import batch
+from CTDefaceLib.audits import Level
 from CTDefaceLib.batch import Choices, runners
 from CTDefaceLib.batch.inputs import FoundScan, find_scans
 from CTDefaceLib.batch.job import CUTS, WORK_FOLDER, Job, Outcome, run_job
@@ -253,7 +254,7 @@ def test_a_full_disk_ends_the_batch_and_it_goes_on_later(folders, monkeypatch, s
     def full(*_):
         raise OutputError("No room.") from said
 
-    monkeypatch.setattr("CTDefaceLib.volume_io.save_volume", full)
+    monkeypatch.setattr("CTDefaceLib.batch.job.save_volume", full)
     monkeypatch.setattr("CTDefaceLib.batch.running.LITTLE_ROOM_BYTES", 0 if said else 1 << 60)
     with pytest.raises(OutputError, match="make room and start the batch again"):
         quick()(source, output)
@@ -309,7 +310,7 @@ def test_the_quick_audit(folders):
     quick(choices=Choices(audit=AUDITS["quick"]))(source, output)
     (row,) = records(private).values()
     report = json.loads(row["report"])
-    assert report["audit"]["verdict"] in ("none of these", "not evaluable")
+    assert report["audit"]["verdict"] in (Level.NONE_OF_THESE, Level.NOT_EVALUABLE)
     assert json.loads((output / f"{row['output']}.json").read_text())["audit"] == report["audit"]
     weak = DefaceParameters(sealed=False, fill="blur", blur_mm=0.1)
     with pytest.raises(InputError, match="audit needs nowhere"):
@@ -320,7 +321,7 @@ def test_the_quick_audit(folders):
 
 def found(original, defaced):
     assert (sitk.GetArrayViewFromImage(original) != sitk.GetArrayViewFromImage(defaced)).any()
-    return {"verdict": "face found", "sentence": "There it is."}
+    return {"verdict": str(Level.FACE_FOUND), "sentence": "There it is."}
 
 
 looked_at: list[bytes] = []
@@ -329,7 +330,7 @@ looked_at: list[bytes] = []
 def found_at_first(original, defaced):
     looked_at.append(sitk.GetArrayViewFromImage(defaced).tobytes())
     assert len(set(looked_at)) == len(looked_at), "a cut of its own each time"
-    return {"verdict": "none of these" if len(looked_at) > 1 else "face found", "sentence": "There it is."}
+    return {"verdict": str(Level.NONE_OF_THESE if len(looked_at) > 1 else Level.FACE_FOUND), "sentence": "There it is."}
 
 
 def test_sent_back_scans_are_redone_with_the_present_choices(folders):

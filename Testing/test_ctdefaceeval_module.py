@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 import slicer
 from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS
-from CTDefaceEvalLib.evaluation import Scale
+from CTDefaceEvalLib.findings import Level, Scale
 from CTDefaceEvalLib.views import head_pose
 from CTDefaceEvalSlicer import cohort_node, evaluation_panel, head_views, results
 from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL, RECOVERED
@@ -930,7 +930,7 @@ def test_the_console_lines_of_the_readme(pairs, name, tmp_path):
     assert not done.stderr.strip()
     found, verdict, nodes, cohort = done.stdout.strip().split("\n")
     assert int(found.split()[0]) >= 3
-    assert verdict.startswith("none of these No face was found")
+    assert verdict.startswith(f"{Level.NONE_OF_THESE} No face was found")
     assert nodes == "[4, 2]"
     assert cohort == "[1, 2] ['original', 'CTDeface']"
     assert (tmp_path / "report.html").exists() and (tmp_path / "report.json").exists()

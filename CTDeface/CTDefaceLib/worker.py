@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from . import tasks
 from .errors import CTDefaceError, InputError, memory_errors
 from .processes import end_process_group, lead_process_group, temporary_files_in
+from .progress import Progress
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -51,7 +52,7 @@ class Call:
 
     volume: Callable[[], sitk.Image]
     result: str
-    progress: Callable[[float, str], None]
+    progress: Progress
     event: Callable[[dict], None]
 
 
@@ -173,8 +174,8 @@ def write(task: tasks.Write, call: Call) -> dict[str, Any]:
 def write_series(task: tasks.WriteSeries, call: Call) -> dict[str, Any]:
     import SimpleITK as sitk
 
-    from .batch.names import make_secret
     from .dicom.deface import write_defaced_volume
+    from .private import make_secret
 
     return write_defaced_volume(
         task.files,

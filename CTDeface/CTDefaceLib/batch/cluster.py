@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from .. import __version__, segmenters
+from .. import segmenters
+from ..audits import check_audit
 from ..errors import CTDefaceError
 from ..pipeline import DefaceParameters
-from .job import Job, Outcome, check_audit, run_job
+from ..version import __version__
+from .job import Job, Outcome, run_job
 from .runner import DIED_SENTENCE, TICK_SECONDS, Resources, Results, Started, too_long
 from .status import Mishap, Status
 

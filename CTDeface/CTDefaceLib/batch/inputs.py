@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ..dicom.even_series import dicom_header, is_image
-from ..dicom.tree import FEWEST_SLICES, TREE_TAGS, kind_of, series_number
+from ..dicom.files import TREE_TAGS, dicom_header, is_image, kind_of, series_number
+from ..dicom.tree import FEWEST_SLICES
 from ..errors import InputError
 from ..volume_io import IMAGE_IO, suffix
 
