@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from CTDefaceLib.version import __version__
 from CTDefaceLib.audits import Level
+from CTDefaceLib.version import __version__
 
 from .face_models import Face, similarity
 from .pairs import Separation
