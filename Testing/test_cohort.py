@@ -20,6 +20,9 @@ class Brightness:
 
     name, licence, needs, picture_size, embeds = "brightness", "none", "nothing", 24, True
 
+    def __init__(self, folder=None):
+        pass
+
     def detect(self, picture):
         return [face_models.Face((0.0, 0.0, 24.0, 24.0), float(picture.mean()))] if picture.std() > 5 else []
 
@@ -61,20 +64,20 @@ def test_cohort_end_to_end_and_its_cache(brightness, table, tmp_path, monkeypatc
     monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
     rows = read_table(table)
     assert len(rows) == 24 and rows[0].method == "original"
-    looks = []
-    real = library.detection.look
+    searches = []
+    real = library.detection.find_faces
 
     def counted(*arguments, **options):
-        looks.append(1)
+        searches.append(1)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(library.detection, "look", counted)
+    monkeypatch.setattr(library.detection, "find_faces", counted)
     first = library.evaluate_cohort(rows[:-3], tmp_path / "cache", model="brightness", views="quick")
-    assert len(looks) == 21
+    assert len(searches) == 21
     cohort = library.evaluate_cohort(rows, tmp_path / "cache", model="brightness", views="quick")
-    assert len(looks) == 24  # one more scan costs one more
+    assert len(searches) == 24  # one more scan costs one more
     again = library.evaluate_cohort(rows, tmp_path / "cache", model="brightness", views="quick")
-    assert len(looks) == 24 and again.as_dict() == cohort.as_dict() != first.as_dict()
+    assert len(searches) == 24 and again.as_dict() == cohort.as_dict() != first.as_dict()
 
     original, air, cut = cohort.methods
     assert (original.method, air.method, cut.method) == ("original", "air", "cut")

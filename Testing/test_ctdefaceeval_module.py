@@ -14,10 +14,11 @@ import pytest
 import SimpleITK as sitk
 import slicer
 from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS
-from CTDefaceEvalLib.evaluation import Scale
+from CTDefaceEvalLib.findings import Level, Scale
 from CTDefaceEvalLib.views import head_pose
 from CTDefaceEvalSlicer import cohort_node, evaluation_panel, head_views, results
 from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL, RECOVERED
+from CTDefaceLib import tasks
 from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.pipeline import deface
@@ -842,10 +843,10 @@ def start_job(panel, job, monkeypatch):
 
 def end_job(process, result, report):
     """Have the running job say that it is done, without waiting for that."""
-    job = process._job
-    with open(job["result"], "wb") as file:
+    job = process._running.job
+    with open(job.result, "wb") as file:
         pickle.dump(result, file)
-    process._onMessage({"id": job["id"], "done": report})
+    process._onAnswer(tasks.Done(job.id, report))
     gui.stop_process(process)
 
 
@@ -931,7 +932,7 @@ def test_the_console_lines_of_the_readme(pairs, name, tmp_path):
     assert not done.stderr.strip()
     found, verdict, nodes, cohort = done.stdout.strip().split("\n")
     assert int(found.split()[0]) >= 3
-    assert verdict.startswith("none of these No face was found")
+    assert verdict.startswith(f"{Level.NONE_OF_THESE} No face was found")
     assert nodes == "[4, 2]"
     assert cohort == "[1, 2] ['original', 'CTDeface']"
     assert (tmp_path / "report.html").exists() and (tmp_path / "report.json").exists()

@@ -13,8 +13,10 @@ import poor_defacings
 import pytest
 import SimpleITK as sitk
 from CTDefaceEvalLib import charts, cli, companions, detection, report
-from CTDefaceEvalLib.evaluation import Settings, evaluate
+from CTDefaceEvalLib.evaluation import evaluate
 from CTDefaceEvalLib.face_models import load_model
+from CTDefaceEvalLib.pages import FACE_NOTICE
+from CTDefaceEvalLib.settings import Settings
 from CTDefaceEvalLib.views import head_pose
 from CTDefaceLib.errors import InputError, OutputError
 from CTDefaceLib.phantom import PhantomParameters
@@ -98,7 +100,7 @@ def test_what_lies_beside_is_found_and_the_report_says_so(folder, others, tmp_pa
         and all(source.startswith("data:image/png;base64,") for source in links.sources)
     )
     assert "http" not in re.sub(r'xmlns="[^"]*"', "", html) and "<script" not in html
-    assert "@media print" in html and report.FACE_NOTICE in html and result.verdict.sentence in html
+    assert "@media print" in html and FACE_NOTICE in html and result.verdict.sentence in html
     with open(tmp_path / "report.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 9 * len(result.subjects)

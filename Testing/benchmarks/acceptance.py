@@ -156,13 +156,13 @@ def run_case(case, options, renderer, models):
     pose = views.head_pose(original)
     found = case.result.setdefault("found", {}).setdefault(options.views, {})
 
-    def look(name, image, iso=-300.0, region_ml=0.0):
+    def search(name, image, iso=-300.0, region_ml=0.0):
         missing = [model for model in models if model.name not in found.get(name, {})]
         if not missing:
             return
         start = time.perf_counter()
         surface = detection.surface_of(image, iso)
-        sightings = detection.look(renderer, surface, pose, grid, missing)
+        sightings = detection.find_faces(renderer, surface, pose, grid, missing)
         counts = found.setdefault(name, {"region_ml": region_ml})
         for model in missing:
             counts[model.name] = detection.views_found(sightings, model.name)
@@ -175,14 +175,14 @@ def run_case(case, options, renderer, models):
             ]
             write_png(case.folder / f"{name.replace(',', '').replace(' ', '_')}.png", montage([sides]))
 
-    look("original", attacks.around_head(original, pose))
+    search("original", attacks.around_head(original, pose))
     path = case.defaced(options.parameters)
     if path is None:
         return
     defaced = sitk.ReadImage(str(path))
-    look("defaced", attacks.around_head(defaced, pose))
+    search("defaced", attacks.around_head(defaced, pose))
     for recovery in attacks.recoveries(defaced, pose, tuple(options.attacks)):
-        look(recovery.name, recovery.image, recovery.iso, recovery.region_ml)
+        search(recovery.name, recovery.image, recovery.iso, recovery.region_ml)
 
 
 COLUMNS = (
