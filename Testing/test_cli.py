@@ -290,7 +290,7 @@ def ctdeface():
 
     def call(*args, **options):
         command = [sys.executable, "-m", "CTDefaceLib", *map(str, args)]
-        return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, **options)
+        return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, **options)
 
     return call
 
