@@ -28,6 +28,7 @@ for module in MODULES:
 slicer.app.startupCompleted()
 window = slicer.util.mainWindow()
 window.show()
+scroll_area, splitter = window._panel, window._split  # what scrolls the open panel; what lies between it and the views
 dialogs = pythonqt.dialogs
 assert not pythonqt.problems
 

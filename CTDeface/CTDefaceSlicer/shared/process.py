@@ -50,6 +50,16 @@ class BackgroundProcess:
         return self._process is not None
 
     @property
+    def pid(self):
+        """Process ID once the process is ready for jobs, else None."""
+        return self._pid
+
+    @property
+    def count(self):
+        """How many jobs were started so far."""
+        return self._count
+
+    @property
     def folder(self):
         """Temporary folder of the running process, or None."""
         return self._folder
