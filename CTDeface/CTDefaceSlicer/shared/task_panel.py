@@ -87,7 +87,7 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
-        self.setParameterNode(self.logic.getParameterNode())
+        self.showScene()
 
     def onSceneStartClose(self, caller, event):
         self.stop()
