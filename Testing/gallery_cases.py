@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from CTDefaceLib.batch.gallery import write_gallery
 from CTDefaceLib.batch.gallery_pictures import PIXELS, jpeg_bytes
+from CTDefaceLib.batch.status import Status
 
 KINDS = ("before-front", "after-front", "before-oblique", "after-oblique", "before-slice")
 
@@ -25,7 +26,7 @@ def row(number: int, **changes) -> dict:
     return {
         "id": number,
         "output": f"scan{number:04}",
-        "status": "done",
+        "status": Status.DONE,
         "sentence": "",
         "same_as": None,
         "seconds": 1.0 + number % 13,

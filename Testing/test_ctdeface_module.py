@@ -15,9 +15,10 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import vtk
-from CTDefaceLib import worker
+from CTDefaceLib import tasks
 from CTDefaceLib.errors import CTDefaceError, InputError, OutputError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.processes import end_process_group
 from CTDefaceLib.volume_io import check_ct, read_ct
 from CTDefaceSlicer.shared import hints, nodes, views
 from CTDefaceSlicer.shared.process import BackgroundProcess
@@ -534,7 +535,7 @@ def test_the_views_belong_to_the_module_that_is_open(panel, phantom, monkeypatch
 
 def test_a_worker_that_dies_is_reported_and_replaced(panel, phantom):
     volume, pid, folder = start_segmenting(panel, phantom)
-    worker.end_process_group(pid)
+    end_process_group(pid)
     wait(lambda: not panel.busy)
     assert "stopped unexpectedly" in panel.ui.segmentHintLabel.text
     assert not os.path.exists(folder)
@@ -560,12 +561,20 @@ def test_a_greeting_of_the_launcher_is_no_answer(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     process = BackgroundProcess(importlib.import_module("greetings.greeting"))
-    process.start("phantom", parameters={"matrix": (16, 16), "spacing": (20.0, 20.0, 20.0)})
+    process.start(tasks.MakePhantom({"matrix": (16, 16), "spacing": (20.0, 20.0, 20.0)}))
     assert process.wait()["spacing"] == [20.0, 20.0, 20.0]
     folder = process.folder
     process.stop()
     assert not os.path.exists(folder)
     assert not gui.pythonqt.problems
+
+
+class Nap:
+    """A task that a worker of the next test does."""
+
+
+class Snore:
+    """One that it does not know."""
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX processes")
@@ -576,25 +585,29 @@ def test_the_worker_takes_its_children_and_its_folder_with_it(tmp_path, how):
     code = (
         "import subprocess, sys, time\n"
         "from CTDefaceLib import worker\n"
-        "def nap(self, job, progress):\n"
+        "class Nap:\n"
+        "    pass\n"
+        "def nap(task, call):\n"
         "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        "    progress(0.5, str(child.pid))\n"
+        "    call.progress(0.5, str(child.pid))\n"
         "    time.sleep(60)\n"
-        "worker.Worker._nap = nap\n"
-        "worker.main()\n"
+        "worker.main({Nap: nap})\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(gui.CHECKOUT / "CTDeface")}
     command = [sys.executable, "-c", code, str(folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as process:
-        pid = json.loads(process.stdout.readline())["ready"]
+        pid = tasks.from_line(process.stdout.readline(), tasks.ANSWERS).pid
         assert pid == process.pid
-        process.stdin.write(json.dumps({"id": 1, "task": "nap"}) + "\n")
+        process.stdin.write(tasks.to_line(tasks.Job(1, Snore())) + "\n")
+        process.stdin.write(tasks.to_line(tasks.Job(2, Nap())) + "\n")
         process.stdin.flush()
-        child = int(json.loads(process.stdout.readline())["text"])
+        refused = tasks.from_line(process.stdout.readline(), tasks.ANSWERS)
+        assert refused.id == 1 and "does not know the task Snore" in refused.sentence and not refused.details
+        child = int(tasks.from_line(process.stdout.readline(), tasks.ANSWERS).text)
         assert is_alive(child)
         if how == "killed":
-            worker.end_process_group(pid)
+            end_process_group(pid)
         else:
             process.stdin.close()
         process.wait(3)

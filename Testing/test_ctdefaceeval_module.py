@@ -19,6 +19,7 @@ from CTDefaceEvalLib.views import head_pose
 from CTDefaceEvalSlicer import cohort_node, evaluation_panel, head_views, results
 from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL, RECOVERED
 from CTDefaceEvalSlicer.tasks import Task
+from CTDefaceLib import tasks
 from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from CTDefaceLib.pipeline import deface
@@ -841,11 +842,11 @@ def start_job(panel, job, monkeypatch):
 
 
 def end_job(process, result, report):
-    """Have the running job say that it is done, without waiting for that."""
-    job = process._job
-    with open(job["result"], "wb") as file:
+    """Have the process answer that its job is done, without waiting for that."""
+    job = process.job
+    with open(job.result, "wb") as file:
         pickle.dump(result, file)
-    process._onMessage({"id": job["id"], "done": report})
+    process.onAnswer(tasks.Done(job.id, report))
     gui.stop_process(process)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 import slicer
-from CTDefaceEvalLib import worker
+from CTDefaceEvalLib import tasks, worker
 from CTDefaceEvalLib.attacks import ATTACKS
 from CTDefaceEvalLib.cohort import Cohort
 from CTDefaceEvalLib.cohort_table import check_table, read_table
@@ -90,12 +90,12 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
 
         volumeNodes = {ORIGINAL: originalNode}
         nodes.checkCT(originalNode)
-        message = None
+        defaced = None
         if defacedNode is not None:
             nodes.checkCT(defacedNode)
             volumeNodes[DEFACED] = defacedNode
-            message = self.meterProcess.volumeMessage("defaced", defacedNode)
-        return self.meterProcess.run("skin", originalNode, finish, defaced=message, suffix=".npz", **callbacks)
+            defaced = self.meterProcess.volumeMessage("defaced", defacedNode)
+        return self.meterProcess.run(tasks.MakeSkin(defaced), originalNode, finish, suffix=".npz", **callbacks)
 
     def measureScale(self, originalNode, model=DlibHog.name, **callbacks):
         """What similar means for a scan: cosines of pairs of pictures of this head, and of it and other heads.
@@ -103,14 +103,8 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
         Returns a ``CTDefaceEvalLib.evaluation.Scale``.
         """
         nodes.checkCT(originalNode)
-        return self.process.run(
-            "scale",
-            originalNode,
-            lambda report, path: Scale(**report),
-            model=model,
-            folder=modelFolder(),
-            **callbacks,
-        )
+        task = tasks.MeasureScale(model, modelFolder())
+        return self.process.run(task, originalNode, lambda report, path: Scale(**report), **callbacks)
 
     def evaluate(
         self, originalNode, defacedNode=None, models=DEFAULT_MODELS, preset="default", attacks=(), **callbacks
@@ -134,21 +128,12 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
             return Outcome(result["evaluation"], report["recovered"], surface if isSomething else None)
 
         nodes.checkCT(originalNode)
-        message = None
+        defaced = None
         if defacedNode is not None:
             nodes.checkCT(defacedNode)
-            message = self.process.volumeMessage("defaced", defacedNode)
-        return self.process.run(
-            "evaluate",
-            originalNode,
-            finish,
-            defaced=message,
-            models=list(models),
-            folder=modelFolder(),
-            views=preset,
-            attacks=list(attacks),
-            **callbacks,
-        )
+            defaced = self.process.volumeMessage("defaced", defacedNode)
+        task = tasks.Evaluate(list(models), modelFolder(), preset, list(attacks), defaced)
+        return self.process.run(task, originalNode, finish, **callbacks)
 
     def detectability(self, volumeNode, models=DEFAULT_MODELS, preset="default"):
         """From how many sides a face is found in a volume. Returns a ``CTDefaceEvalLib.evaluation.Evaluation``.
@@ -185,16 +170,9 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
             rows = check_table([self._withFiles(pair, folder) for pair in pairsIn(table)])
         else:
             rows = read_table(table)
-        return self.process.run(
-            "cohort",
-            finish=finish,
-            rows=[{**vars(row), "path": str(row.path.absolute())} for row in rows],
-            cache=str(cache or "cohort"),
-            model=model,
-            folder=modelFolder(),
-            views=preset,
-            **callbacks,
-        )
+        members = [{**vars(row), "path": str(row.path.absolute())} for row in rows]
+        task = tasks.EvaluateCohort(members, str(cache or "cohort"), model, modelFolder(), preset)
+        return self.process.run(task, finish=finish, **callbacks)
 
     @staticmethod
     def _withFiles(pair, folder):

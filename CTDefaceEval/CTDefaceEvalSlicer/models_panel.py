@@ -2,7 +2,7 @@
 
 import qt
 import slicer
-from CTDefaceEvalLib import worker
+from CTDefaceEvalLib import tasks, worker
 from CTDefaceEvalLib.face_models import COHORT_PACKAGES, MODELS, PACK_SIZE, InsightFace
 from CTDefaceLib.errors import CTDefaceError
 from CTDefaceSlicer.shared import hints
@@ -69,16 +69,16 @@ class ModelsPanel:
             self._message = ""
             self.show(rows)
 
-        self._start("models_there", _("Looking which models are there…"), onDone, folder=modelFolder())
+        self._start(tasks.ListModels(modelFolder()), _("Looking which models are there…"), onDone)
 
-    def _start(self, task, text, onDone, **message):
+    def _start(self, task, text, onDone):
         def onFailed(error):
             self.process.stop()
             self._inform("", str(error))
 
         self.process.stop()
         try:
-            self.process.start(task, done=onDone, failed=onFailed, **message)
+            self.process.start(task, done=onDone, failed=onFailed)
         except CTDefaceError as error:
             onFailed(error)
         else:
@@ -158,4 +158,4 @@ class ModelsPanel:
             self._changed()
             self.refresh()
 
-        self._start("download", _("Downloading the model pack…"), onDone)
+        self._start(tasks.DownloadModels(), _("Downloading the model pack…"), onDone)

@@ -1,18 +1,10 @@
 """Thousands of scans, unattended: :func:`run` does what is left of a batch, :func:`plan` lists what it would do."""
 
-from .execute import (
-    GALLERY,
-    RECORD,
-    SECRET,
-    SUMMARY,
-    TABLE,
-    Choices,
-    Summary,
-    make_private_folder,
-    plan,
-    private_folder,
-    run,
-)
+from .choices import Choices
+from .folders import GALLERY, RECORD, SECRET, SUMMARY, TABLE, make_private_folder, private_folder
+from .planning import plan
+from .running import run
+from .summary import Summary
 
 __all__ = [
     "GALLERY",

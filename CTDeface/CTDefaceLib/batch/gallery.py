@@ -13,7 +13,11 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
+from .status import Status
+
 PICTURES = "pictures"
+"""Folder of the pictures, beside the page."""
+
 PAGE = Path(__file__).with_name("gallery.html")
 
 
@@ -59,6 +63,7 @@ def _entry(row: sqlite3.Row, pictures: list[str]) -> dict:
         "id": row["id"],
         "scan": row["output"],
         "status": row["status"],
+        "good": row["status"] == Status.DONE or None,
         "sentence": row["sentence"] if row["same_as"] is None else "",
         "seconds": row["seconds"],
         "attempt": row["attempts"],

@@ -16,8 +16,11 @@ from .inputs import FoundScan
 
 LAYOUTS = ("tree", "bids")
 NAMES = ("pseudonym", "keep")
-PSEUDONYM_LENGTH = 10  # of 32 characters each: two of a million patients share one once in 2000 batches
+PSEUDONYM_LENGTH = 10
+"""Characters of a pseudonym, each one of 32: two of a million patients share one once in 2000 batches."""
+
 SECRET_BYTES = 32
+"""Length of a secret that is made, in bytes: as much as the hash (SHA-256) has."""
 
 
 def pseudonym(secret: bytes, kind: str, text: str) -> str:

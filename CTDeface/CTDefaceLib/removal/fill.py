@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from scipy import fft, special
 
 from ..anatomy.grids import bounding_box, voxels
-from ..anatomy.head import PADDING_HU
+from ..anatomy.hounsfield import PADDING_HU
 from ..errors import InputError
 
 FILLS = ("air", "constant", "percentile", "blur")

@@ -13,21 +13,14 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from ..anatomy.face_map import (
-    ANGLES,
-    HEIGHTS,
-    RADII,
-    Cylinder,
-    chin_height,
-    innermost,
-    outermost,
-    ramp,
-    seen_skin,
-    smooth_skin,
-)
-from ..anatomy.face_outline import BELOW_CHIN_MM
+from ..anatomy.face_map import Cylinder, innermost, outermost
+from ..anatomy.face_outline import BELOW_CHIN_MM, ramp
 from ..anatomy.grids import bounding_box, box_around, mask_of, on_image_grid, to_work_grid, union, voxels
-from ..anatomy.head import AIR_HU, GUARD_MM, PADDING_HU, TISSUE_HU, WORK_SPACING_MM, Head, dilated, distance_to, eroded
+from ..anatomy.head import Head
+from ..anatomy.hounsfield import AIR_HU, BONE_HU, PADDING_HU, TISSUE_HU
+from ..anatomy.map_grid import ANGLES, HEIGHTS, RADII
+from ..anatomy.skull import GUARD_MM
+from ..anatomy.work_grid import WORK_SPACING_MM, dilated, distance_to, eroded
 
 DEPTH_STEPS = 1.24 * 0.5 ** np.arange(1, 7)
 """Steps of the search for the depth, in parts of the depths that are given in mm."""
@@ -41,7 +34,6 @@ CAVITY_MM = 20.0
 SLANT_MM = 25.0
 WAVE_MM = 12.0
 LARGEST_SHARE = 0.18
-BONE_HU = 250.0
 
 
 def removal_region(
@@ -144,8 +136,8 @@ def _sealed(cylinder: Cylinder, face: np.ndarray, margin_mm: float, rng: np.rand
 
 def _below_the_chin(cylinder: Cylinder, outline: np.ndarray, outer: float) -> np.ndarray:
     """The lower edge of the face, where the skin turns to the neck and rays run along it; bool, work grid."""
-    edge = (np.abs(outline) < 20.0) & (HEIGHTS < chin_height(cylinder) + 25.0)[:, None] & (outline > -10.0)
-    return _within(cylinder, edge, smooth_skin(cylinder) - 30.0, outer)
+    edge = (np.abs(outline) < 20.0) & (HEIGHTS < cylinder.landmarks.chin_height + 25.0)[:, None] & (outline > -10.0)
+    return _within(cylinder, edge, cylinder.landmarks.smooth_skin - 30.0, outer)
 
 
 def _behind_the_middle(cylinder: Cylinder, outline: np.ndarray, inner: np.ndarray, outer: float) -> np.ndarray:
@@ -177,7 +169,7 @@ def _outer_radius(cylinder: Cylinder, outline: np.ndarray) -> float:
     if not (outline > 0).any():
         return float(RADII[0])
     surface = outermost(cylinder.sample(cylinder.head.solid) > 0.5)
-    return float(max(smooth_skin(cylinder)[outline > 0].max() + 34.0, surface[outline > 0].max() + 4.0))
+    return float(max(cylinder.landmarks.smooth_skin[outline > 0].max() + 34.0, surface[outline > 0].max() + 4.0))
 
 
 def _beyond_the_volume(covered: np.ndarray, cylinder: Cylinder) -> np.ndarray:
@@ -192,7 +184,7 @@ def _slanted(covered: np.ndarray, cylinder: Cylinder) -> np.ndarray:
     A lower edge that is the same on both sides leaves the line of a jaw: with it dlib's HOG detector found about twice
     as many faces.
     """
-    chin, scale = chin_height(cylinder), cylinder.scale
+    chin, scale = cylinder.landmarks.chin_height, cylinder.scale
     low = (HEIGHTS < chin + 40.0 * scale)[:, None]
     left = (ANGLES > 0.0) & (covered & low).any(axis=0)
     edge = chin - scale * (BELOW_CHIN_MM + SLANT_MM * np.sin(np.radians(ANGLES)))
@@ -232,12 +224,12 @@ def _inner_radius(
     intracranial = ndimage.maximum_filter(outermost(cylinder.sample(cylinder.head.intracranial) > 0.5), 3)
     furrows = _furrows(rng, through=FURROW_THROUGH)
     taper = ramp(outline, 20.0)
-    skin, full_depth = smooth_skin(cylinder), _depth(cylinder)
+    skin, full_depth = cylinder.landmarks.smooth_skin, _depth(cylinder)
     guarded = np.where(intracranial > 0, intracranial + GUARD_MM + 1.0, 0.0)
-    edge = ndimage.gaussian_filter(seen_skin(cylinder), 1.0) + 3.0
+    edge = ndimage.gaussian_filter(cylinder.landmarks.continued_skin, 1.0) + 3.0
     here = tissue[cylinder.near] & (cylinder.spread(outline) > 0)
     radius, masked = cylinder.radius[here], face[cylinder.near][here]
-    budget = LARGEST_SHARE * head_tissue_mm3(cylinder) / WORK_SPACING_MM**3
+    budget = LARGEST_SHARE * cylinder.tissue_mm3 / WORK_SPACING_MM**3
 
     def at(depth: float) -> np.ndarray:
         inner = np.minimum(skin - depth * full_depth, under_mask)
@@ -256,7 +248,7 @@ def _inner_radius(
 def _depth(cylinder: Cylinder) -> np.ndarray:
     """Map of the depth in mm under the smooth skin: little over the brow and at the sides, more over nose and jaw."""
     height, angle = np.meshgrid(HEIGHTS / cylinder.scale, np.abs(ANGLES), indexing="ij")
-    chin = chin_height(cylinder) / cylinder.scale
+    chin = cylinder.landmarks.chin_height / cylinder.scale
     depth = np.interp(height, [chin - 10.0, chin + 10.0, -45.0, -20.0, 0.0, 36.0], [10.0, 12.0, 12.0, 9.0, 6.0, 3.0])
     return cylinder.scale * depth * np.interp(angle, [15.0, 50.0, 80.0], [1.0, 0.45, 0.3])
 
@@ -286,16 +278,3 @@ def _furrows(rng: np.random.Generator, through: tuple[float, float] | None = Non
         here = np.abs(HEIGHTS - through[0]).argmin(), np.abs(ANGLES - through[1]).argmin()
         phase += np.pi / 2.0 - phase[here]
     return 0.5 + 0.5 * np.clip(6.0 * np.sin(phase), -1.0, 1.0)
-
-
-def head_tissue_mm3(cylinder: Cylinder) -> float:
-    """Volume in mm³ of the head's tissue, from the vertex to 15 mm below the chin, as far as the volume reaches.
-
-    Where the edge of the field of view cuts the skull, what it hides is added by the share of the intracranial space's
-    surroundings that it hides: a cut that is shallow since little of the head is in view leaves more of a face.
-    """
-    left, posterior, height = np.moveaxis(cylinder.head.grid(), -1, 0)
-    here = cylinder.head.tissue & (height > chin_height(cylinder) - 15.0)
-    here &= (np.abs(left) < 95.0) & (posterior < 2.0 * cylinder.depth_mm + 20.0)
-    hidden = min(cylinder.head.intracranial_cut, 0.5)
-    return float(here.sum()) * WORK_SPACING_MM**3 / (1.0 - hidden)
