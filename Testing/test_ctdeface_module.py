@@ -472,6 +472,15 @@ def test_closing_the_scene_in_mid_run_is_safe(panel, phantom):
     assert "Load sample" in panel.ui.inputHintLabel.text
 
 
+def test_closing_the_scene_empties_the_module_wide_caches(panel, phantom):
+    gui.volume(phantom, "CT")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    assert {f"CTDefaceSlicer.shared.nodes.{name}" for name in ("_crcs", "_problems")} <= gui.caches().keys()
+    slicer.mrmlScene.Clear()
+    run_for(0.1)
+    assert gui.caches() == {}
+
+
 def test_closing_slicer_in_mid_run_is_safe(phantom):
     with gui.user() as panel:
         volume, pid, folder = start_segmenting(panel, phantom)

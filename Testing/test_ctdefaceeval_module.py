@@ -744,6 +744,13 @@ def test_closing_the_scene_while_the_meter_runs(panel, volumes, answers):
     assert all(head_views.surface(name) is None for name in NAMES)
 
 
+def test_closing_the_scene_empties_the_module_wide_caches(panel, volumes):
+    assert {"CTDefaceSlicer.shared.nodes._crcs", "CTDefaceEvalSlicer.head_views._followed"} <= gui.caches().keys()
+    slicer.mrmlScene.Clear()
+    run_for(0.1)
+    assert gui.caches() == {}
+
+
 @pytest.mark.parametrize("which", ["original", "defaced", "surface", "camera"])
 def test_deleting_a_node_while_the_meter_runs(panel, volumes, answers, which):
     in_full_swing(panel, answers)

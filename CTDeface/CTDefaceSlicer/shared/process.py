@@ -246,6 +246,7 @@ class BackgroundProcess:
         del self._log[:-50]
 
     def onAnswer(self, answer):
+        """Take an answer of the process, one of ``CTDefaceLib.tasks.ANSWERS``."""
         running = self._running
         if isinstance(answer, tasks.Ready):
             self._pid = answer.pid
