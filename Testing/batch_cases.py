@@ -15,7 +15,8 @@ import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.batch.job import WORK_FOLDER, Job, Outcome
 from CTDefaceLib.batch.status import FINISHED, Status
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
+from stored_phantoms import stored_phantom
 
 GOOD = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", "dicom")
 COARSE = {"matrix": (80, 80), "spacing": (3.0, 3.0, 3.0)}
@@ -23,7 +24,7 @@ COARSE = {"matrix": (80, 80), "spacing": (3.0, 3.0, 3.0)}
 
 @cache
 def head(field_of_view: str = "head") -> sitk.Image:
-    return make_phantom(PhantomParameters(field_of_view=field_of_view, **COARSE)).image
+    return stored_phantom(PhantomParameters(field_of_view=field_of_view, **COARSE)).image
 
 
 def another(number: int) -> sitk.Image:

@@ -7,10 +7,11 @@ import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.face_map import Cylinder, head_cylinder
 from CTDefaceLib.anatomy.head import Head
-from CTDefaceLib.phantom import Label, PhantomParameters, make_phantom
+from CTDefaceLib.phantom import Label, PhantomParameters
 from CTDefaceLib.removal.region import removal_region
 from CTDefaceLib.segmenters.builtin import segment_face
 from phantom_cases import CASES
+from stored_phantoms import stored_phantom
 
 COARSE = dict(matrix=(128, 128), spacing=(2.0, 2.0, 2.0))
 
@@ -19,7 +20,7 @@ class Scan:
     """A synthetic head and what the library makes of it, each found when first asked for."""
 
     def __init__(self, parameters: PhantomParameters):
-        self.phantom = make_phantom(parameters)
+        self.phantom = stored_phantom(parameters)
         self.image = self.phantom.image
         self.hu = voxels(self.image)
 

@@ -12,6 +12,7 @@ from CTDefaceLib.errors import InputError
 from CTDefaceLib.processes import end_process_group
 from gui import wait
 
+pytestmark = pytest.mark.gui
 PICTURES = os.environ.get("CTDEFACE_PICTURES")  # a folder that keeps the screenshots for a look
 
 

@@ -102,3 +102,8 @@ def test_a_task_that_is_not_in_the_table_is_a_sentence():
     job = tasks.from_line(io.StringIO(line).readline(), (tasks.Job,))
     (answer,) = run({}, job)
     assert (answer.id, answer.details) == (4, "") and "does not know the task Download: restart" in answer.sentence
+
+
+def test_a_method_without_a_model_has_nothing_to_download():
+    (answer,) = run(worker.TASKS, tasks.Job(1, tasks.Download("builtin")))
+    assert answer.kind == "InputError" and "has no weights" in answer.sentence

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from . import tasks
 from .errors import CTDefaceError, InputError, memory_errors
 from .processes import end_process_group, lead_process_group, temporary_files_in
+from .progress import Progress
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -51,7 +52,7 @@ class Call:
 
     volume: Callable[[], sitk.Image]
     result: str
-    progress: Callable[[float, str], None]
+    progress: Progress
     event: Callable[[dict], None]
 
 
@@ -133,7 +134,9 @@ def expect(task: tasks.Expect, call: Call) -> dict[str, Any]:
     choice = segmenters.Choice(**task.choice)
     segmenters.check_ready(task.segmenter, choice)
     call.progress(0.1, "Loading the model")
-    segmenter: Any = segmenters.module(task.segmenter)  # one with a model, which has more than the protocol
+    segmenter = segmenters.module(task.segmenter)
+    if not isinstance(segmenter, segmenters.Trained):
+        raise InputError(f"The method {task.segmenter} has no model: there is nothing to load.")
     seconds = segmenter.expected_seconds(image, head_cylinder(image), choice)
     return {"seconds": seconds, "devices": nnunet_runtime.devices()}
 
@@ -141,7 +144,9 @@ def expect(task: tasks.Expect, call: Call) -> dict[str, Any]:
 def download(task: tasks.Download, call: Call) -> dict[str, Any]:
     from . import segmenters
 
-    segmenter: Any = segmenters.module(task.segmenter)  # one with weights, which has more than the protocol
+    segmenter = segmenters.module(task.segmenter)
+    if not isinstance(segmenter, segmenters.Downloadable):
+        raise InputError(f"The method {task.segmenter} has no weights that can be downloaded.")
     segmenter.download(call.progress, lambda: False)
     return {}
 
@@ -169,8 +174,8 @@ def write(task: tasks.Write, call: Call) -> dict[str, Any]:
 def write_series(task: tasks.WriteSeries, call: Call) -> dict[str, Any]:
     import SimpleITK as sitk
 
-    from .batch.names import make_secret
     from .dicom.deface import write_defaced_volume
+    from .private import make_secret
 
     return write_defaced_volume(
         task.files,

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import slicer
 from CTDefaceLib import segmenters, tasks
-from CTDefaceLib.batch import GALLERY, SECRET, make_private_folder, private_folder
+from CTDefaceLib.batch import GALLERY
 from CTDefaceLib.batch.job import WORK_FOLDER
-from CTDefaceLib.dicom.deface import check_folder, written_folder
 from CTDefaceLib.dicom.pseudonyms import TABLE
 from CTDefaceLib.errors import InputError
-from CTDefaceLib.volume_io import check_output, check_volume_name, suffix, written_whole
+from CTDefaceLib.files import check_folder, check_output, written_folder, written_whole
+from CTDefaceLib.private import SECRET, make_private_folder, private_folder
+from CTDefaceLib.volume_io import check_volume_name, suffix
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 

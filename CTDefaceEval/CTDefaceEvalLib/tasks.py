@@ -46,7 +46,7 @@ class Score:
 
 @dataclass(frozen=True)
 class MeasureScale:
-    """Find out what similar means for the volume of the job; the report has the members of ``evaluation.Scale``."""
+    """Find out what similar means for the volume of the job; the report has the members of ``findings.Scale``."""
 
     model: str
     folder: str | None
@@ -76,7 +76,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class EvaluateCohort:
-    """Evaluate many volume files; the result is a pickled :class:`.cohort.Cohort`.
+    """Evaluate many volume files; the result is a pickled :class:`.findings.Cohort`.
 
     Attributes
     ----------

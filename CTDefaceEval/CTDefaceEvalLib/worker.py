@@ -105,7 +105,7 @@ class Kept:
         return picture_of(self._renderer, self._surfaces[name], self._pose, yaw, pitch, "top", STANDARD_PIXELS)
 
     def measure_scale(self, task: tasks.MeasureScale, call: Call) -> dict[str, Any]:
-        from .evaluation import scan_scale
+        from .similarity_scale import scan_scale
 
         call.progress(0.1, "Measuring what similar means")
         scale = scan_scale(call.volume(), self._model(task.model, task.folder))
@@ -130,13 +130,14 @@ def evaluate(task: tasks.Evaluate, call: Call) -> dict[str, Any]:
     from . import evaluation
     from .attacks import recoveries
     from .detection import surface_of
+    from .settings import Settings
     from .verdict import worst_first
     from .views import head_pose
 
     image = call.volume()
     defaced = read_volume(task.defaced) if task.defaced else None
     original, defaced = (None, image) if defaced is None else (image, defaced)
-    settings = evaluation.Settings(tuple(task.models), task.folder, task.views, tuple(task.attacks))
+    settings = Settings(tuple(task.models), task.folder, task.views, tuple(task.attacks))
     found = evaluation.evaluate(
         original, defaced, settings, memory="seen.json", keep_memory=True, progress=call.progress
     )

@@ -1,7 +1,8 @@
 """Steps 3 to 5 of the CTDefaceEval panel: sweep and attack, what they mean, and the report."""
 
 from CTDefaceEvalLib.attacks import ATTACKS
-from CTDefaceEvalLib.report import COLOUR_OF_LEVEL
+from CTDefaceEvalLib.evaluation_page import COLOUR_OF_LEVEL
+from CTDefaceEvalLib.findings import DEFACED, ORIGINAL, Level
 from CTDefaceSlicer.shared import hints
 from CTDefaceSlicer.shared.step_panel import StepPanel
 from slicer.i18n import tr as _
@@ -26,7 +27,7 @@ class EvaluationPanel(StepPanel):
         ui, turn = self.ui, panel.headsPanel.turnTo
         self.outcome = None
         self._mapped = None  # what the heat maps show
-        self._maps = {"original": HeatMap(ui.originalMapTable, turn), "defaced": HeatMap(ui.defacedMapTable, turn)}
+        self._maps = {ORIGINAL: HeatMap(ui.originalMapTable, turn), DEFACED: HeatMap(ui.defacedMapTable, turn)}
         ui.sweepButton.connect("clicked()", self.onSweep)
         ui.mapModelComboBox.connect("currentIndexChanged(int)", self.onMapModelChanged)
         ui.attackButton.connect("clicked()", self.onAttack)
@@ -123,14 +124,14 @@ class EvaluationPanel(StepPanel):
             box.clear()
             box.addItems(models)
             box.blockSignals(wasBlocked)
-        isPair = bool(results.facesByView(table, "original", models[0]))
+        isPair = bool(results.facesByView(table, ORIGINAL, models[0]))
         for name, label, widget in (
-            ("original", ui.originalMapLabel, ui.originalMapTable),
-            ("defaced", ui.defacedMapLabel, ui.defacedMapTable),
+            (ORIGINAL, ui.originalMapLabel, ui.originalMapTable),
+            (DEFACED, ui.defacedMapLabel, ui.defacedMapTable),
         ):
             # A volume alone is evaluated like a defaced one.
-            faces = results.facesByView(table, name if isPair else "defaced", box.currentText)
-            label.visible = widget.visible = isPair or name == "original"
+            faces = results.facesByView(table, name if isPair else DEFACED, box.currentText)
+            label.visible = widget.visible = isPair or name == ORIGINAL
             found, pictures = (sum(cell[i] for cell in faces.values()) for i in (0, 1))
             label.text = _("{name}: a face in {found} of {pictures} pictures").format(
                 name=LABELS[name], found=found, pictures=pictures
@@ -146,14 +147,14 @@ class EvaluationPanel(StepPanel):
         """What the last sweep or attack means."""
         ui, outcome = self.ui, self.outcome
         verdict = outcome.evaluation.verdict if outcome is not None else None
-        isPair = verdict is not None and outcome.evaluation.subject("original") is not None
+        isPair = verdict is not None and outcome.evaluation.original is not None
         ui.verdictLevelLabel.visible = ui.verdictLabel.visible = isPair
         ui.attackResultLabel.visible = isPair and bool(outcome.evaluation.settings.attacks)
         if not isPair:
             return
         level, sentence, color = verdict.level, verdict.sentence, COLOUR_OF_LEVEL[verdict.level]
-        if level == "none of these" and not outcome.evaluation.settings.attacks:
-            level, color = _("not found, not recognised"), COLOUR_OF_LEVEL["not evaluable"]
+        if level is Level.NONE_OF_THESE and not outcome.evaluation.settings.attacks:
+            level, color = _("not found, not recognised"), COLOUR_OF_LEVEL[Level.NOT_EVALUABLE]
             sentence = _("In these views. Whether the face can be recovered was not tried yet (step 4).")
         ui.verdictLevelLabel.text = level[0].upper() + level[1:]
         ui.verdictLevelLabel.styleSheet = (

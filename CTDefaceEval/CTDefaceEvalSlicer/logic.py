@@ -9,10 +9,9 @@ import SimpleITK as sitk
 import slicer
 from CTDefaceEvalLib import tasks, worker
 from CTDefaceEvalLib.attacks import ATTACKS
-from CTDefaceEvalLib.cohort import Cohort
 from CTDefaceEvalLib.cohort_table import check_table, read_table
-from CTDefaceEvalLib.evaluation import Evaluation, Scale
 from CTDefaceEvalLib.face_models import DEFAULT_MODELS, DlibHog
+from CTDefaceEvalLib.findings import Cohort, Evaluation, Scale
 from CTDefaceEvalLib.report import check_report, write_cohort, write_evaluation
 from CTDefaceSlicer.shared import nodes
 from CTDefaceSlicer.shared.process import BackgroundProcess
@@ -28,7 +27,7 @@ from .parameters import CTDefaceEvalParameterNode, modelFolder
 class Outcome:
     """Attributes
     ----------
-    evaluation: a ``CTDefaceEvalLib.evaluation.Evaluation``
+    evaluation: a ``CTDefaceEvalLib.findings.Evaluation``
     recovery: name of the attack that gives most of the face back; empty when none was tried or none gave anything
     surface: the skin that it gives, as ``head_views.showSurface`` takes it, or None
     """
@@ -100,7 +99,7 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
     def measureScale(self, originalNode, model=DlibHog.name, **callbacks):
         """What similar means for a scan: cosines of pairs of pictures of this head, and of it and other heads.
 
-        Returns a ``CTDefaceEvalLib.evaluation.Scale``.
+        Returns a ``CTDefaceEvalLib.findings.Scale``.
         """
         nodes.checkCT(originalNode)
         task = tasks.MeasureScale(model, modelFolder())
@@ -136,7 +135,7 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
         return self.process.run(task, originalNode, finish, **callbacks)
 
     def detectability(self, volumeNode, models=DEFAULT_MODELS, preset="default"):
-        """From how many sides a face is found in a volume. Returns a ``CTDefaceEvalLib.evaluation.Evaluation``.
+        """From how many sides a face is found in a volume. Returns a ``CTDefaceEvalLib.findings.Evaluation``.
 
         Parameters as in :meth:`evaluate`.
         """
@@ -145,13 +144,13 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
     def compare(self, originalNode, defacedNode, models=DEFAULT_MODELS, preset="default", attacks=ATTACKS):
         """Whether the face can still be found, recognised or recovered from a defaced volume.
 
-        Parameters as in :meth:`evaluate`. Returns a ``CTDefaceEvalLib.evaluation.Evaluation``; its ``verdict`` has the
+        Parameters as in :meth:`evaluate`. Returns a ``CTDefaceEvalLib.findings.Evaluation``; its ``verdict`` has the
         answer in words.
         """
         return self.evaluate(originalNode, defacedNode, models, preset, attacks).evaluation
 
     def evaluateCohort(self, table, model=DlibHog.name, preset="study", cache=None, **callbacks):
-        """Evaluate many scans by the study's protocol. Returns a ``CTDefaceEvalLib.cohort.Cohort``.
+        """Evaluate many scans by the study's protocol. Returns a ``CTDefaceEvalLib.findings.Cohort``.
 
         :param table: path of a CSV table, see ``CTDefaceEvalLib.cohort_table``, or a table node with the columns
             patient, scan, original, defaced and method, which name files, folders with a DICOM series, or volume nodes.

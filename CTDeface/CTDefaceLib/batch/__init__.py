@@ -1,7 +1,8 @@
 """Thousands of scans, unattended: :func:`run` does what is left of a batch, :func:`plan` lists what it would do."""
 
+from ..private import SECRET, make_private_folder, private_folder
 from .choices import Choices
-from .folders import GALLERY, RECORD, SECRET, SUMMARY, TABLE, make_private_folder, private_folder
+from .folders import GALLERY, RECORD, SUMMARY, TABLE
 from .planning import plan
 from .running import run
 from .summary import Summary

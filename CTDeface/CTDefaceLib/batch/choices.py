@@ -38,7 +38,7 @@ class Choices:
     retain: str
         What stays of headers that are cleaned: keys of :data:`.dicom.headers.RETAIN` with commas.
     audit: str
-        ``"module:function"`` that looks for the face in each result, see :func:`.batch.job.audited`; empty for none.
+        ``"module:function"`` that looks for the face in each result, see :mod:`CTDefaceLib.audits`; empty for none.
     """
 
     layout: str = "tree"

@@ -11,19 +11,15 @@ import os
 from pathlib import Path
 
 from ..errors import OutputError
+from ..files import make_folder, output_errors
+from ..private import make_private_folder
 
 SUMMARY = "ctdeface_batch.json"
 """In the output folder: how the batch was made."""
 
-RECORD, SECRET, TABLE, GALLERY, PSEUDONYMS = "record.sqlite", "secret.key", "scans.csv", "gallery", "pseudonyms"
-"""In the private folder; the last two are folders, of which that of the pseudonyms has a table for each scan whose
-headers were cleaned."""
-
-
-def private_folder(output: str | os.PathLike) -> Path:
-    """Where the private part of a batch lies unless it is told otherwise: beside the output folder."""
-    output = Path(output)
-    return output.with_name(output.name + "-private")
+RECORD, TABLE, GALLERY, PSEUDONYMS = "record.sqlite", "scans.csv", "gallery", "pseudonyms"
+"""In the private folder, beside the secret; the last two are folders, of which that of the pseudonyms has a table for
+each scan whose headers were cleaned."""
 
 
 def make_folders(source: Path, output: Path, private: Path) -> None:
@@ -38,19 +34,6 @@ def make_folders(source: Path, output: Path, private: Path) -> None:
         raise OutputError("The output folder is the input folder; choose another one.")
     if output.resolve() == private.resolve() or output.resolve() in private.resolve().parents:
         raise OutputError("The private folder must not lie in the output folder, which can be shared.")
-    _make_folder(output)
+    with output_errors("A folder for the results cannot be made"):
+        make_folder(output)
     make_private_folder(private)
-
-
-def make_private_folder(folder: Path) -> None:
-    """Make a folder where there is none, and keep it to its owner (OutputError)."""
-    _make_folder(folder)
-    if os.name != "nt":
-        folder.chmod(0o700)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"A folder for the results cannot be made: {error.strerror}.") from error

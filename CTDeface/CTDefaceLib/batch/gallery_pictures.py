@@ -9,7 +9,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import CTDefaceError
+from ..files import write_whole
 from ..pipeline import DefaceResult
+from ..private import make_private_folder
 from ..render import Renderer, head_center, skin_surface
 
 VIEWS = {"front": (0.0, 0.0), "oblique": (40.0, 10.0)}
@@ -46,7 +48,7 @@ def write_pictures(original: sitk.Image, result: DefaceResult, folder: Path, ste
     originals: also write what shows the face; otherwise ``-after-slice`` takes the place of ``-before-slice``, with the
         outline of the filled region, since that of the mask is the face in profile
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     before, after = _coarse(original), _coarse(result.image)
     if originals:
         pictures = {"before-slice": _slice(before, _coarse(result.mask))}
@@ -57,7 +59,7 @@ def write_pictures(original: sitk.Image, result: DefaceResult, folder: Path, ste
     except CTDefaceError:  # no OpenGL, or nothing to draw
         pass
     for name, picture in pictures.items():
-        (folder / f"{stem}-{name}.jpg").write_bytes(jpeg_bytes(picture))
+        write_whole(folder / f"{stem}-{name}.jpg", jpeg_bytes(picture), private=True)
 
 
 def _coarse(image: sitk.Image) -> sitk.Image:

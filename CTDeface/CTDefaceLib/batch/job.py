@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import json
 import os
 import platform
@@ -17,10 +16,17 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
+from ..audits import FACE_LEFT, Level, audited
+from ..dicom.deface import HeaderWriter, write_series
+from ..dicom.defaced_stack import deface_stacks, is_checked
+from ..dicom.tree import choose_series, tree_of
 from ..errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
+from ..files import make_folder, output_errors, put_in_place
 from ..pipeline import DefaceParameters, DefaceResult, deface
+from ..private import make_private_folder, read_secret
 from ..processes import temporary_files_in
 from ..stored_data import suffix
+from ..volume_io import read_scan, save_volume
 from .status import Mishap, Status
 
 Show = Callable[[sitk.Image, DefaceResult], None]
@@ -31,9 +37,6 @@ DICOM = ".dicom"
 
 WORK_FOLDER = ".ctdeface-unfinished"
 """Folder for unfinished files in the output folder; nothing but a batch makes one of this name."""
-
-FACE_LEFT = ("face found", "recognisable", "recoverable")
-"""Verdicts of an audit that keep a result back."""
 
 CUTS = 3
 """This many random cuts are tried until the audit finds no face: now and then the ground of a cut looks like one."""
@@ -69,7 +72,7 @@ class Job:
     secret, pseudonyms: str
         File with the secret that new UIDs are made with, and folder for a table of them for each scan.
     audit: str
-        ``"module:function"`` that looks for the face in the result, see :func:`audited`; empty for none.
+        ``"module:function"`` that looks for the face in the result, see :mod:`CTDefaceLib.audits`; empty for none.
     """
 
     scan: int
@@ -197,33 +200,26 @@ def _deface(job: Job, work: Path) -> Outcome:
     report["software"] = software()
     if left is not None:
         return Outcome(Status.HELD_BACK, left["sentence"], None, report)
-    if audits and audits[0]["verdict"] == "not evaluable":
+    if audits and audits[0]["verdict"] == Level.NOT_EVALUABLE:
         report["warnings"].append(audits[0]["sentence"])
     part, report_part = work / f"result{suffix(job.output)}", work / "report.json"
     write(part)
     report["seconds"] = round(time.perf_counter() - start, 2)
-    _write_json(report, report_part)
+    report_part.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return _finished(_publish(job, part, report_part) or report)
 
 
 def _deface_volume(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a volume: the report, and what writes it."""
-    from ..commands.deface import read_input
-    from ..volume_io import save_volume
-
-    image, notes = read_input(Path(job.path), lambda fraction, text: None, job.series)
-    result = deface(image, DefaceParameters(**job.parameters))
-    show(image, result)
-    report = {**result.report, "warnings": [*notes, *result.report["warnings"]]}
+    scan = read_scan(job.path, job.series)
+    result = deface(scan.image, DefaceParameters(**job.parameters))
+    show(scan.image, result)
+    report = {**result.report, "warnings": [*scan.notes, *result.report["warnings"]]}
     return report, lambda part: save_volume(result.image, part)
 
 
 def _deface_series(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a DICOM series: the report, and what writes it."""
-    from ..dicom.deface import HeaderWriter, deface_stacks, is_checked, write_series
-    from ..dicom.tree import choose_series, tree_of
-    from .names import read_secret
-
     if not os.path.isdir(job.path):
         raise InputError("This scan is no DICOM series, so it cannot become one: choose a volume format for it.")
     files = sorted(e.path for e in os.scandir(job.path) if e.is_file() and not e.name.startswith("."))
@@ -236,7 +232,7 @@ def _deface_series(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
         part.mkdir()
         write_series(series, defaced, part, finish)
         if job.clean:
-            os.makedirs(job.pseudonyms, exist_ok=True)
+            make_private_folder(job.pseudonyms)
             finish.pseudonyms.append_to(Path(job.pseudonyms) / f"{job.scan}.csv")
 
     report["warnings"] = [*report.pop("notes"), *report["warnings"]]
@@ -249,8 +245,8 @@ def _publish(job: Job, part: Path, report_part: Path) -> dict | None:
     Returns the report of a twin of this job on another worker that was quicker.
     """
     output = Path(job.output)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    with output_errors():
+        make_folder(output.parent)
         if os.path.lexists(output) or os.path.lexists(job.report_path):
             made = _report_of(job)
             if made is None:
@@ -259,18 +255,9 @@ def _publish(job: Job, part: Path, report_part: Path) -> dict | None:
                 return made
             if os.path.lexists(output):
                 os.replace(output, part.with_name("replaced"))  # at once, and gone with the unfinished files
-        os.replace(report_part, job.report_path)
-        os.replace(part, output)
-        return None
-    except OSError as error:
-        raise OutputError(f"The output could not be written: {error.strerror or type(error).__name__}.") from error
-
-
-def _write_json(content: dict, path: Path) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+        put_in_place(report_part, job.report_path)
+        put_in_place(part, output)
+    return None
 
 
 def software() -> dict[str, str]:
@@ -286,20 +273,3 @@ def software() -> dict[str, str]:
         "numpy": numpy.__version__,
         "scipy": scipy.__version__,
     }
-
-
-def check_audit(audit: str) -> None:
-    """Refuse an audit that cannot be made: no such module, or what its function ``check`` says is missing."""
-    module = audit.partition(":")[0]
-    try:
-        check = getattr(importlib.import_module(module), "check", None)
-    except ImportError as error:
-        raise InputError(f"The audit needs {module.partition('.')[0]}, which is not installed.") from error
-    if check is not None:
-        check()
-
-
-def audited(audit: str, original: sitk.Image, defaced: sitk.Image) -> dict:
-    """Call ``"module:function"`` with both volumes; it returns a dict with ``verdict`` and ``sentence``."""
-    module, _, function = audit.partition(":")
-    return getattr(importlib.import_module(module), function)(original, defaced)

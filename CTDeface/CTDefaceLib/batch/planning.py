@@ -10,12 +10,13 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import InputError
+from ..private import SECRET, make_secret, private_folder, read_secret
 from .choices import Choices, first_parameters
-from .folders import GALLERY, PSEUDONYMS, RECORD, SECRET, private_folder
+from .folders import GALLERY, PSEUDONYMS, RECORD
 from .gallery import PICTURES
 from .inputs import FoundScan, find_scans
 from .job import WORK_FOLDER, Job, Outcome, finished_before
-from .names import make_secret, output_name, read_secret
+from .names import output_name
 from .progress import Report, note
 from .record import Record
 from .runner import DIED_SENTENCE

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..errors import CTDefaceError, OutputError
+from ..private import make_private_file
 from .inputs import FoundScan
 from .job import Outcome
 from .status import FINISHED, Status
@@ -45,6 +46,8 @@ CREATE INDEX IF NOT EXISTS scan_status ON scan (status);
 """
 
 FOUND = ("place", "path", "series", "stamp", "identity", "patient", "study")
+"""Columns that hold a :class:`.inputs.FoundScan`."""
+
 ALREADY_RUNNING = "This batch is running already: wait for its end, or look at it with --dry-run."
 UNREADABLE = (
     "The record of the batch cannot be used ({}): check the disk it is on, or keep it elsewhere with --private."
@@ -86,6 +89,7 @@ class Record:
                         file.backup(self._db)
             else:
                 self._lock = self._locked(path.with_name("running.lock"))
+                make_private_file(path)  # what SQLite puts beside it takes after it
                 self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
                 self._db.execute("PRAGMA journal_mode=WAL")  # stays as it is where the file system lacks what it needs
                 self._db.execute("PRAGMA synchronous=FULL")
@@ -95,6 +99,7 @@ class Record:
     @staticmethod
     def _locked(path: Path) -> sqlite3.Connection:
         """The lock of an SQLite file, which every system takes back when the process ends, however it ends."""
+        make_private_file(path)
         lock = sqlite3.connect(path, timeout=0, isolation_level=None)
         try:
             lock.execute("BEGIN EXCLUSIVE")

@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 
 from .. import segmenters
+from ..audits import check_audit
 from ..errors import CTDefaceError, InputError, OutputError
 from ..pipeline import DefaceParameters
+from ..private import SECRET, private_folder
 from .choices import Choices, check_format, keep_choices
-from .folders import RECORD, SECRET, make_folders, private_folder
+from .folders import RECORD, make_folders
 from .inputs import root_of
-from .job import WORK_FOLDER, Job, Outcome, check_audit, finished_before
+from .job import WORK_FOLDER, Job, Outcome, finished_before
 from .planning import MOST_DEATHS, Batch, look_for_scans, take_up
 from .progress import Report, ended, planned, started
 from .record import Record

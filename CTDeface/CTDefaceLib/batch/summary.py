@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from .. import __version__
-from ..errors import OutputError
-from ..pipeline import UNREPORTED
+from ..files import output_errors, replaced, write_whole
+from ..parameters import UNREPORTED
+from ..version import __version__
 from .folders import GALLERY, SUMMARY, TABLE
 from .gallery import write_gallery
 from .job import software
@@ -53,20 +51,17 @@ class Summary:
 def write_results(batch: Batch) -> None:
     """Write summary, table and gallery (OutputError)."""
     record, private = batch.record, batch.private
-    try:
-        _write_whole(batch.output / SUMMARY, json.dumps(_provenance(batch), indent=2) + "\n")
+    with output_errors("The summary could not be written"):
+        write_whole(batch.output / SUMMARY, json.dumps(_provenance(batch), indent=2) + "\n")
         if batch.choices.layout == "bids":
-            _write_whole(batch.output / "dataset_description.json", json.dumps(BIDS_DESCRIPTION, indent=2) + "\n")
-        with open(private / (TABLE + ".new"), "w", newline="", encoding="utf-8") as file:
+            write_whole(batch.output / "dataset_description.json", json.dumps(BIDS_DESCRIPTION, indent=2) + "\n")
+        with replaced(private / TABLE, private=True) as part, open(part, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(TABLE_COLUMNS)
             for row in record.rows():
                 table.writerow([row[name] for name in TABLE_COLUMNS.values()])
-        os.replace(private / (TABLE + ".new"), private / TABLE)
         if batch.gallery:
             write_gallery(record.rows(), private / GALLERY, batch.run, batch.originals)
-    except OSError as error:
-        raise OutputError(f"The summary could not be written: {error.strerror}.") from error
 
 
 def _provenance(batch: Batch) -> dict:
@@ -84,9 +79,3 @@ def _provenance(batch: Batch) -> dict:
         else "given, one for each scan made from it",
         "scans": batch.record.counts(),
     }
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.new")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

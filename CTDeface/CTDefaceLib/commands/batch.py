@@ -155,8 +155,8 @@ def run(args: argparse.Namespace) -> int:
     return 0 if summary.all_done else 3
 
 
-#: name → function of a module that stands on this library and may be missing
 AUDITS = {"quick": "CTDefaceEvalLib.audit:quick"}
+"""Name → function of a module that stands on this library and may be missing."""
 
 
 def _workers(text: str) -> int:
