@@ -7,6 +7,8 @@ import sys
 import gui
 import pytest
 
+pytestmark = pytest.mark.gui
+
 CODE = """
 import sys
 from pathlib import Path
@@ -54,7 +56,8 @@ print("reloaded")
 def test_reload_loads_the_libraries_again(module, tmp_path):
     for part in ("CTDeface", "CTDefaceEval", "Testing/slicer_host"):
         shutil.copytree(gui.CHECKOUT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(gui.CHECKOUT / "Testing" / "gui.py", tmp_path / "Testing")
+    for name in ("gui.py", "processes.py"):
+        shutil.copy(gui.CHECKOUT / "Testing" / name, tmp_path / "Testing")
     code = CODE.format(checkout=str(tmp_path), module=module)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.stdout.strip().endswith("reloaded"), done.stderr
