@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import SimpleITK as sitk
 
+from .anatomy.hounsfield import TISSUE_HU
 from .errors import CTDefaceError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ FRONT_OBLIQUE_SIDE = (("front", 0.0, 0.0), ("oblique", 40.0, 10.0), ("side", 90.
 
 def skin_surface(
     image: sitk.Image,
-    iso: float = -300.0,
+    iso: float = TISSUE_HU,
     smooth_mm: float = 1.0,
     *,
     largest: bool = True,
@@ -184,7 +185,7 @@ def _decimated(surface: vtk.vtkPolyData, triangles: int) -> vtk.vtkPolyData:
     return normals.GetOutput()
 
 
-def skin_volume(image: sitk.Image, iso: float = -300.0) -> vtk.vtkVolume:
+def skin_volume(image: sitk.Image, iso: float = TISSUE_HU) -> vtk.vtkVolume:
     """The CT as a volume rendering that shows the skin, the other way that Slicer shows a head.
 
     Opacity and shading set in around ``iso`` HU: between -500 and -200, and above air where it is lower. Slower than a

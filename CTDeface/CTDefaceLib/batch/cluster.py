@@ -121,15 +121,21 @@ def _share_out(
             running.pop(job.scan, None)
             yield job, _outcome(future)
             future.release()
-        if not timeout:
-            continue
-        for future, job in list(going.items()):
-            worker, since = running.get(job.scan, ("", math.inf))
-            if time.monotonic() - since > timeout:
-                del going[future], running[job.scan]
-                future.cancel(force=True)
-                client.restart_workers([worker], raise_for_error=False)
-                yield job, Outcome(Status.TIMED_OUT, too_long(timeout), timeout)
+        if timeout:
+            yield from _stop_overdue(client, going, running, timeout)
+
+
+def _stop_overdue(
+    client: Client, going: dict[Future, Job], running: dict[int, tuple[str, float]], timeout: float
+) -> Results:
+    """Give up the scans that took longer than ``timeout`` (s), each with the worker that it ran on."""
+    for future, job in list(going.items()):
+        worker, since = running.get(job.scan, ("", math.inf))
+        if time.monotonic() - since > timeout:
+            del going[future], running[job.scan]
+            future.cancel(force=True)
+            client.restart_workers([worker], raise_for_error=False)
+            yield job, Outcome(Status.TIMED_OUT, too_long(timeout), timeout)
 
 
 def _check(client: Client, job: Job, timeout: float | None) -> None:

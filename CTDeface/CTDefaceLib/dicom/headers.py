@@ -190,12 +190,7 @@ class Cleaner:
         action = self._actions.get((element.tag.group, element.tag.element), "")
         keyword, kind = element.keyword, element.VR
         if self._is_retained(keyword, kind, action):
-            if kind == "SQ":
-                self._clean_items(element, strict)
-            elif kind in DATES and "dates" in self.retain and not self._shift(element):
-                del dataset[element.tag]
-            elif DESCRIPTOR.search(keyword) or keyword in CLEANED:
-                element.value = described(element.value)
+            self._clean_retained(dataset, element, strict)
         elif kind == "SQ":
             if action in ("", "U", "X/Z/U"):
                 self._clean_items(element, strict)
@@ -206,17 +201,31 @@ class Cleaner:
         elif kind == "UI" and action in ("", "U"):
             self._replace_uids(element)
         elif not action:
-            if keyword == "SegmentLabel":
-                element.value = described(element.value) or "REMOVED"
-            elif kind in TEXTS and keyword not in TECHNICAL or kind in DATES or kind == "AS":
-                del dataset[element.tag]
-            elif kind in BYTES and keyword not in NEEDED_BYTES or not keyword:
-                del dataset[element.tag]
+            self._clean_unlisted(dataset, element)
         elif action == "D" or strict and "D" in action:
             element.value = dummy(element)
         elif "Z" in action and action != "X/Z/D":
             element.value = None
         else:
+            del dataset[element.tag]
+
+    def _clean_retained(self, dataset: pydicom.Dataset, element: pydicom.DataElement, strict: bool) -> None:
+        """An element that an option keeps: what is in it is still cleaned, and dates are shifted."""
+        if element.VR == "SQ":
+            self._clean_items(element, strict)
+        elif element.VR in DATES and "dates" in self.retain and not self._shift(element):
+            del dataset[element.tag]
+        elif DESCRIPTOR.search(element.keyword) or element.keyword in CLEANED:
+            element.value = described(element.value)
+
+    def _clean_unlisted(self, dataset: pydicom.Dataset, element: pydicom.DataElement) -> None:
+        """An element of which the profile says nothing: what could name somebody goes."""
+        keyword, kind = element.keyword, element.VR
+        if keyword == "SegmentLabel":
+            element.value = described(element.value) or "REMOVED"
+        elif kind in TEXTS and keyword not in TECHNICAL or kind in DATES or kind == "AS":
+            del dataset[element.tag]
+        elif kind in BYTES and keyword not in NEEDED_BYTES or not keyword:
             del dataset[element.tag]
 
     def _clean_items(self, element: pydicom.DataElement, strict: bool) -> None:
