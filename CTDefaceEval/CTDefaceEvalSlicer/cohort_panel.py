@@ -3,6 +3,7 @@
 import qt
 import slicer
 from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS, pairs_in, pairs_of, read_table
+from CTDefaceEvalLib.pairs import BY_PATIENT
 from CTDefaceSlicer.shared import hints
 from CTDefaceSlicer.shared.step_panel import StepPanel
 from slicer.i18n import tr as _
@@ -112,7 +113,7 @@ class CohortPanel(StepPanel):
         results.cohortResults(cohort, table)
         lines = []
         for method in cohort.methods:
-            auc = method.within["by patient"].auc
+            auc = method.within[BY_PATIENT].auc
             figure = _("too few patients or faces to compare")
             if auc:
                 figure = _("ROC-AUC {mean:.2f} ± {sd:.2f}").format(mean=auc[0], sd=auc[1])
