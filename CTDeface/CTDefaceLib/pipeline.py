@@ -15,12 +15,17 @@ from .anatomy.face_outline import face_outline
 from .anatomy.grids import bounding_box, on_image_grid, voxels
 from .anatomy.head import TISSUE_HU
 from .errors import Cancelled, InputError
-from .removal.fill import fill_region
+from .removal.fill import FILLS, fill_region
 from .removal.region import head_tissue_mm3, mask_as_region, removal_region
+from .removal.surface import Surface, face_surface
 
 Progress = Callable[[float, str], None]
 UNREPORTED = ("segmenter", "weights", "label", "device", "seed")
 """Parameters that are not in a report's list: they name places, stand elsewhere in it, or would undo the work."""
+
+STRENGTHS = ("light", "standard", "strict")
+DEPTH_MM = {"light": 10.0, "standard": 10.0, "strict": 18.0}
+"""Depth below the new skin by strength."""
 
 LITTLE_SKIN = 0.8
 MUCH_TISSUE = 0.25
@@ -38,21 +43,24 @@ class DefaceParameters:
     weights, label, device: str
         What it is told, see :class:`CTDefaceLib.segmenters.Choice`.
     as_is: bool
-        Remove the mask itself, but for the intracranial space: no margin, no seal, bone as well. The outline of what
-        was removed is then the face.
+        Remove the mask itself, but for the intracranial space, at no depth of its own. The outline of what was removed
+        is then the face.
     margin_mm: float
-        Remove this much more around the face mask, in mm.
-    keep_bone: bool
-        Leave facial bone; weaker, since a face can be estimated from its bones.
-    sealed: bool
-        Reach through the air in front of the face and to a random depth; without it the outline of what was removed
-        is the face.
+        Move the outline of the face mask outwards by this much, in mm.
+    strength: str
+        How much is replaced: ``"light"`` leaves the facial bones, from which a face can be estimated, ``"standard"``
+        goes to a fixed depth, ``"strict"`` deeper, and takes the ears.
+    depth_mm: float or None
+        Depth below the new skin; None takes that of the strength.
+    ears: bool or None
+        Replace the ears as well; None takes what the strength does.
     fill: str
-        ``"air"``, ``"constant"``, ``"percentile"`` or ``"blur"``, see :func:`CTDefaceLib.removal.fill.fill_region`.
+        What takes the place of the face: ``"smooth"``, ``"air"``, ``"constant"``, ``"percentile"`` or ``"blur"``, see
+        :func:`CTDefaceLib.removal.fill.fill_region`.
     constant, percentile, blur_mm: float
         HU, percentile and mm of those fills.
     seed: int or None
-        Seed of depth and noise; None draws a new one, which nobody then knows.
+        Seed of all that is random; None draws a new one, which nobody then knows.
     """
 
     segmenter: str = "builtin"
@@ -61,9 +69,10 @@ class DefaceParameters:
     device: str = "auto"
     as_is: bool = False
     margin_mm: float = 0.0
-    keep_bone: bool = False
-    sealed: bool = True
-    fill: str = "air"
+    strength: str = "standard"
+    depth_mm: float | None = None
+    ears: bool | None = None
+    fill: str = "smooth"
     constant: float = -1000.0
     percentile: float = 10.0
     blur_mm: float = 10.0
@@ -77,7 +86,19 @@ class DefaceParameters:
     @property
     def cut_is_random(self) -> bool:
         """Whether a second defacing with the same choices cuts elsewhere."""
-        return self.seed is None and self.sealed and not self.as_is
+        return False
+
+    @property
+    def depth(self) -> float:
+        """Depth in mm of what is replaced."""
+        return DEPTH_MM[self.strength] if self.depth_mm is None else self.depth_mm
+
+    def check(self) -> None:
+        """Raise InputError where a choice is none."""
+        if self.strength not in DEPTH_MM:
+            raise InputError(f"There is no strength “{self.strength}”: choose {', '.join(DEPTH_MM)}.")
+        if self.fill not in FILLS:
+            raise InputError(f"There is no fill “{self.fill}”: choose {', '.join(FILLS)}.")
 
 
 @dataclass(frozen=True)
@@ -96,6 +117,8 @@ class DefaceResult:
         Numbers and warnings, ready for JSON, nothing of the patient; see :func:`deface`.
     cylinder: Cylinder
         Where the head lies.
+    surface: Surface
+        The new skin, which other series of this patient take as well.
     """
 
     image: sitk.Image
@@ -103,6 +126,7 @@ class DefaceResult:
     region: sitk.Image
     report: dict
     cylinder: Cylinder
+    surface: Surface
 
 
 def segment(
@@ -208,6 +232,7 @@ def deface(
     start = time.perf_counter()
     parameters = parameters or DefaceParameters()
     step = _steps(progress, cancelled)
+    parameters.check()
     if mask is not None and mask.GetSize() != image.GetSize():
         raise InputError("The face mask has another grid than the volume: make it on this volume.")
     if mask is None:
@@ -217,23 +242,26 @@ def deface(
     notes = {"warnings": []}
     if mask is None:
         mask, notes = _face(image, cylinder, parameters.segmenter, parameters.choice, step, cancelled, 0.2, 0.5)
-    step(0.5, "Making the region to remove")
+    step(0.5, "Making the new skin")
+    strict, light = parameters.strength == "strict", parameters.strength == "light"
+    surface = face_surface(
+        image,
+        mask,
+        cylinder,
+        depth_mm=parameters.depth,
+        margin_mm=parameters.margin_mm,
+        ears=strict if parameters.ears is None else parameters.ears,
+        keep_bone=light,
+    )
     if parameters.as_is:
         region = mask_as_region(mask, cylinder)
     else:
-        region = removal_region(
-            image,
-            mask,
-            cylinder,
-            margin_mm=parameters.margin_mm,
-            keep_bone=parameters.keep_bone,
-            sealed=parameters.sealed,
-            seed=parameters.seed,
-        )
+        region = removal_region(image, surface, keep_bone=light)
     step(0.7, "Filling the region")
     defaced = fill_region(
         image,
         region,
+        surface,
         fill=parameters.fill,
         constant=parameters.constant,
         percentile=parameters.percentile,
@@ -251,7 +279,7 @@ def deface(
     report["warnings"] = notes["warnings"] + report["warnings"] + _weaknesses(parameters)
     report["seconds"] = round(time.perf_counter() - start, 2)
     step(1.0, "Face removed")
-    return DefaceResult(defaced, mask, region, report, cylinder)
+    return DefaceResult(defaced, mask, region, report, cylinder, surface)
 
 
 def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cylinder) -> dict:
@@ -308,17 +336,15 @@ def _steps(progress: Progress | None, cancelled: Callable[[], bool] | None) -> P
 
 def _weaknesses(parameters: DefaceParameters) -> list[str]:
     weak = {
-        "constant": "A constant fill marks the region for everybody: use the air fill to share the volume.",
-        "percentile": "A percentile fill is one value and marks the region: use the air fill to share the volume.",
-        "blur": "A blurred face keeps its rough shape: use the air fill to share the volume.",
+        "constant": "A constant fill marks the region for everybody: use the smooth fill to share the volume.",
+        "percentile": "A percentile fill is one value and marks the region: use the smooth fill to share the volume.",
+        "blur": "A blurred face keeps its rough shape: use the smooth fill to share the volume.",
     }
     warnings = [weak[parameters.fill]] if parameters.fill in weak else []
     if parameters.as_is:
         warnings.append("The face mask was used as it is: the outline of what was removed is the face.")
         return warnings
-    if not parameters.sealed:
-        warnings.append("The region is not sealed: the outline of what was removed is the face.")
-    if parameters.keep_bone:
+    if parameters.strength == "light":
         warnings.append("Facial bone was kept: a face can be estimated from it.")
     return warnings
 

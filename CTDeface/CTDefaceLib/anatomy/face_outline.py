@@ -13,7 +13,7 @@ from .head import AIR_HU
 
 ABOVE_EYES_MM = 36.0
 BELOW_CHIN_MM = 28.0
-ONE_SIDED_DEG = 8.0
+SIDE_DEG = 80.0
 SHELL_MM = 5.0
 SMALLEST_FACE_MM2 = 250.0
 
@@ -58,18 +58,13 @@ def face_outline(cylinder: Cylinder) -> np.ndarray:
     """Map of the distance in mm to the outline of the face, positive inside; shape (heights, angles).
 
     The face ends above the eyebrows (they lie up to 25 mm above the eyes), below the chin and the jaw, and in front of
-    the ears, further forward at the angle of the jaw. Its upper edge rises to the temples and runs above the ears: one
-    that is level or falls closes what a defacing leaves to an oval, in which detectors find faces; so does taking the
-    jaw away up to the neck. From the cheek up it reaches further back on the head's left than on its right, since two
-    equal side edges frame what is left like a face.
+    the ears, further forward at the angle of the jaw; the same on both sides.
     """
     height, angle = np.meshgrid(HEIGHTS, np.abs(ANGLES), indexing="ij")
     scale = cylinder.scale
-    top = eye_height(cylinder) + scale * (ABOVE_EYES_MM + np.interp(angle, [10.0, 60.0], [0.0, 70.0]))
-    top = np.minimum(top, 0.85 * cylinder.depth_mm)  # the crown stays
+    top = min(eye_height(cylinder) + ABOVE_EYES_MM * scale, 0.85 * cylinder.depth_mm)  # the crown stays
     bottom = chin_height(cylinder) - scale * (BELOW_CHIN_MM - 0.6 * angle)
-    side = np.interp(height / scale, [-100.0, -60.0, -30.0, 50.0], [68.0, 76.0, 90.0, 96.0])
-    side += ONE_SIDED_DEG * np.sign(ANGLES) * (height > -30.0 * scale)
+    side = np.interp(height / scale, [-100.0, -60.0, -30.0], [66.0, 72.0, SIDE_DEG])
     return np.minimum.reduce([top - height, height - bottom, np.radians(side - angle) * cylinder.depth_mm])
 
 

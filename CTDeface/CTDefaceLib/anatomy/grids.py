@@ -30,13 +30,17 @@ def on_image_grid(inside: np.ndarray, head: Head, part: sitk.Image, only_above: 
     numpy.ndarray
         Bool, shape (z, y, x) of ``part``.
     """
-    function = sitk.GetImageFromArray(inside.astype(np.float32, copy=False))
-    function.CopyInformation(head.volume)
-    smooth = sitk.Resample(function, part, sitk.Transform(), sitk.sitkLinear, -1.0)
-    here = sitk.GetArrayViewFromImage(smooth) > 0
+    here = sampled(inside, head, part) > 0
     if only_above is not None:
         here &= sitk.GetArrayViewFromImage(part) > only_above
     return here
+
+
+def sampled(function: np.ndarray, head: Head, part: sitk.Image) -> np.ndarray:
+    """A function on the work grid of a head, shape (z, y, x), at the voxels of a CT or a part of it; -1 beyond."""
+    values = sitk.GetImageFromArray(function.astype(np.float32, copy=False))
+    values.CopyInformation(head.volume)
+    return sitk.GetArrayFromImage(sitk.Resample(values, part, sitk.Transform(), sitk.sitkLinear, -1.0))
 
 
 def to_work_grid(mask: sitk.Image, head: Head) -> np.ndarray:

@@ -1,0 +1,243 @@
+"""The new skin: a donor's, drawn to the skin around the face, and nothing of the face itself.
+
+Outside the outline of the face the skin stays the patient's own. Within it the difference of own and donor's skin is
+continued from the outline by an elastic sheet, which leaves the outline with the slope it has there and then forgets it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage, sparse
+from scipy.sparse.linalg import spsolve
+
+from ..anatomy.face_map import (
+    ANGLES,
+    HEIGHTS,
+    RADII,
+    Cylinder,
+    eye_height,
+    outermost,
+    ramp,
+    seen_skin,
+    smooth_skin,
+)
+from ..anatomy.grids import to_work_grid
+from ..anatomy.head import BONE_HU, WORK_SPACING_MM
+from .donors import smooth_donor
+
+HALF_HU = -480.0
+"""Half way from air to skin: where the skin is on a voxel of both."""
+STIFF_MM = 12.0
+"""How far within the outline the new skin keeps the slope that it has there."""
+SCALP_MM = 4.0
+"""How far the new skin passes outside what has to stay."""
+EDGE_MM = 20.0
+"""How far within the outline the full depth is reached."""
+STEEPEST = 1.5
+FAR_MM = 60.0
+NODE_MM = (3.0, 5.0)
+"""Distance of the nodes of a map over heights and angles, about."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What takes the place of a face, as maps over heights and angles; lengths in mm.
+
+    Attributes
+    ----------
+    cylinder: Cylinder
+        Where the head lies.
+    face: numpy.ndarray
+        The face mask on the work grid; bool, shape (z, y, x).
+    outline: numpy.ndarray
+        Map of the distance to the outline of the face, positive inside.
+    skin: numpy.ndarray
+        Map of the radius of the new skin; outside the outline the own one.
+    inner: numpy.ndarray
+        Map of the radius from which on everything is replaced.
+    outer: float
+        Radius up to which the air in front is.
+    """
+
+    cylinder: Cylinder
+    face: np.ndarray
+    outline: np.ndarray
+    skin: np.ndarray
+    inner: np.ndarray
+    outer: float
+
+    @cached_property
+    def reach(self) -> np.ndarray:
+        """How far each voxel of the work grid lies within the region, negative outside; float32, shape (z, y, x)."""
+        c = self.cylinder
+        outline = c.spread(self.outline)
+        here = np.flatnonzero(outline > -6.0)
+        radius = c.radius[here]
+        inside = np.minimum.reduce([radius - c.spread(self.inner, here), self.outer - radius, outline[here]])
+        reach = c.on_work_grid(np.full(len(outline), -6.0, np.float32))
+        reach[tuple(part[here] for part in np.nonzero(c.near))] = inside
+        reach[self.face & ~c.near] = WORK_SPACING_MM / 2.0  # painted where the maps do not reach
+        return np.minimum(reach, c.head.guard)
+
+    @cached_property
+    def below(self) -> np.ndarray:
+        """Depth of each voxel of the work grid below the new skin, negative above it; float32, shape (z, y, x)."""
+        c = self.cylinder
+        return c.on_work_grid((c.spread(self.skin) - c.radius) / c.spread(slope(self.skin)))
+
+
+def face_surface(
+    image: sitk.Image,
+    mask: sitk.Image,
+    cylinder: Cylinder,
+    *,
+    depth_mm: float,
+    margin_mm: float = 0.0,
+    ears: bool = False,
+    keep_bone: bool = False,
+    donor: np.ndarray | None = None,
+) -> Surface:
+    """Make the new skin of a head whose face a mask outlines.
+
+    Parameters
+    ----------
+    image: SimpleITK.Image
+        CT in Hounsfield units.
+    mask: SimpleITK.Image
+        Face mask on its grid, from any segmenter or painted: where rays from the head's axis meet it, the skin is new.
+    cylinder: Cylinder
+        Where the head lies, from :func:`CTDefaceLib.anatomy.face_map.head_cylinder`.
+    depth_mm: float
+        How deep below the new skin, and below the own one without its features, the head is replaced.
+    margin_mm: float
+        Moves the outline outwards.
+    ears: bool
+        Whether the ears are replaced as well.
+    keep_bone: bool
+        Whether facial bone stays: the new skin then passes outside it.
+    donor: numpy.ndarray, optional
+        Map of the radius in mm of the skin of another head in the frame of this one; the smooth one when None.
+    """
+    head = cylinder.head
+    face = to_work_grid(mask, head)
+    covered = (cylinder.sample(face) > 0.5).any(axis=-1)
+    if ears and face.any():
+        covered |= _ears(cylinder)
+    outline = outline_of(_beyond_the_volume(covered, cylinder)) + margin_mm
+    inside = outline > 0
+    own, smooth = own_skin(image, cylinder), smooth_skin(cylinder)
+    donor = smooth_donor(cylinder) if donor is None else donor
+    kept = head.guard < 0
+    if keep_bone:
+        kept |= head.solid & (sitk.GetArrayViewFromImage(head.volume) > BONE_HU)
+    floor = _over(kept, cylinder) - donor - FAR_MM * (1.0 - ramp(outline, EDGE_MM))
+    skin = np.where(inside, donor + membrane(own - donor, cylinder.skin_in_view & ~inside, inside, floor), own)
+    under = np.minimum(skin, smooth)
+    inner = under - depth_mm * cylinder.scale * ramp(outline, EDGE_MM) * slope(under)
+    inner = np.where(inside, ndimage.gaussian_filter(inner, 1.0), own)
+    lying_on_it = outermost(cylinder.sample(head.solid) > 0.5)  # the inside of a mask or a dressing is a cast of it
+    clear = np.maximum.reduce([smooth + 34.0, skin + 6.0, lying_on_it + 4.0])
+    return Surface(cylinder, face, outline, skin, inner, float(clear[inside].max(initial=0.0)))
+
+
+def own_skin(image: sitk.Image, cylinder: Cylinder) -> np.ndarray:
+    """Map of the radius in mm of the skin, finer than that of the work grid, continued where a ray meets no skin."""
+    coarse = seen_skin(cylinder)
+    steps = np.arange(6.0, -6.1, -0.5)
+    points = cylinder.points(coarse[..., None] + steps)
+    index = (points - image.GetOrigin()) @ np.reshape(image.GetDirection(), (3, 3)) / image.GetSpacing()
+    hu = ndimage.map_coordinates(
+        sitk.GetArrayViewFromImage(image), np.moveaxis(index[..., ::-1], -1, 0), output=np.float32, order=1, cval=-2000
+    )
+    first = np.argmax(hu > HALF_HU, axis=-1)[..., None]
+    at, before = (np.take_along_axis(hu, np.maximum(first - k, 0), -1)[..., 0] for k in (0, 1))
+    radius = coarse + steps[first[..., 0]] + 0.5 * (at - HALF_HU) / np.maximum(at - before, 1.0)
+    return ndimage.gaussian_filter(np.where(first[..., 0] > 0, radius, coarse), 0.5)
+
+
+def outline_of(covered: np.ndarray) -> np.ndarray:
+    """Map of the distance in mm to the smoothed outline of some rays (bool map), positive inside."""
+    closed = ndimage.binary_closing(np.pad(covered, 4), iterations=3)[4:-4, 4:-4]
+    smooth = ndimage.gaussian_filter(closed.astype(float), 2.0) > 0.5
+    if not smooth.any():
+        return np.full(covered.shape, -100.0)
+    inside, outside = (ndimage.distance_transform_edt(part, sampling=NODE_MM) for part in (smooth, ~smooth))
+    return ndimage.gaussian_filter(inside - outside, 1.0)
+
+
+def membrane(values: np.ndarray, known: np.ndarray, unknown: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """Continue a map from where it is known to where it is not, as an elastic sheet that lies on a floor.
+
+    Parameters
+    ----------
+    values: numpy.ndarray
+        Map in mm.
+    known, unknown: numpy.ndarray
+        Maps, bool. The sheet is free where it meets what is neither, and level where nothing is known.
+    floor: numpy.ndarray
+        Map in mm that the sheet does not go below.
+    """
+    energy = _energy(known | unknown)
+    level = float(np.median(values[unknown])) if not known.any() else float(np.median(values[known]))
+    sheet = np.where(known, values, level)
+    free = unknown.copy()
+    for _ in range(8):
+        matrix = energy[free.ravel()]
+        right = -(matrix @ np.where(free, 0.0, sheet).ravel()) + 1e-6 * level
+        block = matrix[:, free.ravel()] + 1e-6 * sparse.identity(int(free.sum()))
+        sheet[free] = spsolve(block.tocsc(), right)
+        under = free & (sheet < floor - 0.05)
+        if not under.any():
+            break
+        sheet[under] = floor[under]
+        free &= ~under
+    return sheet
+
+
+def _energy(domain: np.ndarray) -> sparse.csr_matrix:
+    """The matrix of slope² + (STIFF_MM · curvature)² over the nodes of a domain (bool map), without what leaves it."""
+    number = np.arange(domain.size).reshape(domain.shape)
+    pairs, weights = [], []
+    for axis, weight in ((0, NODE_MM[1] / NODE_MM[0]), (1, NODE_MM[0] / NODE_MM[1])):
+        here, there = (np.take(number, range(k, number.shape[axis] - 1 + k), axis).ravel() for k in (0, 1))
+        both = domain.ravel()[here] & domain.ravel()[there]
+        pairs.append(np.stack([here[both], there[both]]))
+        weights.append(np.full(both.sum(), weight))
+    (here, there), weight = np.concatenate(pairs, axis=1), np.concatenate(weights)
+    rows = np.arange(len(weight))
+    step = sparse.csr_matrix(
+        (np.concatenate([-np.ones(len(rows)), np.ones(len(rows))]), (np.tile(rows, 2), np.concatenate([here, there]))),
+        shape=(len(rows), domain.size),
+    )
+    slope_ = (step.T @ sparse.diags(weight) @ step).tocsr()
+    return (slope_ + (STIFF_MM**2 / (NODE_MM[0] * NODE_MM[1])) * slope_ @ slope_).tocsr()
+
+
+def slope(radius: np.ndarray) -> np.ndarray:
+    """Map of how many mm a ray goes for a mm of depth below a surface given as a radius map, at most STEEPEST."""
+    up = np.gradient(radius, 3.0, axis=0)
+    around = np.gradient(radius, np.radians(3.0), axis=1) / np.maximum(radius, RADII[0])
+    return np.minimum(ndimage.gaussian_filter(np.sqrt(1.0 + up**2 + around**2), 1.0), STEEPEST)
+
+
+def _over(kept: np.ndarray, cylinder: Cylinder) -> np.ndarray:
+    """Map of the radius in mm that a skin has to have to cover what stays (bool, work grid)."""
+    reach = outermost(cylinder.sample(kept) > 0.3)
+    return ndimage.gaussian_filter(ndimage.maximum_filter(reach, 3), 1.0) + SCALP_MM
+
+
+def _ears(cylinder: Cylinder) -> np.ndarray:
+    """The rays that meet the ears, and those between them and the face; bool map."""
+    up = (HEIGHTS - eye_height(cylinder) + 20.0 * cylinder.scale) / (48.0 * cylinder.scale)
+    back = (np.abs(ANGLES) - 90.0) / 35.0
+    return up[:, None] ** 2 + back**2 < 1.0
+
+
+def _beyond_the_volume(covered: np.ndarray, cylinder: Cylinder) -> np.ndarray:
+    """The rays that meet the face, and those that would if the volume did not end below it."""
+    nothing = (cylinder.skin == 0) & (HEIGHTS < 0.0)[:, None] & covered.any(axis=0)
+    return ndimage.binary_propagation(covered, mask=covered | ndimage.binary_dilation(nothing, iterations=2))

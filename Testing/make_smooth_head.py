@@ -1,0 +1,51 @@
+"""Make CTDefaceLib/removal/smooth_head.npz: the mean head of many synthetic persons, without features.
+
+    python Testing/make_smooth_head.py [--persons 40]
+
+Eyes and chin of each are brought to their mean heights, and its size to the mean size, before the mean is taken. Minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CHECKOUT / "CTDeface"))
+
+import numpy as np  # noqa: E402
+from CTDefaceLib.anatomy.face_map import ANGLES, HEIGHTS, chin_height, eye_height, head_cylinder, seen_skin  # noqa: E402
+from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
+from CTDefaceLib.removal.donors import SMOOTH, donor_heights  # noqa: E402
+from scipy import ndimage  # noqa: E402
+
+EARLESS_DEG = 70.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--persons", type=int, default=40)
+    persons = range(parser.parse_args().persons)
+    heads = []
+    for person in persons:
+        p = PhantomParameters(person, field_of_view="neck", matrix=(128, 128), spacing=(2.0, 2.0, 2.0), holder=False)
+        heads.append(head_cylinder(make_phantom(p).image))
+    eyes, chin, depth = (
+        np.mean([of(head) for head in heads]) for of in (eye_height, chin_height, lambda head: head.depth_mm)
+    )
+    maps = []
+    for head in heads:
+        heights = donor_heights(eyes, chin, eye_height(head), chin_height(head))
+        index = np.meshgrid((heights - HEIGHTS[0]) / 3.0, np.arange(len(ANGLES)), indexing="ij")
+        skin = ndimage.map_coordinates(seen_skin(head), index, order=1, mode="nearest")
+        maps.append(skin * depth / head.depth_mm)
+    mean = np.mean(maps, axis=0)
+    mean = (mean + mean[:, ::-1]) / 2.0
+    smooth = ndimage.gaussian_filter(ndimage.grey_opening(mean, (15, 13)), (4.0, 3.2), mode="nearest")
+    np.savez_compressed(SMOOTH, radius=smooth.astype(np.float32), eyes=eyes, chin=chin, depth=depth)
+    print(f"{len(heads)} heads: eyes {eyes:.1f}, chin {chin:.1f}, depth {depth:.1f} mm; {SMOOTH.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
