@@ -6,10 +6,10 @@ from functools import cache, cached_property, lru_cache
 import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.face_map import Cylinder, head_cylinder
-from CTDefaceLib.anatomy.face_outline import segment_face
 from CTDefaceLib.anatomy.head import Head
 from CTDefaceLib.phantom import Label, PhantomParameters, make_phantom
 from CTDefaceLib.removal.region import removal_region
+from CTDefaceLib.segmenters.builtin import segment_face
 from phantom_cases import CASES
 
 COARSE = dict(matrix=(128, 128), spacing=(2.0, 2.0, 2.0))

@@ -2,7 +2,7 @@
 
     python Testing/make_smooth_head.py [--persons 40]
 
-Eyes and chin of each are brought to their mean heights, and its size to the mean size, before the mean is taken. Minutes.
+Eyes and chin of each are brought to their mean heights, and its size to the mean size, before the mean is taken.
 """
 
 from __future__ import annotations
@@ -15,12 +15,19 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT / "CTDeface"))
 
 import numpy as np  # noqa: E402
-from CTDefaceLib.anatomy.face_map import ANGLES, HEIGHTS, chin_height, eye_height, head_cylinder, seen_skin  # noqa: E402
+from CTDefaceLib.anatomy.face_map import head_cylinder  # noqa: E402
+from CTDefaceLib.anatomy.map_grid import ANGLES, HEIGHT_STEP_MM, HEIGHTS  # noqa: E402
 from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
 from CTDefaceLib.removal.donors import SMOOTH, donor_heights  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
-EARLESS_DEG = 70.0
+
+def _eyes(head):
+    return head.landmarks.eye_height
+
+
+def _chin(head):
+    return head.landmarks.chin_height
 
 
 def main() -> None:
@@ -31,14 +38,12 @@ def main() -> None:
     for person in persons:
         p = PhantomParameters(person, field_of_view="neck", matrix=(128, 128), spacing=(2.0, 2.0, 2.0), holder=False)
         heads.append(head_cylinder(make_phantom(p).image))
-    eyes, chin, depth = (
-        np.mean([of(head) for head in heads]) for of in (eye_height, chin_height, lambda head: head.depth_mm)
-    )
+    eyes, chin, depth = (np.mean([of(head) for head in heads]) for of in (_eyes, _chin, lambda head: head.depth_mm))
     maps = []
     for head in heads:
-        heights = donor_heights(eyes, chin, eye_height(head), chin_height(head))
-        index = np.meshgrid((heights - HEIGHTS[0]) / 3.0, np.arange(len(ANGLES)), indexing="ij")
-        skin = ndimage.map_coordinates(seen_skin(head), index, order=1, mode="nearest")
+        heights = donor_heights(eyes, chin, _eyes(head), _chin(head))
+        index = np.meshgrid((heights - HEIGHTS[0]) / HEIGHT_STEP_MM, np.arange(len(ANGLES)), indexing="ij")
+        skin = ndimage.map_coordinates(head.landmarks.continued_skin, index, order=1, mode="nearest")
         maps.append(skin * depth / head.depth_mm)
     mean = np.mean(maps, axis=0)
     mean = (mean + mean[:, ::-1]) / 2.0

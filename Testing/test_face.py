@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, intracranial, scan, small_view, voxels
-from CTDefaceLib.anatomy.face_map import HEIGHTS, HIGH_EYES_MM, eye_height, head_cylinder
-from CTDefaceLib.anatomy.face_outline import segment_face
+from CTDefaceLib.anatomy.face_map import head_cylinder
+from CTDefaceLib.anatomy.landmarks import HIGH_EYES_MM
+from CTDefaceLib.anatomy.map_grid import HEIGHTS
 from CTDefaceLib.errors import NoFaceError
 from CTDefaceLib.phantom import Label
+from CTDefaceLib.segmenters.builtin import segment_face
 from phantom_cases import CASES
 from scipy import ndimage
 
@@ -67,11 +69,11 @@ def test_height_of_the_eyes(name):
     s = case(name)
     head = s.cylinder.head
     eyes = [head.to_head(np.array(s.phantom.landmarks[f"{side}_eye"]))[2] for side in ("left", "right")]
-    assert eye_height(s.cylinder) == pytest.approx(np.mean(eyes), abs=6.0)
+    assert s.cylinder.landmarks.eye_height == pytest.approx(np.mean(eyes), abs=6.0)
 
 
 def test_eyes_out_of_view_count_as_high_ones():
-    assert eye_height(scan(field_of_view="above_orbits").cylinder) == HIGH_EYES_MM
+    assert scan(field_of_view="above_orbits").cylinder.landmarks.eye_height == HIGH_EYES_MM
 
 
 def test_the_end_of_the_volume_is_no_skin():

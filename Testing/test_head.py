@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, intracranial, mask_of, scan, small_view, voxels
-from CTDefaceLib.anatomy.head import WORK_SPACING_MM, find_head, work_volume
+from CTDefaceLib.anatomy.head import find_head
+from CTDefaceLib.anatomy.work_grid import WORK_SPACING_MM, work_volume
 from CTDefaceLib.errors import NoFaceError
 from CTDefaceLib.phantom import Label
 from hypothesis import given, settings

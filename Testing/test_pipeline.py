@@ -8,7 +8,8 @@ import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, mask_of, scan, small_view, voxels
 from CTDefaceLib import __version__
-from CTDefaceLib.anatomy.head import TISSUE_HU, find_head
+from CTDefaceLib.anatomy.head import find_head
+from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 from CTDefaceLib.errors import Cancelled, InputError, NoFaceError
 from CTDefaceLib.phantom import Label
 from CTDefaceLib.pipeline import UNREPORTED, DefaceParameters, deface, segment

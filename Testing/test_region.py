@@ -7,11 +7,11 @@ import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, intracranial, mask_of, scan, small_view, voxels
 from CTDefaceLib.anatomy.face_map import head_cylinder
-from CTDefaceLib.anatomy.face_outline import segment_face
-from CTDefaceLib.anatomy.head import TISSUE_HU
+from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 from CTDefaceLib.phantom import Label
 from CTDefaceLib.removal.fill import fill_region
 from CTDefaceLib.removal.region import removal_region
+from CTDefaceLib.segmenters.builtin import segment_face
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from phantom_cases import CASES

@@ -31,9 +31,9 @@ STEPS = ("read", "segment", "refine", "fill", "write")
 def run(job: str, source: Path, shrink: int, folder: Path) -> dict:
     """One run in this process: ``"plain"`` or ``"deface"``."""
     from CTDefaceLib.anatomy.face_map import head_cylinder
-    from CTDefaceLib.anatomy.face_outline import segment_face
     from CTDefaceLib.removal.fill import fill_region
     from CTDefaceLib.removal.region import removal_region
+    from CTDefaceLib.segmenters.builtin import segment_face
     from CTDefaceLib.volume_io import read_ct, write_volume
 
     start, before = time.perf_counter(), peak_bytes()

@@ -13,23 +13,39 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .head import WORK_SPACING_MM, Head, find_head
+from .face_outline import face_outline, facial_skin_mm2
+from .head import Head, find_head
+from .landmarks import Landmarks
+from .map_grid import ANGLE_STEP_DEG, ANGLES, HEIGHT_STEP_MM, HEIGHTS, RADII
+from .work_grid import WORK_SPACING_MM
 
-ANGLES = np.arange(-135.0, 136.0, 3.0)
-"""Degrees about the long axis; 0 is anterior, positive to the head's left."""
-HEIGHTS = np.arange(-180.0, 79.0, 3.0)
-"""Millimetres above the brow."""
-RADII = np.arange(16.0, 170.0, 2.0)
-"""Millimetres from the long axis."""
 ADULT_WIDTH_MM = 115.0
-"""Width of the narrowest adult intracranial space."""
-HIGH_EYES_MM = 16.0
-"""Millimetres above the brow; taken for the height of the eyes where they are not in view."""
+"""Width in mm of the narrowest adult intracranial space: heads below it count as small. Chosen by eye."""
+
+BEYOND_THE_SKIN_MM = 8.0
+"""How far outside the skin, in mm, the volume has to go on for it to be seen; over two voxels of the work grid.
+
+What lies nearer to the edge of the view is averaged with padding. Chosen by eye.
+"""
+
+NECK_MM = 15.0
+"""How far below the chin, in mm, the tissue of a head is counted: as much neck as most scans show. By eye."""
+
+WIDEST_HEAD_MM = 95.0
+"""How far from the middle, in mm, tissue is counted: the ears' room, not the shoulders'. Chosen by eye."""
+
+BEHIND_THE_SKULL_MM = 20.0
+"""How far behind the intracranial space, in mm, tissue is counted. Chosen by eye."""
+
+MOST_HIDDEN = 0.5
+"""Largest share (0 to 1) of the head that counts as hidden by the edge of the view. Chosen by eye."""
 
 
 @dataclass(frozen=True)
 class Cylinder:
-    """Cylindrical coordinates about the head's long axis. Maps have shape (heights, angles).
+    """Cylindrical coordinates about the head's long axis, and what is known of the face in them.
+
+    Maps have shape (heights, angles). What is measured is measured when first asked for and kept.
 
     Attributes
     ----------
@@ -54,11 +70,40 @@ class Cylinder:
     def skin_in_view(self) -> np.ndarray:
         """Map of where a ray leaves the head through its skin, not through the end of what was scanned (bool)."""
         volume = self.head.volume
-        beyond = (self.points(self.skin + 8.0) - volume.GetOrigin()) / WORK_SPACING_MM
+        beyond = (self.points(self.skin + BEYOND_THE_SKIN_MM) - volume.GetOrigin()) / WORK_SPACING_MM
         within = ((beyond >= 0) & (beyond <= np.array(volume.GetSize()) - 1)).all(axis=-1)
         nearest = np.moveaxis(np.rint(beyond[..., ::-1]).astype(int), -1, 0)
         unseen = ndimage.map_coordinates(self.head.unseen, nearest, order=0, output=bool)
         return (self.skin > 0) & within & ~unseen
+
+    @cached_property
+    def landmarks(self) -> Landmarks:
+        """Eyes, chin and nose of the face, and its smooth skin."""
+        return Landmarks(self.skin, self.skin_in_view, self.depth_mm, self.scale)
+
+    @cached_property
+    def outline(self) -> np.ndarray:
+        """Map of the distance in mm to the outline of the face, positive inside."""
+        return face_outline(self.landmarks)
+
+    @cached_property
+    def facial_skin_mm2(self) -> float:
+        """Area in mm² of the skin in view in front, from the brow down."""
+        return facial_skin_mm2(self.landmarks, self.head.deeply_cut)
+
+    @cached_property
+    def tissue_mm3(self) -> float:
+        """Volume in mm³ of the head's tissue, from the vertex to 15 mm below the chin, as far as the volume reaches.
+
+        Where the edge of the field of view cuts the skull, what it hides is added by the share of the intracranial
+        space's surroundings that it hides: a cut that is shallow since little of the head is in view leaves more of a
+        face.
+        """
+        left, posterior, height = np.moveaxis(self.head.grid(), -1, 0)
+        here = self.head.tissue & (height > self.landmarks.chin_height - NECK_MM)
+        here &= (np.abs(left) < WIDEST_HEAD_MM) & (posterior < 2.0 * self.depth_mm + BEHIND_THE_SKULL_MM)
+        hidden = min(self.head.intracranial_cut, MOST_HIDDEN)
+        return float(here.sum()) * WORK_SPACING_MM**3 / (1.0 - hidden)
 
     @cached_property
     def _near(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -66,7 +111,7 @@ class Cylinder:
         anterior = self.depth_mm - posterior
         angle = np.degrees(np.arctan2(left, anterior))
         near = (height >= HEIGHTS[0]) & (height <= HEIGHTS[-1]) & (np.abs(angle) <= ANGLES[-1])
-        index = np.stack([(height[near] - HEIGHTS[0]) / 3.0, (angle[near] - ANGLES[0]) / 3.0])
+        index = np.stack([(height[near] - HEIGHTS[0]) / HEIGHT_STEP_MM, (angle[near] - ANGLES[0]) / ANGLE_STEP_DEG])
         return near, np.hypot(left[near], anterior[near]), index
 
     @property
@@ -109,6 +154,16 @@ class Cylinder:
 def head_cylinder(image: sitk.Image) -> Cylinder:
     """Find the head in a CT and lay the cylinder around it.
 
+    Parameters
+    ----------
+    image: SimpleITK.Image
+        CT in Hounsfield units.
+
+    Returns
+    -------
+    Cylinder
+        The head's own coordinates and skin.
+
     Raises
     ------
     NoFaceError
@@ -117,68 +172,6 @@ def head_cylinder(image: sitk.Image) -> Cylinder:
     head = find_head(image)
     bare = Cylinder(head, head.intracranial_extent(1) / 2, np.empty(0))
     return replace(bare, skin=outermost(bare.sample(head.tissue) > 0.5))
-
-
-def chin_height(cylinder: Cylinder) -> float:
-    """Height of the chin in mm (negative: below the brow).
-
-    Going down the middle of the face without its nose, it is where the skin draws back by 15 mm within 30 mm; where it
-    does not (a short neck, a lifted chin, a volume that ends above it) the proportions of the head stand in.
-    """
-    lowest = -1.72 * max(cylinder.depth_mm, 70.0 * cylinder.scale)
-    middle = ndimage.grey_opening(cylinder.skin, (1, 9))[:, len(ANGLES) // 2]
-    for index in np.flatnonzero((HEIGHTS < 0.65 * lowest) & (HEIGHTS > lowest))[::-1]:
-        if middle[index] < middle[index : index + 10].max() - 15.0:
-            return float(HEIGHTS[index])
-    return float(lowest)
-
-
-def eye_height(cylinder: Cylinder) -> float:
-    """Height of the eyes in mm (negative: below the brow).
-
-    Beside the nose, it is where the skin lies deepest between what is 18 mm above and what is 18 mm below it. Where the
-    volume shows no such hollow, the height of eyes that lie high stands in.
-    """
-    beside = (np.abs(ANGLES) >= 12.0) & (np.abs(ANGLES) <= 27.0)
-    seen = cylinder.skin_in_view[:, beside].mean(axis=1) > 0.9
-    profile = np.where(seen, cylinder.skin[:, beside].mean(axis=1), 0.0)
-    weight = ndimage.gaussian_filter1d(seen.astype(float), 1.0, mode="constant")
-    profile = ndimage.gaussian_filter1d(profile, 1.0, mode="constant") / np.maximum(weight, 1e-6)
-    above, here, below = slice(12, None), slice(6, -6), slice(None, -12)
-    hollow = profile[above] + np.where(seen[below], profile[below], profile[here]) - 2.0 * profile[here]
-    near = (HEIGHTS[here] >= -21.0) & (HEIGHTS[here] <= 30.0)
-    hollow[~(seen[above] & seen[here] & near)] = -np.inf
-    return float(HEIGHTS[here][hollow.argmax()]) if hollow.max() > 2.0 else HIGH_EYES_MM
-
-
-def nose_mm(cylinder: Cylinder) -> float:
-    """How far, in mm, a ridge narrower than 50 mm stands out in the middle of the face: its nose, if it is a face.
-
-    Infinite where the volume ends above the nose.
-    """
-    front = ndimage.minimum_filter1d(cylinder.skin_in_view, 11, axis=1)
-    front &= (HEIGHTS < 20.0)[:, None] & (np.abs(ANGLES) <= 18.0)
-    if HEIGHTS[front.any(axis=1)].min(initial=0.0) > -27.0 * cylinder.scale:
-        return np.inf
-    ridge = np.where(front, cylinder.skin - ndimage.grey_opening(cylinder.skin, (1, 11)), 0.0)
-    return float(np.sort(ridge.max(axis=1))[-5:].mean())
-
-
-def seen_skin(cylinder: Cylinder) -> np.ndarray:
-    """Map of the radius in mm of the skin, continued where a ray meets no skin."""
-    nearest = ndimage.distance_transform_edt(cylinder.skin == 0, return_distances=False, return_indices=True)
-    return cylinder.skin[tuple(nearest)]
-
-
-def smooth_skin(cylinder: Cylinder) -> np.ndarray:
-    """Map of the radius in mm of the skin without nose, lips and brows, continued where a ray meets no skin."""
-    return ndimage.gaussian_filter(ndimage.grey_opening(seen_skin(cylinder), (15, 13)), (4.0, 3.2))
-
-
-def ramp(distance_mm: np.ndarray, width_mm: float) -> np.ndarray:
-    """Smooth step from 0 at the outline (distance 0 and less) to 1 at ``width_mm`` inside it."""
-    t = np.clip(distance_mm / width_mm, 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
 
 
 def outermost(inside: np.ndarray) -> np.ndarray:

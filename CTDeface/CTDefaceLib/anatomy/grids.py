@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from .head import Head, box_of, shrink_factors
+from .head import Head
+from .work_grid import box_of, shrink_factors
 
 Box = tuple[slice, ...]
 """A part of an image: slices along (x, y, z)."""
@@ -88,10 +89,13 @@ def union(first: Box | None, second: Box | None) -> Box | None:
     return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second))
 
 
-def mask_of(inside: np.ndarray, box: Box | None, image: sitk.Image) -> sitk.Image:
-    """Mask (uint8, grid of ``image``) that is 1 where ``inside`` (bool, shape (z, y, x) of ``box``) is."""
+def mask_of(inside: np.ndarray | None, box: Box | None, image: sitk.Image) -> sitk.Image:
+    """Mask (uint8, grid of ``image``) that is 1 where ``inside`` (bool, shape (z, y, x) of ``box``) is.
+
+    It is empty where ``box`` is None.
+    """
     mask = sitk.Image(image.GetSize(), sitk.sitkUInt8)
-    if box is not None:
+    if inside is not None and box is not None:
         mask[box] = sitk.GetImageFromArray(inside.astype(np.uint8))
     mask.CopyInformation(image)
     return mask

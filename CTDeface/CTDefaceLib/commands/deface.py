@@ -137,7 +137,7 @@ def retained_from(args: argparse.Namespace) -> list[str] | None:
 def add_parameters(parser: argparse.ArgumentParser) -> None:
     """The choices of a defacing, which :func:`parameters_from` collects."""
     from .. import segmenters
-    from ..pipeline import STRENGTHS, DefaceParameters
+    from ..parameters import DEPTH_MM, DefaceParameters
     from ..removal.fill import FILLS
 
     defaults = DefaceParameters()
@@ -161,7 +161,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
     region = parser.add_argument_group("what is replaced")
     region.add_argument(
         "--strength",
-        choices=STRENGTHS,
+        choices=list(DEPTH_MM),
         default=defaults.strength,
         help="how much: see below (default: %(default)s)",
     )

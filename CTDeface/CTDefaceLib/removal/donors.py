@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ..anatomy.face_map import ANGLES, HEIGHTS, Cylinder, chin_height, eye_height
+from ..anatomy.face_map import Cylinder
+from ..anatomy.map_grid import ANGLES, HEIGHT_STEP_MM, HEIGHTS
 
 SMOOTH = Path(__file__).with_name("smooth_head.npz")
 """Made by Testing/make_smooth_head.py."""
@@ -17,10 +18,12 @@ SMOOTH = Path(__file__).with_name("smooth_head.npz")
 def smooth_donor(cylinder: Cylinder) -> np.ndarray:
     """Map of the radius in mm of a head without features, in the frame of the head that it is for."""
     smooth = _smooth_head()
-    heights = donor_heights(eye_height(cylinder), chin_height(cylinder), float(smooth["eyes"]), float(smooth["chin"]))
+    heights = donor_heights(
+        cylinder.landmarks.eye_height, cylinder.landmarks.chin_height, float(smooth["eyes"]), float(smooth["chin"])
+    )
     radius = ndimage.map_coordinates(
         smooth["radius"].astype(np.float64),
-        np.meshgrid((heights - HEIGHTS[0]) / 3.0, np.arange(len(ANGLES)), indexing="ij"),
+        np.meshgrid((heights - HEIGHTS[0]) / HEIGHT_STEP_MM, np.arange(len(ANGLES)), indexing="ij"),
         order=1,
         mode="nearest",
     )

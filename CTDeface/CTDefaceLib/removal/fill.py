@@ -6,8 +6,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage, special
 
-from ..anatomy.face_map import RADII
 from ..anatomy.grids import bounding_box, box_around, sampled, voxels
+from ..anatomy.map_grid import RADII
 from ..errors import InputError
 from .surface import Surface, slope
 from .texture import TISSUE, Texture, measure, noise_in_slices

@@ -9,12 +9,12 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from ..anatomy.face_map import Cylinder, chin_height
+from ..anatomy.face_map import Cylinder
 from ..anatomy.grids import bounding_box, box_around, mask_of, on_image_grid, voxels
-from ..anatomy.head import PADDING_HU, WORK_SPACING_MM, Head, dilated, distance_to
+from ..anatomy.head import Head
+from ..anatomy.hounsfield import BONE_HU, PADDING_HU
+from ..anatomy.work_grid import dilated, distance_to
 from .surface import Surface
-
-BONE_HU = 250.0
 
 
 def removal_region(image: sitk.Image, surface: Surface, *, keep_bone: bool = False) -> sitk.Image:
@@ -73,16 +73,3 @@ def _padding(head: Head, part: sitk.Image) -> np.ndarray:
     flat = ndimage.binary_erosion(~head.unseen & (work <= lowest))
     apart = flat.any() and not (flat & (distance_to(head.solid) < 15.0)).any()
     return hu <= (lowest if apart else PADDING_HU)
-
-
-def head_tissue_mm3(cylinder: Cylinder) -> float:
-    """Volume in mm³ of the head's tissue, from the vertex to 15 mm below the chin, as far as the volume reaches.
-
-    Where the edge of the field of view cuts the skull, what it hides is added by the share of the intracranial space's
-    surroundings that it hides: a cut that is shallow since little of the head is in view leaves more of a face.
-    """
-    left, posterior, height = np.moveaxis(cylinder.head.grid(), -1, 0)
-    here = cylinder.head.tissue & (height > chin_height(cylinder) - 15.0)
-    here &= (np.abs(left) < 95.0) & (posterior < 2.0 * cylinder.depth_mm + 20.0)
-    hidden = min(cylinder.head.intracranial_cut, 0.5)
-    return float(here.sum()) * WORK_SPACING_MM**3 / (1.0 - hidden)

@@ -1,7 +1,7 @@
 """The new skin: a donor's, drawn to the skin around the face, and nothing of the face itself.
 
 Outside the outline of the face the skin stays the patient's own. Within it the difference of own and donor's skin is
-continued from the outline by an elastic sheet, which leaves the outline with the slope it has there and then forgets it.
+continued from the outline by an elastic sheet, which starts with the slope that it has there and then forgets it.
 """
 
 from __future__ import annotations
@@ -14,19 +14,12 @@ import SimpleITK as sitk
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 
-from ..anatomy.face_map import (
-    ANGLES,
-    HEIGHTS,
-    RADII,
-    Cylinder,
-    eye_height,
-    outermost,
-    ramp,
-    seen_skin,
-    smooth_skin,
-)
+from ..anatomy.face_map import Cylinder, outermost
+from ..anatomy.face_outline import ears, ramp
 from ..anatomy.grids import to_work_grid
-from ..anatomy.head import BONE_HU, WORK_SPACING_MM
+from ..anatomy.hounsfield import SKULL_HU
+from ..anatomy.map_grid import ANGLE_STEP_DEG, HEIGHT_STEP_MM, HEIGHTS, RADII
+from ..anatomy.work_grid import WORK_SPACING_MM
 from .donors import smooth_donor
 
 HALF_HU = -480.0
@@ -39,7 +32,7 @@ EDGE_MM = 20.0
 """How far within the outline the full depth is reached."""
 STEEPEST = 1.5
 FAR_MM = 60.0
-NODE_MM = (3.0, 5.0)
+NODE_MM = (HEIGHT_STEP_MM, 5.0)
 """Distance of the nodes of a map over heights and angles, about."""
 
 
@@ -97,7 +90,7 @@ def face_surface(
     *,
     depth_mm: float,
     margin_mm: float = 0.0,
-    ears: bool = False,
+    with_ears: bool = False,
     keep_bone: bool = False,
     donor: np.ndarray | None = None,
 ) -> Surface:
@@ -115,7 +108,7 @@ def face_surface(
         How deep below the new skin, and below the own one without its features, the head is replaced.
     margin_mm: float
         Moves the outline outwards.
-    ears: bool
+    with_ears: bool
         Whether the ears are replaced as well.
     keep_bone: bool
         Whether facial bone stays: the new skin then passes outside it.
@@ -125,15 +118,15 @@ def face_surface(
     head = cylinder.head
     face = to_work_grid(mask, head)
     covered = (cylinder.sample(face) > 0.5).any(axis=-1)
-    if ears and face.any():
-        covered |= _ears(cylinder)
+    if with_ears and face.any():
+        covered |= ears(cylinder.landmarks)
     outline = outline_of(_beyond_the_volume(covered, cylinder)) + margin_mm
     inside = outline > 0
-    own, smooth = own_skin(image, cylinder), smooth_skin(cylinder)
+    own, smooth = own_skin(image, cylinder), cylinder.landmarks.smooth_skin
     donor = smooth_donor(cylinder) if donor is None else donor
     kept = head.guard < 0
     if keep_bone:
-        kept |= head.solid & (sitk.GetArrayViewFromImage(head.volume) > BONE_HU)
+        kept |= head.solid & (sitk.GetArrayViewFromImage(head.volume) > SKULL_HU)
     floor = _over(kept, cylinder) - donor - FAR_MM * (1.0 - ramp(outline, EDGE_MM))
     skin = np.where(inside, donor + membrane(own - donor, cylinder.skin_in_view & ~inside, inside, floor), own)
     under = np.minimum(skin, smooth)
@@ -146,7 +139,7 @@ def face_surface(
 
 def own_skin(image: sitk.Image, cylinder: Cylinder) -> np.ndarray:
     """Map of the radius in mm of the skin, finer than that of the work grid, continued where a ray meets no skin."""
-    coarse = seen_skin(cylinder)
+    coarse = cylinder.landmarks.continued_skin
     steps = np.arange(6.0, -6.1, -0.5)
     points = cylinder.points(coarse[..., None] + steps)
     index = (points - image.GetOrigin()) @ np.reshape(image.GetDirection(), (3, 3)) / image.GetSpacing()
@@ -219,8 +212,8 @@ def _energy(domain: np.ndarray) -> sparse.csr_matrix:
 
 def slope(radius: np.ndarray) -> np.ndarray:
     """Map of how many mm a ray goes for a mm of depth below a surface given as a radius map, at most STEEPEST."""
-    up = np.gradient(radius, 3.0, axis=0)
-    around = np.gradient(radius, np.radians(3.0), axis=1) / np.maximum(radius, RADII[0])
+    up = np.gradient(radius, HEIGHT_STEP_MM, axis=0)
+    around = np.gradient(radius, np.radians(ANGLE_STEP_DEG), axis=1) / np.maximum(radius, RADII[0])
     return np.minimum(ndimage.gaussian_filter(np.sqrt(1.0 + up**2 + around**2), 1.0), STEEPEST)
 
 
@@ -228,13 +221,6 @@ def _over(kept: np.ndarray, cylinder: Cylinder) -> np.ndarray:
     """Map of the radius in mm that a skin has to have to cover what stays (bool, work grid)."""
     reach = outermost(cylinder.sample(kept) > 0.3)
     return ndimage.gaussian_filter(ndimage.maximum_filter(reach, 3), 1.0) + SCALP_MM
-
-
-def _ears(cylinder: Cylinder) -> np.ndarray:
-    """The rays that meet the ears, and those between them and the face; bool map."""
-    up = (HEIGHTS - eye_height(cylinder) + 20.0 * cylinder.scale) / (48.0 * cylinder.scale)
-    back = (np.abs(ANGLES) - 90.0) / 35.0
-    return up[:, None] ** 2 + back**2 < 1.0
 
 
 def _beyond_the_volume(covered: np.ndarray, cylinder: Cylinder) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import fft, special
 
-from ..anatomy.head import PADDING_HU
+from ..anatomy.hounsfield import PADDING_HU, PURE_AIR_HU
 
 BLOCKS_WANTED = 48
 MOST_NOISE = 1.25
@@ -29,7 +29,7 @@ class Material:
     """Mean and standard deviation in HU where none is in view."""
 
 
-AIR = Material(24, (-1100.0, -900.0), (PADDING_HU, -700.0), (-1000.0, 10.0))
+AIR = Material(24, (-1100.0, -900.0), (PADDING_HU, PURE_AIR_HU), (-1000.0, 10.0))
 TISSUE = Material(12, (0.0, 90.0), (-250.0, 300.0), (40.0, 8.0))
 
 
@@ -129,7 +129,7 @@ def noise_in_slices(
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
     """Noise of mean 0 and standard deviation 1 with some textures, slice by slice where ``here`` (z, y, x) is true.
 
-    So memory does not follow the volume. Yields the number of each slice and one plane (y, x) of noise for each texture.
+    Yields the number of each slice and a plane (y, x) for each texture, so that memory does not follow the volume.
     """
     rows, columns = here.shape[1:]
     shape = [fft.next_fast_len(n + AIR.block, real=True) for n in (rows, columns)]
@@ -143,5 +143,7 @@ def noise_in_slices(
             continue
         white = fft.rfft2(rng.standard_normal(shape, dtype=np.float32), workers=threads)
         fresh = [fft.irfft2(white * transfer, shape, workers=threads)[:rows, :columns] for transfer in transfers]
-        noise = [a if noise is None else k * noise[i] + np.sqrt(1 - k * k) * a for i, (k, a) in enumerate(zip(keep, fresh))]
+        noise = [
+            a if noise is None else k * noise[i] + np.sqrt(1 - k * k) * a for i, (k, a) in enumerate(zip(keep, fresh))
+        ]
         yield index, noise

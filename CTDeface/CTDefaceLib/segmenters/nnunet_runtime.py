@@ -28,7 +28,7 @@ import SimpleITK as sitk
 
 from ..anatomy.face_map import Cylinder
 from ..anatomy.grids import Box, box_around, mask_of
-from ..anatomy.head import dilated
+from ..anatomy.work_grid import dilated
 from ..errors import Cancelled, InputError, NoFaceError, NotReadyError, memory_errors
 
 CHECKPOINT = "checkpoint_final.pth"

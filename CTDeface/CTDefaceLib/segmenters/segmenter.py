@@ -16,6 +16,10 @@ import SimpleITK as sitk
 from ..anatomy.face_map import Cylinder
 
 Progress = Callable[[float, str], None]
+"""Called with a fraction from 0 to 1 and a short text."""
+
+Notes = dict[str, Any]
+"""What a segmenter says of its mask: ``warnings``, a list of sentences, and ``model``, where it has one."""
 
 
 class Status(str, Enum):
