@@ -30,6 +30,10 @@ def _chin(head):
     return head.landmarks.chin_height
 
 
+FEATURES, SMOOTHING = (15, 13), (4.0, 3.2)
+"""Heights and angles, in steps of the map, of what is taken off; standard deviations that then smooth it."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--persons", type=int, default=40)
@@ -41,13 +45,13 @@ def main() -> None:
     eyes, chin, depth = (np.mean([of(head) for head in heads]) for of in (_eyes, _chin, lambda head: head.depth_mm))
     maps = []
     for head in heads:
-        heights = donor_heights(eyes, chin, _eyes(head), _chin(head))
+        heights = donor_heights(eyes, chin, depth / head.depth_mm, _eyes(head), _chin(head))
         index = np.meshgrid((heights - HEIGHTS[0]) / HEIGHT_STEP_MM, np.arange(len(ANGLES)), indexing="ij")
         skin = ndimage.map_coordinates(head.landmarks.continued_skin, index, order=1, mode="nearest")
         maps.append(skin * depth / head.depth_mm)
     mean = np.mean(maps, axis=0)
     mean = (mean + mean[:, ::-1]) / 2.0
-    smooth = ndimage.gaussian_filter(ndimage.grey_opening(mean, (15, 13)), (4.0, 3.2), mode="nearest")
+    smooth = ndimage.gaussian_filter(ndimage.grey_opening(mean, FEATURES), SMOOTHING, mode="nearest")
     np.savez_compressed(SMOOTH, radius=smooth.astype(np.float32), eyes=eyes, chin=chin, depth=depth)
     print(f"{len(heads)} heads: eyes {eyes:.1f}, chin {chin:.1f}, depth {depth:.1f} mm; {SMOOTH.stat().st_size} bytes")
 

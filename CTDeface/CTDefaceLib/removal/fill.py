@@ -13,10 +13,8 @@ from .surface import Surface, slope
 from .texture import TISSUE, Texture, measure, noise_in_slices
 
 FILLS = ("smooth", "air", "constant", "percentile", "blur")
-BLEND_MM = 4.0
-"""Over which tissue of the fill turns into what lies below it."""
-BLEND_OPEN_MM = 1.5
-"""The same, where air lies below it."""
+BLEND_MM = (0.3, 1.5, 4.0)
+"""Over which the fill turns into what is left: at the new skin, below it towards air, below it towards tissue."""
 AIRY_HU = -500.0
 SHARPNESS_MM = 0.5
 """Standard deviation of the scanner's point spread at the new skin; that of the voxels is added."""
@@ -144,8 +142,7 @@ def _fill_with_head(
         noise = rough * tissue_noise[where] * cover
         fresh = cover * np.interp(depth, DEPTHS_MM, layers).astype(np.float32)
         fresh += (1.0 - cover) * table[_steps(air_noise[where])]
-        width = np.where(scanned > AIRY_HU, BLEND_MM, BLEND_OPEN_MM)
-        width[(scanned < AIRY_HU) & (cover < 0.02)] = 0.01
+        width = np.clip(depth, BLEND_MM[0], np.where(scanned > AIRY_HU, BLEND_MM[2], BLEND_MM[1]))
         share = np.clip(reach[index][where] / width, 0.0, 1.0)
         share *= share * (3.0 - 2.0 * share)
         out = scanned + share * (fresh - scanned) + np.sqrt(1.0 - (1.0 - share) ** 2) * noise

@@ -24,7 +24,7 @@ from .donors import smooth_donor
 
 HALF_HU = -480.0
 """Half way from air to skin: where the skin is on a voxel of both."""
-STIFF_MM = 12.0
+STIFF_MM = 30.0
 """How far within the outline the new skin keeps the slope that it has there."""
 SCALP_MM = 4.0
 """How far the new skin passes outside what has to stay."""
@@ -32,6 +32,10 @@ EDGE_MM = 20.0
 """How far within the outline the full depth is reached."""
 STEEPEST = 1.5
 FAR_MM = 60.0
+SMOOTHING = 2.5
+"""Standard deviation, in steps of the map, that smooths the own skin where it lies below the new one."""
+NOSE_MM = 34.0
+"""How far the region reaches out in front of the new skin: beyond most noses, so that it does not follow one."""
 NODE_MM = (HEIGHT_STEP_MM, 5.0)
 """Distance of the nodes of a map over heights and angles, about."""
 
@@ -122,18 +126,18 @@ def face_surface(
         covered |= ears(cylinder.landmarks)
     outline = outline_of(_beyond_the_volume(covered, cylinder)) + margin_mm
     inside = outline > 0
-    own, smooth = own_skin(image, cylinder), cylinder.landmarks.smooth_skin
+    own = own_skin(image, cylinder)
     donor = smooth_donor(cylinder) if donor is None else donor
     kept = head.guard < 0
     if keep_bone:
         kept |= head.solid & (sitk.GetArrayViewFromImage(head.volume) > SKULL_HU)
-    floor = _over(kept, cylinder) - donor - FAR_MM * (1.0 - ramp(outline, EDGE_MM))
+    floor = _over(kept, cylinder) - donor - FAR_MM * (1.0 - ramp(outline, 0.5 * EDGE_MM))
     skin = np.where(inside, donor + membrane(own - donor, cylinder.skin_in_view & ~inside, inside, floor), own)
-    under = np.minimum(skin, smooth)
+    under = skin - ndimage.gaussian_filter(ndimage.maximum_filter(np.maximum(skin - own, 0.0), 3), SMOOTHING)
     inner = under - depth_mm * cylinder.scale * ramp(outline, EDGE_MM) * slope(under)
     inner = np.where(inside, ndimage.gaussian_filter(inner, 1.0), own)
     lying_on_it = outermost(cylinder.sample(head.solid) > 0.5)  # the inside of a mask or a dressing is a cast of it
-    clear = np.maximum.reduce([smooth + 34.0, skin + 6.0, lying_on_it + 4.0])
+    clear = np.maximum.reduce([skin + NOSE_MM, lying_on_it + 4.0])
     return Surface(cylinder, face, outline, skin, inner, float(clear[inside].max(initial=0.0)))
 
 
