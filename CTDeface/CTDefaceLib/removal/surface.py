@@ -17,14 +17,12 @@ from scipy.sparse.linalg import spsolve
 from ..anatomy.face_map import Cylinder, outermost
 from ..anatomy.face_outline import ears, ramp
 from ..anatomy.grids import to_work_grid
-from ..anatomy.hounsfield import SKULL_HU
+from ..anatomy.hounsfield import HALFWAY_HU, SKULL_HU
 from ..anatomy.map_grid import ANGLE_STEP_DEG, HEIGHT_STEP_MM, HEIGHTS, RADII
 from ..anatomy.work_grid import WORK_SPACING_MM
 from .donors import smooth_donor
 
-HALF_HU = -480.0
-"""Half way from air to skin: where the skin is on a voxel of both."""
-STIFF_MM = 30.0
+STIFF_MM = 50.0
 """How far within the outline the new skin keeps the slope that it has there."""
 SCALP_MM = 4.0
 """How far the new skin passes outside what has to stay."""
@@ -33,7 +31,9 @@ EDGE_MM = 20.0
 STEEPEST = 1.5
 FAR_MM = 60.0
 SMOOTHING = 2.5
-"""Standard deviation, in steps of the map, that smooths the own skin where it lies below the new one."""
+"""Standard deviation, in steps of the map, that smooths the own skin where it lies below the new one, and what stays."""
+FEATURES = (11, 9)
+"""Heights and angles, in steps of the map, over which a hollow of what stays is filled: orbits and cheeks."""
 NOSE_MM = 34.0
 """How far the region reaches out in front of the new skin: beyond most noses, so that it does not follow one."""
 NODE_MM = (HEIGHT_STEP_MM, 5.0)
@@ -150,9 +150,9 @@ def own_skin(image: sitk.Image, cylinder: Cylinder) -> np.ndarray:
     hu = ndimage.map_coordinates(
         sitk.GetArrayViewFromImage(image), np.moveaxis(index[..., ::-1], -1, 0), output=np.float32, order=1, cval=-2000
     )
-    first = np.argmax(hu > HALF_HU, axis=-1)[..., None]
+    first = np.argmax(hu > HALFWAY_HU, axis=-1)[..., None]
     at, before = (np.take_along_axis(hu, np.maximum(first - k, 0), -1)[..., 0] for k in (0, 1))
-    radius = coarse + steps[first[..., 0]] + 0.5 * (at - HALF_HU) / np.maximum(at - before, 1.0)
+    radius = coarse + steps[first[..., 0]] + 0.5 * (at - HALFWAY_HU) / np.maximum(at - before, 1.0)
     return ndimage.gaussian_filter(np.where(first[..., 0] > 0, radius, coarse), 0.5)
 
 
@@ -223,8 +223,8 @@ def slope(radius: np.ndarray) -> np.ndarray:
 
 def _over(kept: np.ndarray, cylinder: Cylinder) -> np.ndarray:
     """Map of the radius in mm that a skin has to have to cover what stays (bool, work grid)."""
-    reach = outermost(cylinder.sample(kept) > 0.3)
-    return ndimage.gaussian_filter(ndimage.maximum_filter(reach, 3), 1.0) + SCALP_MM
+    reach = ndimage.grey_closing(outermost(cylinder.sample(kept) > 0.3), FEATURES)
+    return ndimage.gaussian_filter(ndimage.maximum_filter(reach, 3), SMOOTHING) + SCALP_MM
 
 
 def _beyond_the_volume(covered: np.ndarray, cylinder: Cylinder) -> np.ndarray:
