@@ -556,7 +556,7 @@ class CTDefaceEvalTest(ScriptedLoadableModuleTest):
             except NotReadyError as error:
                 self.delayDisplay(str(error))
             else:
-                self.assertGreater(len(evaluation.subject("defaced").scores(DlibHog.name)), 4)
+                self.assertGreater(len(evaluation.defaced.scores(DlibHog.name)), 4)
                 self.assertEqual(logic.makeResults(evaluation, original)[0].GetNumberOfRows(), 1)
         finally:
             logic.process.stop()

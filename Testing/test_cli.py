@@ -20,7 +20,8 @@ from CTDefaceLib import __version__
 from CTDefaceLib.commands.deface import MASK_WARNING
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import NoFaceError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
+from stored_phantoms import stored_phantom
 from test_volume_io import small_ct
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # as pytest set it, for processes of their own
@@ -289,7 +290,7 @@ def ctdeface():
 
     def call(*args, **options):
         command = [sys.executable, "-m", "CTDefaceLib", *map(str, args)]
-        return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, **options)
+        return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, **options)
 
     return call
 
@@ -326,7 +327,7 @@ def test_demo_report(demo_folder):
 def head(tmp_path_factory):
     """A file with a coarse synthetic head."""
     path = tmp_path_factory.mktemp("head") / "head.nii.gz"
-    sitk.WriteImage(make_phantom(PhantomParameters(matrix=(128, 128), spacing=(2.0, 2.0, 3.0))).image, str(path))
+    sitk.WriteImage(stored_phantom(PhantomParameters(matrix=(128, 128), spacing=(2.0, 2.0, 3.0))).image, str(path))
     return path
 
 
@@ -357,7 +358,7 @@ def test_deface_end_to_end(ctdeface, head, tmp_path, options):
 
 def test_no_face_in_view(ctdeface, tmp_path):
     cut = PhantomParameters(field_of_view="above_orbits", matrix=(128, 128), spacing=(2.0, 2.0, 3.0))
-    sitk.WriteImage(make_phantom(cut).image, str(tmp_path / "head.nii"))
+    sitk.WriteImage(stored_phantom(cut).image, str(tmp_path / "head.nii"))
     shown = ctdeface("deface", "head.nii", "out.nii", cwd=tmp_path)
     assert shown.returncode == 1 and shown.stdout == "" and len(shown.stderr.splitlines()) == 1
     assert os.listdir(tmp_path) == ["head.nii"]

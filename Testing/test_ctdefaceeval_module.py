@@ -14,19 +14,22 @@ import pytest
 import SimpleITK as sitk
 import slicer
 from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS
-from CTDefaceEvalLib.evaluation import Scale
+from CTDefaceEvalLib.findings import Level, Scale
 from CTDefaceEvalLib.views import head_pose
 from CTDefaceEvalSlicer import cohort_node, evaluation_panel, head_views, results
 from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL, RECOVERED
+from CTDefaceLib import tasks
 from CTDefaceLib.errors import CTDefaceError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.pipeline import deface
 from CTDefaceLib.volume_io import read_ct
 from CTDefaceSlicer.shared import nodes, views
 from gui import run_for, wait
+from stored_phantoms import stored_phantom
 
 import qt  # isort: skip
 
+pytestmark = pytest.mark.gui
 pytest.importorskip("dlib", reason="the face models need dlib-bin")
 PICTURES = os.environ.get("CTDEFACE_PICTURES")  # a folder that keeps the screenshots for a look
 SCALE = Scale([0.98, 0.99], [0.85, 0.86])
@@ -50,7 +53,7 @@ def pairs(real_data):
     def find(name):
         if name not in made:
             coarse = PhantomParameters(matrix=(128, 128), spacing=(2.0, 2.0, 2.0), field_of_view="head")
-            image = make_phantom(coarse).image if name == "phantom" else read_ct(real_data(name))
+            image = stored_phantom(coarse).image if name == "phantom" else read_ct(real_data(name))
             made[name] = image, deface(image).image
         return made[name]
 
@@ -306,7 +309,7 @@ def test_a_scene_saved_with_the_heads_shows_them_in_a_slicer_that_has_just_start
         "views = slicer.util.getNodesByClass('vtkMRMLViewNode')\n"
         "print(sorted(node.GetSingletonTag() for node in views if node.IsMappedInLayout()))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip().split("\n")[-1] == "['CTDefaceEvalDefaced', 'CTDefaceEvalOriginal']", done.stderr
 
 
@@ -392,13 +395,13 @@ def sweep(panel):
     panel.ui.sweepButton.click()
     assert panel.ui.sweepButton.text == "Cancel"
     assert panel.ui.sweepProgressBar.visible
-    wait(lambda: not panel._task, 300)
+    wait(lambda: not panel._task, 120)
 
 
 def attack(panel):
     panel.ui.attackButton.click()
     assert panel.ui.attackButton.text == "Cancel"
-    wait(lambda: not panel._task, 300)
+    wait(lambda: not panel._task, 120)
 
 
 @pytest.mark.parametrize("name", SCANS[:2])
@@ -518,7 +521,7 @@ def people():
     """Originals and badly defaced versions of three coarse phantoms."""
     made = []
     for person in range(3):
-        image = make_phantom(PhantomParameters(person=person, matrix=(90, 90), spacing=(3.0, 3.0, 3.0))).image
+        image = stored_phantom(PhantomParameters(person=person, matrix=(90, 90), spacing=(3.0, 3.0, 3.0))).image
         made.append((image, poor_defacings.blurred(image, head_pose(image), 4.0)))
     return made
 
@@ -564,7 +567,7 @@ def test_a_cohort_by_mouse(panel, people, cohort_files, monkeypatch):
     ui.cohortViewsComboBox.currentIndex = QUICK
     ui.cohortButton.click()
     assert ui.cohortButton.text == "Cancel" and not ui.cohortLoadButton.enabled
-    wait(lambda: not panel._task, 300)
+    wait(lambda: not panel._task, 120)
     assert not ui.cohortHintLabel.visible, ui.cohortHintLabel.text
     assert [line.partition(":")[0] for line in ui.cohortResultLabel.text.split("\n")] == ["original", "blur"]
     table = ui.cohortTableView.mrmlTableNode()
@@ -840,10 +843,10 @@ def start_job(panel, job, monkeypatch):
 
 def end_job(process, result, report):
     """Have the running job say that it is done, without waiting for that."""
-    job = process._job
-    with open(job["result"], "wb") as file:
+    job = process._running.job
+    with open(job.result, "wb") as file:
         pickle.dump(result, file)
-    process._onMessage({"id": job["id"], "done": report})
+    process._onAnswer(tasks.Done(job.id, report))
     gui.stop_process(process)
 
 
@@ -925,11 +928,11 @@ def test_the_console_lines_of_the_readme(pairs, name, tmp_path):
         "print(sorted({scan['patient'] for scan in cohort.scans}), [method.method for method in cohort.methods])\n"
         "slicer.app.moduleManager().moduleAboutToBeUnloaded('CTDefaceEval')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert not done.stderr.strip()
     found, verdict, nodes, cohort = done.stdout.strip().split("\n")
     assert int(found.split()[0]) >= 3
-    assert verdict.startswith("none of these No face was found")
+    assert verdict.startswith(f"{Level.NONE_OF_THESE} No face was found")
     assert nodes == "[4, 2]"
     assert cohort == "[1, 2] ['original', 'CTDeface']"
     assert (tmp_path / "report.html").exists() and (tmp_path / "report.json").exists()

@@ -21,6 +21,8 @@ from test_dicom import assert_defaced
 import ctk  # isort: skip
 import qt  # isort: skip
 
+pytestmark = pytest.mark.gui
+
 
 @pytest.fixture
 def panel():

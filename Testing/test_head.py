@@ -8,7 +8,8 @@ from CTDefaceLib.anatomy.head import find_head
 from CTDefaceLib.anatomy.work_grid import WORK_SPACING_MM, work_volume
 from CTDefaceLib.errors import NoFaceError
 from CTDefaceLib.phantom import Label
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from phantom_cases import CASES
 from scipy import ndimage, spatial
@@ -82,7 +83,7 @@ def test_sampling_reads_the_work_grid_where_it_lies():
 # --------------------------------------------------------------------------------------------- however the grid is laid
 
 
-@settings(max_examples=6, deadline=None)
+@examples(6)
 @given(st.permutations(range(3)), st.tuples(*[st.booleans()] * 3))
 def test_axis_order_and_flips_do_not_matter(order, flips):
     s = case("turned_left")
@@ -90,7 +91,7 @@ def test_axis_order_and_flips_do_not_matter(order, flips):
     same_head(find_head(image), s.cylinder.head, degrees=1.5, mm=4)
 
 
-@settings(max_examples=5, deadline=None)
+@examples(5)
 @given(st.tuples(*[st.floats(-25, 25)] * 3), st.tuples(*[st.floats(-500, 500)] * 3))
 def test_a_patient_laid_otherwise_takes_the_axes_along(turn, shift):
     s = case("frontal")
@@ -338,7 +339,7 @@ def test_no_head(name):
         find_head(made(NO_HEADS[name](*grid)))
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.tuples(*[st.integers(1, 40)] * 3), st.sampled_from([-1024, -1000, 0, 40, 1000]))
 def test_small_or_even_volumes_hold_no_head(size, value):
     with pytest.raises(NoFaceError):

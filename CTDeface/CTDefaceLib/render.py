@@ -10,11 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
 
 from .errors import CTDefaceError
+
+if TYPE_CHECKING:
+    import vtk
 
 NO_OPENGL = (
     "No OpenGL was found to draw with: install a graphics driver or the software one "
@@ -22,17 +26,22 @@ NO_OPENGL = (
 )
 
 SKIN_COLOUR = (0.88, 0.80, 0.74)
-SKIN_AMBIENT, SKIN_DIFFUSE = 0.12, 0.88
-BACKGROUND = 0.5
+"""Red, green and blue, 0 to 1."""
 
-#: light → ((position in camera coordinates, strength), …)
+SKIN_AMBIENT, SKIN_DIFFUSE = 0.12, 0.88
+"""How the skin takes the light: without gloss, and with little of it in the shadow."""
+
+BACKGROUND = 0.5
+"""Grey, 0 to 1: face detectors find most faces before a middle one."""
+
 LIGHTS = {
     "top": (((0.0, 1.0, 0.55), 0.9), ((0.0, 0.0, 1.0), 0.25)),
     "head": (((0.0, 0.0, 1.0), 1.0),),
 }
+"""Light → ((position in camera coordinates, strength), …). Detectors find most faces by the first, more with both."""
 
-#: views of :func:`before_after_picture`: label, yaw, pitch in degrees
 FRONT_OBLIQUE_SIDE = (("front", 0.0, 0.0), ("oblique", 40.0, 10.0), ("side", 90.0, 0.0))
+"""Views of :func:`before_after_picture`: label, yaw, pitch in degrees."""
 
 
 def skin_surface(
@@ -43,22 +52,28 @@ def skin_surface(
     largest: bool = True,
     grid_mm: float = 1.0,
     triangles: int | None = None,
-):
+) -> vtk.vtkPolyData:
     """Triangulate the boundary between air and skin.
 
     Parameters
     ----------
-    image: CT in Hounsfield units (or any scalar volume, with its own `iso`), any axis order and obliquity
-    iso: level of the surface, in the units of the image
-    smooth_mm: standard deviation of the Gaussian smoothing before, 0 for none
-    largest: keep only the largest body by voxels and its outer skin; a table or holder that does not touch it, and
-        cavities closed all round, go away
-    grid_mm: axes that are sampled more finely than this are resampled to it, which bounds the number of triangles
-    triangles: decimate to about this number
+    image: SimpleITK.Image
+        CT in Hounsfield units (or any scalar volume, with its own ``iso``), any axis order and obliquity.
+    iso: float
+        Level of the surface, in the units of the image.
+    smooth_mm: float
+        Standard deviation of the Gaussian smoothing before, 0 for none.
+    largest: bool
+        Keep only the largest body by voxels and its outer skin; a table or holder that does not touch it, and
+        cavities closed all round, go away.
+    grid_mm: float
+        Axes that are sampled more finely than this are resampled to it, which bounds the number of triangles.
+    triangles: int, optional
+        Decimate to about this number.
 
     Returns
     -------
-    vtk.vtkPolyData with points in LPS mm and point normals; without points when nothing lies above `iso`
+    vtk.vtkPolyData with points in LPS mm and point normals; without points when nothing lies above ``iso``
     """
     volume = _smooth(sitk.Cast(image, sitk.sitkFloat32), smooth_mm)
     volume = _coarsen(volume, grid_mm)
@@ -98,7 +113,7 @@ def _largest_body(volume: sitk.Image, iso: float) -> sitk.Image:
     if len(sizes) < 2:
         return volume
     sizes[0] = 0
-    body = labels == sizes.argmax()
+    body = labels == np.argmax(sizes)
     solid = sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(body.astype(np.uint8)))) > 0
     values = sitk.GetArrayFromImage(volume)
     # Keep the values around the skin, which say where between two voxels it runs; change the rest only.
@@ -109,7 +124,7 @@ def _largest_body(volume: sitk.Image, iso: float) -> sitk.Image:
     return result
 
 
-def _isosurface(volume: sitk.Image, iso: float, triangles: int | None):
+def _isosurface(volume: sitk.Image, iso: float, triangles: int | None) -> vtk.vtkPolyData:
     import vtk
     from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
@@ -152,7 +167,7 @@ def _isosurface(volume: sitk.Image, iso: float, triangles: int | None):
     return surface
 
 
-def _decimated(surface, triangles: int):
+def _decimated(surface: vtk.vtkPolyData, triangles: int) -> vtk.vtkPolyData:
     import vtk
 
     if surface.GetNumberOfPolys() > triangles:
@@ -169,10 +184,10 @@ def _decimated(surface, triangles: int):
     return normals.GetOutput()
 
 
-def skin_volume(image: sitk.Image, iso: float = -300.0):
+def skin_volume(image: sitk.Image, iso: float = -300.0) -> vtk.vtkVolume:
     """The CT as a volume rendering that shows the skin, the other way that Slicer shows a head.
 
-    Opacity and shading set in around `iso` HU: between -500 and -200, and above air where it is lower. Slower than a
+    Opacity and shading set in around ``iso`` HU: between -500 and -200, and above air where it is lower. Slower than a
     surface by far: rays are cast for each picture.
 
     Returns
@@ -214,11 +229,11 @@ def skin_volume(image: sitk.Image, iso: float = -300.0):
     return volume
 
 
-def head_center(surface, axes: np.ndarray | None = None) -> np.ndarray:
+def head_center(surface: vtk.vtkPolyData, axes: np.ndarray | None = None) -> np.ndarray:
     """Center of the uppermost 220 mm of a surface, in LPS mm.
 
     With neck and shoulders in view this is the middle of the head, otherwise the middle of what there is.
-    `axes` as in :meth:`Renderer.picture`. Raises CTDefaceError when the surface is empty.
+    ``axes`` as in :meth:`Renderer.picture`. Raises CTDefaceError when the surface is empty.
     """
     from vtk.util.numpy_support import vtk_to_numpy
 
@@ -240,7 +255,7 @@ def camera_side(yaw: float, pitch: float, axes: np.ndarray) -> tuple[np.ndarray,
     return towards, up
 
 
-def set_light(renderer, name: str) -> None:
+def set_light(renderer: vtk.vtkRenderer, name: str) -> None:
     """Light a vtkRenderer by a key of LIGHTS and nothing else. Raises CTDefaceError for an unknown name."""
     import vtk
 
@@ -284,12 +299,12 @@ class Renderer:
         self._label.GetTextProperty().SetColor(1.0, 1.0, 1.0)
         self._label.SetPosition(8, 6)
         self._scene.AddViewProp(self._label)
-        self._light = None
+        self._light = ""
         self._pixels = vtk.vtkUnsignedCharArray()
 
     def picture(
         self,
-        surface,
+        surface: vtk.vtkPolyData | vtk.vtkVolume,
         yaw: float = 0.0,
         pitch: float = 0.0,
         *,
@@ -297,7 +312,7 @@ class Renderer:
         size: int | tuple[int, int] = 300,
         field_of_view_mm: float = 280.0,
         axes: np.ndarray | None = None,
-        center: Sequence[float] | None = None,
+        center: Sequence[float] | np.ndarray | None = None,
         perspective: bool = False,
         label: str = "",
     ) -> np.ndarray:
@@ -305,24 +320,34 @@ class Renderer:
 
         Parameters
         ----------
-        surface: vtk.vtkPolyData in LPS mm, from :func:`skin_surface`, or what :func:`skin_volume` gives
-        yaw, pitch: degrees; yaw > 0 looks from the patient's left, pitch > 0 from above; 0, 0 is straight from the
-            front with the top of the head up
-        light: a key of LIGHTS: "top" (from above with a weak fill) or "head" (from the camera)
-        size: pixels, one number for a square or (columns, rows)
-        field_of_view_mm: height of the picture in the plane of the center
-        axes: 3×3, rows are unit vectors in LPS towards the head's left, back and top; the patient's by default.
-            Giving the head's own corrects its tilt.
-        center: LPS mm of the point in the middle of the picture; by default :func:`head_center` of the surface.
-            Give the same to compare two volumes of one scan, and with a volume rendering.
-        perspective: a camera at 1 m instead of parallel rays
-        label: text in the lower left corner
+        surface: vtk.vtkPolyData or vtk.vtkVolume
+            In LPS mm, from :func:`skin_surface` or :func:`skin_volume`.
+        yaw, pitch: float
+            Degrees; yaw > 0 looks from the patient's left, pitch > 0 from above; 0, 0 is straight from the front with
+            the top of the head up.
+        light: str
+            A key of LIGHTS: "top" (from above with a weak fill) or "head" (from the camera).
+        size: int or tuple
+            Pixels, one number for a square or (columns, rows).
+        field_of_view_mm: float
+            Height of the picture in the plane of the center.
+        axes: numpy.ndarray, optional
+            3×3, rows are unit vectors in LPS towards the head's left, back and top; the patient's by default. Giving
+            the head's own corrects its tilt.
+        center: three numbers, optional
+            LPS mm of the point in the middle of the picture; by default :func:`head_center` of the surface. Give the
+            same to compare two volumes of one scan, and with a volume rendering.
+        perspective: bool
+            A camera at 1 m instead of parallel rays.
+        label: str
+            Text in the lower left corner.
 
         Returns
         -------
-        (rows, columns, 3) uint8, RGB
+        numpy.ndarray
+            Shape (rows, columns, 3), uint8, RGB.
         """
-        columns, rows = (size, size) if np.isscalar(size) else size
+        columns, rows = size if isinstance(size, tuple) else (size, size)
         axes = np.eye(3) if axes is None else np.asarray(axes, dtype=float)
         if center is None:
             center = head_center(surface, axes)
@@ -344,7 +369,7 @@ class Renderer:
         self._window.Render()
         return self._grab(int(columns), int(rows))
 
-    def _show(self, surface) -> None:
+    def _show(self, surface: vtk.vtkPolyData | vtk.vtkVolume) -> None:
         if surface is self._shown:
             return
         if self._shown is not None:
@@ -368,7 +393,7 @@ class Renderer:
         return vtk_to_numpy(self._pixels).reshape(rows, columns, 3)[::-1].copy()
 
 
-def _offscreen_window():
+def _offscreen_window() -> vtk.vtkRenderWindow:
     """A window that can draw, or CTDefaceError.
 
     What VTK logs while it looks for an OpenGL is kept off the terminal: a missing screen is normal here.
@@ -390,7 +415,7 @@ def _offscreen_window():
         vtk.vtkLogger.SetStderrVerbosity(verbosity)
 
 
-def _supports_opengl(window) -> bool:
+def _supports_opengl(window: vtk.vtkRenderWindow) -> bool:
     return bool(window.SupportsOpenGL())
 
 
@@ -439,7 +464,7 @@ def before_after_picture(
 ) -> None:
     """Write a PNG with the original above and the defaced volume below, from the front, oblique and from the side.
 
-    `axes` as in :meth:`Renderer.picture`. Raises CTDefaceError when there is no OpenGL or nothing to draw.
+    ``axes`` as in :meth:`Renderer.picture`. Raises CTDefaceError when there is no OpenGL or nothing to draw.
     """
     renderer = renderer or Renderer()
     before, after = skin_surface(original), skin_surface(defaced)

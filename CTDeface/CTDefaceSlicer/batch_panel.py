@@ -4,8 +4,8 @@ import os
 
 import qt
 import slicer
-from CTDefaceLib.batch.progress import Pace
-from CTDefaceLib.batch.record import DONE, RUNNING
+from CTDefaceLib.batch.progress import Event, Pace
+from CTDefaceLib.batch.status import Status
 from CTDefaceLib.errors import Cancelled, CTDefaceError
 from slicer.i18n import tr as _
 
@@ -77,7 +77,7 @@ class BatchPanel:
                     ui.batchOutputPathLineEdit.currentPath,
                     self._parameters(),
                     workers=ui.batchWorkersSpinBox.value,
-                    told=self.onTold,
+                    event=self.onEvent,
                     done=self.onDone,
                     failed=self.onFailed,
                 )
@@ -86,15 +86,15 @@ class BatchPanel:
             else:
                 self.say("")
 
-    def onTold(self, event):
+    def onEvent(self, event):
         """Show what happens in the batch."""
         self._pace.take(event)
-        if event["event"] == "started":
-            self.showScan(event["number"], event["scan"], RUNNING)
-        elif event["event"] == "ended":
+        if event["event"] == Event.STARTED:
+            self.showScan(event["number"], event["scan"], Status.RUNNING.value)
+        elif event["event"] == Event.ENDED:
             seconds = "" if event["seconds"] is None else f"{event['seconds']:.1f}"
             self.showScan(event["number"], event["scan"], event["status"], seconds, event["sentence"])
-        elif event["event"] == "note":
+        elif event["event"] == Event.NOTE:
             self.say(event["text"])
         total, left = self._pace.total, self._pace.left
         self._ui.batchProgressBar.value = round(100 * (total - left) / max(total, 1))
@@ -114,7 +114,7 @@ class BatchPanel:
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
             item.setToolTip(text)
-            if column == 1 and text not in (DONE, RUNNING):
+            if column == 1 and text not in (Status.DONE, Status.RUNNING):
                 item.setForeground(qt.QBrush(qt.QColor(hints.errorColor(table))))
             table.setItem(self._rows[number], column, item)
         if atEnd:

@@ -4,9 +4,9 @@ import logging
 
 import qt
 import slicer
-from CTDefaceLib import segmenters
+from CTDefaceLib import segmenters, tasks
 from CTDefaceLib.errors import CTDefaceError
-from CTDefaceLib.segmenters import Action, Choice, Status, nnunet_runtime
+from CTDefaceLib.segmenters import Action, Choice, Labelled, Status, Trained
 from slicer.i18n import tr as _
 
 from .segmenter_install import install
@@ -140,7 +140,7 @@ class SegmenterPanel:
     def startExpecting(self, volumeKey):
         """Whether it has to be found out how long a segmentation will take; asked once for each way to be told."""
         key = self._expectationKey(volumeKey)
-        if key in self._expected or not hasattr(self.module, "expected_seconds"):
+        if key in self._expected or not isinstance(self.module, Trained):
             return False
         self._expected[key] = None
         return True
@@ -211,7 +211,7 @@ class SegmenterPanel:
         name = self.name
 
         def start(**callbacks):
-            self._logic.process.start("download", segmenter=name, **callbacks)
+            self._logic.process.start(tasks.Download(name), **callbacks)
 
         self._message = ""
         self._run("download", start, lambda report: self.look(), self._ui.segmentProgressBar)
@@ -262,11 +262,10 @@ class SegmenterPanel:
         """Offer the labels of the chosen model, with the one that is the face chosen where that is clear."""
         box = self._ui.faceLabelComboBox
         box.clear()
-        if "label" not in self.module.OPTIONS:
+        if not isinstance(self.module, Labelled):
             return
         try:
-            model = self.module.model(Choice(**self.choice()))
-            known = list(nnunet_runtime.labels(model))
+            known = self.module.labels(Choice(**self.choice()))
         except CTDefaceError:
             return
         for label in known:

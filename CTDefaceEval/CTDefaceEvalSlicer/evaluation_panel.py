@@ -2,7 +2,8 @@
 
 import slicer
 from CTDefaceEvalLib.attacks import ATTACKS
-from CTDefaceEvalLib.report import COLOUR_OF_LEVEL
+from CTDefaceEvalLib.evaluation_page import COLOUR_OF_LEVEL
+from CTDefaceEvalLib.findings import DEFACED, ORIGINAL, Level
 from CTDefaceLib.errors import CTDefaceError
 from slicer.i18n import tr as _
 
@@ -32,7 +33,7 @@ class EvaluationPanel:
         self.outcome = None  # of the last sweep or attack on the volumes that are chosen
         self._mapped = None  # what the heat maps show
         self._error = ""  # of the last report
-        self._maps = {"original": HeatMap(ui.originalMapTable, look), "defaced": HeatMap(ui.defacedMapTable, look)}
+        self._maps = {ORIGINAL: HeatMap(ui.originalMapTable, look), DEFACED: HeatMap(ui.defacedMapTable, look)}
         ui.sweepButton.connect("clicked()", self.onSweep)
         ui.mapModelComboBox.connect("currentIndexChanged(int)", self.onMapModelChanged)
         ui.attackButton.connect("clicked()", self.onAttack)
@@ -123,14 +124,14 @@ class EvaluationPanel:
             box.clear()
             box.addItems(models)
             box.blockSignals(wasBlocked)
-        isPair = bool(results.facesByView(table, "original", models[0]))
+        isPair = bool(results.facesByView(table, ORIGINAL, models[0]))
         for name, label, widget in (
-            ("original", ui.originalMapLabel, ui.originalMapTable),
-            ("defaced", ui.defacedMapLabel, ui.defacedMapTable),
+            (ORIGINAL, ui.originalMapLabel, ui.originalMapTable),
+            (DEFACED, ui.defacedMapLabel, ui.defacedMapTable),
         ):
             # A volume alone is evaluated like a defaced one.
-            faces = results.facesByView(table, name if isPair else "defaced", box.currentText)
-            label.visible = widget.visible = isPair or name == "original"
+            faces = results.facesByView(table, name if isPair else DEFACED, box.currentText)
+            label.visible = widget.visible = isPair or name == ORIGINAL
             found, pictures = (sum(cell[i] for cell in faces.values()) for i in (0, 1))
             label.text = _("{name}: a face in {found} of {pictures} pictures").format(
                 name=LABELS[name], found=found, pictures=pictures
@@ -146,14 +147,14 @@ class EvaluationPanel:
         """What the last sweep or attack means."""
         ui, outcome = self._ui, self.outcome
         verdict = outcome.evaluation.verdict if outcome is not None else None
-        isPair = verdict is not None and outcome.evaluation.subject("original") is not None
+        isPair = verdict is not None and outcome.evaluation.original is not None
         ui.verdictLevelLabel.visible = ui.verdictLabel.visible = isPair
         ui.attackResultLabel.visible = isPair and bool(outcome.evaluation.settings.attacks)
         if not isPair:
             return
         level, sentence, color = verdict.level, verdict.sentence, COLOUR_OF_LEVEL[verdict.level]
-        if level == "none of these" and not outcome.evaluation.settings.attacks:
-            level, color = _("not found, not recognised"), COLOUR_OF_LEVEL["not evaluable"]
+        if level is Level.NONE_OF_THESE and not outcome.evaluation.settings.attacks:
+            level, color = _("not found, not recognised"), COLOUR_OF_LEVEL[Level.NOT_EVALUABLE]
             sentence = _("In these views. Whether the face can be recovered was not tried yet (step 4).")
         ui.verdictLevelLabel.text = level[0].upper() + level[1:]
         ui.verdictLevelLabel.styleSheet = (

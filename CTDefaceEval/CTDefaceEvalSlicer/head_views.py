@@ -7,13 +7,14 @@ import numpy as np
 import slicer
 import vtk
 from CTDefaceEvalLib.detection import FIELD_OF_VIEW_MM
+from CTDefaceEvalLib.findings import DEFACED, ORIGINAL
 from CTDefaceLib.render import BACKGROUND, SKIN_AMBIENT, SKIN_COLOUR, SKIN_DIFFUSE, camera_side, set_light
 from CTDefaceSlicer.shared import views
 from CTDefaceSlicer.shared.nodes import FLIP
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
-ORIGINAL, DEFACED, RECOVERED = "original", "defaced", "recovered"
+RECOVERED = "recovered"
 NAMES = (ORIGINAL, DEFACED, RECOVERED)
 LABELS = {ORIGINAL: _("Original"), DEFACED: _("Defaced"), RECOVERED: _("Recovered")}
 COLORS = {ORIGINAL: "#EDD54C", DEFACED: "#6EB04B", RECOVERED: "#F34A33"}

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import qt
 import vtk
+from CTDefaceEvalLib import tasks
 from CTDefaceEvalLib.detection import FIELD_OF_VIEW_MM
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
@@ -28,8 +29,8 @@ class LiveMeter:
     longer and is measured at rest.
 
     :param process: BackgroundProcess of :mod:`CTDefaceEvalLib.worker`, which other jobs may keep busy.
-    :param choices: called for the members of the job that depend on the user's choices: model and folder.
-    :param told: called with each answer, see ``EvaluationWorker._score``.
+    :param choices: called for the members of the task that depend on the user's choices: model and folder.
+    :param told: called with each answer, see :class:`CTDefaceEvalLib.tasks.Score`.
     :param failed: called with the error that ends it.
     """
 
@@ -120,14 +121,8 @@ class LiveMeter:
         for eye in eyes:
             eye.looked = eye.square if self._head is None else (self._head, *eye.picture)
             eye.picture = None
-        self._process.start(
-            "score",
-            pictures=pictures,
-            embed=why == "rest",
-            done=self._onScores,
-            failed=self._onFailed,
-            **self._choices(),
-        )
+        task = tasks.Score(pictures, embed=why == "rest", **self._choices())
+        self._process.start(task, done=self._onScores, failed=self._onFailed)
 
     def _onScores(self, answer):
         for eye in self._eyes:

@@ -2,7 +2,7 @@
 
 import qt
 import slicer
-from CTDefaceEvalLib import worker
+from CTDefaceEvalLib import tasks, worker
 from CTDefaceEvalLib.face_models import COHORT_PACKAGES, MODELS, PACK_SIZE, InsightFace
 from CTDefaceLib.errors import CTDefaceError
 from CTDefaceSlicer.shared.process import BackgroundProcess
@@ -65,16 +65,16 @@ class ModelsPanel:
             self._message = ""
             self.show(rows)
 
-        self._start("models_there", _("Looking which models are there…"), onDone, folder=modelFolder())
+        self._start(tasks.ListModels(modelFolder()), _("Looking which models are there…"), onDone)
 
-    def _start(self, task, text, onDone, **message):
+    def _start(self, task, text, onDone):
         def onFailed(error):
             self.process.stop()
             self.say(str(error), isError=True)
 
         self.process.stop()
         try:
-            self.process.start(task, done=onDone, failed=onFailed, **message)
+            self.process.start(task, done=onDone, failed=onFailed)
         except CTDefaceError as error:
             onFailed(error)
         else:
@@ -153,4 +153,4 @@ class ModelsPanel:
             self._changed()
             self.look()
 
-        self._start("download", _("Downloading the model pack…"), onDone)
+        self._start(tasks.DownloadModels(), _("Downloading the model pack…"), onDone)

@@ -11,7 +11,7 @@ class ScoreLabels:
     """The labels of step 2.
 
     :param ui: widgets of the panel by name.
-    :param scale: called for what is known of the scan's scale of similarity: an ``evaluation.Scale``, or None, and
+    :param scale: called for what is known of the scan's scale of similarity: an ``findings.Scale``, or None, and
         whether it is being measured.
     """
 

@@ -18,7 +18,7 @@ import gui  # noqa: E402
 import numpy as np  # noqa: E402
 import slicer  # noqa: E402
 import vtk  # noqa: E402
-from CTDefaceEvalLib.evaluation import Scale  # noqa: E402
+from CTDefaceEvalLib.findings import Scale  # noqa: E402
 from CTDefaceEvalSlicer import head_views  # noqa: E402
 from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
 from CTDefaceLib.pipeline import deface  # noqa: E402

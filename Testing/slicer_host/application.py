@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
+import shutil
 import sys
 import tempfile
 import types
@@ -371,6 +373,7 @@ def start(with_main_window: bool = True):
         vtk.vtkOutputWindow.GetInstance().AddObserver(kind, _on_vtk_message)
     QtCore.QCoreApplication.setOrganizationName("CTDefaceTesting")
     settings = Path(tempfile.mkdtemp(prefix="slicer-host-"))
+    atexit.register(shutil.rmtree, settings, ignore_errors=True)
     QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
     QtCore.QSettings.setPath(QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, str(settings))
     slicer.app = slicer.qSlicerApplication = _application_class()([])

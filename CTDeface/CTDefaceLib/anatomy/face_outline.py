@@ -10,7 +10,8 @@ from .map_grid import ANGLE_STEP_DEG, ANGLES, HEIGHT_STEP_MM, HEIGHTS
 ABOVE_EYES_MM = 36.0
 """How far above the eyes the face ends, in mm; eyebrows lie up to 25 mm above them. Chosen by eye.
 
-While it was measured from the brain, the edge had to lie high enough for the person whose brows lie highest above that.
+Chosen by eye, with detectors. While it was measured from the brain, the edge had to lie high enough for the person
+whose brows lie highest above that.
 """
 
 CROWN = 0.85

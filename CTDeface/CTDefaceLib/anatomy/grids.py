@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 
 from .head import Head
+from .hounsfield import OUTSIDE_HU
 from .work_grid import box_of, shrink_factors
 
 Box = tuple[slice, ...]
@@ -42,6 +44,18 @@ def sampled(function: np.ndarray, head: Head, part: sitk.Image) -> np.ndarray:
     values = sitk.GetImageFromArray(function.astype(np.float32, copy=False))
     values.CopyInformation(head.volume)
     return sitk.GetArrayFromImage(sitk.Resample(values, part, sitk.Transform(), sitk.sitkLinear, -1.0))
+
+
+def values_at(image: sitk.Image, points: np.ndarray) -> np.ndarray:
+    """Values of an image at LPS points in mm, shape (…, 3), linear, ``OUTSIDE_HU`` beyond it; float32, shape (…)."""
+    index = (points - image.GetOrigin()) @ np.reshape(image.GetDirection(), (3, 3)) / image.GetSpacing()
+    return ndimage.map_coordinates(
+        sitk.GetArrayViewFromImage(image),
+        np.moveaxis(index[..., ::-1], -1, 0),
+        output=np.float32,
+        order=1,
+        cval=OUTSIDE_HU,
+    )
 
 
 def to_work_grid(mask: sitk.Image, head: Head) -> np.ndarray:

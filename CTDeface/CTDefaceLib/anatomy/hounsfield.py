@@ -8,8 +8,8 @@ from __future__ import annotations
 PADDING_HU = -1500.0
 """Below this a value is no measurement: it marks what lies outside the scanner's field of view.
 
-Far below air with its noise, above the -2000 and -3024 with which scanners mark; chosen by eye between them. Marks above
-it (-1024, or any value of a resampled volume) are found by :mod:`.field_of_view`.
+Far below air with its noise, above the -2000 and -3024 with which scanners mark; chosen by eye between them. Marks
+above it (-1024, or any value of a resampled volume) are found by :mod:`.field_of_view`.
 """
 
 OUTSIDE_HU = -30000.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 HEIGHT_STEP_MM = 3.0
-"""Step of the maps in mm along the axis, that of the work grid: finer ones would show no more."""
+"""Step of the maps in mm along the axis, that of the work grid."""
 
 ANGLE_STEP_DEG = 3.0
 """Step of the maps in degrees about the axis: 4 to 5 mm on the skin of an adult."""

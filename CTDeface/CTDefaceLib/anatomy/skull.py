@@ -12,7 +12,7 @@ from .work_grid import WORK_SPACING_MM, box_of, dilated, eroded
 GUARD_MM = 6.0
 """What stays around the intracranial space in any case, in mm.
 
-5 mm in the first version; raised when true brain voxels in the olfactory groove were missed.
+5 mm before the olfactory groove counted as part of the space; other values are not on record.
 """
 
 ENCLOSED_DIRECTIONS = 21

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import warnings
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError, OutputError
 from .terminal import Progress, say, warn
+
+if TYPE_CHECKING:
+    from ..pipeline import DefaceParameters
 
 HELP = "remove the face from one head CT"
 
@@ -219,10 +223,11 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..files import written_whole
     from ..pipeline import deface
     from ..segmenters import check_ready
     from ..stored_data import suffix
-    from ..volume_io import IMAGE_IO, check_volume_name, save_volume, written_whole
+    from ..volume_io import IMAGE_IO, check_volume_name, read_scan, save_volume
 
     if suffix(args.output) not in IMAGE_IO:
         if args.input.is_dir():
@@ -251,10 +256,10 @@ def run(args: argparse.Namespace) -> int:
     check_ready(parameters.segmenter, parameters.choice)
 
     with Progress() as progress:
-        image, notes = read_input(args.input, progress)
-        result = deface(image, parameters, progress=progress)
-        if args.mask:
-            notes.append(MASK_WARNING)
+        progress(0.0, "Reading")
+        scan = read_scan(args.input)
+        result = deface(scan.image, parameters, progress=progress)
+        notes = [*scan.notes, *[MASK_WARNING] * bool(args.mask)]
         result.report["warnings"] = [*notes, *result.report["warnings"]]
         progress(1.0, "Writing")
         with written_whole(*outputs.values(), overwrite=args.overwrite) as parts:
@@ -270,12 +275,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_dicom(args: argparse.Namespace) -> int:
     """A DICOM series in, a DICOM series out."""
-    from ..batch import SECRET, make_private_folder, private_folder
-    from ..batch.names import make_secret
-    from ..dicom.deface import check_folder, check_table, deface_series
+    from ..dicom.deface import check_table, deface_series
     from ..dicom.pseudonyms import TABLE
+    from ..files import check_folder, written_whole
+    from ..private import SECRET, make_private_folder, make_secret, private_folder
     from ..segmenters import check_ready
-    from ..volume_io import written_whole
 
     if args.mask:
         args.error("argument --mask: goes with a volume as OUT")
@@ -316,8 +320,8 @@ def _run_dicom(args: argparse.Namespace) -> int:
     return 0
 
 
-def parameters_from(args: argparse.Namespace):
-    """The DefaceParameters that the arguments of :func:`add_parameters` ask for; wrong usage where they contradict."""
+def parameters_from(args: argparse.Namespace) -> DefaceParameters:
+    """The parameters that the arguments of :func:`add_parameters` ask for; wrong usage where they contradict."""
     from .. import segmenters
     from ..pipeline import DefaceParameters
 
@@ -342,7 +346,7 @@ def parameters_from(args: argparse.Namespace):
     return DefaceParameters(**{name: value for name, value in chosen.items() if value is not None})
 
 
-def _number(low: float, high: float):
+def _number(low: float, high: float) -> Callable[[str], float]:
     def number(text: str) -> float:
         value = float(text)
         if not low <= value <= high:
@@ -354,7 +358,7 @@ def _number(low: float, high: float):
 
 def check_outputs(args: argparse.Namespace, source: Path | None, outputs: dict[str, Path], overwrite: bool) -> None:
     """Wrong usage, before any work: outputs that exist, that are the input, or of which two are one file."""
-    from ..volume_io import check_output
+    from ..files import check_output
 
     seen = set()
     for name, path in outputs.items():
@@ -367,17 +371,6 @@ def check_outputs(args: argparse.Namespace, source: Path | None, outputs: dict[s
         if (resolved := os.path.normcase(path.resolve())) in seen:
             args.error(f"{name}: Another output has the same name; choose a different one.")
         seen.add(resolved)
-
-
-def read_input(path: Path, progress: Progress, series: str = ""):
-    """The volume, and what the reader wants said about it."""
-    from ..volume_io import read_ct
-
-    progress(0.0, "Reading")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        image = read_ct(path, series)
-    return image, [str(warning.message) for warning in caught if warning.category is UserWarning]
 
 
 def save_report(report: dict, path: Path) -> None:

@@ -6,9 +6,13 @@ import argparse
 import getpass
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .terminal import Progress, warn
+
+if TYPE_CHECKING:
+    from ..segmenters import Licensed
 
 HELP = "what can find the face here, and what it needs"
 
@@ -51,30 +55,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..segmenters import Downloadable, Licensed
+
     if args.licence:
-        segmenter = _with(args.segmenter, "save_licence")
+        segmenter = _with(args.segmenter, Licensed)
         segmenter.save_licence(_asked_for_key(segmenter))
         print("The licence key is kept.")
     elif args.download:
-        segmenter = _with(args.segmenter, "download")
+        segmenter = _with(args.segmenter, Downloadable)
         if not args.yes and not _agreed(args, segmenter.DOWNLOAD):
             return 1
         with Progress() as progress:
             segmenter.download(progress, lambda: False)
         print("The weights are there.")
     elif args.file:
-        _with(args.segmenter, "import_weights").import_weights(args.file)
+        _with(args.segmenter, Downloadable).import_weights(args.file)
         print("The weights are there.")
     else:
         _list(args.weights, args.label)
     return 0
 
 
-def _with(name: str | None, ability: str):
-    """The module of the segmenter of this name, or the only one, that has a function."""
+def _with(name: str | None, ability: type) -> Any:
+    """The segmenter of this name, or the only one, that has an ability."""
     from .. import segmenters
 
-    able = [one for one in segmenters.names() if hasattr(segmenters.module(one), ability)]
+    able = segmenters.names(ability)
     if name is None and len(able) == 1:
         name = able[0]
     if name not in able:
@@ -82,7 +88,7 @@ def _with(name: str | None, ability: str):
     return segmenters.module(name)
 
 
-def _asked_for_key(segmenter) -> str:
+def _asked_for_key(segmenter: Licensed) -> str:
     if not sys.stdin.isatty():
         return sys.stdin.readline()
     print(f"A key for non-commercial use is free: {segmenter.LICENCE}", file=sys.stderr)
@@ -108,7 +114,8 @@ def _list(weights: str, label: str) -> None:
         state = module.state(segmenters.Choice(weights, label))
         print(f"{name}: {state.status}\n  {module.ABOUT}")
         if state.sentence:
-            helps = [HELPS[action].format(extra=getattr(module, "EXTRA", "")) for action in state.actions]
+            extra = module.EXTRA if isinstance(module, segmenters.Trained) else ""
+            helps = [HELPS[action].format(extra=extra) for action in state.actions]
             print(f"  {state.sentence}\n  -> {', or '.join(helps)}")
     if nnunet_runtime.is_installed():
         print("devices: " + "; ".join(f"{name} ({description})" for name, description in nnunet_runtime.devices()))

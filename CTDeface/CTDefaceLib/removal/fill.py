@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage, special
 
-from ..anatomy.grids import bounding_box, box_around, sampled, voxels
+from ..anatomy.grids import bounding_box, box_around, sampled, values_at, voxels
 from ..anatomy.map_grid import RADII
 from ..errors import InputError
 from .surface import Surface, slope
@@ -42,7 +42,7 @@ def fill_region(
     region: SimpleITK.Image
         Mask on the same grid; what is not in it stays bit-identical.
     surface: Surface, optional
-        The new skin, for ``"smooth"``.
+        The new skin, for ``"smooth"``: all is air without it.
     fill: str
         ``"smooth"``: below the new skin layers like those of this patient beside the face, above it air, both with this
         scanner's noise. ``"air"``: nothing but that air. ``"constant"`` and ``"percentile"`` (what CTA-DEFACE does with
@@ -78,13 +78,13 @@ def fill_region(
     if fill in ("smooth", "air"):
         rng = np.random.default_rng(seed)
         air = measure(whole, box, rng)
-        if fill == "air":
+        if surface is None or fill == "air":
             _fill_with_air(values, here, air, rng)
         else:
             brain = box_around(surface.cylinder.head.intracranial, surface.cylinder.head, image)
             tissue = measure(whole, brain or box, rng, TISSUE)
             _fill_with_head(values, here, image[box], surface, skin_layers(image, surface), air, tissue, rng)
-        np.copyto(values, np.clip(values, whole.min(), whole.max()), where=here)
+        values[here] = np.clip(values[here], whole.min(), whole.max())
     elif fill == "blur":
         values[here] = _cast(_blurred(image, box, blur_mm)[here], values.dtype)
     else:
@@ -102,11 +102,7 @@ def skin_layers(image: sitk.Image, surface: Surface) -> np.ndarray:
     cylinder = surface.cylinder
     beside = cylinder.skin_in_view & (surface.outline < -3.0) & (surface.outline > -30.0)
     radius = surface.skin[..., None] - slope(surface.skin)[..., None] * DEPTHS_MM
-    points = cylinder.points(np.maximum(radius, RADII[0]))[beside]
-    index = (points - image.GetOrigin()) @ np.reshape(image.GetDirection(), (3, 3)) / image.GetSpacing()
-    hu = ndimage.map_coordinates(
-        sitk.GetArrayViewFromImage(image), np.moveaxis(index[..., ::-1], -1, 0), output=np.float32, order=1, cval=-2000
-    )
+    hu = values_at(image, cylinder.points(np.maximum(radius, RADII[0]))[beside])
     layers, usual = np.empty(len(DEPTHS_MM)), 0.0
     for number, at_depth in enumerate(hu.T):
         soft = at_depth[(at_depth > SOFT_HU[0]) & (at_depth < SOFT_HU[1])]

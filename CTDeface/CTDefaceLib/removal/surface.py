@@ -16,28 +16,53 @@ from scipy.sparse.linalg import spsolve
 
 from ..anatomy.face_map import Cylinder, outermost
 from ..anatomy.face_outline import ears, ramp
-from ..anatomy.grids import to_work_grid
+from ..anatomy.grids import to_work_grid, values_at
 from ..anatomy.hounsfield import HALFWAY_HU, SKULL_HU
 from ..anatomy.map_grid import ANGLE_STEP_DEG, HEIGHT_STEP_MM, HEIGHTS, RADII
 from ..anatomy.work_grid import WORK_SPACING_MM
 from .donors import smooth_donor
 
 STIFF_MM = 50.0
-"""How far within the outline the new skin keeps the slope that it has there."""
+"""How far within the outline the new skin keeps the slope that it has there.
+
+By eye: with 12 a crease runs along the brow, with 30 a faint one; with 80 a chin comes to stand out.
+"""
+
 SCALP_MM = 4.0
-"""How far the new skin passes outside what has to stay."""
+"""How far the new skin passes outside what has to stay, in mm. By eye: as thick as a scalp."""
+
 EDGE_MM = 20.0
-"""How far within the outline the full depth is reached."""
-STEEPEST = 1.5
+"""How far within the outline, in mm, the full depth is reached, and half of it where the floor is. Chosen by eye."""
+
 FAR_MM = 60.0
+"""How far the floor falls away, in mm, towards the outline, where the own skin may lie below it. Any large number."""
+
+STEEPEST = 1.5
+"""Most mm that a ray goes for a mm of depth: below chins rays run along the skin, and no depth would reach it."""
+
 SMOOTHING = 2.5
-"""Standard deviation, in steps of the map, that smooths the own skin where it lies below the new one, and what stays."""
+"""Standard deviation, in steps of the map, that smooths what of the own skin lies below the new one, and the floor."""
+
 FEATURES = (11, 9)
-"""Heights and angles, in steps of the map, over which a hollow of what stays is filled: orbits and cheeks."""
+"""Heights and angles, in steps of the map, over which hollows in what stays are filled: orbits and cheeks. By eye."""
+
 NOSE_MM = 34.0
-"""How far the region reaches out in front of the new skin: beyond most noses, so that it does not follow one."""
+"""How far the region reaches out in front of the new skin, in mm: beyond most noses, so that it follows none."""
+
+CAST_MM = 4.0
+"""How far, in mm, it reaches beyond what lies on the face: the inside of a mask or a dressing is a cast of it."""
+
+SKIN_SEARCH_MM = np.arange(6.0, -6.1, -0.5)
+"""Where along a ray, in mm from the skin on the work grid, its place is looked for in the CT itself."""
+
 NODE_MM = (HEIGHT_STEP_MM, 5.0)
-"""Distance of the nodes of a map over heights and angles, about."""
+"""Distance in mm of the nodes of a map over heights and over angles, about."""
+
+SLACK = 1e-6
+"""Pull of the sheet to the usual level: for a part of it that is fixed nowhere."""
+
+DENT_MM = 0.05
+"""How deep, in mm, the sheet may sink into the floor."""
 
 
 @dataclass(frozen=True)
@@ -136,23 +161,18 @@ def face_surface(
     under = skin - ndimage.gaussian_filter(ndimage.maximum_filter(np.maximum(skin - own, 0.0), 3), SMOOTHING)
     inner = under - depth_mm * cylinder.scale * ramp(outline, EDGE_MM) * slope(under)
     inner = np.where(inside, ndimage.gaussian_filter(inner, 1.0), own)
-    lying_on_it = outermost(cylinder.sample(head.solid) > 0.5)  # the inside of a mask or a dressing is a cast of it
-    clear = np.maximum.reduce([skin + NOSE_MM, lying_on_it + 4.0])
+    clear = np.maximum(skin + NOSE_MM, outermost(cylinder.sample(head.solid) > 0.5) + CAST_MM)
     return Surface(cylinder, face, outline, skin, inner, float(clear[inside].max(initial=0.0)))
 
 
 def own_skin(image: sitk.Image, cylinder: Cylinder) -> np.ndarray:
     """Map of the radius in mm of the skin, finer than that of the work grid, continued where a ray meets no skin."""
     coarse = cylinder.landmarks.continued_skin
-    steps = np.arange(6.0, -6.1, -0.5)
-    points = cylinder.points(coarse[..., None] + steps)
-    index = (points - image.GetOrigin()) @ np.reshape(image.GetDirection(), (3, 3)) / image.GetSpacing()
-    hu = ndimage.map_coordinates(
-        sitk.GetArrayViewFromImage(image), np.moveaxis(index[..., ::-1], -1, 0), output=np.float32, order=1, cval=-2000
-    )
+    hu = values_at(image, cylinder.points(coarse[..., None] + SKIN_SEARCH_MM))
     first = np.argmax(hu > HALFWAY_HU, axis=-1)[..., None]
     at, before = (np.take_along_axis(hu, np.maximum(first - k, 0), -1)[..., 0] for k in (0, 1))
-    radius = coarse + steps[first[..., 0]] + 0.5 * (at - HALFWAY_HU) / np.maximum(at - before, 1.0)
+    step = SKIN_SEARCH_MM[0] - SKIN_SEARCH_MM[1]
+    radius = coarse + SKIN_SEARCH_MM[first[..., 0]] + step * (at - HALFWAY_HU) / np.maximum(at - before, 1.0)
     return ndimage.gaussian_filter(np.where(first[..., 0] > 0, radius, coarse), 0.5)
 
 
@@ -179,15 +199,14 @@ def membrane(values: np.ndarray, known: np.ndarray, unknown: np.ndarray, floor: 
         Map in mm that the sheet does not go below.
     """
     energy = _energy(known | unknown)
-    level = float(np.median(values[unknown])) if not known.any() else float(np.median(values[known]))
+    level = float(np.median(values[known] if known.any() else values))
     sheet = np.where(known, values, level)
     free = unknown.copy()
-    for _ in range(8):
-        matrix = energy[free.ravel()]
-        right = -(matrix @ np.where(free, 0.0, sheet).ravel()) + 1e-6 * level
-        block = matrix[:, free.ravel()] + 1e-6 * sparse.identity(int(free.sum()))
-        sheet[free] = spsolve(block.tocsc(), right)
-        under = free & (sheet < floor - 0.05)
+    while free.any():
+        rows = energy[free.ravel()]
+        block = rows[:, free.ravel()] + SLACK * sparse.identity(int(free.sum()))
+        sheet[free] = spsolve(block.tocsc(), SLACK * level - rows @ np.where(free, 0.0, sheet).ravel())
+        under = free & (sheet < floor - DENT_MM)
         if not under.any():
             break
         sheet[under] = floor[under]
@@ -198,20 +217,15 @@ def membrane(values: np.ndarray, known: np.ndarray, unknown: np.ndarray, floor: 
 def _energy(domain: np.ndarray) -> sparse.csr_matrix:
     """The matrix of slope² + (STIFF_MM · curvature)² over the nodes of a domain (bool map), without what leaves it."""
     number = np.arange(domain.size).reshape(domain.shape)
-    pairs, weights = [], []
-    for axis, weight in ((0, NODE_MM[1] / NODE_MM[0]), (1, NODE_MM[0] / NODE_MM[1])):
+    steps = []
+    for axis, weight in enumerate((NODE_MM[1] / NODE_MM[0], NODE_MM[0] / NODE_MM[1])):
         here, there = (np.take(number, range(k, number.shape[axis] - 1 + k), axis).ravel() for k in (0, 1))
-        both = domain.ravel()[here] & domain.ravel()[there]
-        pairs.append(np.stack([here[both], there[both]]))
-        weights.append(np.full(both.sum(), weight))
-    (here, there), weight = np.concatenate(pairs, axis=1), np.concatenate(weights)
-    rows = np.arange(len(weight))
-    step = sparse.csr_matrix(
-        (np.concatenate([-np.ones(len(rows)), np.ones(len(rows))]), (np.tile(rows, 2), np.concatenate([here, there]))),
-        shape=(len(rows), domain.size),
-    )
-    slope_ = (step.T @ sparse.diags(weight) @ step).tocsr()
-    return (slope_ + (STIFF_MM**2 / (NODE_MM[0] * NODE_MM[1])) * slope_ @ slope_).tocsr()
+        both = np.flatnonzero(domain.ravel()[here] & domain.ravel()[there])
+        unit = sparse.identity(domain.size, format="csr") * np.sqrt(weight)
+        steps.append(unit[there[both]] - unit[here[both]])
+    differences = sparse.vstack(steps)
+    tension = (differences.T @ differences).tocsr()
+    return (tension + (STIFF_MM**2 / (NODE_MM[0] * NODE_MM[1])) * tension @ tension).tocsr()
 
 
 def slope(radius: np.ndarray) -> np.ndarray:

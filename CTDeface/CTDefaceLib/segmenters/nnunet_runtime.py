@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
 from types import ModuleType
+from typing import Any, TypeVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -29,18 +30,30 @@ import SimpleITK as sitk
 from ..anatomy.face_map import Cylinder
 from ..anatomy.grids import Box, box_around, mask_of
 from ..anatomy.work_grid import dilated
-from ..errors import Cancelled, InputError, NoFaceError, NotReadyError, memory_errors
+from ..errors import InputError, NoFaceError, NotReadyError, memory_errors
+from ..progress import IsCancelled, Progress, stop_if
+from .segmenter import Notes
+
+T = TypeVar("T")
 
 CHECKPOINT = "checkpoint_final.pth"
 OLDEST = (2, 6)
 """Version of nnU-Net; older ones cannot load their models with a recent PyTorch."""
 
 AROUND_HEAD_MM = 24.0
+"""What of the scan around the head goes into a model, in mm: some air, as in training. Chosen by eye."""
+
 WORTH_CROPPING = 0.6
-"""Only a head that fills less of the scan than this is cut out; a head CT goes in whole, as it would in nnU-Net."""
+"""Share (0 to 1) of the scan: only a head that fills less than this is cut out.
+
+A head CT goes in whole, as it would in nnU-Net. Chosen by eye.
+"""
 
 SECONDS_PER_VOXEL = 4e-7
-"""What preparing an image and bringing the labels back to its grid takes, about."""
+"""Seconds for each voxel that preparing an image and bringing the labels back to its grid takes, about.
+
+A rough figure; on what machine it was taken is not on record.
+"""
 
 alone = threading.RLock()
 """Held while a model works: one is kept loaded, and nnU-Net's members are replaced meanwhile."""
@@ -67,7 +80,7 @@ class Model:
     folder: Path
     folds: tuple[str, ...]
 
-    def read(self, name: str) -> dict:
+    def read(self, name: str) -> dict[str, Any]:
         """``plans.json`` or ``dataset.json``."""
         try:
             return json.loads((self.folder / name).read_text(encoding="utf-8"))
@@ -76,10 +89,12 @@ class Model:
 
     @property
     def checkpoints(self) -> list[Path]:
+        """The file of weights of each fold."""
         return [self.folder / f"fold_{fold}" / CHECKPOINT for fold in self.folds]
 
     @property
     def configuration(self) -> str:
+        """What nnU-Net calls the model's configuration, such as ``3d_fullres``."""
         return self.folder.name.rpartition("__")[2]
 
 
@@ -106,15 +121,19 @@ def find_model(
 
     Parameters
     ----------
-    folder: nnU-Net's results folder, the one of a dataset in it, or of a trainer in that
-    dataset: name of the dataset's folder, where it has to be this one
-    folds: that it has to have; by default all that are numbered, or else ``all``, as nnU-Net chooses
-    configuration: preferred, where there are several
+    folder: Path
+        nnU-Net's results folder, the one of a dataset in it, or of a trainer in that.
+    dataset: str
+        Name of the dataset's folder, where it has to be this one.
+    folds: tuple of str
+        Folds that it has to have; by default all that are numbered, or else ``all``, as nnU-Net chooses.
+    configuration: str
+        Preferred, where there are several.
 
     Raises
     ------
     InputError
-        when there is none, or there are several
+        When there is none, or there are several.
     """
     if not folder.is_dir():
         raise InputError("The folder with the weights is not there: choose it again.")
@@ -167,7 +186,7 @@ def face_values(model: Model, label: str = "") -> tuple[int, ...]:
     return known[label or next(iter(known))]
 
 
-def _listed(known: dict) -> str:
+def _listed(known: dict[str, Any]) -> str:
     return ", ".join(list(known)[:12]) + (" …" if len(known) > 12 else "")
 
 
@@ -231,19 +250,23 @@ def predict(
     array: np.ndarray,
     spacing: tuple[float, float, float],
     device: str,
-    progress: Callable[[float, str], None],
-    cancelled: Callable[[], bool],
-) -> tuple[np.ndarray, dict]:
+    progress: Progress,
+    cancelled: IsCancelled,
+) -> tuple[np.ndarray, Notes]:
     """Label an image.
 
     Parameters
     ----------
+    model: Model
+        On disk; the one used last stays loaded.
     array: numpy.ndarray
         Shape (z, y, x), in the orientation that the model expects.
     spacing: tuple
         In mm, (z, y, x).
     device: str
-        See :class:`.segmenters.Choice`. When a graphics card's memory runs out, the processor takes over.
+        See :class:`.segmenter.Choice`. When a graphics card's memory runs out, the processor takes over.
+    progress, cancelled: callable
+        As of :meth:`.segmenter.Segmenter.segment`.
 
     Returns
     -------
@@ -253,7 +276,7 @@ def predict(
     with alone, quiet():
         wanted = torch_device(device)
 
-        def work(device: str) -> tuple[np.ndarray, dict]:
+        def work(device: str) -> tuple[np.ndarray, Notes]:
             if device != wanted:
                 progress(0.0, "The graphics card's memory ran out; using the processor")
             found, described = _predict(model, array, spacing, device, progress, cancelled)
@@ -262,9 +285,7 @@ def predict(
         return _on_card_or_processor(work, wanted)
 
 
-def expected_seconds(
-    model: Model, shape: tuple[int, int, int], spacing: tuple[float, float, float], device: str
-) -> float:
+def expected_seconds(model: Model, shape: tuple[int, ...], spacing: tuple[float, ...], device: str) -> float:
     """About how long :func:`predict` will take on an image, from a try of the network on part of a tile.
 
     Loads the model, so that it is there when the work begins.
@@ -274,16 +295,16 @@ def expected_seconds(
         from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
 
         manager, axes = predictor.configuration_manager, predictor.plans_manager.transpose_forward
-        shape, spacing = np.take(shape, axes), np.take(spacing, axes)
-        flat = len(shape) - len(manager.patch_size)  # 1 for a network that takes slice by slice
-        resampled = np.round(shape[flat:] * spacing[flat:] / manager.spacing).astype(int)
+        size = np.take(shape, axes)
+        flat = len(size) - len(manager.patch_size)  # 1 for a network that takes slice by slice
+        resampled = np.round(size[flat:] * np.take(spacing, axes)[flat:] / manager.spacing).astype(int)
         resampled = np.maximum(resampled, manager.patch_size)
         steps = compute_steps_for_sliding_window(resampled, manager.patch_size, predictor.tile_step_size)
-    tiles = np.prod([*shape[:flat], *(len(along) for along in steps)])
-    return float(tiles * len(model.folds) * each + SECONDS_PER_VOXEL * np.prod(shape))
+    tiles = np.prod([*size[:flat], *(len(along) for along in steps)])
+    return float(tiles * len(model.folds) * each + SECONDS_PER_VOXEL * np.prod(size))
 
 
-def _try(model: Model, device: str) -> tuple:
+def _try(model: Model, device: str) -> tuple[float, Any]:
     """Seconds that the network takes for a tile, and the predictor."""
     import torch
 
@@ -301,7 +322,14 @@ def _try(model: Model, device: str) -> tuple:
     return seconds * np.prod(patch) / np.prod(part), predictor
 
 
-def _predict(model, array, spacing, device, progress, cancelled) -> tuple[np.ndarray, dict]:
+def _predict(
+    model: Model,
+    array: np.ndarray,
+    spacing: tuple[float, float, float],
+    device: str,
+    progress: Progress,
+    cancelled: IsCancelled,
+) -> tuple[np.ndarray, dict[str, Any]]:
     progress(0.0, "Loading the model")
     predictor, described = _loaded(model, device)
     progress(0.05, "Preparing the volume")
@@ -312,7 +340,7 @@ def _predict(model, array, spacing, device, progress, cancelled) -> tuple[np.nda
     return found, described
 
 
-def _on_card_or_processor(work: Callable[[str], tuple], device: str) -> tuple:
+def _on_card_or_processor(work: Callable[[str], T], device: str) -> T:
     """What ``work`` gives on a device; on the processor when the memory of a graphics card runs out."""
     try:
         return work(device)
@@ -323,10 +351,11 @@ def _on_card_or_processor(work: Callable[[str], tuple], device: str) -> tuple:
     return work("cpu")
 
 
-_kept: tuple | None = None
+_kept: tuple[tuple[Any, ...], Any, dict[str, Any]] | None = None
+"""Key, predictor and description of the model used last."""
 
 
-def _loaded(model: Model, device: str):
+def _loaded(model: Model, device: str) -> tuple[Any, dict[str, Any]]:
     """A model's predictor and description; loaded when it is not the one used last, or has changed on disk."""
     global _kept
     try:
@@ -340,7 +369,8 @@ def _loaded(model: Model, device: str):
     return _kept[1:]
 
 
-def _load(model: Model, device: str):
+def _load(model: Model, device: str) -> Any:
+    """nnU-Net's predictor of a model."""
     try:
         import torch
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -370,7 +400,7 @@ def _not_loadable(error: ImportError) -> NotReadyError:
     return NotReadyError(f"PyTorch or nnU-Net cannot be loaded ({error}): install them again.")
 
 
-def _described(model: Model, device: str) -> dict:
+def _described(model: Model, device: str) -> dict[str, Any]:
     """What tells this model from others, for reports; no paths."""
     digest = hashlib.sha256()
     for path in model.checkpoints:
@@ -394,7 +424,7 @@ def quiet() -> Iterator[io.StringIO]:
 
 
 @contextlib.contextmanager
-def replaced(module: ModuleType, **members) -> Iterator[None]:
+def replaced(module: ModuleType, **members: Any) -> Iterator[None]:
     """Members of a module replaced while it lasts."""
     originals = {name: getattr(module, name) for name in members}
     vars(module).update(members)
@@ -404,14 +434,8 @@ def replaced(module: ModuleType, **members) -> Iterator[None]:
         vars(module).update(originals)
 
 
-def stop_if(cancelled: Callable[[], bool]) -> None:
-    """Raise Cancelled when ``cancelled`` says so."""
-    if cancelled():
-        raise Cancelled("The work was cancelled; nothing was changed.")
-
-
 @contextlib.contextmanager
-def _watched(predictor, passes: int, progress: Callable[[float, str], None], cancelled: Callable[[], bool]):
+def _watched(predictor: Any, passes: int, progress: Progress, cancelled: IsCancelled) -> Iterator[None]:
     """While it lasts, nnU-Net tells its tiles to ``progress`` and can be given up within each layer of the network."""
     from nnunetv2.inference import predict_from_raw_data as nnunet
 
@@ -419,13 +443,13 @@ def _watched(predictor, passes: int, progress: Callable[[float, str], None], can
     queues: list[Queue] = []
 
     class Bar:
-        def __init__(self, *_, total=1, **__):
+        def __init__(self, *_: Any, total: int = 1, **__: Any) -> None:
             self._tiles, self._tile = max(total, 1), 0
 
-        def __enter__(self):
+        def __enter__(self) -> Bar:
             return self
 
-        def __exit__(self, error, *_):
+        def __exit__(self, error: type[BaseException] | None, *_: Any) -> None:
             nonlocal done
             done += error is None  # else nnU-Net tries the same tiles once more, with less on the card
 
@@ -435,7 +459,7 @@ def _watched(predictor, passes: int, progress: Callable[[float, str], None], can
             progress(0.1 + 0.8 * share, f"Tile {done * self._tiles + self._tile} of {passes * self._tiles}")
             stop_if(cancelled)
 
-    def queue(*arguments, **named) -> Queue:
+    def queue(*arguments: Any, **named: Any) -> Queue:
         queues.append(Queue(*arguments, **named))
         return queues[-1]
 

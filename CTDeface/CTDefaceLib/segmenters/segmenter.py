@@ -1,22 +1,21 @@
 """What a segmenter is: the seam between the ways to find a face and all that use them.
 
-A segmenter is a module of this package that has the members of :class:`Segmenter`, and a line in the table
-:data:`CTDefaceLib.segmenters.SEGMENTERS`. It imports its packages when they are used.
+:class:`Segmenter` is what each has to have. :class:`Trained`, :class:`Labelled`, :class:`Licensed` and
+:class:`Downloadable` are abilities that some have beyond it. Who uses one asks ``isinstance(segmenter, Trained)``, so
+that none has to be registered. How to add a segmenter stands in :mod:`CTDefaceLib.segmenters`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import SimpleITK as sitk
 
 from ..anatomy.face_map import Cylinder
-
-Progress = Callable[[float, str], None]
-"""Called with a fraction from 0 to 1 and a short text."""
+from ..progress import IsCancelled, Progress
 
 Notes = dict[str, Any]
 """What a segmenter says of its mask: ``warnings``, a list of sentences, and ``model``, where it has one."""
@@ -78,22 +77,17 @@ class State:
     actions: tuple[Action, ...] = ()
 
 
+@runtime_checkable
 class Segmenter(Protocol):
-    """A way to find the face.
+    """A way to find the face: a module with these members.
 
     Attributes
     ----------
     TITLE, ABOUT: str
         What the panel calls it, and a line about what it is.
     OPTIONS: tuple of str
-        Which members of :class:`Choice` it takes.
-
-    Notes
-    -----
-    Some have more: a trained model ``model(choice)``, its :class:`.nnunet_runtime.Model`, and ``expected_seconds(image,
-    cylinder, choice)``; ``EXTRA`` is what ``pip install 'ctdeface[…]'`` calls its packages; ``LICENCE`` is the address
-    of a licence key, with ``save_licence(key)``; ``DOWNLOAD`` says what ``download(progress, cancelled)`` fetches;
-    ``import_weights(path)`` takes weights from a file.
+        Which members of :class:`Choice` it takes. One that takes ``"device"`` has a model; in a batch its processes
+        share the graphics cards out.
     """
 
     TITLE: str
@@ -101,7 +95,7 @@ class Segmenter(Protocol):
     OPTIONS: tuple[str, ...]
 
     def state(self, choice: Choice) -> State:
-        """Whether it can work here; quick, since it is asked often."""
+        """Whether it can work here; quick, since it is asked often, and without importing its packages."""
 
     def segment(
         self,
@@ -109,9 +103,22 @@ class Segmenter(Protocol):
         cylinder: Cylinder,
         choice: Choice,
         progress: Progress,
-        cancelled: Callable[[], bool],
-    ) -> tuple[sitk.Image, dict[str, Any]]:
-        """Find the face in a CT in Hounsfield units.
+        cancelled: IsCancelled,
+    ) -> tuple[sitk.Image, Notes]:
+        """Find the face.
+
+        Parameters
+        ----------
+        image: SimpleITK.Image
+            CT in Hounsfield units; it is not changed.
+        cylinder: Cylinder
+            Where the head lies in it.
+        choice: Choice
+            What it is told; only members in ``OPTIONS`` count.
+        progress: callable
+            Called with a fraction from 0 to 1 and a short text.
+        cancelled: callable
+            Asked now and then; True ends the work.
 
         Returns
         -------
@@ -126,3 +133,62 @@ class Segmenter(Protocol):
         Cancelled
             When ``cancelled()`` is true.
         """
+
+
+@runtime_checkable
+class Trained(Segmenter, Protocol):
+    """A segmenter with a trained model: it takes time to load and to run, and its packages may be missing.
+
+    Attributes
+    ----------
+    EXTRA: str
+        What ``pip install 'ctdeface[…]'`` calls its packages.
+    """
+
+    EXTRA: str
+
+    def expected_seconds(self, image: sitk.Image, cylinder: Cylinder, choice: Choice) -> float:
+        """About how long :meth:`segment` will take; loads the model, so that it is there then."""
+
+
+@runtime_checkable
+class Labelled(Segmenter, Protocol):
+    """A segmenter whose model can have several labels, of which one is the face: ``"label"`` is in its ``OPTIONS``."""
+
+    def labels(self, choice: Choice) -> list[str]:
+        """Names of the model's labels, without the background; InputError when it is not there."""
+
+
+@runtime_checkable
+class Licensed(Segmenter, Protocol):
+    """A segmenter that needs a licence key.
+
+    Attributes
+    ----------
+    LICENCE: str
+        Address of the page where a key can be had.
+    """
+
+    LICENCE: str
+
+    def save_licence(self, key: str) -> None:
+        """Keep a key; InputError when it cannot be one, OutputError when it cannot be written."""
+
+
+@runtime_checkable
+class Downloadable(Segmenter, Protocol):
+    """A segmenter whose weights can be fetched, or taken from a file.
+
+    Attributes
+    ----------
+    DOWNLOAD: str
+        What is fetched, how large it is, and from where; the user is asked with it.
+    """
+
+    DOWNLOAD: str
+
+    def download(self, progress: Progress, cancelled: IsCancelled) -> None:
+        """Fetch the weights; call it only after the user agreed. All of them appear, or none."""
+
+    def import_weights(self, path: str | os.PathLike[str]) -> None:
+        """Take the weights from a file. All of them appear, or none."""

@@ -16,22 +16,25 @@ import os
 import re
 import secrets
 import shutil
-import stat
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
+from ..anatomy.face_map import Cylinder
 from ..errors import CTDefaceError, InputError, NotReadyError, OutputError
+from ..files import replaced_folder, write_whole
+from ..progress import IsCancelled, Progress, stop_if
 from . import nnunet_runtime
-from .segmenter import Action, State, Status
+from .segmenter import Action, Choice, Notes, State, Status
 
 TITLE = "TotalSegmentator"
 ABOUT = "The model “face” of TotalSegmentator (Wasserthal et al. 2023). It needs a licence key, free for research."
-OPTIONS = ("device",)
+OPTIONS: tuple[str, ...] = ("device",)
 EXTRA = "totalsegmentator"
 LICENCE = "https://backend.totalsegmentator.com/license-academic/"
 DOWNLOAD = "the face model of TotalSegmentator, about 230 MB, from its makers' server, which is sent the licence key"
@@ -43,9 +46,14 @@ OLDEST = (2, 13)
 """What the TotalSegmentator extension of Slicer 5.12 installs; 2.9 sends the licence key in plain text."""
 NEEDED = f"TotalSegmentator {'.'.join(map(str, OLDEST))} or newer"
 SPACING_MM, SPLINE_ORDER = 1.5, 3
-"""Of the images that the model takes, where TotalSegmentator is too old to tell."""
+"""Voxel size in mm of the images that the model takes, and order of the spline that makes them.
+
+TotalSegmentator's own values, for versions that are too old to tell them.
+"""
 
 KEY_LENGTH = 18
+"""Characters of a licence key, by TotalSegmentator's own check."""
+
 NO_KEY = f"TotalSegmentator's face model needs a licence key, free for non-commercial use ({LICENCE}): enter it."
 WRONG_KEY = f"The licence key of TotalSegmentator is not valid: it has to have {KEY_LENGTH} characters. Enter it again."
 REFUSED_KEY = "TotalSegmentator's server refused the licence key: check it and enter it again."
@@ -53,7 +61,8 @@ ELSEWHERE = "download the weights on another computer and import them from their
 NOT_THESE = f"The file holds no face model of TotalSegmentator: choose the zip file with {FOLDER} in it."
 
 
-def state(choice) -> State:
+def state(choice: Choice) -> State:
+    """Whether packages, licence key and weights are there."""
     if not (nnunet_runtime.is_installed() and nnunet_runtime.version(PACKAGE) >= OLDEST):
         return State(Status.NO_PACKAGE, f"{NEEDED} is not installed.", (Action.INSTALL,))
     key = _config(_home()).get("license_number")
@@ -69,19 +78,24 @@ def state(choice) -> State:
     return State()
 
 
-def model(choice) -> nnunet_runtime.Model:
+def model(choice: Choice) -> nnunet_runtime.Model:
+    """The model in TotalSegmentator's own folder of weights."""
     return nnunet_runtime.find_model(_weights_folder() / FOLDER, FOLDER, folds=("0",))
 
 
-def expected_seconds(image, cylinder, choice) -> float:
+def expected_seconds(image: sitk.Image, cylinder: Cylinder, choice: Choice) -> float:
+    """About how long it will take."""
     turned = sitk.DICOMOrient(image[nnunet_runtime.head_box(image, cylinder)], "RAS")
     spacing, _ = _settings()
-    shape = [max(1, round(n * mm / spacing)) for n, mm in zip(turned.GetSize(), turned.GetSpacing())][::-1]
+    shape = tuple(max(1, round(n * mm / spacing)) for n, mm in zip(turned.GetSize(), turned.GetSpacing()))[::-1]
     resampling = nnunet_runtime.SECONDS_PER_VOXEL * turned.GetNumberOfPixels()
     return resampling + nnunet_runtime.expected_seconds(model(choice), shape, (spacing,) * 3, choice.device)
 
 
-def segment(image, cylinder, choice, progress, cancelled):
+def segment(
+    image: sitk.Image, cylinder: Cylinder, choice: Choice, progress: Progress, cancelled: IsCancelled
+) -> tuple[sitk.Image, Notes]:
+    """Find the face, see :class:`.segmenter.Segmenter`."""
     spacing, order = _settings()
     box = nnunet_runtime.head_box(image, cylinder)
     part = image[box]
@@ -102,7 +116,7 @@ def segment(image, cylinder, choice, progress, cancelled):
     return nnunet_runtime.put_back(face, part, box, image), notes
 
 
-def _resampled(image: sitk.Image, spacing: float, order: int):
+def _resampled(image: sitk.Image, spacing: float, order: int) -> Any:
     """The image in TotalSegmentator's own resampling, as nibabel image with axes (x, y, z)."""
     import nibabel
     from totalsegmentator.resampling import change_spacing
@@ -112,7 +126,7 @@ def _resampled(image: sitk.Image, spacing: float, order: int):
     return change_spacing(scan, spacing, order=order, dtype=np.int32)
 
 
-def _resampled_back(found: np.ndarray, small, image: sitk.Image) -> np.ndarray:
+def _resampled_back(found: np.ndarray, small: Any, image: sitk.Image) -> np.ndarray:
     import nibabel
     from totalsegmentator.resampling import change_spacing
 
@@ -150,7 +164,7 @@ def _weights_folder() -> Path:
     return Path(os.environ.get("TOTALSEG_WEIGHTS_PATH") or _home() / "nnunet" / "results")
 
 
-def _config(home: Path) -> dict:
+def _config(home: Path) -> dict[str, Any]:
     try:
         config = json.loads((home / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -203,9 +217,9 @@ def save_licence(key: str) -> None:
     Raises
     ------
     InputError
-        when it cannot be a key
+        When it cannot be a key.
     OutputError
-        when it cannot be written
+        When it cannot be written.
     """
     key = key.strip()
     if len(key) != KEY_LENGTH or not re.fullmatch(r"[!-~]+", key):
@@ -222,26 +236,20 @@ def save_licence(key: str) -> None:
         raise OutputError(f"The licence key could not be kept: {error.strerror or type(error).__name__}.") from error
 
 
-def _write_config(home: Path, config: dict) -> None:
+def _write_config(home: Path, config: dict[str, Any]) -> None:
     """Write ``config.json`` whole, and for nobody else to read."""
-    part = home / f".{secrets.token_hex(8)}.part"
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR), "w") as file:
-            json.dump(config, file, indent=4)
-        os.replace(part, home / "config.json")
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(home / "config.json", json.dumps(config, indent=4), private=True)
 
 
-def download(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> None:
+def download(progress: Progress, cancelled: IsCancelled) -> None:
     """Download the weights, with the licence key; call it only after the user agreed. All of them appear, or none.
 
     Raises
     ------
     NotReadyError
-        when there is no key, or it is refused
+        When there is no key, or it is refused.
     CTDefaceError
-        when the server cannot be reached, or what came is not the weights
+        When the server cannot be reached, or what came is not the weights.
     """
     if not _config(_home()).get("license_number"):
         raise NotReadyError(NO_KEY)
@@ -266,16 +274,18 @@ def download(progress: Callable[[float, str], None], cancelled: Callable[[], boo
             raise CTDefaceError("The download is damaged: try again.") from None
 
 
-def _bar(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> type:
+def _bar(progress: Progress, cancelled: IsCancelled) -> type:
+    """A progress bar that reports to ``progress``, in place of tqdm's."""
+
     class Bar:
-        def __init__(self, *_, total=0, **__):
+        def __init__(self, *_: Any, total: int = 0, **__: Any) -> None:
             self._total, self._got = total, 0
 
         def update(self, count: int) -> None:
             self._got += count
             share = self._got / self._total if self._total else 0.5
             progress(min(share, 1.0), f"{self._got / 1e6:.0f} MB downloaded")
-            nnunet_runtime.stop_if(cancelled)
+            stop_if(cancelled)
 
         def close(self) -> None:
             pass
@@ -283,15 +293,15 @@ def _bar(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) 
     return Bar
 
 
-def import_weights(path: str | os.PathLike) -> None:
+def import_weights(path: str | os.PathLike[str]) -> None:
     """Take the weights out of the zip file that TotalSegmentator's server sends. All of them appear, or none.
 
     Raises
     ------
     InputError
-        when the file holds no face model
+        When the file holds no face model.
     OutputError
-        when they cannot be written
+        When they cannot be written.
     """
     with _new_weights() as folder:
         try:
@@ -315,11 +325,8 @@ def _new_weights() -> Iterator[Path]:
             except InputError as error:
                 raise InputError(NOT_THESE) from error
             target.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".ctdeface-", dir=target) as beside:
-                shutil.copytree(Path(name, FOLDER), Path(beside, "new"))
-                if (target / FOLDER).exists():
-                    os.replace(target / FOLDER, Path(beside, "old"))
-                os.replace(Path(beside, "new"), target / FOLDER)
+            with replaced_folder(target / FOLDER) as part:
+                shutil.copytree(Path(name, FOLDER), part, dirs_exist_ok=True)
     except OSError as error:  # a shutil.Error, too, which has no number
         raise OutputError(
             f"The weights could not be written ({error.strerror or type(error).__name__}): make room on the disk."
