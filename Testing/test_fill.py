@@ -40,7 +40,7 @@ def open_air(s):
 def filled_with_air(seed=0, **changes):
     """A scan, where its region is, its fill, and where its own air is."""
     s = scan(**changes)
-    region = s.region(seed=0)
+    region = s.region()
     here = voxels(region) > 0
     return s, here, voxels(fill_region(s.image, region, seed=seed)).astype(float), open_air(s) & ~here
 
@@ -84,22 +84,22 @@ def test_only_the_region_changes(volume, fill, seed):
 
 def test_other_values_of_the_mask_count_too():
     s = scan()
-    a = fill_region(s.image, s.region(seed=0), fill="constant")
-    b = fill_region(s.image, s.region(seed=0) * 255, fill="constant")
+    a = fill_region(s.image, s.region(), fill="constant")
+    b = fill_region(s.image, s.region() * 255, fill="constant")
     assert np.array_equal(voxels(a), voxels(b))
 
 
 @pytest.mark.parametrize("fill", FILLS)
 def test_an_empty_region_changes_nothing(fill):
     s = scan()
-    assert np.array_equal(voxels(fill_region(s.image, s.region(seed=0) * 0, fill=fill)), s.hu)
+    assert np.array_equal(voxels(fill_region(s.image, s.region() * 0, fill=fill)), s.hu)
 
 
 @pytest.mark.parametrize("fill", ["", "Air", "zeros"])
 def test_unknown_fill_is_refused(fill):
     s = scan()
     with pytest.raises(InputError, match="air, constant, percentile, blur"):
-        fill_region(s.image, s.region(seed=0), fill=fill)
+        fill_region(s.image, s.region(), fill=fill)
 
 
 # ------------------------------------------------------------------------------------------------------------ air
@@ -107,7 +107,7 @@ def test_unknown_fill_is_refused(fill):
 
 def test_a_seed_is_reproducible_and_another_is_not():
     s = scan()
-    region = s.region(seed=0)
+    region = s.region()
     here = voxels(region) > 0
     one, same, other, any_, again = (
         voxels(fill_region(s.image, region, seed=seed))[here].astype(float) for seed in (1, 1, 2, None, None)
@@ -177,7 +177,7 @@ def test_neither_seams_nor_slices_stand_out():
 
 def test_types_hold_the_same_air():
     s = scan(noise=30)
-    region = s.region(seed=0)
+    region = s.region()
     here = voxels(region) > 0
     whole = voxels(fill_region(s.image, region, seed=3))[here]
     real = voxels(fill_region(sitk.Cast(s.image, sitk.sitkFloat32), region, seed=3))[here]
@@ -210,7 +210,7 @@ def test_even_air_stays_even():
 @given(st.floats(-3000, 4000))
 def test_constant_is_clipped_to_the_range_of_the_volume(value):
     s = scan()
-    region = s.region(seed=0)
+    region = s.region()
     filled = voxels(fill_region(s.image, region, fill="constant", constant=value))
     assert (filled[voxels(region) > 0] == round(np.clip(value, s.hu.min(), s.hu.max()))).all()
 
@@ -218,7 +218,7 @@ def test_constant_is_clipped_to_the_range_of_the_volume(value):
 @pytest.mark.parametrize("percentile", [0, 10, 66.6, 100])
 def test_percentile_of_the_whole_volume(percentile):
     s = scan()
-    region = s.region(seed=0)
+    region = s.region()
     filled = voxels(fill_region(s.image, region, fill="percentile", percentile=percentile))
     assert (filled[voxels(region) > 0] == np.rint(np.percentile(s.hu, percentile))).all()
 
@@ -226,7 +226,7 @@ def test_percentile_of_the_whole_volume(percentile):
 @pytest.mark.parametrize("blur_mm", [4.0, 10.0])
 def test_blur_is_gaussian_in_millimetres(blur_mm):
     s = scan(spacing=(2.0, 2.0, 4.0))
-    region = s.region(seed=0)
+    region = s.region()
     here = voxels(region) > 0
     filled = voxels(fill_region(s.image, region, fill="blur", blur_mm=blur_mm)).astype(float)
     truth = ndimage.gaussian_filter(s.hu.astype(float), [blur_mm / n for n in (4.0, 2.0, 2.0)], mode="nearest")

@@ -23,13 +23,13 @@ CROWN = 0.85
 BELOW_CHIN_MM = 28.0
 """How far below the chin the face ends, in mm, so that no chin is left; 12 and 16 left one to be found."""
 
-ALONG_THE_JAW = 0.6
+ALONG_THE_JAW = 0.4
 """By how much, in mm for each degree from the middle, the lower edge rises along the jaw to the ears. By eye."""
 
 SIDE_HEIGHTS_MM = (-100.0, -60.0, -30.0)
 """Heights in mm above the brow, of an adult, for which SIDE_DEG holds; between them it is interpolated."""
 
-SIDE_DEG = (66.0, 72.0, 80.0)
+SIDE_DEG = (72.0, 77.0, 83.0)
 """How far the face reaches to the sides, in degrees: in front of the ears, less at the angle of the jaw. By eye."""
 
 EAR_BELOW_EYES_MM = 20.0

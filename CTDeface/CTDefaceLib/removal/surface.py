@@ -31,7 +31,7 @@ By eye: with 12 a crease runs along the brow, with 30 a faint one; with 80 a chi
 SCALP_MM = 4.0
 """How far the new skin passes outside what has to stay, in mm. By eye: as thick as a scalp."""
 
-EDGE_MM = 20.0
+EDGE_MM = 14.0
 """How far within the outline, in mm, the full depth is reached, and half of it where the floor is. Chosen by eye."""
 
 FAR_MM = 60.0
