@@ -97,7 +97,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
     def deface(self, volumeNode, maskNode, parameters=None, **callbacks):
         """Remove the face into a new volume node, named after the input.
 
-        :param parameters: dict with any of margin_mm, keep_bone, sealed, fill, constant, percentile, blur_mm, seed.
+        :param parameters: dict with any field of CTDefaceLib.parameters.DefaceParameters.
         """
         done = callbacks.get("done")
         if done is None:
