@@ -14,8 +14,9 @@ import dicom_files
 import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.batch.job import WORK_FOLDER, Job, Outcome
-from CTDefaceLib.batch.record import DONE, DOUBLE, FINISHED, NO_FACE, REFUSED
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.batch.status import FINISHED, Status
+from CTDefaceLib.phantom import PhantomParameters
+from stored_phantoms import stored_phantom
 
 GOOD = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", "dicom")
 COARSE = {"matrix": (80, 80), "spacing": (3.0, 3.0, 3.0)}
@@ -23,7 +24,7 @@ COARSE = {"matrix": (80, 80), "spacing": (3.0, 3.0, 3.0)}
 
 @cache
 def head(field_of_view: str = "head") -> sitk.Image:
-    return make_phantom(PhantomParameters(field_of_view=field_of_view, **COARSE)).image
+    return stored_phantom(PhantomParameters(field_of_view=field_of_view, **COARSE)).image
 
 
 def another(number: int) -> sitk.Image:
@@ -98,26 +99,34 @@ def _wide() -> sitk.Image:
 
 #: kind → (how to write it into a folder, status, what its sentence says)
 BAD = {
-    "cut .nii.gz": (lambda f: _cut_volume(f, ".nii.gz"), REFUSED, "truncated"),
-    "cut .nii": (lambda f: _cut_volume(f, ".nii"), REFUSED, "truncated"),
-    "cut .nrrd": (lambda f: _cut_volume(f, ".nrrd"), REFUSED, "truncated"),
-    "cut .mha": (lambda f: _cut_volume(f, ".mha"), REFUSED, "truncated"),
-    "empty file": (lambda f: _file(f, "empty.nii.gz", b""), REFUSED, "truncated"),
-    "no volume": (lambda f: _file(f, "letter.nrrd", b"Dear colleague,"), REFUSED, "truncated"),
-    "header alone": (lambda f: _file(f, "alone.mhd", _header_alone()), REFUSED, "truncated"),
-    "no face in view": (lambda f: _volume(f, "high.nii.gz", head("above_orbits")), NO_FACE, "No face"),
-    "an MR by its values": (lambda f: _volume(f, "mr.nii.gz", _values(lambda v: (v > -500) * 200)), REFUSED, "export"),
-    "not a number": (lambda f: _volume(f, "nan.nrrd", _values(_with_nan)), REFUSED, "not a number"),
-    "all the same": (lambda f: _volume(f, "flat.mha", _values(np.zeros_like)), REFUSED, "same value"),
-    "a single slice": (lambda f: _volume(f, "slice.nii.gz", head()[:, :, :1]), REFUSED, "slice"),
-    "in colour": (lambda f: _volume(f, "colour.mha", sitk.Compose([head()] * 3)), REFUSED, "colour"),
-    "spacing in metres": (lambda f: _volume(f, "metres.nrrd", _wide()), REFUSED, "mm"),
-    "several volumes": (lambda f: _volume(f, "four.nii.gz", sitk.JoinSeries([head(), head()])), REFUSED, "2 volumes"),
-    "DICOM, slice missing": (lambda f: _dicom(f, "gap", lambda p: p[10].unlink()), REFUSED, "missing"),
-    "DICOM, tilted": (lambda f: _dicom(f, "tilted", tilt_degrees=12.0), REFUSED, "tilted"),
-    "DICOM, file cut": (lambda f: _dicom(f, "cut", lambda p: cut(p[3])), REFUSED, "truncated"),
-    "DICOM, an MR": (lambda f: _dicom(f, "mr", Modality="MR"), REFUSED, "MR"),
-    "DICOM, two series": (_two_series, REFUSED, "2 image series"),
+    "cut .nii.gz": (lambda f: _cut_volume(f, ".nii.gz"), Status.REFUSED, "truncated"),
+    "cut .nii": (lambda f: _cut_volume(f, ".nii"), Status.REFUSED, "truncated"),
+    "cut .nrrd": (lambda f: _cut_volume(f, ".nrrd"), Status.REFUSED, "truncated"),
+    "cut .mha": (lambda f: _cut_volume(f, ".mha"), Status.REFUSED, "truncated"),
+    "empty file": (lambda f: _file(f, "empty.nii.gz", b""), Status.REFUSED, "truncated"),
+    "no volume": (lambda f: _file(f, "letter.nrrd", b"Dear colleague,"), Status.REFUSED, "truncated"),
+    "header alone": (lambda f: _file(f, "alone.mhd", _header_alone()), Status.REFUSED, "truncated"),
+    "no face in view": (lambda f: _volume(f, "high.nii.gz", head("above_orbits")), Status.NO_FACE, "No face"),
+    "an MR by its values": (
+        lambda f: _volume(f, "mr.nii.gz", _values(lambda v: (v > -500) * 200)),
+        Status.REFUSED,
+        "export",
+    ),
+    "not a number": (lambda f: _volume(f, "nan.nrrd", _values(_with_nan)), Status.REFUSED, "not a number"),
+    "all the same": (lambda f: _volume(f, "flat.mha", _values(np.zeros_like)), Status.REFUSED, "same value"),
+    "a single slice": (lambda f: _volume(f, "slice.nii.gz", head()[:, :, :1]), Status.REFUSED, "slice"),
+    "in colour": (lambda f: _volume(f, "colour.mha", sitk.Compose([head()] * 3)), Status.REFUSED, "colour"),
+    "spacing in metres": (lambda f: _volume(f, "metres.nrrd", _wide()), Status.REFUSED, "mm"),
+    "several volumes": (
+        lambda f: _volume(f, "four.nii.gz", sitk.JoinSeries([head(), head()])),
+        Status.REFUSED,
+        "2 volumes",
+    ),
+    "DICOM, slice missing": (lambda f: _dicom(f, "gap", lambda p: p[10].unlink()), Status.REFUSED, "missing"),
+    "DICOM, tilted": (lambda f: _dicom(f, "tilted", tilt_degrees=12.0), Status.REFUSED, "tilted"),
+    "DICOM, file cut": (lambda f: _dicom(f, "cut", lambda p: cut(p[3])), Status.REFUSED, "truncated"),
+    "DICOM, an MR": (lambda f: _dicom(f, "mr", Modality="MR"), Status.REFUSED, "MR"),
+    "DICOM, two series": (_two_series, Status.REFUSED, "2 image series"),
 }
 
 
@@ -138,17 +147,19 @@ def make_archive(folder: Path, good: int, bad: list[str] | None = None, copies: 
             dicom_files.write_series(path, another(number), PatientID=f"P{number}")
         else:
             write(path, another(number))
-        expected[path.relative_to(folder).as_posix()] = DONE, ""
+        expected[path.relative_to(folder).as_posix()] = Status.DONE, ""
     for number, kind in enumerate(BAD if bad is None else bad):
         make, status, sentence = BAD[kind]
         path = make(folder / f"bad {number}")
         expected[path.relative_to(folder).as_posix()] = status, sentence
     for number in range(copies):
-        original = next(path for path in sorted(expected) if path.endswith(GOOD[number]) and expected[path][0] == DONE)
+        original = next(
+            path for path in sorted(expected) if path.endswith(GOOD[number]) and expected[path][0] == Status.DONE
+        )
         copy = folder / "zz copies" / Path(original).name
         copy.parent.mkdir(exist_ok=True)
         shutil.copyfile(folder / original, copy)
-        expected[copy.relative_to(folder).as_posix()] = DOUBLE, "same scan"
+        expected[copy.relative_to(folder).as_posix()] = Status.DOUBLE, "same scan"
     return expected
 
 
@@ -156,7 +167,7 @@ def touched(job: Job) -> Outcome:
     """Takes a scan for done without looking at it; leaves a result as a real one does."""
     Path(job.output).parent.mkdir(parents=True, exist_ok=True)
     Path(job.output).touch()
-    return Outcome(DONE, "", 0.0, {"removed_ml": 500.0, "intracranial_voxels_touched": 0, "warnings": []})
+    return Outcome(Status.DONE, "", 0.0, {"removed_ml": 500.0, "intracranial_voxels_touched": 0, "warnings": []})
 
 
 def hashes(folder: Path, ending: str = "") -> dict[str, str]:

@@ -7,10 +7,12 @@ import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.face_map import Cylinder, head_cylinder
 from CTDefaceLib.anatomy.head import Head
-from CTDefaceLib.phantom import Label, PhantomParameters, make_phantom
+from CTDefaceLib.phantom import Label, PhantomParameters
 from CTDefaceLib.removal.region import removal_region
+from CTDefaceLib.removal.surface import Surface, face_surface
 from CTDefaceLib.segmenters.builtin import segment_face
 from phantom_cases import CASES
+from stored_phantoms import stored_phantom
 
 COARSE = dict(matrix=(128, 128), spacing=(2.0, 2.0, 2.0))
 
@@ -19,7 +21,7 @@ class Scan:
     """A synthetic head and what the library makes of it, each found when first asked for."""
 
     def __init__(self, parameters: PhantomParameters):
-        self.phantom = make_phantom(parameters)
+        self.phantom = stored_phantom(parameters)
         self.image = self.phantom.image
         self.hu = voxels(self.image)
 
@@ -36,8 +38,12 @@ class Scan:
         return segment_face(self.image, self.cylinder)
 
     @lru_cache(maxsize=16)  # noqa: B019, scans live as long as the tests do
-    def region(self, **choices) -> sitk.Image:
-        return removal_region(self.image, self.face, self.cylinder, **choices)
+    def surface(self, depth_mm: float = 10.0, **choices) -> Surface:
+        return face_surface(self.image, self.face, self.cylinder, depth_mm=depth_mm, **choices)
+
+    @lru_cache(maxsize=16)  # noqa: B019
+    def region(self, depth_mm: float = 10.0, keep_bone: bool = False, **choices) -> sitk.Image:
+        return removal_region(self.image, self.surface(depth_mm, keep_bone=keep_bone, **choices), keep_bone=keep_bone)
 
 
 @cache

@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from CTDefaceLib.audits import Level
 from CTDefaceLib.batch.gallery import write_gallery
 from CTDefaceLib.batch.gallery_pictures import PIXELS, jpeg_bytes
+from CTDefaceLib.batch.status import Status
 
 KINDS = ("before-front", "after-front", "before-oblique", "after-oblique", "before-slice")
 
@@ -20,12 +22,12 @@ def row(number: int, **changes) -> dict:
         "removed_ml": 400.0 + number * 7 % 100,
         "facial_skin_covered": 0.9,
         "intracranial_voxels_touched": 0,
-        "audit": {"verdict": "none of these", "sentence": "Nothing found."},
+        "audit": {"verdict": str(Level.NONE_OF_THESE), "sentence": "Nothing found."},
     }
     return {
         "id": number,
         "output": f"scan{number:04}",
-        "status": "done",
+        "status": Status.DONE,
         "sentence": "",
         "same_as": None,
         "seconds": 1.0 + number % 13,

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import slicer_host  # noqa: E402
 host = slicer_host.start()
 
 import numpy as np  # noqa: E402
+import processes  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
 import slicer  # noqa: E402
 from slicer_host import pythonqt  # noqa: E402
@@ -28,15 +30,16 @@ for module in MODULES:
 slicer.app.startupCompleted()
 window = slicer.util.mainWindow()
 window.show()
+scroll_area, splitter = window._panel, window._split  # what scrolls the open panel; what lies between it and the views
 dialogs = pythonqt.dialogs
 assert not pythonqt.problems
 
 
-def wait(condition, seconds=600.0):
-    """Let the application run until the condition holds."""
+def wait(condition, seconds=60.0):
+    """Let the application run until the condition holds; fails when it still does not after so many seconds."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, f"not so within {seconds:.0f} s: {processes.source(condition)}"
         slicer.app.processEvents()
         time.sleep(0.005)
 
@@ -75,14 +78,14 @@ def user(module="CTDeface"):
     slicer.app.pauseRender()  # views are drawn for pictures only: drawing without a graphics card takes long
     host.select_module(module)
     panel = slicer.util.getModuleWidget(module)
-    for process in processes(panel):  # an idle one serves the next test
+    for process in background(panel):  # an idle one serves the next test
         process.stop = lambda process=process: stop_process(process) if process.busy else None
     yield panel
     host.select_module(None)
     panel.stop()
     slicer.mrmlScene.Clear()
     run_for(0.05)
-    for process in processes(panel):
+    for process in background(panel):
         if process.folder and os.listdir(process.folder):  # what was seen of the volumes, for further attacks on them
             stop_process(process)
     slicer.app.resumeRender()
@@ -92,7 +95,21 @@ def user(module="CTDeface"):
     assert [path.name for path in left] == ["presets.xml"], "files were left behind"
 
 
-def processes(panel):
+def caches():
+    """What module-wide caches of the Slicer layer hold, by name: containers that are no constants, and lru_cache."""
+    held = {}
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("CTDefaceSlicer", "CTDefaceEvalSlicer")):
+            for key, value in vars(module).items():
+                size = value.cache_info().currsize if hasattr(value, "cache_info") else 0
+                if isinstance(value, (dict, list, set)) and not key.startswith("__") and not key.isupper():
+                    size = len(value)
+                if size:
+                    held[f"{name}.{key}"] = size
+    return held
+
+
+def background(panel):
     """The background processes that stay between the jobs of a panel."""
     return [getattr(panel.logic, name) for name in ("process", "meterProcess") if hasattr(panel.logic, name)]
 
@@ -104,5 +121,5 @@ def stop_process(process):
 @atexit.register
 def _stop():
     for module in MODULES:
-        for process in processes(slicer.util.getModuleWidget(Path(module).stem)):
+        for process in background(slicer.util.getModuleWidget(Path(module).stem)):
             stop_process(process)

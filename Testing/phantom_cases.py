@@ -1,6 +1,6 @@
 """Synthetic heads for acceptance: people, poses, fields of view, grids and artefacts, all with the face in view."""
 
-from CTDefaceLib.phantom import Phantom, PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
 
 CASES = {
     "frontal": PhantomParameters(person=0),
@@ -26,8 +26,3 @@ CASES = {
     "contrast_noisy": PhantomParameters(person=18, contrast=True, noise=30, blur=0.7, field_of_view="neck"),
     "near_the_edge": PhantomParameters(person=19, position=(28, -12), padding=-2048, roll=6, spacing=(1, 1, 3)),
 }
-
-
-def acceptance_phantoms() -> dict[str, Phantom]:
-    """Make all cases, by name; takes minutes and gigabytes, so prefer making one of `CASES` at a time."""
-    return {name: make_phantom(parameters) for name, parameters in CASES.items()}

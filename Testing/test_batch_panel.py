@@ -7,11 +7,12 @@ import batch_cases
 import gui
 import pytest
 from batch_cases import problems
-from CTDefaceLib import worker
 from CTDefaceLib.batch.job import WORK_FOLDER
 from CTDefaceLib.errors import InputError
+from CTDefaceLib.processes import end_process_group
 from gui import wait
 
+pytestmark = pytest.mark.gui
 PICTURES = os.environ.get("CTDEFACE_PICTURES")  # a folder that keeps the screenshots for a look
 
 
@@ -95,8 +96,8 @@ def test_what_is_wrong_is_said(panel, folders):
     batch_cases.make_archive(source, good=1, bad=[], copies=0)
     choose(panel, source, output)
     panel.ui.batchButton.click()
-    wait(lambda: panel.logic.batchProcess._pid is not None)
-    worker.end_process_group(panel.logic.batchProcess._pid)
+    wait(lambda: panel.logic.batchProcess.pid is not None)
+    end_process_group(panel.logic.batchProcess.pid)
     wait(lambda: not panel.batchPanel.running)
     assert "stopped unexpectedly" in panel.ui.batchHintLabel.text
 
@@ -109,7 +110,7 @@ def test_the_panel_can_be_used_while_a_batch_runs(panel, folders):
     gui.volume(batch_cases.head(), "CT")
     wait(lambda: panel.ui.segmentButton.enabled)
     panel.ui.segmentButton.click()
-    wait(lambda: not panel._task and panel.currentResult() is not None)
+    wait(lambda: not panel.busy and panel.currentResult() is not None)
     wait(lambda: not panel.batchPanel.running)
     assert panel.ui.batchHintLabel.text == "2 done"
 
@@ -118,7 +119,7 @@ def test_from_the_console(panel, folders):
     source, output, _ = folders
     batch_cases.make_archive(source, good=1, bad=["cut .nii"], copies=0)
     told = []
-    counts = panel.logic.runBatch(source, output, {"margin_mm": 3}, told=told.append)
+    counts = panel.logic.runBatch(source, output, {"margin_mm": 3}, event=told.append)
     assert counts == {"done": 1, "refused": 1}
     assert [event["event"] for event in told] == ["planned", "started", "ended", "started", "ended"]
     assert os.path.isfile(panel.logic.galleryOf(output))

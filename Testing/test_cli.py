@@ -20,7 +20,8 @@ from CTDefaceLib import __version__
 from CTDefaceLib.commands.deface import MASK_WARNING
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import NoFaceError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
+from stored_phantoms import stored_phantom
 from test_volume_io import small_ct
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # as pytest set it, for processes of their own
@@ -289,7 +290,7 @@ def ctdeface():
 
     def call(*args, **options):
         command = [sys.executable, "-m", "CTDefaceLib", *map(str, args)]
-        return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, **options)
+        return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, **options)
 
     return call
 
@@ -304,6 +305,7 @@ def demo_folder(ctdeface, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_demo_shows_a_head_and_no_face(demo_folder):
     picture = sitk.GetArrayFromImage(sitk.ReadImage(str(demo_folder / "before_after.png"))).astype(int)
     rows, columns, _ = picture.shape
@@ -313,6 +315,7 @@ def test_demo_shows_a_head_and_no_face(demo_folder):
     assert np.abs(before[front] - after[front]).mean() > 5
 
 
+@pytest.mark.slow
 def test_demo_report(demo_folder):
     text = (demo_folder / "defaced.json").read_text()
     report = json.loads(text)
@@ -326,10 +329,11 @@ def test_demo_report(demo_folder):
 def head(tmp_path_factory):
     """A file with a coarse synthetic head."""
     path = tmp_path_factory.mktemp("head") / "head.nii.gz"
-    sitk.WriteImage(make_phantom(PhantomParameters(matrix=(128, 128), spacing=(2.0, 2.0, 3.0))).image, str(path))
+    sitk.WriteImage(stored_phantom(PhantomParameters(matrix=(128, 128), spacing=(2.0, 2.0, 3.0))).image, str(path))
     return path
 
 
+@pytest.mark.slow
 def test_demo_runs_twice_and_on_a_scan_that_is_only_read(ctdeface, head, tmp_path):
     before = head.read_bytes()
     for _ in range(2):
@@ -357,12 +361,13 @@ def test_deface_end_to_end(ctdeface, head, tmp_path, options):
 
 def test_no_face_in_view(ctdeface, tmp_path):
     cut = PhantomParameters(field_of_view="above_orbits", matrix=(128, 128), spacing=(2.0, 2.0, 3.0))
-    sitk.WriteImage(make_phantom(cut).image, str(tmp_path / "head.nii"))
+    sitk.WriteImage(stored_phantom(cut).image, str(tmp_path / "head.nii"))
     shown = ctdeface("deface", "head.nii", "out.nii", cwd=tmp_path)
     assert shown.returncode == 1 and shown.stdout == "" and len(shown.stderr.splitlines()) == 1
     assert os.listdir(tmp_path) == ["head.nii"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize("after", [1.0, 1.5, 2.0, 3.0])
 def test_real_work_stopped_by_ctrl_c(head, tmp_path, after):

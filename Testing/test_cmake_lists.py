@@ -29,7 +29,10 @@ def files_below(folder, pattern):
 @pytest.mark.parametrize("module", ["CTDeface", "CTDefaceEval"])
 @pytest.mark.parametrize(
     "name, patterns",
-    [("MODULE_PYTHON_SCRIPTS", ["*.py"]), ("MODULE_PYTHON_RESOURCES", ["Resources/**/*", "*Lib/**/*.html"])],
+    [
+        ("MODULE_PYTHON_SCRIPTS", ["*.py"]),
+        ("MODULE_PYTHON_RESOURCES", ["Resources/**/*", "*Lib/**/*.html", "*Lib/**/*.npz", "*Lib/py.typed"]),
+    ],
 )
 def test_every_file_is_listed(module, name, patterns):
     folder = CHECKOUT / module

@@ -9,7 +9,8 @@ from CTDefaceEvalLib import cohort as library
 from CTDefaceEvalLib import face_models, report
 from CTDefaceEvalLib.cohort_table import Row, check_table, pairs_in, pairs_of, read_table
 from CTDefaceLib.errors import CTDefaceError, InputError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
+from stored_phantoms import stored_phantom
 
 pytest.importorskip("sklearn")
 
@@ -18,6 +19,9 @@ class Brightness:
     """A face model for tests: a face in every picture, described by the picture itself; no weights, fast."""
 
     name, licence, needs, picture_size, embeds = "brightness", "none", "nothing", 24, True
+
+    def __init__(self, folder=None):
+        pass
 
     def detect(self, picture):
         return [face_models.Face((0.0, 0.0, 24.0, 24.0), float(picture.mean()))] if picture.std() > 5 else []
@@ -39,7 +43,7 @@ def table(tmp_path_factory):
     for person in range(4):
         for scan in range(2):
             parameters = PhantomParameters(person=person, seed=scan, yaw=4.0 * scan, spacing=(4, 4, 4), matrix=(64, 64))
-            image = make_phantom(parameters).image
+            image = stored_phantom(parameters).image
             cut = sitk.GetArrayFromImage(image)
             cut[:, : cut.shape[1] // 3] = -1000
             air = np.full_like(cut, -1000)
@@ -60,20 +64,20 @@ def test_cohort_end_to_end_and_its_cache(brightness, table, tmp_path, monkeypatc
     monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
     rows = read_table(table)
     assert len(rows) == 24 and rows[0].method == "original"
-    looks = []
-    real = library.detection.look
+    searches = []
+    real = library.detection.find_faces
 
     def counted(*arguments, **options):
-        looks.append(1)
+        searches.append(1)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(library.detection, "look", counted)
+    monkeypatch.setattr(library.detection, "find_faces", counted)
     first = library.evaluate_cohort(rows[:-3], tmp_path / "cache", model="brightness", views="quick")
-    assert len(looks) == 21
+    assert len(searches) == 21
     cohort = library.evaluate_cohort(rows, tmp_path / "cache", model="brightness", views="quick")
-    assert len(looks) == 24  # one more scan costs one more
+    assert len(searches) == 24  # one more scan costs one more
     again = library.evaluate_cohort(rows, tmp_path / "cache", model="brightness", views="quick")
-    assert len(looks) == 24 and again.as_dict() == cohort.as_dict() != first.as_dict()
+    assert len(searches) == 24 and again.as_dict() == cohort.as_dict() != first.as_dict()
 
     original, air, cut = cohort.methods
     assert (original.method, air.method, cut.method) == ("original", "air", "cut")

@@ -6,7 +6,6 @@ set that the file declares, in sequences of defined and undefined length.
 
 import datetime
 import io
-import os
 import random
 
 import dicom_files
@@ -15,10 +14,11 @@ import pytest
 from coarse_phantoms import scan
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.deface import HeaderWriter
+from CTDefaceLib.dicom.files import CT_IMAGES, SEGMENTATION, STRUCTURE_SET
 from CTDefaceLib.dicom.stack import read_dataset
-from CTDefaceLib.dicom.tree import CT_IMAGES, SEGMENTATION, STRUCTURE_SET
 from CTDefaceLib.dicom.write import save
-from hypothesis import HealthCheck, event, given, settings
+from examples import examples
+from hypothesis import HealthCheck, event, given
 from hypothesis import strategies as st
 from pydicom.datadict import DicomDictionary, RepeatersDictionary
 from pydicom.uid import (
@@ -30,7 +30,6 @@ from pydicom.uid import (
 
 pytest.importorskip("dicomanonymizer", reason="pip install ctdeface[dicom]")
 
-EXAMPLES = int(os.environ.get("CTDEFACE_FUZZ", 120))
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
 #: character sets with letters of theirs, and how Python calls them
 CHARACTERS = {
@@ -175,7 +174,7 @@ def fresh(source, path):
     return read_dataset(str(path))
 
 
-@settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+@examples(120, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_trace_in_the_bytes(tmp_path_factory, data):
     declared = data.draw(st.sampled_from(sorted(CHARACTERS)))

@@ -23,7 +23,8 @@ from CTDefaceLib.dicom.write import code, save
 from CTDefaceLib.errors import InputError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
 from dicom_files import slice_header
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from pydicom.datadict import DicomDictionary
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -83,7 +84,7 @@ def plant_private(dataset, data, text, nested):
         block.add_new(offset, kind, text.encode() + b" " * (len(text) % 2) if kind in ("UN", "OB") else text)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@examples(150, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_nothing_planted_anywhere_comes_back(tmp_path_factory, data):
     """Names, numbers, a birth date and UIDs of a patient, each in its own place and repeated anywhere else."""
@@ -123,7 +124,7 @@ def test_nothing_planted_anywhere_comes_back(tmp_path_factory, data):
     assert not found, header
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@examples(60, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), retain=st.sets(st.sampled_from(["dates", "patient", "device", "safe-private", "descriptors"])))
 def test_retaining_options_keep_no_name(tmp_path_factory, data, retain):
     header = slice_header()

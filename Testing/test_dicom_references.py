@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 from coarse_phantoms import scan, voxels
 from CTDefaceLib.dicom.deface import deface_series
-from CTDefaceLib.dicom.tree import SEGMENTATION, STRUCTURE_SET
+from CTDefaceLib.dicom.files import SEGMENTATION, STRUCTURE_SET
 from CTDefaceLib.phantom import Label
 from CTDefaceLib.pipeline import DefaceParameters
 from scipy import ndimage

@@ -21,6 +21,8 @@ from coarse_phantoms import scan
 from CTDefaceLib.dicom.deface import deface_series
 from test_dicom import assert_defaced, by_place
 
+pytestmark = pytest.mark.slow
+
 
 def tool(name):
     """Path of a program; skips the test where it is not installed."""
@@ -179,7 +181,7 @@ def test_orthanc_takes_the_series_and_gives_it_back(series, tmp_path):
     program = tool("storescu")
     with orthanc(tmp_path) as (dicom, http):
         send = [program, "-aet", "CTDEFACE", "-aec", "ORTHANC", "-xi", "+sd", "127.0.0.1", str(dicom), series[1]]
-        subprocess.run(send, check=True, capture_output=True, timeout=300)
+        subprocess.run(send, check=True, capture_output=True, timeout=60)
 
         def ask(path):
             return urllib.request.urlopen(f"http://127.0.0.1:{http}{path}", timeout=60).read()

@@ -6,30 +6,30 @@ import numpy as np
 import poor_defacings
 import pytest
 import SimpleITK as sitk
-from CTDefaceEvalLib import detection
-from CTDefaceEvalLib import evaluation as library
-from CTDefaceEvalLib.detection import Sighting
-from CTDefaceEvalLib.evaluation import Evaluation, Scale, Settings, Subject, evaluate
-from CTDefaceEvalLib.face_models import Face
+from CTDefaceEvalLib import attacks, detection, sweep
+from CTDefaceEvalLib.evaluation import check_pair, evaluate
+from CTDefaceEvalLib.findings import Evaluation, Evidence, Face, Level, Scale, Sighting, Subject
+from CTDefaceEvalLib.settings import Settings
 from CTDefaceEvalLib.verdict import judge
 from CTDefaceEvalLib.views import PRESETS, ViewGrid, head_pose
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NoFaceError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.pipeline import DefaceParameters, deface
+from stored_phantoms import stored_phantom
 
 GRID = ViewGrid((-30, 0, 30), (-15, 0, 15), ("top",))
 OTHER = np.array([0.0, 1.0, 0.0])
 
 
 def phantom(person, **changes):
-    return make_phantom(PhantomParameters(person=person, spacing=(2.0, 2.0, 2.0), matrix=(110, 130), **changes)).image
+    return stored_phantom(PhantomParameters(person=person, spacing=(2.0, 2.0, 2.0), matrix=(110, 130), **changes)).image
 
 
 @pytest.fixture(autouse=True)
 def few_and_light_pictures(monkeypatch):
     """What is tested is not how finely the head is drawn."""
     monkeypatch.setitem(PRESETS, "quick", ViewGrid((-20, 10), (0, 15), ("top",)))
-    monkeypatch.setattr(library, "REPORT_VIEWS", library.REPORT_VIEWS[:1])
+    monkeypatch.setattr(sweep, "REPORT_VIEWS", sweep.REPORT_VIEWS[:1])
     monkeypatch.setattr(detection, "TRIANGLES", None)
     monkeypatch.setattr(detection, "GRID_MM", 2.5)
 
@@ -62,24 +62,24 @@ def made_up(original=9, defaced=0, attack=0, towards=(0.0, 1.0, 0.0), attack_tow
     if original is None:
         subjects.pop(0)
     scale = Scale([0.9, 0.95, 0.99], [0.1, 0.2, 0.3])
-    return Evaluation(Settings(models=("m",)), GRID, [], "m", subjects, scale, list(beside))
+    return Evidence(Settings(models=("m",)), GRID, [], "m", subjects, scale, list(beside))
 
 
 @pytest.mark.parametrize(
     ("numbers", "level"),
     [
-        ({}, "none of these"),
-        ({"defaced": 2}, "none of these"),
-        ({"defaced": 3}, "face found"),
-        ({"towards": (1.0, 0.1, 0.0)}, "recognisable"),
-        ({"attack": 5}, "recoverable"),
-        ({"attack_towards": (1.0, 0.1, 0.0)}, "recoverable"),
-        ({"beside": ["A picture (.png) beside it shows a face, found by m."]}, "recoverable"),
-        ({"original": 1}, "not evaluable"),
-        ({"original": 0, "defaced": 0}, "not evaluable"),
-        ({"original": None}, "not evaluable"),
-        ({"original": None, "defaced": 3}, "face found"),
-        ({"original": None, "attack": 3}, "recoverable"),
+        ({}, Level.NONE_OF_THESE),
+        ({"defaced": 2}, Level.NONE_OF_THESE),
+        ({"defaced": 3}, Level.FACE_FOUND),
+        ({"towards": (1.0, 0.1, 0.0)}, Level.RECOGNISABLE),
+        ({"attack": 5}, Level.RECOVERABLE),
+        ({"attack_towards": (1.0, 0.1, 0.0)}, Level.RECOVERABLE),
+        ({"beside": ["A picture (.png) beside it shows a face, found by m."]}, Level.RECOVERABLE),
+        ({"original": 1}, Level.NOT_EVALUABLE),
+        ({"original": 0, "defaced": 0}, Level.NOT_EVALUABLE),
+        ({"original": None}, Level.NOT_EVALUABLE),
+        ({"original": None, "defaced": 3}, Level.FACE_FOUND),
+        ({"original": None, "attack": 3}, Level.RECOVERABLE),
     ],
 )
 def test_verdict(numbers, level):
@@ -89,23 +89,29 @@ def test_verdict(numbers, level):
     assert (verdict.recovered_by == ("growth 4 mm",)) == ("attack" in str(numbers))
 
 
+def test_levels_are_the_words_that_users_and_records_see():
+    words = ["face found", "recognisable", "recoverable", "none of these", "not evaluable"]
+    assert [str(level) for level in Level] == [f"{level}" for level in Level] == words
+    assert json.dumps(list(Level)) == json.dumps(words)
+
+
 def test_a_few_false_alarms_are_no_face_but_are_mentioned():
     grid = PRESETS["default"]
     subjects = [
         Subject("original", "original", 0.0, sightings(15, grid=grid)),
         Subject("defaced", "defaced", 0.0, sightings(3, OTHER, grid=grid)),
     ]
-    evaluation = Evaluation(Settings(models=("m",)), grid, [], "m", subjects, Scale([0.9], [0.1]), [])
-    assert judge(evaluation).level == "none of these" and "m in 3 of 70" in judge(evaluation).sentence
+    evidence = Evidence(Settings(models=("m",)), grid, [], "m", subjects, Scale([0.9], [0.1]), [])
+    assert judge(evidence).level == Level.NONE_OF_THESE and "m in 3 of 70" in judge(evidence).sentence
     subjects[1].sightings = sightings(4, OTHER, grid=grid)
-    assert judge(evaluation).level == "face found"
+    assert judge(evidence).level == Level.FACE_FOUND
 
 
 def test_what_could_not_be_measured_is_said():
-    evaluation = made_up()
-    assert "could not be measured" not in judge(evaluation).sentence
-    evaluation.scale = Scale([0.9], [])
-    assert judge(evaluation).level == "none of these" and "could not be measured" in judge(evaluation).sentence
+    evidence = made_up()
+    assert "could not be measured" not in judge(evidence).sentence
+    evidence.scale = Scale([0.9], [])
+    assert judge(evidence).level == Level.NONE_OF_THESE and "could not be measured" in judge(evidence).sentence
 
 
 def test_threshold_lies_midway_and_needs_a_recogniser_that_tells_heads_apart():
@@ -115,8 +121,8 @@ def test_threshold_lies_midway_and_needs_a_recogniser_that_tells_heads_apart():
 
 
 def test_numbers_hold_no_names_and_survive_json():
-    evaluation = made_up(defaced=3)
-    evaluation.verdict = judge(evaluation)
+    evidence = made_up(defaced=3)
+    evaluation = Evaluation(**vars(evidence), verdict=judge(evidence))
     numbers = json.loads(json.dumps(evaluation.as_dict(), allow_nan=False))
     assert numbers["verdict"]["level"] == "face found"
     assert numbers["subjects"][1]["models"]["m"]["views_found"] == 3
@@ -127,6 +133,7 @@ def test_numbers_hold_no_names_and_survive_json():
 # --------------------------------------------------------------------------------------------------- on synthetic heads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attack", "deface"),
     [
@@ -141,63 +148,66 @@ def test_poor_defacings_are_caught_by_the_attack_meant_for_them(original, other,
     defaced = deface(original, head_pose(original))
     settings = Settings(models=("dlib-hog",), views="quick", attacks=(attack,))
     result = evaluate(original, defaced, settings, others=[other])
-    assert result.verdict.level in ("recoverable", "face found")
+    assert result.verdict.level in (Level.RECOVERABLE, Level.FACE_FOUND)
     assert any(name.startswith(attack) for name in result.verdict.recovered_by)
 
 
+@pytest.mark.slow
 def test_the_sealed_removal_leaves_nothing_to_find(original, other):
     pytest.importorskip("dlib")
     defaced = deface(original, DefaceParameters(seed=1)).image
     settings = Settings(("dlib-hog",), None, "quick", ("lowered iso", "constant region", "low variance", "growth"))
     result = evaluate(original, defaced, settings, others=[other])
-    assert result.verdict.level == "none of these", result.verdict
+    assert result.verdict.level == Level.NONE_OF_THESE, result.verdict
 
 
+@pytest.mark.slow
 def test_the_original_itself_is_found_and_recognised(original, other):
     pytest.importorskip("dlib")
     result = evaluate(original, original, Settings(("dlib-hog",), None, "quick", ()), others=[other])
-    assert result.verdict.level == "face found"
+    assert result.verdict.level == Level.FACE_FOUND
     assert result.recognised_share(result.subject("defaced")) == 1.0
     assert min(result.scale.same_head) > np.median(result.scale.other_heads)
     assert result.subject("original").pictures[0].startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_interrupted_evaluation_goes_on(original, tmp_path, monkeypatch):
     pytest.importorskip("dlib")
     memory = tmp_path / "memory.json"
     settings = Settings(("dlib-hog",), None, "quick", ("lowered iso",))
-    looks = []
-    real_look = library.look
+    searches = []
+    real = sweep.find_faces
 
     def counted(*arguments, **options):
-        looks.append(1)
-        if len(looks) == 3:
+        searches.append(1)
+        if len(searches) == 3:
             raise Cancelled("stop")
-        return real_look(*arguments, **options)
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(library, "look", counted)
+    monkeypatch.setattr(sweep, "find_faces", counted)
     with pytest.raises(Cancelled):
         evaluate(original, original, settings, others=[], memory=memory)
     assert memory.exists()
     result = evaluate(original, original, settings, others=[], memory=memory)
-    assert len(looks) == 3 + 4  # of original, defaced and four iso levels, the first two were kept
+    assert len(searches) == 3 + 4  # of original, defaced and four iso levels, the first two were kept
     assert not memory.exists()
     assert result.recogniser == "dlib-hog"
     assert result.similarities(result.subject("defaced"))
 
 
-def test_what_looks_the_same_is_looked_at_once(original, monkeypatch):
+def test_what_is_the_same_is_searched_once(original, monkeypatch):
     pytest.importorskip("dlib")
     pose = head_pose(original)
-    image = library.around_head(original, pose)
+    image = attacks.around_head(original, pose)
     tried = (("a", -300.0), ("b", -300.0), ("c", 0.0))
-    attempts = [library.attack_library.Recovery(name, "growth", image, iso) for name, iso in tried]
-    monkeypatch.setattr(library.attack_library, "recoveries", lambda *arguments: attempts)
-    looks = []
-    real_look = library.look
-    monkeypatch.setattr(library, "look", lambda *a, **options: looks.append(1) or real_look(*a, **options))
+    attempts = [attacks.Recovery(name, "growth", image, iso) for name, iso in tried]
+    monkeypatch.setattr(attacks, "recoveries", lambda *arguments: attempts)
+    searches = []
+    real = sweep.find_faces
+    monkeypatch.setattr(sweep, "find_faces", lambda *a, **options: searches.append(1) or real(*a, **options))
     result = evaluate(original, original, Settings(("dlib-hog",), None, "quick"), others=[])
-    assert len(looks) == 3  # the original, which is embedded wherever it is found; the defaced one, a and b; c
+    assert len(searches) == 3  # the original, which is embedded wherever it is found; the defaced one, a and b; c
     first, second = result.subject("defaced"), result.subject("b")
     assert second.sightings == first.sightings and second.pictures == first.pictures and second.kind == "growth"
 
@@ -205,7 +215,7 @@ def test_what_looks_the_same_is_looked_at_once(original, monkeypatch):
 def test_a_scan_without_its_original(original):
     pytest.importorskip("dlib")
     result = evaluate(None, original, Settings(("dlib-hog",), None, "quick", ()))
-    assert result.verdict.level == "face found"
+    assert result.verdict.level == Level.FACE_FOUND
     assert "Without the original" in result.verdict.sentence
 
 
@@ -226,11 +236,11 @@ def test_wrong_pairs_end_in_one_sentence(original, other):
 
 
 def test_pairs_that_went_through_other_hands_are_still_pairs(original):
-    library.check_pair(original, sitk.Cast(original, sitk.sitkFloat32) + 0.4)
-    library.check_pair(original, sitk.SmoothingRecursiveGaussian(original, 1.0))
+    check_pair(original, sitk.Cast(original, sitk.sitkFloat32) + 0.4)
+    check_pair(original, sitk.SmoothingRecursiveGaussian(original, 1.0))
     pose = head_pose(original)
     for way in (poor_defacings.constant_filled, poor_defacings.blurred, poor_defacings.shaved):
-        library.check_pair(original, way(original, pose))
+        check_pair(original, way(original, pose))
 
 
 def test_no_head_and_wrong_names_end_in_one_sentence(original):

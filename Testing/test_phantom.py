@@ -11,6 +11,7 @@ from CTDefaceLib import render
 from CTDefaceLib.errors import CTDefaceError, InputError
 from CTDefaceLib.phantom import FIELDS_OF_VIEW, Label, PhantomParameters, make_phantom
 from scipy import ndimage
+from stored_phantoms import stored_phantom
 
 COARSE = dict(matrix=(96, 96), spacing=(2.6, 2.6, 3.0))
 FINE = dict(matrix=(160, 160), spacing=(1.5, 1.5, 1.5))
@@ -18,7 +19,7 @@ FINE = dict(matrix=(160, 160), spacing=(1.5, 1.5, 1.5))
 
 @lru_cache(maxsize=12)
 def phantom(**changes):
-    return make_phantom(PhantomParameters(**{**COARSE, **changes}))
+    return stored_phantom(PhantomParameters(**{**COARSE, **changes}))
 
 
 def voxels(image):
@@ -174,6 +175,7 @@ def test_masks_have_the_grid_of_the_volume():
         assert set(np.unique(voxels(mask))) == {0, 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pose", [dict(), dict(yaw=25, pitch=-15, roll=10)], ids=["straight", "turned"])
 @pytest.mark.parametrize("name", ["nasion", "nose_tip", "upper_lip", "chin"])
 def test_landmarks_lie_on_the_skin(name, pose):
@@ -317,6 +319,7 @@ def test_metal_makes_streaks_at_the_teeth_only():
     assert change[teeth.max() + 8 :].max() == 0
 
 
+@pytest.mark.slow
 def test_tube_runs_from_outside_into_the_windpipe():
     head = phantom(**{**FINE, "matrix": (176, 176)}, tube=True, jaw_open=8, field_of_view="neck")
     tube = labelled(head, Label.DEVICE)
@@ -372,7 +375,7 @@ def test_acceptance_cases_show_a_face(name):
     case = phantom_cases.CASES[name]
     width, height = (n * s for n, s in zip(case.matrix, case.spacing))
     coarse = dict(matrix=(64, 64), spacing=(width / 64, height / 64, max(case.spacing[2], 6.0)), thickness=1.0)
-    head = make_phantom(dataclasses.replace(case, **coarse))
+    head = stored_phantom(dataclasses.replace(case, **coarse))
     assert labelled(head, Label.FACE_SKIN).sum() * np.prod(head.image.GetSpacing()) > 3000
     face = labelled(head, Label.FACE_SKIN)
     for axis in (1, 2):
@@ -410,6 +413,7 @@ def face_model(name):
         pytest.skip(str(reason))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dlib-hog", "dlib-cnn"])
 def test_detectors_find_the_face_of_most_phantoms(name):
     model = face_model(name)
@@ -421,6 +425,7 @@ def test_detectors_find_the_face_of_most_phantoms(name):
     assert np.mean(found) >= 0.75
 
 
+@pytest.mark.slow
 def test_embeddings_tell_the_people_apart():
     model = face_model("dlib-cnn")
 

@@ -13,13 +13,16 @@ import poor_defacings
 import pytest
 import SimpleITK as sitk
 from CTDefaceEvalLib import charts, cli, companions, detection, report
-from CTDefaceEvalLib.evaluation import Settings, evaluate
+from CTDefaceEvalLib.evaluation import evaluate
 from CTDefaceEvalLib.face_models import load_model
+from CTDefaceEvalLib.pages import FACE_NOTICE
+from CTDefaceEvalLib.settings import Settings
 from CTDefaceEvalLib.views import head_pose
 from CTDefaceLib.errors import InputError, OutputError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.render import Renderer, skin_surface, write_png
 from CTDefaceLib.volume_io import read_ct
+from stored_phantoms import stored_phantom
 
 pytest.importorskip("dlib")
 
@@ -35,7 +38,7 @@ def light_pictures(monkeypatch):
 def folder(tmp_path_factory):
     """An original, and a folder that is shared: a defaced volume with its mask and a thumbnail."""
     folder = tmp_path_factory.mktemp("Müller share")
-    image = make_phantom(PhantomParameters(person=0, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
+    image = stored_phantom(PhantomParameters(person=0, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
     pose = head_pose(image)
     shell = poor_defacings.face_shell(image, pose, 25.0).astype(np.uint8)
     mask = sitk.GetImageFromArray(shell)
@@ -59,7 +62,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def others():
-    return [make_phantom(PhantomParameters(person=8, spacing=(3.0, 3.0, 3.0), matrix=(75, 88))).image]
+    return [stored_phantom(PhantomParameters(person=8, spacing=(3.0, 3.0, 3.0), matrix=(75, 88))).image]
 
 
 class Links(HTMLParser):
@@ -97,7 +100,7 @@ def test_what_lies_beside_is_found_and_the_report_says_so(folder, others, tmp_pa
         and all(source.startswith("data:image/png;base64,") for source in links.sources)
     )
     assert "http" not in re.sub(r'xmlns="[^"]*"', "", html) and "<script" not in html
-    assert "@media print" in html and report.FACE_NOTICE in html and result.verdict.sentence in html
+    assert "@media print" in html and FACE_NOTICE in html and result.verdict.sentence in html
     with open(tmp_path / "report.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 9 * len(result.subjects)

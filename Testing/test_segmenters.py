@@ -85,7 +85,7 @@ def test_too_little_memory_in_any_words_is_one_sentence(words, kind, head, monke
     def fail(*_, **__):
         raise RuntimeError(words)
 
-    monkeypatch.setattr("CTDefaceLib.volume_io.read_ct", fail)
+    monkeypatch.setattr("CTDefaceLib.volume_io.read_scan", fail)
     if kind is MemoryError:
         assert main(["deface", "head.nii", "out.nii"]) == 1
         assert capsys.readouterr().err.startswith("ctdeface: There is not enough memory")

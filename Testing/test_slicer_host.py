@@ -14,6 +14,7 @@ import qt  # isort: skip
 import slicer  # isort: skip
 from slicer.parameterNodeWrapper import Choice, Default, WithinRange, parameterNodeWrapper  # isort: skip
 
+pytestmark = pytest.mark.gui
 UI = """<ui version="4.0"><class>Form</class><widget class="qMRMLWidget" name="Form">
 <layout class="QVBoxLayout" name="column">
 <item><widget class="{widget}" name="thing"><property name="{name}">{value}</property></widget></item>

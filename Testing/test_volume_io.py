@@ -14,8 +14,9 @@ import SimpleITK as sitk
 from CTDefaceLib import volume_io
 from CTDefaceLib.dicom.even_series import find_series
 from CTDefaceLib.errors import InputError, OutputError
-from CTDefaceLib.volume_io import check_ct, read_ct, write_volume, written_whole
-from hypothesis import given, settings
+from CTDefaceLib.volume_io import Source, check_ct, read_ct, read_scan, write_volume, written_whole
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 FORMATS = (".nii", ".nii.gz", ".nrrd", ".mha")
@@ -84,7 +85,7 @@ directions = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     ending=st.sampled_from(FORMATS),
     dtype=st.sampled_from([np.int16, np.int32, np.float32, np.float64]),
@@ -171,10 +172,21 @@ def test_lost_rescale_intercept_is_restored_and_said(tmp_path, ending, dtype):
     sitk.WriteImage(like(image, stored.astype(dtype)), str(tmp_path / f"v{ending}"))
     with pytest.raises(InputError, match="subtract 1024"):
         check_ct(like(image, stored.astype(dtype)))
-    with pytest.warns(UserWarning, match="1024 was subtracted"):
-        result = read_ct(tmp_path / f"v{ending}")
+    scan = read_scan(tmp_path / f"v{ending}")
+    result = scan.image
+    assert scan.source is Source.FILE and len(scan.notes) == 1 and "1024 was subtracted" in scan.notes[0]
     np.testing.assert_array_equal(values(result), stored - 1024)
     assert result.GetPixelID() == (sitk.sitkFloat32 if dtype is np.float32 else sitk.sitkInt16)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_the_reader_notes_comes_with_the_scan(tmp_path):
+    dicom_files.write_series(tmp_path / "series", small_ct(), RescaleIntercept=0)
+    scan = read_scan(tmp_path / "series")
+    assert scan.source is Source.SERIES and "1024 was subtracted" in scan.notes[0]
+    assert_same_volume(read_ct(tmp_path / "series"), scan.image)  # the simple call says nothing of it
+    write_volume(small_ct(), tmp_path / "v.nrrd")
+    assert read_scan(tmp_path / "v.nrrd").notes == ()
 
 
 @pytest.mark.parametrize("slope, inter, stays_whole", [(1, -1024, True), (0.5, -1024, False), (1, -1024.5, False)])
@@ -265,7 +277,7 @@ def test_empty_or_foreign_file(tmp_path, ending, content):
 
 
 @pytest.mark.parametrize("ending", FORMATS)
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(data=st.data())
 def test_truncated_file(tmp_path_factory, ending, data):
     path = tmp_path_factory.mktemp("cut") / f"v{ending}"
@@ -276,7 +288,7 @@ def test_truncated_file(tmp_path_factory, ending, data):
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(data=st.data())
 def test_damaged_compressed_file(tmp_path_factory, ending, data):
     """A changed byte is noticed, or it changes nothing."""
@@ -386,7 +398,7 @@ def test_geometry_that_is_no_grid_in_mm(tmp_path):
 # ------------------------------------------------------------------------------------------------------ DICOM refusals
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(lost=st.sets(st.integers(0, 11), min_size=1, max_size=9))
 def test_lost_slices(tmp_path_factory, lost):
     folder = tmp_path_factory.mktemp("series")
@@ -572,14 +584,16 @@ def test_nothing_is_left_when_the_work_ends_early(tmp_path, error):
 
 
 def test_all_outputs_appear_or_none(tmp_path, monkeypatch):
-    replace = os.replace
+    def fails_on_b(rename):
+        def renamed(source, target):
+            if Path(target).name == "b":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            rename(source, target)
 
-    def fails_on_b(source, target):
-        if Path(target).name == "b":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        replace(source, target)
+        return renamed
 
-    monkeypatch.setattr(os, "replace", fails_on_b)
+    for name in ("replace", "link"):
+        monkeypatch.setattr(os, name, fails_on_b(getattr(os, name)))
     with pytest.raises(OutputError, match="No space left"), written_whole(tmp_path / "a", tmp_path / "b") as parts:
         for part in parts:
             part.write_text("whole")

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import SimpleITK as sitk
 
-from . import __version__, segmenters
+from . import segmenters
 from .anatomy.face_map import Cylinder, as_the_head_lies, head_cylinder
-from .errors import Cancelled, InputError
+from .errors import InputError
 from .parameters import UNREPORTED, DefaceParameters
-from .removal.check import check, mask_report
+from .progress import IsCancelled, Progress, never, part, steps
+from .removal.check import check
+from .removal.check import mask_report as mask_numbers
 from .removal.fill import fill_region
 from .removal.region import mask_as_region, removal_region
+from .removal.surface import Surface, face_surface
+from .version import __version__
 
-Progress = Callable[[float, str], None]
+GIVEN = "mask"
+"""The ``method`` of a report where a face mask was given and nothing was said of how it was made."""
+
+OF_A_MASK = ("method", "model", "warnings")
+"""What the report of a mask has that belongs into the report of the defacing, too."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,8 @@ class DefaceResult:
         Numbers and warnings, ready for JSON, nothing of the patient; see :func:`deface`.
     cylinder: Cylinder
         Where the head lies.
+    surface: Surface
+        The new skin, which other series of this patient take as well.
     """
 
     image: sitk.Image
@@ -43,6 +53,7 @@ class DefaceResult:
     region: sitk.Image
     report: dict[str, Any]
     cylinder: Cylinder
+    surface: Surface
 
 
 def segment(
@@ -53,7 +64,7 @@ def segment(
     label: str = "",
     device: str = "auto",
     progress: Progress | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: IsCancelled | None = None,
 ) -> tuple[sitk.Image, dict[str, Any]]:
     """Segment the face of a CT.
 
@@ -69,8 +80,8 @@ def segment(
     Returns
     -------
     tuple
-        Face mask (uint8, grid of ``image``) and a dict with ``mask_ml``, ``mask_intracranial_ml``, ``warnings`` and,
-        for a trained model, ``model``.
+        Face mask (uint8, grid of ``image``) and a dict with ``method`` (the segmenter), ``mask_ml``,
+        ``mask_intracranial_ml``, ``warnings`` and, for a trained model, ``model``.
 
     Raises
     ------
@@ -83,12 +94,12 @@ def segment(
     """
     choice = segmenters.Choice(weights, label, device)
     segmenters.check_ready(segmenter, choice)
-    step = _steps(progress, cancelled)
+    step = steps(progress, cancelled)
     step(0.0, "Finding the head")
     cylinder = head_cylinder(image)
-    mask, notes = _face(image, cylinder, segmenter, choice, step, cancelled, 0.15, 1.0)
+    mask, notes = _face(image, cylinder, segmenter, choice, part(step, 0.15, 1.0), cancelled)
     step(1.0, "Face segmented")
-    return mask, {**mask_report(mask, cylinder), **notes}
+    return mask, {"method": segmenter, **mask_numbers(mask, cylinder), **notes}
 
 
 def _face(
@@ -97,21 +108,15 @@ def _face(
     segmenter: str,
     choice: segmenters.Choice,
     step: Progress,
-    cancelled: Callable[[], bool] | None,
-    start: float,
-    end: float,
+    cancelled: IsCancelled | None,
 ) -> tuple[sitk.Image, dict[str, Any]]:
-    """Mask and notes of a segmenter, whose progress goes from ``start`` to ``end``.
+    """Mask and notes of a segmenter.
 
     A model knows heads the right way up: it is given the volume as the head lies, not as the file has it.
     """
-    step(start, "Segmenting the face")
-    mask, notes = segmenters.module(segmenter).segment(
-        *as_the_head_lies(image, cylinder),
-        choice,
-        lambda fraction, text: step(start + (end - start) * fraction, text),
-        cancelled or (lambda: False),
-    )
+    step(0.0, "Segmenting the face")
+    upright = as_the_head_lies(image, cylinder)
+    mask, notes = segmenters.module(segmenter).segment(*upright, choice, step, cancelled or never)
     mask.CopyInformation(image)
     return mask, notes
 
@@ -121,8 +126,9 @@ def deface(
     parameters: DefaceParameters | None = None,
     *,
     mask: sitk.Image | None = None,
+    mask_report: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: IsCancelled | None = None,
 ) -> DefaceResult:
     """Remove the face from a CT.
 
@@ -134,6 +140,9 @@ def deface(
         The choices; the defaults are the recommended ones.
     mask: SimpleITK.Image, optional
         Face mask to use instead of segmenting, on the grid of ``image``: from another tool, or corrected by hand.
+    mask_report: dict, optional
+        How that mask was made: the report of :func:`segment`, or any of ``method``, ``model`` and ``warnings``, which
+        go into the report of the defacing.
     progress: callable, optional
         Called with a fraction from 0 to 1 and a short text.
     cancelled: callable, optional
@@ -142,10 +151,12 @@ def deface(
     Returns
     -------
     DefaceResult
-        Its report holds ``removed_ml`` (tissue gone), ``removed_share`` (of the head's tissue),
-        ``facial_skin_covered`` (0 to 1), ``intracranial_voxels_touched``, ``mask_ml``, ``mask_intracranial_ml``
-        (part of the mask that was spared), ``warnings``, ``seconds``, ``version``, ``method``, ``parameters`` and, for
-        a trained model, ``model``.
+        Its report holds ``replaced_ml`` (tissue) and ``replaced_share`` (of the head's tissue), also by their old names
+        ``removed_ml`` and ``removed_share``, ``fill``, ``strength``, ``depth_mm``, ``facial_skin_covered`` (0 to 1),
+        ``intracranial_voxels_touched``, ``skull_gaps`` (how many were found and left in place), ``mask_ml``,
+        ``mask_intracranial_ml`` (part of the mask that was spared), ``warnings``, ``seconds``, ``version``,
+        ``method`` (the segmenter; of a mask
+        that was given, what ``mask_report`` says, or ``"mask"``), ``parameters`` and, for a trained model, ``model``.
 
     Raises
     ------
@@ -160,33 +171,39 @@ def deface(
     """
     start = time.perf_counter()
     parameters = parameters or DefaceParameters()
-    step = _steps(progress, cancelled)
+    step = steps(progress, cancelled)
     if mask is not None and mask.GetSize() != image.GetSize():
         raise InputError("The face mask has another grid than the volume: make it on this volume.")
     if mask is None:
         segmenters.check_ready(parameters.segmenter, parameters.choice)
     step(0.0, "Finding the head")
     cylinder = head_cylinder(image)
-    notes: dict[str, Any] = {"warnings": []}
     if mask is None:
-        mask, notes = _face(image, cylinder, parameters.segmenter, parameters.choice, step, cancelled, 0.2, 0.5)
-    step(0.5, "Making the region to remove")
+        within = part(step, 0.2, 0.5)
+        mask, notes = _face(image, cylinder, parameters.segmenter, parameters.choice, within, cancelled)
+        notes = {"method": parameters.segmenter, **notes}
+    else:
+        told = mask_report or {}
+        notes = {"method": GIVEN, "warnings": [], **{key: told[key] for key in OF_A_MASK if key in told}}
+    step(0.5, "Making the new skin")
+    surface = face_surface(
+        image,
+        mask,
+        cylinder,
+        depth_mm=parameters.depth,
+        margin_mm=parameters.margin_mm,
+        with_ears=parameters.takes_ears,
+        keep_bone=parameters.keeps_bone,
+    )
     if parameters.as_is:
         region = mask_as_region(mask, cylinder)
     else:
-        region = removal_region(
-            image,
-            mask,
-            cylinder,
-            margin_mm=parameters.margin_mm,
-            keep_bone=parameters.keep_bone,
-            sealed=parameters.sealed,
-            seed=parameters.seed,
-        )
+        region = removal_region(image, surface, keep_bone=parameters.keeps_bone)
     step(0.7, "Filling the region")
     defaced = fill_region(
         image,
         region,
+        surface,
         fill=parameters.fill,
         constant=parameters.constant,
         percentile=parameters.percentile,
@@ -196,22 +213,15 @@ def deface(
     step(0.95, "Checking the result")
     report = {
         "version": __version__,
-        "method": parameters.segmenter,
+        "method": notes["method"],
         "parameters": {name: value for name, value in asdict(parameters).items() if name not in UNREPORTED},
         **notes,
+        "fill": parameters.fill,
+        "strength": parameters.strength,
+        "depth_mm": parameters.depth,
         **check(image, mask, region, cylinder),
     }
-    report["warnings"] = notes["warnings"] + report["warnings"] + parameters.weaknesses
+    report["warnings"] = [*notes["warnings"]] + report["warnings"] + parameters.weaknesses
     report["seconds"] = round(time.perf_counter() - start, 2)
     step(1.0, "Face removed")
-    return DefaceResult(defaced, mask, region, report, cylinder)
-
-
-def _steps(progress: Progress | None, cancelled: Callable[[], bool] | None) -> Progress:
-    def step(fraction: float, text: str) -> None:
-        if cancelled and cancelled():
-            raise Cancelled("The work was cancelled; nothing was changed.")
-        if progress:
-            progress(fraction, text)
-
-    return step
+    return DefaceResult(defaced, mask, region, report, cylinder, surface)

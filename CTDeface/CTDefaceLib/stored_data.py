@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 GZIP_MAGIC = b"\x1f\x8b"
-GZIP_OR_ZLIB = 47  # window bits that let zlib tell by the first bytes
-CHUNK = 1 << 16  # can inflate a thousandfold
+"""How a member of a gzip file begins."""
+
+GZIP_OR_ZLIB = 47
+"""Window bits that let zlib tell by the first bytes."""
+
+CHUNK = 1 << 16
+"""Bytes read at a time: they can inflate a thousandfold."""
 
 
 def suffix(path: str | os.PathLike) -> str:
@@ -28,10 +33,14 @@ class StoredData:
 
     Attributes
     ----------
-    file: the one with the voxels; of a pair with a text header, the other one
-    offset: of their first byte; in a ``.nii.gz`` after inflating
-    compressed: by zlib or gzip
-    known: False where only ITK knows how to find them (bzip2, text, lists of files); ITK then checks them itself
+    file: Path
+        The one with the voxels; of a pair with a text header, the other one.
+    offset: int
+        Of their first byte; in a ``.nii.gz`` after inflating.
+    compressed: bool
+        By zlib or gzip.
+    known: bool
+        False where only ITK knows how to find them (bzip2, text, lists of files); ITK then checks them itself.
     """
 
     def __init__(self, path: Path):
@@ -97,7 +106,7 @@ class StoredData:
         self.known = not listed and fields.get(b"binarydata", b"true").lower() != b"false"
 
     def is_long_enough(self, nbytes: int) -> bool:
-        """Whether the file has room for `nbytes` bytes of voxels, as far as that shows without inflating them."""
+        """Whether the file has room for ``nbytes`` bytes of voxels, as far as that shows without inflating them."""
         if not self.known:
             return True
         if not self.file.is_file():
@@ -107,7 +116,7 @@ class StoredData:
         return self.file.stat().st_size >= start + stored
 
     def inflates(self, nbytes: int) -> bool:
-        """Whether compressed voxels inflate to `nbytes` bytes or more with correct checksums; True if uncompressed."""
+        """Whether compressed voxels inflate to ``nbytes`` bytes or more with right checksums; True if uncompressed."""
         if not (self.known and self.compressed):
             return True
         with open(self.file, "rb") as file:

@@ -1,268 +1,259 @@
-"""Background worker: takes jobs as lines of JSON on standard input and answers in lines of JSON on standard output.
+"""Background process: does one job after the other; the messages are those of :mod:`CTDefaceLib.tasks`.
 
-    {"id": 1, "task": "segment", "image": {"key": "a", "array": "image.npy", "spacing": …}, "result": "mask.npy", …}
-    {"id": 1, "progress": 0.3, "text": "Finding the head"}
-    {"id": 1, "told": {"event": "started", …}}                  what happens in a batch
-    {"id": 1, "done": {"face_ml": 412.0, …}}
-    {"id": 1, "failed": "one sentence", "kind": "NoFaceError", "details": "…"}
-
-The first line that it writes is ``{"ready": process id}``. The worker ends when its standard input closes, which is how
-a job is cancelled, and which also happens when the application that started it dies: it then removes its working
-folder and ends every process it started. Volumes travel as .npy files in that folder; the worker removes each as soon
-as it has read it, and remembers the last volume by its key, so that further jobs need not send it again.
+It reads jobs as lines on standard input and writes answers as lines to standard output, ``Ready`` first. It ends when
+its standard input closes, which is how a job is cancelled, and which also happens when the application that started it
+dies: it then removes its working folder and ends every process it started. It remembers the last volume by its key, so
+that further jobs need not send it again.
 
     python -m CTDefaceLib.worker FOLDER
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import queue
 import shutil
-import signal
 import sys
-import tempfile
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from . import tasks
 from .errors import CTDefaceError, InputError, memory_errors
+from .processes import end_process_group, lead_process_group, temporary_files_in
+from .progress import Progress
 
-
-def volume_message(array, path, spacing, origin, direction, key: str = "") -> dict:
-    """Write voxels to ``path`` and return what :class:`Worker` needs to read them.
-
-    Parameters
-    ----------
-    array: numpy.ndarray
-        Shape (slices, rows, columns).
-    path: path of the .npy file
-    spacing, origin: three numbers in mm, x, y, z in LPS
-    direction: nine numbers, rows of the direction matrix
-    key: what the worker shall remember the volume by
-    """
-    import numpy as np
-
-    np.save(path, array)
-    geometry = {"spacing": list(spacing), "origin": list(origin), "direction": list(direction)}
-    return {"key": key, "array": str(path), **geometry}
-
-
-def read_volume(message: dict):
-    """The ``SimpleITK.Image`` of :func:`volume_message`; the file is gone afterwards."""
-    import numpy as np
+if TYPE_CHECKING:
     import SimpleITK as sitk
 
-    image = sitk.GetImageFromArray(np.load(message["array"]))
-    os.remove(message["array"])
-    image.SetSpacing(message["spacing"])
-    image.SetOrigin(message["origin"])
-    image.SetDirection(message["direction"])
-    return image
+NOT_KNOWN = "The background process does not know the task {}: restart the program that started it."
+NO_LONGER_THERE = "The worker no longer has this volume: send it again."
+NO_MEMORY = "There is not enough memory for this volume: close other programs or crop it to the head."
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the function of a task gets beside the task.
+
+    Attributes
+    ----------
+    volume: function
+        Reads the volume of the job; InputError when it has none.
+    result: str
+        Path of the file to write.
+    progress: function
+        Takes a fraction and a text.
+    event: function
+        Takes what happens in a batch.
+    """
+
+    volume: Callable[[], sitk.Image]
+    result: str
+    progress: Progress
+    event: Callable[[dict], None]
+
+
+Table = Mapping[type, Callable[[Any, Call], dict[str, Any]]]
+"""Type of a task → the function that does it and returns the report of the answer."""
 
 
 class Worker:
-    """Runs jobs one after the other; ``send`` takes the answers.
+    """Does the jobs whose tasks are in a table; ``send`` takes the answers."""
 
-    A job's task is the name of a method, which takes the job and a function for progress, and returns what goes into
-    the answer. CTDefaceEvalLib.worker adds tasks of its own.
-    """
+    def __init__(self, table: Table, send: Callable[[object], None]):
+        self._table, self._send = table, send
+        self._key = ""
+        self._image: sitk.Image | None = None
 
-    def __init__(self, send: Callable[[dict], None]):
-        self._send = send
-        self._key, self._image = "", None
-
-    def run(self, job: dict) -> None:
+    def run(self, job: tasks.Job) -> None:
         """Do one job; every error becomes an answer."""
-        job_id = job["id"]
 
-        def progress(fraction: float, text: str) -> None:
-            self._send({"id": job_id, "progress": round(fraction, 3), "text": text})
+        def failed(sentence: str, kind: str = "", details: str = "") -> None:
+            self._send(tasks.Failed(job.id, sentence, kind, details))
 
         try:
             with memory_errors():
-                done = getattr(self, f"_{job['task']}")(job, progress)
-            self._send({"id": job_id, "done": done})
+                report = self._done(job)
+            self._send(tasks.Done(job.id, report))
         except CTDefaceError as error:
-            self._send({"id": job_id, "failed": str(error), "kind": type(error).__name__, "details": ""})
+            failed(str(error), type(error).__name__)
         except OSError as error:
-            sentence = f"A temporary file could not be written ({error.strerror or type(error).__name__}): make room."
-            self._send({"id": job_id, "failed": sentence, "kind": "OutputError", "details": traceback.format_exc()})
+            reason = error.strerror or type(error).__name__
+            sentence = f"A temporary file could not be written ({reason}): make room."
+            failed(sentence, "OutputError", traceback.format_exc())
         except MemoryError:
-            sentence = "There is not enough memory for this volume: close other programs or crop it to the head."
-            self._send({"id": job_id, "failed": sentence, "kind": "MemoryError", "details": ""})
+            failed(NO_MEMORY, "MemoryError")
         except Exception as error:
             sentence = f"An error that this program did not expect stopped it ({type(error).__name__})."
-            self._send({"id": job_id, "failed": sentence, "kind": "", "details": traceback.format_exc()})
+            failed(sentence, details=traceback.format_exc())
 
-    def _volume(self, message: dict):
-        if "array" in message:
-            self._key, self._image = message["key"], read_volume(message)
-        elif message["key"] != self._key:
-            raise InputError("The worker no longer has this volume: send it again.")
+    def _done(self, job: tasks.Job) -> dict[str, Any]:
+        function = self._table.get(type(job.task))
+        if function is None:
+            raise InputError(NOT_KNOWN.format(getattr(job.task, "name", type(job.task).__name__)))
+        call = Call(
+            volume=lambda: self._volume(job.image),
+            result=job.result,
+            progress=lambda fraction, text: self._send(tasks.Progress(job.id, round(fraction, 3), text)),
+            event=lambda event: self._send(tasks.Event(job.id, event)),
+        )
+        return function(job.task, call)
+
+    def _volume(self, volume: tasks.Volume | None) -> sitk.Image:
+        if volume is not None and volume.array:
+            self._image = tasks.read_volume(volume)
+            self._key = volume.key
+        elif volume is None or volume.key != self._key or self._image is None:
+            raise InputError(NO_LONGER_THERE)
         return self._image
 
-    def _segment(self, job, progress) -> dict:
-        import numpy as np
-        import SimpleITK as sitk
 
-        from .pipeline import segment
-
-        image = self._volume(job["image"])
-        mask, report = segment(image, job["segmenter"], **job.get("choice", {}), progress=progress)
-        np.save(job["result"], sitk.GetArrayViewFromImage(mask))
-        return report
-
-    def _expect(self, job, progress) -> dict:
-        """About how many seconds a segmentation will take, and on what it can run; the model is loaded then."""
-        from . import segmenters
-        from .anatomy.face_map import head_cylinder
-        from .segmenters import nnunet_runtime
-
-        image = self._volume(job["image"])
-        choice = segmenters.Choice(**job["choice"])
-        segmenters.check_ready(job["segmenter"], choice)
-        progress(0.1, "Loading the model")
-        seconds = segmenters.module(job["segmenter"]).expected_seconds(image, head_cylinder(image), choice)
-        return {"seconds": seconds, "devices": nnunet_runtime.devices()}
-
-    def _download(self, job, progress) -> dict:
-        from . import segmenters
-
-        segmenters.module(job["segmenter"]).download(progress, lambda: False)
-        return {}
-
-    def _deface(self, job, progress) -> dict:
-        import numpy as np
-        import SimpleITK as sitk
-
-        from .pipeline import DefaceParameters, deface
-
-        image = self._volume(job["image"])
-        parameters = DefaceParameters(**job["parameters"])
-        result = deface(image, parameters, mask=read_volume(job["mask"]), progress=progress)
-        np.save(job["result"], sitk.GetArrayViewFromImage(result.image))
-        return result.report
-
-    def _write(self, job, progress) -> dict:
-        from .volume_io import save_volume
-
-        save_volume(self._volume(job["image"]), Path(job["result"]))
-        return {}
-
-    def _series(self, job, progress) -> dict:
-        import SimpleITK as sitk
-
-        from .batch.names import make_secret
-        from .dicom.deface import write_defaced_volume
-
-        return write_defaced_volume(
-            job["files"],
-            sitk.GetArrayViewFromImage(self._volume(job["image"])),
-            sitk.GetArrayFromImage(read_volume(job["defaced"])),
-            job["result"],
-            checked=job["checked"],
-            secret=make_secret(Path(job["secret"])) if job["secret"] else None,
-            retain=job["retain"],
-            table=job["table"],
-            progress=progress,
-        )
-
-    def _batch(self, job, progress) -> dict:
-        from .batch import run
-        from .pipeline import DefaceParameters
-
-        summary = run(
-            job["source"],
-            job["output"],
-            DefaceParameters(**job["parameters"]),
-            workers=job["workers"] if job["workers"] > 1 else 0,
-            tell=lambda event: self._send({"id": job["id"], "told": event}),
-        )
-        return summary.counts
-
-    def _phantom(self, job, progress) -> dict:
-        import numpy as np
-        import SimpleITK as sitk
-
-        from .phantom import PhantomParameters, make_phantom
-
-        image = make_phantom(PhantomParameters(**job["parameters"])).image
-        np.save(job["result"], sitk.GetArrayViewFromImage(image))
-        return {"spacing": image.GetSpacing(), "origin": image.GetOrigin(), "direction": image.GetDirection()}
+# --------------------------------------------------------------------------------------------------------------- tasks
 
 
-def end_process_group(pid: int | None = None) -> None:
-    """End a worker and every process it started; ``None`` is the calling one. No return in the latter case."""
-    if os.name == "nt":  # the worker's job object takes its children with it
-        os.kill(pid or os.getpid(), signal.SIGTERM)
-    else:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid or os.getpid(), signal.SIGKILL)
+def segment(task: tasks.Segment, call: Call) -> dict[str, Any]:
+    import numpy as np
+    import SimpleITK as sitk
+
+    from . import pipeline
+
+    mask, report = pipeline.segment(call.volume(), task.segmenter, **task.choice, progress=call.progress)
+    np.save(call.result, sitk.GetArrayViewFromImage(mask))
+    return report
 
 
-def lead_process_group() -> None:
-    """Make this process and what it will start one group that ends together."""
-    if os.name != "nt":
-        if os.getpgrp() != os.getpid():
-            os.setsid()
-        return
-    import ctypes
-    from ctypes import wintypes
+def expect(task: tasks.Expect, call: Call) -> dict[str, Any]:
+    from . import segmenters
+    from .anatomy.face_map import head_cylinder
+    from .segmenters import nnunet_runtime
 
-    class Limits(ctypes.Structure):  # JOBOBJECT_EXTENDED_LIMIT_INFORMATION
-        _fields_ = [
-            ("times", ctypes.c_int64 * 2),
-            ("flags", wintypes.DWORD),
-            ("working_set", ctypes.c_size_t * 2),
-            ("processes", wintypes.DWORD),
-            ("affinity", ctypes.c_size_t),
-            ("priority", wintypes.DWORD * 2),
-            ("io", ctypes.c_uint64 * 6),
-            ("memory", ctypes.c_size_t * 4),
-        ]
-
-    kill_on_close, extended_information = 0x2000, 9
-    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
-    kernel.CreateJobObjectW.restype = kernel.GetCurrentProcess.restype = wintypes.HANDLE
-    job = wintypes.HANDLE(kernel.CreateJobObjectW(None, None))
-    limits = Limits(flags=kill_on_close)
-    kernel.SetInformationJobObject(job, extended_information, ctypes.byref(limits), ctypes.sizeof(limits))
-    kernel.AssignProcessToJobObject(job, wintypes.HANDLE(kernel.GetCurrentProcess()))
+    image = call.volume()
+    choice = segmenters.Choice(**task.choice)
+    segmenters.check_ready(task.segmenter, choice)
+    call.progress(0.1, "Loading the model")
+    segmenter = segmenters.module(task.segmenter)
+    if not isinstance(segmenter, segmenters.Trained):
+        raise InputError(f"The method {task.segmenter} has no model: there is nothing to load.")
+    seconds = segmenter.expected_seconds(image, head_cylinder(image), choice)
+    return {"seconds": seconds, "devices": nnunet_runtime.devices()}
 
 
-def main(kind: type[Worker] = Worker) -> None:
-    """Run a worker of this kind in the folder that the command line names."""
+def download(task: tasks.Download, call: Call) -> dict[str, Any]:
+    from . import segmenters
+
+    segmenter = segmenters.module(task.segmenter)
+    if not isinstance(segmenter, segmenters.Downloadable):
+        raise InputError(f"The method {task.segmenter} has no weights that can be downloaded.")
+    segmenter.download(call.progress, lambda: False)
+    return {}
+
+
+def deface(task: tasks.Deface, call: Call) -> dict[str, Any]:
+    import numpy as np
+    import SimpleITK as sitk
+
+    from . import pipeline
+
+    image = call.volume()
+    parameters = pipeline.DefaceParameters(**task.parameters)
+    result = pipeline.deface(image, parameters, mask=tasks.read_volume(task.mask), progress=call.progress)
+    np.save(call.result, sitk.GetArrayViewFromImage(result.image))
+    return result.report
+
+
+def write(task: tasks.Write, call: Call) -> dict[str, Any]:
+    from .volume_io import save_volume
+
+    save_volume(call.volume(), Path(call.result))
+    return {}
+
+
+def write_series(task: tasks.WriteSeries, call: Call) -> dict[str, Any]:
+    import SimpleITK as sitk
+
+    from .dicom.deface import write_defaced_volume
+    from .private import make_secret
+
+    return write_defaced_volume(
+        task.files,
+        sitk.GetArrayViewFromImage(call.volume()),
+        sitk.GetArrayFromImage(tasks.read_volume(task.defaced)),
+        call.result,
+        checked=task.checked,
+        secret=make_secret(Path(task.secret)) if task.secret else None,
+        retain=task.retain,
+        table=task.table,
+        progress=call.progress,
+    )
+
+
+def run_batch(task: tasks.RunBatch, call: Call) -> dict[str, Any]:
+    from . import batch
+    from .pipeline import DefaceParameters
+
+    summary = batch.run(
+        task.source,
+        task.output,
+        DefaceParameters(**task.parameters),
+        workers=task.workers if task.workers > 1 else 0,
+        report=call.event,
+    )
+    return summary.counts
+
+
+def make_phantom(task: tasks.MakePhantom, call: Call) -> dict[str, Any]:
+    import numpy as np
+    import SimpleITK as sitk
+
+    from . import phantom
+
+    image = phantom.make_phantom(phantom.PhantomParameters(**task.parameters)).image
+    np.save(call.result, sitk.GetArrayViewFromImage(image))
+    return {"spacing": image.GetSpacing(), "origin": image.GetOrigin(), "direction": image.GetDirection()}
+
+
+TASKS: Table = {
+    tasks.Segment: segment,
+    tasks.Expect: expect,
+    tasks.Download: download,
+    tasks.Deface: deface,
+    tasks.Write: write,
+    tasks.WriteSeries: write_series,
+    tasks.RunBatch: run_batch,
+    tasks.MakePhantom: make_phantom,
+}
+
+
+def main(table: Table = TASKS) -> None:
+    """Do tasks of this table in the folder that the command line names."""
     folder = Path(sys.argv[1])
     lead_process_group()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)  # what a library prints must not get among the answers
-    for name in ("TMPDIR", "TEMP", "TMP"):
-        os.environ[name] = str(folder)
-    tempfile.tempdir = str(folder)
     lock = threading.Lock()
 
-    def send(message: dict) -> None:
+    def send(message: object) -> None:
         with lock:
-            answers.write(json.dumps(message) + "\n")
+            answers.write(tasks.to_line(message) + "\n")
             answers.flush()
 
-    jobs: queue.SimpleQueue[dict] = queue.SimpleQueue()
-    worker = kind(send)
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def listen() -> None:
         for line in iter(sys.stdin.readline, ""):
-            jobs.put(json.loads(line))
+            lines.put(line)
         shutil.rmtree(folder, ignore_errors=True)
         end_process_group()
 
-    threading.Thread(target=listen, daemon=True).start()
-    send({"ready": os.getpid()})
-    while True:
-        worker.run(jobs.get())
+    worker = Worker(table, send)
+    with temporary_files_in(folder):
+        threading.Thread(target=listen, daemon=True).start()
+        send(tasks.Ready(os.getpid()))
+        while True:
+            worker.run(tasks.from_line(lines.get(), (tasks.Job, tasks.Volume, *table)))
 
 
 if __name__ == "__main__":

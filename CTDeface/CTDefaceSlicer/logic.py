@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from CTDefaceLib import segmenters
-from CTDefaceLib.batch import GALLERY, SECRET, make_private_folder, private_folder
+from CTDefaceLib import segmenters, tasks
+from CTDefaceLib.batch import GALLERY
 from CTDefaceLib.batch.job import WORK_FOLDER
-from CTDefaceLib.dicom.deface import check_folder, written_folder
 from CTDefaceLib.dicom.pseudonyms import TABLE
 from CTDefaceLib.errors import InputError
-from CTDefaceLib.volume_io import check_output, check_volume_name, suffix, written_whole
+from CTDefaceLib.files import check_folder, check_output, written_folder, written_whole
+from CTDefaceLib.private import SECRET, make_private_folder, private_folder
+from CTDefaceLib.volume_io import check_volume_name, suffix
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
@@ -56,7 +57,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                 np.load(path), *geometry, name=slicer.mrmlScene.GetUniqueNameByString(_("Phantom head CT"))
             )
 
-        return self.process.run("phantom", finish=finish, parameters=parameters or {}, **callbacks)
+        return self.process.run(tasks.MakePhantom(parameters or {}), finish=finish, **callbacks)
 
     def segmentFace(self, volumeNode, segmenter="builtin", maskNode=None, choice=None, **callbacks):
         """Find the face. Returns a segmentation node with one segment, Face.
@@ -83,7 +84,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             nodes.keepTogether(volumeNode, node)
             return node
 
-        return self.process.run("segment", volumeNode, finish, segmenter=segmenter, choice=choice, **callbacks)
+        return self.process.run(tasks.Segment(segmenter, choice), volumeNode, finish, **callbacks)
 
     def expect(self, volumeNode, segmenter, choice=None, **callbacks):
         """About how long :meth:`segmentFace` will take. Returns a dict with seconds and devices (names and texts).
@@ -91,12 +92,12 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         It loads the model, which stays loaded for the segmentation.
         """
         nodes.checkCT(volumeNode)
-        return self.process.run("expect", volumeNode, segmenter=segmenter, choice=dict(choice or {}), **callbacks)
+        return self.process.run(tasks.Expect(segmenter, dict(choice or {})), volumeNode, **callbacks)
 
     def deface(self, volumeNode, maskNode, parameters=None, **callbacks):
         """Remove the face into a new volume node, named after the input.
 
-        :param parameters: dict with any of margin_mm, keep_bone, sealed, fill, constant, percentile, blur_mm, seed.
+        :param parameters: dict with any field of CTDefaceLib.parameters.DefaceParameters.
         """
         done = callbacks.get("done")
         if done is None:
@@ -130,8 +131,8 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             node.SetAttribute(PROVENANCE + "madeFrom", madeFrom)
             return node
 
-        message = self.process.arrayMessage("mask", mask, volumeNode)
-        return self.process.run("deface", volumeNode, finish, mask=message, parameters=parameters, **callbacks)
+        task = tasks.Deface(self.process.arrayMessage("mask", mask, volumeNode), parameters)
+        return self.process.run(task, volumeNode, finish, **callbacks)
 
     def publish(self, resultNode):
         """Make a preview the result: a volume node like any other, beside its original. Deleting it undoes this."""
@@ -221,7 +222,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                 shutil.copyfile(file, part)
             return path
 
-        return self.process.run("write", volumeNode, finish, suffix=suffix(path), **callbacks)
+        return self.process.run(tasks.Write(), volumeNode, finish, suffix(path), **callbacks)
 
     def exportSeries(self, volumeNode, folder=None, retain=None, **callbacks):
         """Write a defaced volume as a DICOM series, file by file as the one that its original was loaded from.
@@ -262,22 +263,11 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
 
         made = self.report(volumeNode)
         checked = bool(made) and not made["warnings"] and made["intracranial_voxels_touched"] == 0
-        message = self.process.arrayMessage("defaced", slicer.util.arrayFromVolume(volumeNode), volumeNode)
-        return self.process.run(
-            "series",
-            original,
-            finish,
-            suffix="",
-            files=files,
-            defaced=message,
-            checked=checked,
-            retain=retain,
-            secret=secret,
-            table=table,
-            **callbacks,
-        )
+        defaced = self.process.volumeMessage("defaced", volumeNode)
+        task = tasks.WriteSeries(files, defaced, checked, retain, secret, table)
+        return self.process.run(task, original, finish, suffix="", **callbacks)
 
-    def runBatch(self, source, output, parameters=None, workers=1, told=None, **callbacks):
+    def runBatch(self, source, output, parameters=None, workers=1, event=None, **callbacks):
         """Deface all head CTs of a folder. Returns the number of scans by status.
 
         What an earlier batch with the same folders has done is not done again. See :func:`CTDefaceLib.batch.run`,
@@ -287,16 +277,12 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         :param output: folder for the results.
         :param parameters: as in :meth:`deface`, with the segmenter.
         :param workers: number of processes that work at the same time.
-        :param told: called with what happens, see :mod:`CTDefaceLib.batch.progress`.
+        :param event: called with what happens, see :mod:`CTDefaceLib.batch.progress`.
         """
         self._batchOutput = str(output)
         self.batchProcess.start(
-            "batch",
-            source=str(source),
-            output=str(output),
-            parameters=dict(parameters or {}),
-            workers=workers,
-            told=told,
+            tasks.RunBatch(str(source), str(output), dict(parameters or {}), workers),
+            event=event,
             done=lambda counts: self._endBatch(callbacks.get("done"), counts),
             failed=lambda error: self._endBatch(callbacks.get("failed"), error),
         )

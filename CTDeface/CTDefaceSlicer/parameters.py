@@ -11,6 +11,7 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 class Fill(enum.Enum):
     """What takes the place of the face."""
 
+    SMOOTH = "smooth"
     AIR = "air"
     CONSTANT = "constant"
     PERCENTILE = "percentile"
@@ -18,7 +19,8 @@ class Fill(enum.Enum):
 
     def label(self):
         return {
-            Fill.AIR: _("Air like this scanner's (safest)"),
+            Fill.SMOOTH: _("Smooth head without features (safest)"),
+            Fill.AIR: _("Air like this scanner's: a hole"),
             Fill.CONSTANT: _("One value (weaker)"),
             Fill.PERCENTILE: _("Low percentile (weaker)"),
             Fill.BLUR: _("Blur (weakest)"),
@@ -63,7 +65,7 @@ class CTDefaceParameterNode:
     showAfter: bool = False
     skinShift: Annotated[float, WithinRange(-300.0, 600.0)] = 0.0
     margin: Annotated[float, WithinRange(0.0, 20.0)] = 0.0
-    fill: Fill = Fill.AIR
+    fill: Fill = Fill.SMOOTH
     keepBone: bool = False
     sealed: bool = True
     asIs: bool = False
@@ -96,7 +98,6 @@ class CTDefaceParameterNode:
         return {
             "margin_mm": self.margin,
             "fill": self.fill.value,
-            "keep_bone": self.keepBone,
-            "sealed": self.sealed,
-            "as_is": self.asIs,
+            "strength": "light" if self.keepBone else "standard",
+            "as_is": self.asIs or not self.sealed,
         }

@@ -8,9 +8,10 @@ from html import escape
 import numpy as np
 
 WIDTH, HEIGHT = 420, 260
+"""Of a chart without its legend, in pixels, as the margins."""
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 40
-#: distinguishable in print and for colour-blind readers
 COLOURS = ("#1b6ca8", "#d1495b", "#66a182", "#edae49", "#775a9c", "#444444", "#00798c", "#a3586d")
+"""Of the lines in their order, distinguishable in print and for colour-blind readers."""
 
 
 def line_chart(
@@ -39,9 +40,9 @@ def line_chart(
         parts.append(f'<text x="{at + 3:.1f}" y="{TOP + 10}" font-size="10">{escape(name)}</text>')
     legend_height = 15 * len(names)
     for number, (name, colour, dash) in enumerate(names):
-        y = HEIGHT + 12 + 15 * number
-        parts.append(f'<path d="M{LEFT} {y - 4}h22" stroke="{colour}" stroke-width="2"{dash}/>')
-        parts.append(f'<text x="{LEFT + 28}" y="{y}" font-size="11">{escape(name)}</text>')
+        below = HEIGHT + 12 + 15 * number
+        parts.append(f'<path d="M{LEFT} {below - 4}h22" stroke="{colour}" stroke-width="2"{dash}/>')
+        parts.append(f'<text x="{LEFT + 28}" y="{below}" font-size="11">{escape(name)}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + legend_height + 8}" '
         f'width="{WIDTH}" font-family="sans-serif" role="img">{"".join(parts)}</svg>'

@@ -1,9 +1,16 @@
-"""The command ``ctdeface evaluate``: its arguments, and what it does."""
+"""The command ``ctdeface evaluate``: its arguments, and what it does.
+
+Every command imports this module for its line of help, so that what takes time to import is imported where it is used.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from CTDefaceLib.audits import Level
+from CTDefaceLib.commands.terminal import Progress
+from CTDefaceLib.errors import OutputError
 
 HELP = "measure whether a face can still be found, recognised or recovered"
 
@@ -13,7 +20,7 @@ sides, let face detectors search, compare with the original, and attack the defa
 volume to win the face back. Leaves one web page with a verdict, and every number as
 CSV and JSON beside it."""
 
-EPILOG = """\
+EPILOG = f"""\
 examples:
   ctdeface evaluate head.nii.gz head_defaced.nii.gz -o report.html
   ctdeface evaluate head_defaced.nii.gz -o report.html
@@ -23,13 +30,13 @@ examples:
   ctdeface evaluate --list-models
 
 verdicts, worst first:
-  face found       a detector still finds a face in the defaced scan
-  recognisable     none does, but what is left resembles the original's face
-  recoverable      the face comes back from the defaced file alone, or from a mask,
+  {Level.FACE_FOUND:<15}  a detector still finds a face in the defaced scan
+  {Level.RECOGNISABLE:<15}  none does, but what is left resembles the original's face
+  {Level.RECOVERABLE:<15}  the face comes back from the defaced file alone, or from a mask,
                    picture or series that lies beside it
-  none of these    nothing was found, recognised or recovered with these models and
+  {Level.NONE_OF_THESE:<15}  nothing was found, recognised or recovered with these models and
                    attacks; that does not prove that nobody can
-  not evaluable    even the original's face is hardly found, or nothing is found and
+  {Level.NOT_EVALUABLE:<15}  even the original's face is hardly found, or nothing is found and
                    there is no original: silence proves nothing
 
 the cohort's table: a CSV file with the columns patient, scan, method, path, where method
@@ -42,14 +49,14 @@ the scan. An interrupted evaluation goes on where it stopped.
 
 exit status:
   0 evaluated, 1 it could not be (one sentence says why), 2 wrong usage,
-  3 with --strict: the verdict is not "none of these"."""
+  3 with --strict: the verdict is not "{Level.NONE_OF_THESE}"."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``ctdeface evaluate`` to its parser."""
     from .attacks import ATTACKS
-    from .detection import RENDERINGS
     from .face_models import DEFAULT_MODELS, MODELS
+    from .settings import RENDERINGS
     from .views import PRESETS
 
     parser.add_argument(
@@ -67,60 +74,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a report that exists")
     parser.add_argument("--no-pictures", action="store_true", help="leave pictures of the head out of the page")
-    parser.add_argument("--strict", action="store_true", help='exit with 3 unless the verdict is "none of these"')
+    parser.add_argument(
+        "--strict", action="store_true", help=f'exit with 3 unless the verdict is "{Level.NONE_OF_THESE}"'
+    )
 
-    looking = parser.add_argument_group("how to look")
-    looking.add_argument(
+    how = parser.add_argument_group("how to look")
+    how.add_argument(
         "--models",
         metavar="NAME",
         nargs="+",
         choices=list(MODELS),
         help=f"of {', '.join(MODELS)} (default: {' '.join(DEFAULT_MODELS)}; for a cohort, which takes one, dlib-hog)",
     )
-    looking.add_argument("--model-folder", metavar="DIR", type=Path, help="model pack of insightface or facenet")
-    looking.add_argument("--list-models", action="store_true", help="say what each model needs and its licence")
-    looking.add_argument(
-        "--views", choices=list(PRESETS), help="number of views (default: default; for a cohort: study)"
-    )
-    looking.add_argument(
+    how.add_argument("--model-folder", metavar="DIR", type=Path, help="model pack of insightface or facenet")
+    how.add_argument("--list-models", action="store_true", help="say what each model needs and its licence")
+    how.add_argument("--views", choices=list(PRESETS), help="number of views (default: default; for a cohort: study)")
+    how.add_argument(
         "--rendering",
         choices=list(RENDERINGS),
         default=RENDERINGS[0],
         help="the skin as a surface, or by casting rays through the volume, which takes a graphics card or patience "
         "(default: %(default)s; not for a cohort)",
     )
-    looking.add_argument(
-        "--perspective", action="store_true", help="a camera at 1 m, not parallel rays; not for a cohort"
-    )
-    looking.add_argument(
+    how.add_argument("--perspective", action="store_true", help="a camera at 1 m, not parallel rays; not for a cohort")
+    how.add_argument(
         "--attacks",
         metavar="NAME",
         nargs="*",
         choices=list(ATTACKS),
         help=f"of {', '.join(repr(name) if ' ' in name else name for name in ATTACKS)} (default: all)",
     )
-    looking.add_argument(
+    how.add_argument(
         "--others",
         metavar="CT",
         nargs="+",
         type=Path,
         help="other people's heads, which say what unlike is (default: three synthetic ones)",
     )
-    looking.add_argument(
+    how.add_argument(
         "--alone",
         action="store_true",
         help="the defaced volume is shared without its folder: do not look for masks and pictures beside it",
     )
-    looking.add_argument(
+    how.add_argument(
         "--cache", metavar="DIR", type=Path, help="for a cohort: folder of what was seen (default: beside the report)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run ``ctdeface evaluate`` and return its exit status. Raises CTDefaceError with a sentence for the user."""
-    from CTDefaceLib.commands.terminal import Progress
-    from CTDefaceLib.errors import OutputError
-
     from .report import check_report
 
     if args.list_models:
@@ -148,13 +150,14 @@ def _list_models(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_pair(args: argparse.Namespace, progress) -> int:
+def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
     from CTDefaceLib.volume_io import read_ct
 
     from .attacks import ATTACKS
-    from .evaluation import Settings, evaluate
+    from .evaluation import evaluate
     from .face_models import DEFAULT_MODELS
     from .report import report_paths, write_evaluation
+    from .settings import Settings
 
     progress(0.0, "Reading")
     *first, defaced_path = args.volumes
@@ -180,12 +183,13 @@ def _run_pair(args: argparse.Namespace, progress) -> int:
     write_evaluation(evaluation, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)
     progress(1.0, "")
     print(f"{evaluation.verdict.level}: {evaluation.verdict.sentence}")
-    return 3 if args.strict and evaluation.verdict.level != "none of these" else 0
+    return 3 if args.strict and evaluation.verdict.level is not Level.NONE_OF_THESE else 0
 
 
-def _run_cohort(args: argparse.Namespace, progress) -> int:
+def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
     from .cohort import evaluate_cohort
     from .cohort_table import read_table
+    from .pairs import BY_PATIENT
     from .report import write_cohort
 
     cohort = evaluate_cohort(
@@ -199,7 +203,7 @@ def _run_cohort(args: argparse.Namespace, progress) -> int:
     write_cohort(cohort, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)
     progress(1.0, "")
     for method in cohort.methods:
-        auc = method.within["by patient"].auc
+        auc = method.within[BY_PATIENT].auc
         figure = f"ROC-AUC {auc[0]:.2f} ± {auc[1]:.2f}" if auc else "too few faces to compare"
         found = f"{method.found['median']:.0%}" if method.found else "none"
         print(f"{method.method}: a face in {found} of the views, {figure}")

@@ -18,9 +18,12 @@ from CTDefaceLib.batch.inputs import find_scans
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.volume_io import suffix
 
-ORIGINAL = "original"
+from .findings import ORIGINAL
+
 COLUMNS = ("patient", "scan", "method", "path")
+"""Of the form with a row for each volume."""
 PAIR_COLUMNS = ("patient", "scan", "original", "defaced", "method")
+"""Of the form with a row for each defaced volume."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ def pairs_in(originals: str | os.PathLike, defaced: str | os.PathLike, method: s
         return re.sub(r"[ _-]?defaced$", "", place)
 
     there = {name(scan.place): Path(defaced, scan.place) for scan in find_scans(defaced)}
-    lines, scans = [], {}
+    lines = []
+    scans: dict[str, int] = {}
     for scan in find_scans(originals):
         if name(scan.place) not in there:
             continue

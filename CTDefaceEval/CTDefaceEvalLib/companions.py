@@ -9,24 +9,37 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from CTDefaceLib.anatomy.hounsfield import BLANK_HU, HALFWAY_HU, TISSUE_HU
 from CTDefaceLib.dicom.tree import tree_of
 from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.volume_io import IMAGE_IO, read_ct
 
-from .attacks import TISSUE_HU, Recovery
+from .attacks import FILLED_HU, Recovery
+from .face_models import FaceModel
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif")
-#: more different values than this is no mask
+"""Endings of the files that are taken for pictures."""
+# What is marked (*) was set by judgement with the first version; no other value is on record.
 MOST_LABELS = 300
-#: longer side that pictures are shown to detectors at
+"""A volume with a larger value than this is no mask; TotalSegmentator has some 120 labels. (*)"""
 PICTURE_PIXELS = 400
+"""Longer side that pictures are shown to detectors at, pixels: the detectors find faces from 60 to 80 pixels on. (*)"""
+SMALLEST_PICTURE = 20
+"""Shorter side in pixels below which a picture holds no face. (*)"""
+SAME_PATIENT = 0.5
+"""Correlation of the tissue from which on another CT in the same place is one of the same patient. (*) The tissue of
+two people in the same pose correlates by up to 0.7, so that the place is what decides."""
+LOWEST_HU = -2000.0
+"""Below this lies what is not covered, or padding. (*)"""
+LEAST_TISSUE = 100
+"""So many voxels of both, on a grid of some 64 voxels a side, have to be tissue for a comparison. (*)"""
 
 
 def volumes_beside(defaced_path: str | os.PathLike, defaced: sitk.Image, ignore: Sequence = ()) -> Iterator[Recovery]:
-    """Volumes in the folder of a defaced one, as recoveries to look at.
+    """Volumes in the folder of a defaced one, as recoveries to search.
 
     A mask on the same grid is joined with the tissue left; another CT of the same patient in the same place (a volume
-    file or a DICOM series in a folder) is looked at as it is. `ignore` names paths that stay here, such as the
+    file or a DICOM series in a folder) is searched as it is. `ignore` names paths that stay here, such as the
     original. What cannot be read is passed over. File names may name the patient, so that none goes into the result.
     """
     masks = scans = 0
@@ -42,7 +55,7 @@ def volumes_beside(defaced_path: str | os.PathLike, defaced: sitk.Image, ignore:
                 yield Recovery(f"another scan beside it {scans}", "another scan beside it", image)
 
 
-def pictures_beside(defaced_path: str | os.PathLike, models: Sequence, ignore: Sequence = ()) -> list[str]:
+def pictures_beside(defaced_path: str | os.PathLike, models: Sequence[FaceModel], ignore: Sequence = ()) -> list[str]:
     """One sentence for each picture in the folder of a defaced volume in which a model finds a face."""
     findings = []
     for path in _neighbours(Path(defaced_path), ignore):
@@ -90,16 +103,16 @@ def _same_patient(defaced: sitk.Image, image: sitk.Image) -> bool:
     """Whether a volume is a CT whose tissue lies where the defaced one's does."""
     shrunk = sitk.Shrink(defaced, [max(1, n // 64) for n in defaced.GetSize()])
     a = sitk.GetArrayFromImage(shrunk).ravel().astype(float)
-    b = sitk.GetArrayFromImage(sitk.Resample(image, shrunk, sitk.Transform(), sitk.sitkLinear, -3000.0)).ravel()
-    body = (a > -300) & (b > -300)
-    if b.max() <= -500 or b[b > -2000].min() > -500 or np.count_nonzero(body) < 100:
+    b = sitk.GetArrayFromImage(sitk.Resample(image, shrunk, sitk.Transform(), sitk.sitkLinear, BLANK_HU)).ravel()
+    body = (a > TISSUE_HU) & (b > TISSUE_HU)
+    if b.max() <= HALFWAY_HU or b[b > LOWEST_HU].min() > HALFWAY_HU or np.count_nonzero(body) < LEAST_TISSUE:
         return False
-    return bool(np.corrcoef(a[body], b[body].astype(float))[0, 1] > 0.5)
+    return bool(np.corrcoef(a[body], b[body].astype(float))[0, 1] > SAME_PATIENT)
 
 
 def _joined(defaced: sitk.Image, mask: sitk.Image, name: str) -> Recovery:
     marked = sitk.GetArrayViewFromImage(mask) > 0
-    values = np.where(marked, np.float32(40.0), sitk.GetArrayViewFromImage(defaced).astype(np.float32))
+    values = np.where(marked, np.float32(FILLED_HU), sitk.GetArrayViewFromImage(defaced).astype(np.float32))
     image = sitk.GetImageFromArray(values)
     image.CopyInformation(defaced)
     return Recovery(
@@ -113,7 +126,7 @@ def _picture(path: Path) -> np.ndarray | None:
     except RuntimeError:
         return None
     pixels = np.atleast_3d(np.squeeze(sitk.GetArrayFromImage(image)))
-    if pixels.ndim != 3 or min(pixels.shape[:2]) < 20:
+    if pixels.ndim != 3 or min(pixels.shape[:2]) < SMALLEST_PICTURE:
         return None
     pixels = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1].repeat(3, axis=2)
     if pixels.dtype != np.uint8:

@@ -1,91 +1,107 @@
-"""Look at a skin surface from every side and note where face detectors find a face."""
+"""Render a skin surface from every side and note where face detectors find a face."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 from CTDefaceLib.errors import Cancelled
+from CTDefaceLib.progress import IsCancelled, never
 from CTDefaceLib.render import Renderer, skin_surface, skin_volume
 
-from .attacks import TISSUE_HU
-from .face_models import Face
-from .views import Pose
+from .face_models import Face, FaceModel
+from .findings import Sighting
+from .views import Pose, View
 
-#: what the pictures are made with, for reports and caches
+Skin = Any
+"""A vtkPolyData, or a vtkVolume with rendering "volume"; VTK is imported where it draws."""
+
 FIELD_OF_VIEW_MM = 280.0
+"""Height and width of the pictures in mm. Between 270 and 300 detectors find faces in renderings of head CTs best."""
 GRID_MM = 1.5
+"""Grid in mm that the skin surface is made on. Set by judgement; no other value is on record."""
 TRIANGLES = 60_000
-#: a surface, as here by default, or rays cast through the volume, as Slicer also shows a head
-RENDERINGS = ("surface", "volume")
+"""Triangles that the skin surface is decimated to: with twice as many pictures per second as with all of them, as many
+faces are found (Testing/benchmarks/bench_views.py shows both)."""
 
 
-@dataclass
-class Sighting:
-    """What one model found in one picture; `embedding` only when asked for."""
-
-    model: str
-    yaw: float
-    pitch: float
-    light: str
-    face: Face | None
-    embedding: np.ndarray | None = field(default=None, repr=False)
-
-    @property
-    def found(self) -> bool:
-        return self.face is not None
-
-    @property
-    def view(self) -> tuple[float, float, str]:
-        return self.yaw, self.pitch, self.light
-
-
-def look(
+def find_faces(
     renderer: Renderer,
-    skin,
+    skin: Skin,
     pose: Pose,
-    views: Iterable[tuple[float, float, str]],
-    models: Sequence,
+    views: Iterable[View],
+    models: Sequence[FaceModel],
     *,
     embedders: Collection[str] = (),
-    embed_at: Mapping[tuple[float, float, str], Face] | None = None,
+    embed_at: Mapping[View, Face] | None = None,
     perspective: bool = False,
-    cancelled: Callable[[], bool] = lambda: False,
+    cancelled: IsCancelled = never,
 ) -> list[Sighting]:
-    """Show every view (yaw, pitch, light) of a skin (:func:`surface_of`, :func:`skin_of`) to every model.
+    """Show every view of a skin (:func:`surface_of`, :func:`skin_of`) to every model.
 
-    The models named in `embedders` also describe the face that they find. With `embed_at` they do so in its views only,
-    and where one finds no face, it describes what lies where there should be one, as somebody could who knows the pose
-    of the head.
-    An empty one (nothing above its level) has no faces. Raises Cancelled when `cancelled()` says so.
+    Parameters
+    ----------
+    renderer, skin, pose, views
+        What is drawn, and from where. An empty skin (nothing above its level) has no faces.
+    models: sequence of FaceModel
+        Each searches all pictures.
+    embedders: collection of str
+        Names of models that also describe the face that they find.
+    embed_at: mapping or None
+        View → where the face should be. With it the embedders describe a face in these views only, and where they find
+        none, what lies where there should be one, as somebody could who knows the pose of the head.
+    perspective: bool
+        A camera at 1 m instead of parallel rays.
+    cancelled: callable
+        Asked before each view.
+
+    Returns
+    -------
+    list of Sighting
+        One for each view and model.
+
+    Raises
+    ------
+    Cancelled
+        When `cancelled()` is true.
     """
     sightings = []
     empty = is_empty(skin)
-    for yaw, pitch, light in views:
+    for view in views:
         if cancelled():
             raise Cancelled("The evaluation was cancelled.")
-        pictures = {}
+        pictures: dict[int, np.ndarray] = {}
         for model in models:
+            if empty:
+                sightings.append(Sighting(model.name, *view, None))
+                continue
             size = model.picture_size
-            if size not in pictures and not empty:
-                pictures[size] = picture_of(renderer, skin, pose, yaw, pitch, light, size, perspective)
-            faces = model.detect(pictures[size]) if pictures else []
-            face = faces[0] if faces else None
+            if size not in pictures:
+                pictures[size] = picture_of(renderer, skin, pose, *view, size, perspective)
+            face = next(iter(model.detect(pictures[size])), None)
+            where = face
+            if embed_at is not None:
+                where = (face or embed_at[view]) if view in embed_at else None
             embedding = None
-            if model.name in embedders and pictures:
-                where = (
-                    face
-                    if embed_at is None
-                    else (yaw, pitch, light) in embed_at and (face or embed_at[yaw, pitch, light])
-                )
-                embedding = model.embed(pictures[size], where) if where else None
-            sightings.append(Sighting(model.name, yaw, pitch, light, face, embedding))
+            if model.name in embedders and where is not None:
+                embedding = model.embed(pictures[size], where)
+            sightings.append(Sighting(model.name, *view, face, embedding))
     return sightings
 
 
-def picture_of(renderer: Renderer, skin, pose: Pose, yaw, pitch, light, size, perspective=False) -> np.ndarray:
+def picture_of(
+    renderer: Renderer,
+    skin: Skin,
+    pose: Pose,
+    yaw: float,
+    pitch: float,
+    light: str,
+    size: int,
+    perspective: bool = False,
+) -> np.ndarray:
     """One picture as the models see it, (size, size, 3) uint8."""
     return renderer.picture(
         skin,
@@ -100,17 +116,17 @@ def picture_of(renderer: Renderer, skin, pose: Pose, yaw, pitch, light, size, pe
     )
 
 
-def surface_of(image: sitk.Image, iso: float = TISSUE_HU):
+def surface_of(image: sitk.Image, iso: float = TISSUE_HU) -> Skin:
     """The skin surface as all evaluations see it."""
     return skin_surface(image, iso, grid_mm=GRID_MM, triangles=TRIANGLES)
 
 
-def skin_of(image: sitk.Image, iso: float = TISSUE_HU, rendering: str = "surface"):
-    """The skin by one of RENDERINGS, for :func:`look` and :func:`picture_of`."""
+def skin_of(image: sitk.Image, iso: float = TISSUE_HU, rendering: str = "surface") -> Skin:
+    """The skin by one of `settings.RENDERINGS`, for :func:`find_faces` and :func:`picture_of`."""
     return surface_of(image, iso) if rendering == "surface" else skin_volume(image, iso)
 
 
-def is_empty(skin) -> bool:
+def is_empty(skin: Skin) -> bool:
     """Whether there is nothing to see of a surface or volume rendering."""
     if skin.IsA("vtkVolume"):
         return skin.GetMapper().GetInput().GetScalarRange()[1] < skin.GetProperty().GetScalarOpacity().GetRange()[0]

@@ -11,13 +11,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from CTDefaceLib.errors import CTDefaceError
 
 BINS = 20_000
+"""Bins of the cosine from -1 to 1: steps of 1e-4, far below what chance makes of any figure."""
 CENTERS = (np.arange(BINS) + 0.5) / BINS * 2.0 - 1.0
-#: bins joined to one for the training, whose cost follows the square of their number
+"""The cosines in the middle of the bins."""
 COARSE = 100
+"""Bins joined to one, 0.01 wide, for the training of the SVM, whose cost follows the square of their number."""
+BY_PATIENT, STUDY = "by patient", "study"
+"""The two protocols, as figures and reports call them: :func:`separate_by_patient`, :func:`separate_at_random`."""
 FOLDS = 5
+"""Folds of the cross-validation, as in the study (doi 10.1016/j.radi.2024.12.018)."""
 BLOCK = 1000
+"""Rows of the table of all pairs that are computed at a time, which bounds memory."""
+SVM_WEIGHT = 500.0
+"""Weight of either class in the training of the SVM: large, so that its margin is as narrow as the pairs allow. Set by
+judgement with the test on normal scores of known separation; no other value is on record."""
 
 
 def count_similarities(genuine: Sequence[float], impostor: Sequence[float]) -> np.ndarray:
@@ -38,18 +48,25 @@ def count_pairs(
 
     Parameters
     ----------
-    embeddings: (n, d)
-    patients, folds: (n,) integers; a patient's embeddings share one fold
-    others, other_patients, other_folds: the partners; without them each pair within `embeddings` counts once
-    scans: (n,) integers; pairs within one scan are left out (only without `others`)
+    embeddings: np.ndarray
+        (n, d)
+    patients, folds: np.ndarray
+        (n,) integers; a patient's embeddings share one fold.
+    others, other_patients, other_folds: np.ndarray or None
+        The partners; without them each pair within `embeddings` counts once.
+    scans: np.ndarray or None
+        (n,) integers; pairs within one scan are left out (only without `others`).
 
     Returns
     -------
-    (folds, folds, 2, BINS) int64; of two different folds the pairs lie in either of the two places
+    np.ndarray
+        (folds, folds, 2, BINS) int64; of two different folds the pairs lie in either of the two places.
     """
+    a = b = _unit(embeddings)
+    b_patients, b_folds = patients, folds
     within = others is None
-    a = _unit(embeddings)
-    b, b_patients, b_folds = (a, patients, folds) if within else (_unit(others), other_patients, other_folds)
+    if others is not None and other_patients is not None and other_folds is not None:
+        b, b_patients, b_folds = _unit(others), other_patients, other_folds
     number = int(max(folds.max(initial=0), b_folds.max(initial=0))) + 1
     counts = np.zeros((number, number, 2, BINS), dtype=np.int64)
     for i in range(number):
@@ -93,12 +110,17 @@ class Separation:
 
     Attributes
     ----------
-    genuine, impostor: {"n", "median", "q1", "q3"} of the cosines, None without pairs
-    auc, accuracy: (mean, standard deviation) over the folds of the SVM's area under the ROC curve, and of the mean of
-        its hit rates on genuine and on impostor pairs; None where the folds do not allow it
-    folds: folds that were usable
-    roc: (false positive rate, true positive rate) of the similarity over all pairs, for plotting
-    genuine_counts, impostor_counts: pairs by similarity, in steps of 0.01 from -1
+    genuine, impostor: dict or None
+        ``n``, ``median``, ``q1`` and ``q3`` of the cosines, None without pairs.
+    auc, accuracy: tuple of float or None
+        Mean and standard deviation over the folds of the SVM's area under the ROC curve, and of the mean of its hit
+        rates on genuine and on impostor pairs; None where the folds do not allow it.
+    folds: int
+        Folds that were usable.
+    roc: tuple or None
+        False and true positive rates of the similarity over all pairs, for plotting.
+    genuine_counts, impostor_counts: list of int
+        Pairs by similarity, in steps of 0.01 from -1.
     """
 
     genuine: dict | None
@@ -165,8 +187,6 @@ def _train_svm(counts: np.ndarray) -> tuple[float, float]:
     try:
         from sklearn.svm import SVC
     except ImportError as error:
-        from CTDefaceLib.errors import CTDefaceError
-
         raise CTDefaceError(
             "A cohort needs the Python package scikit-learn: install it with “pip install scikit-learn”."
         ) from error
@@ -177,7 +197,7 @@ def _train_svm(counts: np.ndarray) -> tuple[float, float]:
     # The similarities of some models fill a tenth of the scale only, where an SVM would find no slope steep enough.
     middle = np.average(centers[index], weights=weight)
     width = np.sqrt(np.average((centers[index] - middle) ** 2, weights=weight)) + 1e-6
-    svm = SVC(kernel="linear").fit((centers[index][:, None] - middle) / width, label, sample_weight=500.0 * weight)
+    svm = SVC(kernel="linear").fit((centers[index][:, None] - middle) / width, label, sample_weight=SVM_WEIGHT * weight)
     slope = float(svm.coef_[0, 0]) / width
     return slope, float(svm.intercept_[0]) - slope * middle
 

@@ -1,4 +1,4 @@
-"""The background worker of CTDeface with the tasks of the evaluation; see :mod:`CTDefaceLib.worker`.
+"""The background process of CTDefaceEval; see :mod:`CTDefaceLib.worker`, and for its tasks :mod:`.tasks`.
 
 python -m CTDefaceEvalLib.worker FOLDER
 """
@@ -7,29 +7,44 @@ from __future__ import annotations
 
 import os
 import pickle
+from typing import TYPE_CHECKING, Any
 
 from CTDefaceLib import worker
+from CTDefaceLib.processes import give_way
+from CTDefaceLib.tasks import read_volume
+from CTDefaceLib.worker import Call
+
+from . import tasks
+
+if TYPE_CHECKING:
+    import numpy as np
+    import vtk
+    from CTDefaceLib.render import Renderer
+
+    from .face_models import Face, FaceModel
+    from .views import Pose
 
 STANDARD_PIXELS = 300
+"""Width and height of a picture that the worker takes of its surfaces, in pixels."""
 
 
-class EvaluationWorker(worker.Worker):
-    """Keeps the face models that it has loaded, and the skin surfaces that it has made last."""
+class Kept:
+    """What one task leaves for the next: face models that were loaded, and the surfaces made last; and these tasks."""
 
-    def __init__(self, send):
-        super().__init__(send)
-        self._models = {}
-        self._surfaces, self._pose, self._renderer = {}, None, None
+    def __init__(self) -> None:
+        self._models: dict[tuple[str, str | None], FaceModel] = {}
+        self._surfaces: dict[str, vtk.vtkPolyData] = {}
+        self._pose: Pose | None = None
+        self._renderer: Renderer | None = None
 
-    def _model(self, name: str, folder: str | None):
+    def _model(self, name: str, folder: str | None) -> FaceModel:
         from .face_models import load_model
 
         if (name, folder) not in self._models:
             self._models[name, folder] = load_model(name, folder)
         return self._models[name, folder]
 
-    def _skin(self, job, progress) -> dict:
-        """Skin surfaces of the volume and, where given, of its defaced version; the pose of the head."""
+    def make_skin(self, task: tasks.MakeSkin, call: Call) -> dict[str, Any]:
         import numpy as np
 
         from .attacks import around_head
@@ -37,34 +52,28 @@ class EvaluationWorker(worker.Worker):
         from .evaluation import check_pair
         from .views import head_pose
 
-        images = {"original": self._volume(job["image"])}
-        if job["defaced"]:
-            images["defaced"] = worker.read_volume(job["defaced"])
+        images = {"original": call.volume()}
+        if task.defaced:
+            images["defaced"] = read_volume(task.defaced)
             check_pair(images["original"], images["defaced"])
-        progress(0.0, "Finding the head")
-        self._pose = head_pose(images["original"])
+        call.progress(0.0, "Finding the head")
+        pose = self._pose = head_pose(images["original"])
         self._surfaces, arrays = {}, {}
         for number, (name, image) in enumerate(images.items()):
-            progress((1 + number) / (1 + len(images)), "Making the skin surface")
-            surface = self._surfaces[name] = surface_of(around_head(image, self._pose))
+            call.progress((1 + number) / (1 + len(images)), "Making the skin surface")
+            surface = self._surfaces[name] = surface_of(around_head(image, pose))
             arrays.update({f"{name} {part}": array for part, array in surface_arrays(surface).items()})
-        np.savez(job["result"], **arrays)
-        return {"axes": self._pose.axes.tolist(), "center": list(self._pose.center), "surfaces": list(images)}
+        np.savez(call.result, **arrays)
+        return {"axes": pose.axes.tolist(), "center": list(pose.center), "surfaces": list(images)}
 
-    def _score(self, job, progress) -> dict:
-        """Look for a face in pictures of "original", "defaced" and "recovered" head that show the same view.
-
-        Each comes as a .npy file with the picture, (n, n, 3) uint8, or with yaw and pitch to take it of the surfaces
-        made last. The answer has the faces, in pixels of the pictures, and with ``embed`` how similar the others are
-        to the original where that shows a face.
-        """
+    def score(self, task: tasks.Score, call: Call) -> dict[str, Any]:
         from .face_models import landmarks_of
 
-        model = self._model(job["model"], job["folder"])
-        pictures = {name: self._picture(name, path) for name, path in job["pictures"].items()}
+        model = self._model(task.model, task.folder)
+        pictures = {name: self._picture(name, path) for name, path in task.pictures.items()}
         shown = {name: resized(picture, model.picture_size) for name, picture in pictures.items()}
         faces = {name: next(iter(model.detect(picture)), None) for name, picture in shown.items()}
-        found = {}
+        found: dict[str, Any] = {}
         for name, face in faces.items():
             zoom = len(pictures[name]) / model.picture_size
             found[name] = face and {
@@ -72,12 +81,13 @@ class EvaluationWorker(worker.Worker):
                 "score": face.score,
                 "landmarks": [[x * zoom, y * zoom] for x, y in landmarks_of(model, shown[name], face).tolist()],
             }
-        answer = {"faces": found, "sizes": {name: len(picture) for name, picture in pictures.items()}}
-        if job["embed"] and model.embeds and len(shown) > 1 and faces["original"]:
-            answer["similarities"] = self._similarities(model, shown, faces)
+        answer: dict[str, Any] = {"faces": found, "sizes": {name: len(picture) for name, picture in pictures.items()}}
+        original = faces.get("original")
+        if task.embed and model.embeds and len(shown) > 1 and original:
+            answer["similarities"] = _similarities(model, shown, faces, original)
         return answer
 
-    def _picture(self, name: str, path: str):
+    def _picture(self, name: str, path: str) -> np.ndarray:
         import numpy as np
         from CTDefaceLib.errors import InputError
         from CTDefaceLib.render import Renderer
@@ -88,84 +98,89 @@ class EvaluationWorker(worker.Worker):
         os.remove(path)
         if picture.ndim == 3:
             return picture
-        if name not in self._surfaces:
+        if name not in self._surfaces or self._pose is None:
             raise InputError("The worker no longer has this surface: show the volumes again.")
         self._renderer = self._renderer or Renderer()
         yaw, pitch = picture.tolist()
         return picture_of(self._renderer, self._surfaces[name], self._pose, yaw, pitch, "top", STANDARD_PIXELS)
 
-    @staticmethod
-    def _similarities(model, pictures, faces) -> dict[str, float]:
-        """Where no face is found in a picture, what lies in its place is compared."""
-        from .face_models import similarity
+    def measure_scale(self, task: tasks.MeasureScale, call: Call) -> dict[str, Any]:
+        from .similarity_scale import scan_scale
 
-        original = model.embed(pictures["original"], faces["original"])
-        return {
-            name: similarity(original, model.embed(picture, faces[name] or faces["original"]))
-            for name, picture in pictures.items()
-            if name != "original"
-        }
-
-    def _scale(self, job, progress) -> dict:
-        """What similar means for a scan: the members of ``evaluation.Scale``."""
-        from .evaluation import scan_scale
-
-        progress(0.1, "Measuring what similar means")
-        scale = scan_scale(self._volume(job["image"]), self._model(job["model"], job["folder"]))
+        call.progress(0.1, "Measuring what similar means")
+        scale = scan_scale(call.volume(), self._model(task.model, task.folder))
         return {"same_head": scale.same_head, "other_heads": scale.other_heads}
 
-    def _evaluate(self, job, progress) -> dict:
-        """A whole evaluation, pickled, and the skin of what gives most of the face back."""
-        from .attacks import recoveries
-        from .detection import surface_of
-        from .evaluation import Settings, evaluate
-        from .verdict import worst_first
-        from .views import head_pose
 
-        image = self._volume(job["image"])
-        defaced = worker.read_volume(job["defaced"]) if job["defaced"] else None
-        original, defaced = (None, image) if defaced is None else (image, defaced)
-        settings = Settings(tuple(job["models"]), job["folder"], job["views"], tuple(job["attacks"]))
-        evaluation = evaluate(original, defaced, settings, memory="seen.json", keep_memory=True, progress=progress)
-        result = {"evaluation": evaluation, "recovered": None}
-        worst = worst_first(evaluation)
-        if worst:
-            pose = head_pose(image)
-            attempts = recoveries(defaced, pose, (worst[0].kind,))
-            attempt = next(attempt for attempt in attempts if attempt.name == worst[0].name)
-            result["recovered"] = surface_arrays(surface_of(attempt.image, attempt.iso))
-        with open(job["result"], "wb") as file:
-            pickle.dump(result, file)
-        return {"recovered": worst[0].name if worst else ""}
+def _similarities(
+    model: FaceModel, pictures: dict[str, np.ndarray], faces: dict[str, Face | None], original: Face
+) -> dict[str, float]:
+    """Where no face is found in a picture, what lies in its place is compared."""
+    from .face_models import similarity
 
-    def _cohort(self, job, progress) -> dict:
-        """A cohort of volume files, pickled."""
-        from pathlib import Path
-
-        from .cohort import evaluate_cohort
-        from .cohort_table import Row
-
-        rows = [Row(row["patient"], row["scan"], row["method"], Path(row["path"])) for row in job["rows"]]
-        cohort = evaluate_cohort(
-            rows, job["cache"], model=job["model"], model_folder=job["folder"], views=job["views"], progress=progress
-        )
-        with open(job["result"], "wb") as file:
-            pickle.dump(cohort, file)
-        return {}
-
-    def _models_there(self, job, progress) -> dict:
-        from .face_models import availability
-
-        return {"models": availability(job["folder"])}
-
-    def _download(self, job, progress) -> dict:
-        from .face_models import download_pack
-
-        download_pack()
-        return {}
+    reference = model.embed(pictures["original"], original)
+    return {
+        name: similarity(reference, model.embed(picture, faces[name] or original))
+        for name, picture in pictures.items()
+        if name != "original"
+    }
 
 
-def surface_arrays(surface) -> dict:
+def evaluate(task: tasks.Evaluate, call: Call) -> dict[str, Any]:
+    from . import evaluation
+    from .attacks import recoveries
+    from .detection import surface_of
+    from .settings import Settings
+    from .verdict import worst_first
+    from .views import head_pose
+
+    image = call.volume()
+    defaced = read_volume(task.defaced) if task.defaced else None
+    original, defaced = (None, image) if defaced is None else (image, defaced)
+    settings = Settings(tuple(task.models), task.folder, task.views, tuple(task.attacks))
+    found = evaluation.evaluate(
+        original, defaced, settings, memory="seen.json", keep_memory=True, progress=call.progress
+    )
+    recovered = None
+    worst = worst_first(found)
+    if worst:
+        attempts = recoveries(defaced, head_pose(image), (worst[0].kind,))
+        attempt = next(attempt for attempt in attempts if attempt.name == worst[0].name)
+        recovered = surface_arrays(surface_of(attempt.image, attempt.iso))
+    with open(call.result, "wb") as file:
+        pickle.dump({"evaluation": found, "recovered": recovered}, file)
+    return {"recovered": worst[0].name if worst else ""}
+
+
+def evaluate_cohort(task: tasks.EvaluateCohort, call: Call) -> dict[str, Any]:
+    from pathlib import Path
+
+    from . import cohort
+    from .cohort_table import Row
+
+    rows = [Row(row["patient"], row["scan"], row["method"], Path(row["path"])) for row in task.rows]
+    found = cohort.evaluate_cohort(
+        rows, task.cache, model=task.model, model_folder=task.folder, views=task.views, progress=call.progress
+    )
+    with open(call.result, "wb") as file:
+        pickle.dump(found, file)
+    return {}
+
+
+def list_models(task: tasks.ListModels, call: Call) -> dict[str, Any]:
+    from .face_models import availability
+
+    return {"models": availability(task.folder)}
+
+
+def download_models(task: tasks.DownloadModels, call: Call) -> dict[str, Any]:
+    from .face_models import download_pack
+
+    download_pack()
+    return {}
+
+
+def surface_arrays(surface: vtk.vtkPolyData) -> dict[str, Any]:
     """Points and normals (n, 3) float32 and triangles (m, 3) int64 of a vtkPolyData, the former two in LPS."""
     import numpy as np
     from vtk.util.numpy_support import vtk_to_numpy
@@ -179,7 +194,7 @@ def surface_arrays(surface) -> dict:
     }
 
 
-def resized(picture, size: int):
+def resized(picture: np.ndarray, size: int) -> np.ndarray:
     """A square picture (n, n, 3) in another size, averaged where it shrinks."""
     import numpy as np
     import SimpleITK as sitk
@@ -197,23 +212,20 @@ def resized(picture, size: int):
     return np.ascontiguousarray(sitk.GetArrayFromImage(sitk.Cast(small, sitk.sitkVectorUInt8)))
 
 
-def give_way() -> None:
-    """Leave the processor to the window, which has to draw, wherever both want it."""
-    if os.name != "nt":
-        os.nice(10)
-        return
-    import ctypes
-    from ctypes import wintypes
-
-    below_normal = 0x4000
-    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
-    kernel.GetCurrentProcess.restype = wintypes.HANDLE
-    kernel.SetPriorityClass(wintypes.HANDLE(kernel.GetCurrentProcess()), below_normal)
-
-
 def main() -> None:
     give_way()
-    worker.main(EvaluationWorker)
+    kept = Kept()
+    worker.main(
+        {
+            tasks.MakeSkin: kept.make_skin,
+            tasks.Score: kept.score,
+            tasks.MeasureScale: kept.measure_scale,
+            tasks.Evaluate: evaluate,
+            tasks.EvaluateCohort: evaluate_cohort,
+            tasks.ListModels: list_models,
+            tasks.DownloadModels: download_models,
+        }
+    )
 
 
 if __name__ == "__main__":

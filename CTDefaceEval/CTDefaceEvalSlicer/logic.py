@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 import slicer
-from CTDefaceEvalLib import worker
+from CTDefaceEvalLib import tasks, worker
 from CTDefaceEvalLib.attacks import ATTACKS
-from CTDefaceEvalLib.cohort import Cohort
 from CTDefaceEvalLib.cohort_table import check_table, read_table
-from CTDefaceEvalLib.evaluation import Evaluation, Scale
 from CTDefaceEvalLib.face_models import DEFAULT_MODELS, DlibHog
+from CTDefaceEvalLib.findings import Cohort, Evaluation, Scale
 from CTDefaceEvalLib.report import check_report, write_cohort, write_evaluation
 from CTDefaceSlicer.shared import nodes
 from CTDefaceSlicer.shared.process import BackgroundProcess
@@ -28,7 +27,7 @@ from .parameters import CTDefaceEvalParameterNode, modelFolder
 class Outcome:
     """Attributes
     ----------
-    evaluation: a ``CTDefaceEvalLib.evaluation.Evaluation``
+    evaluation: a ``CTDefaceEvalLib.findings.Evaluation``
     recovery: name of the attack that gives most of the face back; empty when none was tried or none gave anything
     surface: the skin that it gives, as ``head_views.showSurface`` takes it, or None
     """
@@ -90,27 +89,21 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
 
         volumeNodes = {ORIGINAL: originalNode}
         nodes.checkCT(originalNode)
-        message = None
+        defaced = None
         if defacedNode is not None:
             nodes.checkCT(defacedNode)
             volumeNodes[DEFACED] = defacedNode
-            message = self.meterProcess.volumeMessage("defaced", defacedNode)
-        return self.meterProcess.run("skin", originalNode, finish, defaced=message, suffix=".npz", **callbacks)
+            defaced = self.meterProcess.volumeMessage("defaced", defacedNode)
+        return self.meterProcess.run(tasks.MakeSkin(defaced), originalNode, finish, suffix=".npz", **callbacks)
 
     def measureScale(self, originalNode, model=DlibHog.name, **callbacks):
         """What similar means for a scan: cosines of pairs of pictures of this head, and of it and other heads.
 
-        Returns a ``CTDefaceEvalLib.evaluation.Scale``.
+        Returns a ``CTDefaceEvalLib.findings.Scale``.
         """
         nodes.checkCT(originalNode)
-        return self.process.run(
-            "scale",
-            originalNode,
-            lambda report, path: Scale(**report),
-            model=model,
-            folder=modelFolder(),
-            **callbacks,
-        )
+        task = tasks.MeasureScale(model, modelFolder())
+        return self.process.run(task, originalNode, lambda report, path: Scale(**report), **callbacks)
 
     def evaluate(
         self, originalNode, defacedNode=None, models=DEFAULT_MODELS, preset="default", attacks=(), **callbacks
@@ -134,24 +127,15 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
             return Outcome(result["evaluation"], report["recovered"], surface if isSomething else None)
 
         nodes.checkCT(originalNode)
-        message = None
+        defaced = None
         if defacedNode is not None:
             nodes.checkCT(defacedNode)
-            message = self.process.volumeMessage("defaced", defacedNode)
-        return self.process.run(
-            "evaluate",
-            originalNode,
-            finish,
-            defaced=message,
-            models=list(models),
-            folder=modelFolder(),
-            views=preset,
-            attacks=list(attacks),
-            **callbacks,
-        )
+            defaced = self.process.volumeMessage("defaced", defacedNode)
+        task = tasks.Evaluate(list(models), modelFolder(), preset, list(attacks), defaced)
+        return self.process.run(task, originalNode, finish, **callbacks)
 
     def detectability(self, volumeNode, models=DEFAULT_MODELS, preset="default"):
-        """From how many sides a face is found in a volume. Returns a ``CTDefaceEvalLib.evaluation.Evaluation``.
+        """From how many sides a face is found in a volume. Returns a ``CTDefaceEvalLib.findings.Evaluation``.
 
         Parameters as in :meth:`evaluate`.
         """
@@ -160,13 +144,13 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
     def compare(self, originalNode, defacedNode, models=DEFAULT_MODELS, preset="default", attacks=ATTACKS):
         """Whether the face can still be found, recognised or recovered from a defaced volume.
 
-        Parameters as in :meth:`evaluate`. Returns a ``CTDefaceEvalLib.evaluation.Evaluation``; its ``verdict`` has the
+        Parameters as in :meth:`evaluate`. Returns a ``CTDefaceEvalLib.findings.Evaluation``; its ``verdict`` has the
         answer in words.
         """
         return self.evaluate(originalNode, defacedNode, models, preset, attacks).evaluation
 
     def evaluateCohort(self, table, model=DlibHog.name, preset="study", cache=None, **callbacks):
-        """Evaluate many scans by the study's protocol. Returns a ``CTDefaceEvalLib.cohort.Cohort``.
+        """Evaluate many scans by the study's protocol. Returns a ``CTDefaceEvalLib.findings.Cohort``.
 
         :param table: path of a CSV table, see ``CTDefaceEvalLib.cohort_table``, or a table node with the columns
             patient, scan, original, defaced and method, which name files, folders with a DICOM series, or volume nodes.
@@ -185,16 +169,9 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
             rows = check_table([self._withFiles(pair, folder) for pair in pairsIn(table)])
         else:
             rows = read_table(table)
-        return self.process.run(
-            "cohort",
-            finish=finish,
-            rows=[{**vars(row), "path": str(row.path.absolute())} for row in rows],
-            cache=str(cache or "cohort"),
-            model=model,
-            folder=modelFolder(),
-            views=preset,
-            **callbacks,
-        )
+        members = [{**vars(row), "path": str(row.path.absolute())} for row in rows]
+        task = tasks.EvaluateCohort(members, str(cache or "cohort"), model, modelFolder(), preset)
+        return self.process.run(task, finish=finish, **callbacks)
 
     @staticmethod
     def _withFiles(pair, folder):

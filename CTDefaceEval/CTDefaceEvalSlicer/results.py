@@ -6,6 +6,8 @@ import numpy as np
 import slicer
 import vtk
 from CTDefaceEvalLib.charts import COLOURS, density
+from CTDefaceEvalLib.findings import ORIGINAL
+from CTDefaceEvalLib.pairs import BY_PATIENT
 from CTDefaceEvalLib.report import evaluation_rows
 from CTDefaceEvalLib.verdict import worst_first
 from slicer.i18n import tr as _
@@ -49,7 +51,7 @@ def evaluationCharts(evaluation, name, ownerNode):
 
     Arguments as of :func:`evaluationTables`.
     """
-    subjects = [s for s in evaluation.subjects if s.name in ("original", "defaced")] + worst_first(evaluation)[:1]
+    subjects = [s for s in (evaluation.original, evaluation.defaced) if s] + worst_first(evaluation)[:1]
     model, grid = evaluation.settings.models[0], evaluation.grid
     pictures = len(grid) / len(grid.yaws)
     byYaw = {"yaw": [float(yaw) for yaw in grid.yaws]}
@@ -61,7 +63,7 @@ def evaluationCharts(evaluation, name, ownerNode):
     charts = [_chart(byYaw, f"{name} {_('faces by yaw')}", title, labels, ownerNode, "by yaw", (0.0, 1.0))]
 
     samples = {_("same head"): evaluation.scale.same_head, _("other heads"): evaluation.scale.other_heads}
-    samples.update({s.name: list(evaluation.similarities(s).values()) for s in subjects if s.name != "original"})
+    samples.update({s.name: list(evaluation.similarities(s).values()) for s in subjects if s.name != ORIGINAL})
     samples = {label: values for label, values in samples.items() if values}
     if evaluation.scale.threshold is None:
         return [*charts, None]
@@ -99,7 +101,7 @@ def cohortResults(cohort, ownerNode):
     steps = np.linspace(0.0, 1.0, 101)
     curves = {"impostor": steps.tolist(), "chance": steps.tolist()}
     for method in methods:
-        roc = method.within["by patient"].roc
+        roc = method.within[BY_PATIENT].roc
         if roc is not None:
             curves[method.method] = np.interp(steps, *roc).tolist()
     labels = _("impostor pairs taken for genuine"), _("genuine pairs accepted")

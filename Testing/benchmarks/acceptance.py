@@ -30,7 +30,9 @@ for folder in (TESTING, TESTING.parent / "CTDeface", TESTING.parent / "CTDefaceE
 
 import numpy as np  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
+from CTDefaceLib.phantom import make_phantom  # noqa: E402
 from peak_memory import peak_bytes  # noqa: E402
+from phantom_cases import CASES  # noqa: E402
 
 DATA = Path(os.environ.get("CTDEFACE_TEST_DATA", TESTING.parents[1] / "shared" / "data"))
 ATTACKS = ("lowered iso", "constant region", "low variance", "high variance")
@@ -58,13 +60,8 @@ def all_cases():
         "dicom_phantom": "phantom_ct_dicom.zip",
     }
     cases = {case: real_case(name) for case, name in files.items() if (DATA / name).exists()}
-    try:
-        import phantom_cases
-    except ImportError:
-        print("Testing/phantom_cases.py is missing: no phantom people", file=sys.stderr)
-        return cases
-    for name, parameters in phantom_cases.CASES.items():
-        cases[f"phantom_{name}"] = lambda parameters=parameters: phantom_cases.make_phantom(parameters)
+    for name, parameters in CASES.items():
+        cases[f"phantom_{name}"] = lambda parameters=parameters: make_phantom(parameters)
     return cases
 
 
@@ -159,13 +156,13 @@ def run_case(case, options, renderer, models):
     pose = views.head_pose(original)
     found = case.result.setdefault("found", {}).setdefault(options.views, {})
 
-    def look(name, image, iso=-300.0, region_ml=0.0):
+    def search(name, image, iso=-300.0, region_ml=0.0):
         missing = [model for model in models if model.name not in found.get(name, {})]
         if not missing:
             return
         start = time.perf_counter()
         surface = detection.surface_of(image, iso)
-        sightings = detection.look(renderer, surface, pose, grid, missing)
+        sightings = detection.find_faces(renderer, surface, pose, grid, missing)
         counts = found.setdefault(name, {"region_ml": region_ml})
         for model in missing:
             counts[model.name] = detection.views_found(sightings, model.name)
@@ -178,14 +175,14 @@ def run_case(case, options, renderer, models):
             ]
             write_png(case.folder / f"{name.replace(',', '').replace(' ', '_')}.png", montage([sides]))
 
-    look("original", attacks.around_head(original, pose))
+    search("original", attacks.around_head(original, pose))
     path = case.defaced(options.parameters)
     if path is None:
         return
     defaced = sitk.ReadImage(str(path))
-    look("defaced", attacks.around_head(defaced, pose))
+    search("defaced", attacks.around_head(defaced, pose))
     for recovery in attacks.recoveries(defaced, pose, tuple(options.attacks)):
-        look(recovery.name, recovery.image, recovery.iso, recovery.region_ml)
+        search(recovery.name, recovery.image, recovery.iso, recovery.region_ml)
 
 
 COLUMNS = (

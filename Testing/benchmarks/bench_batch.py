@@ -39,8 +39,9 @@ import chromium  # noqa: E402
 import gallery_cases  # noqa: E402
 import processes  # noqa: E402
 from CTDefaceLib import batch  # noqa: E402
-from CTDefaceLib.batch import runners  # noqa: E402
 from CTDefaceLib.batch.job import WORK_FOLDER  # noqa: E402
+from CTDefaceLib.batch.runners import RUNNERS, Place  # noqa: E402
+from CTDefaceLib.processes import processors  # noqa: E402
 from dask_cluster import dask_cluster  # noqa: E402
 from peak_memory import peak_bytes  # noqa: E402
 
@@ -202,13 +203,13 @@ def throughput(folder: Path, scans: int, matrix: int) -> Iterator[dict]:
         output = folder / f"out {workers} {threads}"
         batch.run(
             source, output, workers=workers, threads=threads, gallery=False,
-            tell=lambda event, ended=ended: ended.append(time.monotonic()) if event["event"] == "ended" else None,
+            report=lambda event, ended=ended: ended.append(time.monotonic()) if event["event"] == "ended" else None,
         )  # fmt: skip
         first = workers  # until then the workers start
         rate = 3600.0 * (len(ended) - first) / (ended[-1] - ended[first - 1])
         yield {
             "workers": workers,
-            "threads each": threads or runners.processors(),
+            "threads each": threads or processors(),
             "per hour": round(rate),
             "CPU s each, with the start of the workers": round((_cpu_seconds() - cpu) / scans, 2),
         }
@@ -220,21 +221,22 @@ def many(folder: Path, scans: int, workers: int) -> Iterator[dict]:
     source.mkdir()
     for number in range(scans):
         (source / f"{number}.nii").write_bytes(number.to_bytes(4, "little") * (16 + number % 500))
-    runner = runners.in_worker_processes if workers else runners.in_process
-    setattr(runners, runner.__name__, partial(runner, run=batch_cases.touched))
+    place = Place.PROCESSES if workers else Place.HERE
+    runner = RUNNERS[place]
+    RUNNERS[place] = partial(runner, run=batch_cases.touched)
     try:
         moments, memory = [time.monotonic()], []
 
-        def tell(event):
+        def report(event):
             if event["event"] in ("planned", "ended"):
                 moments.append(time.monotonic())
             if event["event"] == "planned" or len(moments) % 50 == 0:
                 memory.append(_megabytes())
 
-        batch.run(source, folder / "out", workers=workers, tell=tell)
+        batch.run(source, folder / "out", workers=workers, report=report)
         end = time.monotonic()
     finally:
-        setattr(runners, runner.__name__, runner)
+        RUNNERS[place] = runner
     each = [b - a for a, b in zip(moments[2:], moments[3:])]
     tenth = max(1, len(each) // 10)
     yield {

@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / folder) for folder in ("Testing", "CTDeface", "CTDefaceEval")]
 
 import poor_defacings  # noqa: E402
-from CTDefaceEvalLib.evaluation import Settings, evaluate  # noqa: E402
+from CTDefaceEvalLib.evaluation import evaluate  # noqa: E402
 from CTDefaceEvalLib.report import write_evaluation  # noqa: E402
+from CTDefaceEvalLib.settings import Settings  # noqa: E402
 from CTDefaceEvalLib.views import head_pose  # noqa: E402
 from CTDefaceLib.phantom import make_phantom  # noqa: E402
 from CTDefaceLib.pipeline import DefaceParameters, deface  # noqa: E402

@@ -19,7 +19,6 @@ turn, so that other work on the machine slows all alike; where there is much of 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -136,21 +135,21 @@ class Server:
 
     def _by_worker(self, path: Path):
         import numpy as np
-        from CTDefaceLib.worker import volume_message
+        from CTDefaceLib import tasks
 
         image = sitk.ReadImage(str(path))
         geometry = image.GetSpacing(), image.GetOrigin(), image.GetDirection()
-        message = volume_message(
+        volume = tasks.write_volume(
             sitk.GetArrayViewFromImage(image), self.folder / "image.npy", *geometry, key=str(self.count)
         )
         result = str(self.folder / "result.npy")
-        job = {"id": self.count, "task": "segment", "image": message, "result": result}
-        self._write(json.dumps({**job, "segmenter": "totalsegmentator", "choice": {"device": "cpu"}}))
+        task = tasks.Segment("totalsegmentator", {"device": "cpu"})
+        self._write(tasks.to_line(tasks.Job(self.count, task, result, volume)))
         while True:
-            answer = json.loads(self.process.stdout.readline())
-            if "done" in answer:
+            answer = tasks.from_line(self.process.stdout.readline(), tasks.ANSWERS)
+            if isinstance(answer, tasks.Done):
                 return np.load(result) > 0
-            assert "failed" not in answer, answer
+            assert not isinstance(answer, tasks.Failed), answer
 
     def processor_seconds(self) -> float:
         """That the process and those that it started and waited for took so far; Linux only."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
+import shutil
 import sys
 import tempfile
 import types
@@ -71,11 +73,21 @@ def _scripted_widget(self):
     holder = qSlicerScriptedLoadableModuleWidget()
     QtWidgets.QVBoxLayout(holder)
     holder._qt("setLayout")  # PySide6 gives the parent its layout on construction
-    widget = getattr(self._source, f"{self._name}Widget")(holder)
-    holder._self = widget
-    setattr(slicer.modules, f"{self._name}Widget", widget)
-    widget.setup()
+    _fill(holder, self._source, self._name)
     return holder
+
+
+def _fill(holder, source, name):
+    """Make the widget of a module's source, in the holder that the application shows."""
+    holder._self = getattr(source, f"{name}Widget")(holder)
+    setattr(slicer.modules, f"{name}Widget", holder._self)
+    holder._self.setup()
+
+
+def _reload_widget(self):
+    """Make the widget anew, from the source that slicer.util.reloadScriptedModule() has loaded."""
+    name = self._self.moduleName
+    _fill(self, sys.modules[name], name)
 
 
 _MODULE = {
@@ -115,6 +127,7 @@ qSlicerScriptedLoadableModuleWidget = stand_in(
     mrmlSceneChanged=QtCore.Signal(object),
     setMRMLScene=lambda self, scene: self._qt("mrmlSceneChanged").emit(scene),
     self=lambda holder: holder._self,
+    reload=_reload_widget,
     layout=_layout_of_holder,
     _get_moduleName=lambda self: self._self.moduleName,
     _entered=False,
@@ -371,6 +384,7 @@ def start(with_main_window: bool = True):
         vtk.vtkOutputWindow.GetInstance().AddObserver(kind, _on_vtk_message)
     QtCore.QCoreApplication.setOrganizationName("CTDefaceTesting")
     settings = Path(tempfile.mkdtemp(prefix="slicer-host-"))
+    atexit.register(shutil.rmtree, settings, ignore_errors=True)
     QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
     QtCore.QSettings.setPath(QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, str(settings))
     slicer.app = slicer.qSlicerApplication = _application_class()([])

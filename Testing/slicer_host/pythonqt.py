@@ -317,25 +317,7 @@ def _load_ui(self, file):
     tree = ElementTree.fromstring(bytes(file.readAll()))
     flag_values = []
     for element in tree.iter("widget"):
-        class_name = element.get("class")
-        if class_name not in API:
-            raise AttributeError(f"the .ui file uses {class_name}, which is not in the excerpt")
-        native = getattr(QtWidgets, class_name, None)
-        for item in element.findall("property"):
-            name = item.get("name")
-            declared = name in api_members(class_name, "properties") or name in api_attributes(class_name)
-            if native is not None:
-                declared = native.staticMetaObject.indexOfProperty(name) >= 0 and name in api_attributes(class_name)
-            if name == "buddy" and class_name == "QLabel":  # no property, but Qt's loader knows it
-                continue
-            if not declared and item.get("stdset") != "0":
-                raise AttributeError(f"the .ui file sets {class_name}.{name}, which does not exist")
-            flags = item.find("set") if native is None else None
-            if flags is not None:  # a property of a class that Qt does not know
-                element.remove(item)
-                flag_values.append(
-                    (element.get("name"), name, [flag.rpartition("::")[2] for flag in flags.text.split("|")])
-                )
+        flag_values += _check_element(element)
     links = []
     for parent in tree.findall("connections"):
         links += [{part.tag: part.text for part in link} for link in parent]
@@ -360,6 +342,34 @@ def _load_ui(self, file):
     for link in links:
         by_name[link["sender"]].connect(link["signal"], by_name[link["receiver"]], link["slot"])
     return widget
+
+
+def _check_element(element):
+    """Check a widget of a .ui file; takes out flags of classes that Qt does not know: [(widget, property, flags)]."""
+    class_name = element.get("class")
+    if class_name not in API:
+        raise AttributeError(f"the .ui file uses {class_name}, which is not in the excerpt")
+    native = getattr(QtWidgets, class_name, None)
+    flag_values = []
+    for item in element.findall("property"):
+        name = item.get("name")
+        if name == "buddy" and class_name == "QLabel":  # no property, but Qt's loader knows it
+            continue
+        if item.get("stdset") != "0" and not _is_declared(class_name, name, native):
+            raise AttributeError(f"the .ui file sets {class_name}.{name}, which does not exist")
+        flags = item.find("set") if native is None else None
+        if flags is not None:
+            element.remove(item)
+            names = [flag.rpartition("::")[2] for flag in flags.text.split("|")]
+            flag_values.append((element.get("name"), name, names))
+    return flag_values
+
+
+def _is_declared(class_name, name, native):
+    """Whether a class has a property; `native` is the class of Qt, None where it has none."""
+    if native is not None:
+        return native.staticMetaObject.indexOfProperty(name) >= 0 and name in api_attributes(class_name)
+    return name in api_members(class_name, "properties") or name in api_attributes(class_name)
 
 
 def _single_shot(milliseconds, function):

@@ -142,11 +142,13 @@ class Cylinder:
         return self.head.sample(array, np.stack(points, axis=-1))
 
     def points(self, radius: np.ndarray) -> np.ndarray:
-        """LPS points in mm at a radius map, shape (heights, angles, 3)."""
-        height, angle = np.meshgrid(HEIGHTS, np.radians(ANGLES), indexing="ij")
-        return self.head.to_lps(
-            np.stack([radius * np.sin(angle), self.depth_mm - radius * np.cos(angle), height], axis=-1)
+        """LPS points in mm at radii, shape (heights, angles, …, 3) where that of ``radius`` is (heights, angles, …)."""
+        height, angle = (
+            np.expand_dims(axis, tuple(range(2, radius.ndim)))
+            for axis in np.meshgrid(HEIGHTS, np.radians(ANGLES), indexing="ij")
         )
+        place = radius * np.sin(angle), self.depth_mm - radius * np.cos(angle), height
+        return self.head.to_lps(np.stack(np.broadcast_arrays(*place), axis=-1))
 
 
 def as_the_head_lies(image: sitk.Image, cylinder: Cylinder) -> tuple[sitk.Image, Cylinder]:

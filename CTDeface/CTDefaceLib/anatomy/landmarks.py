@@ -44,7 +44,7 @@ HIGHEST_CHIN = 0.65
 """Highest height of a chin, in parts of the lowest: above it lie mouth and nose. Chosen by eye."""
 
 SHORTEST_HALF_MM = 70.0
-"""Half the length in mm of the shortest intracranial space of an adult, in which a cut one is not trusted. By eye."""
+"""Half the length in mm of an adult's intracranial space at the least: one found to be shorter is cut. By eye."""
 
 CHIN_DRAWS_BACK_MM = 15.0
 """By how much, in mm, the skin draws back below a chin, within CHIN_STEPS. Chosen by eye."""
@@ -108,7 +108,8 @@ class Landmarks:
         """
         lowest = -CHIN_BELOW_BROW * max(self.depth_mm, SHORTEST_HALF_MM * self.scale)
         middle = ndimage.grey_opening(self.skin, (1, NOSE_ANGLES))[:, len(ANGLES) // 2]
-        for index in np.flatnonzero((HEIGHTS < HIGHEST_CHIN * lowest) & (HEIGHTS > lowest))[::-1]:
+        seen = self.skin_in_view[:, len(ANGLES) // 2]
+        for index in np.flatnonzero((HEIGHTS < HIGHEST_CHIN * lowest) & (HEIGHTS > lowest) & seen)[::-1]:
             if middle[index] < middle[index : index + CHIN_STEPS].max() - CHIN_DRAWS_BACK_MM:
                 return float(HEIGHTS[index])
         return float(lowest)

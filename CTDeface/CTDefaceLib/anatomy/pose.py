@@ -27,7 +27,7 @@ MIRRORED_AROUND_MM = 21.0
 """How far around the intracranial space, in mm, points are mirrored: the skull, not the neck. Chosen by eye."""
 
 MIRRORED_POINTS = 3000
-"""About how many points are mirrored: chosen for time, a few hundred planes are tried."""
+"""About how many points are mirrored: chosen for time, about 200 planes are tried."""
 
 SEEN_TWICE = 0.3
 """Share (0 to 1) of the points whose mirrored ones have to be in view for a plane to be tried at all. By eye."""

@@ -1,18 +1,11 @@
 """Thousands of scans, unattended: :func:`run` does what is left of a batch, :func:`plan` lists what it would do."""
 
-from .execute import (
-    GALLERY,
-    RECORD,
-    SECRET,
-    SUMMARY,
-    TABLE,
-    Choices,
-    Summary,
-    make_private_folder,
-    plan,
-    private_folder,
-    run,
-)
+from ..private import SECRET, make_private_folder, private_folder
+from .choices import Choices
+from .folders import GALLERY, RECORD, SUMMARY, TABLE
+from .planning import plan
+from .running import run
+from .summary import Summary
 
 __all__ = [
     "GALLERY",

@@ -1,4 +1,4 @@
-"""Do the scans of a batch on an existing Dask cluster, a runner as those in :mod:`.batch.runners`.
+"""Do the scans of a batch on an existing Dask cluster, a runner.
 
 The workers need CTDeface installed and see input and output under the same paths. Dask shares out the scans, and gives
 those of a worker that went away to others.
@@ -7,18 +7,25 @@ those of a worker that went away to others.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pkgutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
-from .. import __version__, segmenters
+from .. import segmenters
+from ..audits import check_audit
 from ..errors import CTDefaceError
 from ..pipeline import DefaceParameters
-from .job import Job, Outcome, check_audit, run_job
-from .record import FAILED, TIMED_OUT
-from .runners import DIED, DIED_SENTENCE, TICK_SECONDS, Results, Started
+from ..version import __version__
+from .job import Job, Outcome, run_job
+from .runner import DIED_SENTENCE, TICK_SECONDS, Resources, Results, Started, too_long
+from .status import Mishap, Status
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
 
 NOT_INSTALLED = "The Dask client is not installed: pip install 'ctdeface[cluster]'."
 NOT_REACHED = "The Dask scheduler cannot be reached ({}): check its address, and that the cluster runs."
@@ -26,20 +33,23 @@ OTHER_VERSION = "The Dask workers have {}, not CTDeface {}: install the same ver
 NOT_SEEN = "The Dask workers do not see the {} folder: give paths that are the same on all machines."
 NO_NANNY = "A worker of this Dask cluster has no nanny, so that it cannot be stopped in time: leave out --timeout."
 SCHEDULER_GONE = "The connection to the Dask scheduler was lost: start the batch again, and it goes on where it was."
-#: scans that wait at the scheduler for each thread that works, so that none has to wait for the next
 QUEUED = 2
-#: … at least, so that a cluster that grows with its work does
+"""Scans that wait at the scheduler for each thread that works, so that none has to wait for the next."""
+
 LEAST_QUEUED = 32
+"""… and at least this many, so that a cluster that grows with its work does grow."""
+
+PATIENCE_SECONDS = 30
+"""How long a scheduler may take to answer, in s."""
 
 
 def on_dask(
     jobs: Iterable[Job],
     started: Started,
-    address: str,
-    timeout: float | None = None,
+    resources: Resources,
     run: Callable[[Job], Outcome] = run_job,
 ) -> Results:
-    """On the workers of the scheduler at an address such as ``tcp://node1:8786``.
+    """On the workers of the scheduler of ``resources``; parameters as of :class:`.runner.Runner`.
 
     Raises
     ------
@@ -51,11 +61,11 @@ def on_dask(
     except ImportError as error:
         raise CTDefaceError(NOT_INSTALLED) from error
     try:
-        client = distributed.Client(address, timeout="30s")
+        client = distributed.Client(resources.scheduler, timeout=PATIENCE_SECONDS)
     except (OSError, ValueError) as error:
         raise CTDefaceError(NOT_REACHED.format(type(error).__name__)) from error
     with client, _quiet(logging.getLogger("distributed.client")):
-        yield from _share_out(client, jobs, started, timeout, run)
+        yield from _share_out(client, jobs, started, resources.timeout, run)
 
 
 @contextmanager
@@ -69,14 +79,20 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _share_out(client, jobs: Iterable[Job], started: Started, timeout: float | None, run) -> Results:
+def _share_out(
+    client: Client,
+    jobs: Iterable[Job],
+    started: Started,
+    timeout: float | None,
+    run: Callable[[Job], Outcome],
+) -> Results:
     import distributed
 
-    going: dict = {}  # future → job
-    running: dict = {}  # scan → worker's address and since when
+    going: dict[Future, Job] = {}
+    running: dict[int, tuple[str, float]] = {}  # scan → worker's address and since when
     topic = ""
 
-    def on_start(event) -> None:
+    def on_start(event: tuple[float, dict]) -> None:
         _, message = event
         running[message["scan"]] = message["address"], time.monotonic()
         job = next((job for job in list(going.values()) if job.scan == message["scan"]), None)
@@ -105,16 +121,24 @@ def _share_out(client, jobs: Iterable[Job], started: Started, timeout: float | N
             running.pop(job.scan, None)
             yield job, _outcome(future)
             future.release()
-        for future, job in list(going.items()) if timeout else ():
-            worker, since = running.get(job.scan, (None, None))
-            if worker is not None and time.monotonic() - since > timeout:
-                del going[future], running[job.scan]
-                future.cancel(force=True)
-                client.restart_workers([worker], raise_for_error=False)
-                yield job, Outcome(TIMED_OUT, f"It took longer than {timeout:g} s.", timeout)
+        if timeout:
+            yield from _stop_overdue(client, going, running, timeout)
 
 
-def _check(client, job: Job, timeout: float | None) -> None:
+def _stop_overdue(
+    client: Client, going: dict[Future, Job], running: dict[int, tuple[str, float]], timeout: float
+) -> Results:
+    """Give up the scans that took longer than ``timeout`` (s), each with the worker that it ran on."""
+    for future, job in list(going.items()):
+        worker, since = running.get(job.scan, ("", math.inf))
+        if time.monotonic() - since > timeout:
+            del going[future], running[job.scan]
+            future.cancel(force=True)
+            client.restart_workers([worker], raise_for_error=False)
+            yield job, Outcome(Status.TIMED_OUT, too_long(timeout), timeout)
+
+
+def _check(client: Client, job: Job, timeout: float | None) -> None:
     """One sentence now instead of one for each scan."""
     try:
         version = client.submit(pkgutil.resolve_name, "CTDefaceLib:__version__", pure=False).result()
@@ -142,12 +166,12 @@ def _on_worker(run: Callable[[Job], Outcome], job: Job, topic: str) -> Outcome:
     return run(job)
 
 
-def _outcome(future) -> Outcome:
+def _outcome(future: Future) -> Outcome:
     from distributed import CancelledError, KilledWorker
 
     try:
         return future.result()
     except (KilledWorker, CancelledError):  # the latter when the scheduler forgot it
-        return Outcome(DIED, DIED_SENTENCE)
+        return Outcome(Mishap.DIED, DIED_SENTENCE)
     except Exception as error:
-        return Outcome(FAILED, f"Dask could not do it ({type(error).__name__}).", details=str(error))
+        return Outcome(Status.FAILED, f"Dask could not do it ({type(error).__name__}).", details=str(error))

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..files import replaced, write_whole
+from ..private import make_private_folder
+from .status import Status
+
 PICTURES = "pictures"
+"""Folder of the pictures, beside the page."""
+
 PAGE = Path(__file__).with_name("gallery.html")
 
 
@@ -32,7 +37,7 @@ def write_gallery(rows: Iterable[sqlite3.Row], folder: Path, run: str, originals
     -------
     Path of the page
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     pictures: dict[str, list[str]] = {}
     for name in os.listdir(folder / PICTURES) if (folder / PICTURES).is_dir() else ():
         number, _, kind = name.removesuffix(".jpg").partition("-")
@@ -41,14 +46,12 @@ def write_gallery(rows: Iterable[sqlite3.Row], folder: Path, run: str, originals
             continue
         pictures.setdefault(number, []).append(kind)
     about = json.dumps({"run": run, "originals": originals})
-    part = folder / "scans.js.new"
-    with open(part, "w", encoding="utf-8") as file:
+    with replaced(folder / "scans.js", private=True) as part, open(part, "w", encoding="utf-8") as file:
         file.write(f"const RUN = {about};\nconst SCANS = [\n")
         for row in rows:
             file.write(json.dumps(_entry(row, pictures.get(str(row["id"]), [])), separators=(",", ":")) + ",\n")
         file.write("];\n")
-    os.replace(part, folder / "scans.js")
-    shutil.copyfile(PAGE, folder / "index.html")
+    write_whole(folder / "index.html", PAGE.read_bytes(), private=True)
     return folder / "index.html"
 
 
@@ -59,6 +62,7 @@ def _entry(row: sqlite3.Row, pictures: list[str]) -> dict:
         "id": row["id"],
         "scan": row["output"],
         "status": row["status"],
+        "good": row["status"] == Status.DONE or None,
         "sentence": row["sentence"] if row["same_as"] is None else "",
         "seconds": row["seconds"],
         "attempt": row["attempts"],

@@ -9,16 +9,30 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import CTDefaceError
+from ..files import write_whole
 from ..pipeline import DefaceResult
+from ..private import make_private_folder
 from ..render import Renderer, head_center, skin_surface
 
-#: name → yaw, pitch in degrees
 VIEWS = {"front": (0.0, 0.0), "oblique": (40.0, 10.0)}
+"""Name of a rendering → yaw and pitch of the camera, in degrees: from the front, and from a side on which nose, cheek
+and ear show in one picture. A choice."""
+
 PIXELS = 360
-GRID_MM = 1.5  # what is finer is averaged first
+"""Width and height of a picture; the page shows it with 92 to 520 pixels. A choice."""
+
+GRID_MM = 1.5
+"""Edge of a voxel of what is drawn, in mm; finer ones are averaged first. A pixel of a head of 250 mm is 0.7 mm, so
+that little is seen of it. A choice, for speed."""
+
 WINDOW_HU = (-160.0, 240.0)
+"""Black and white of a slice, in HU: the usual soft tissue window (level 40, width 400)."""
+
 OUTLINE_COLOUR = (255, 60, 40)
+"""Red, green and blue of an outline, 0 to 255: a red that stands out from every grey. A choice."""
+
 JPEG_QUALITY = 80
+"""Of 100. A choice."""
 
 _of_thread = threading.local()  # a window can draw only in the thread that made it
 
@@ -34,7 +48,7 @@ def write_pictures(original: sitk.Image, result: DefaceResult, folder: Path, ste
     originals: also write what shows the face; otherwise ``-after-slice`` takes the place of ``-before-slice``, with the
         outline of the filled region, since that of the mask is the face in profile
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     before, after = _coarse(original), _coarse(result.image)
     if originals:
         pictures = {"before-slice": _slice(before, _coarse(result.mask))}
@@ -45,7 +59,7 @@ def write_pictures(original: sitk.Image, result: DefaceResult, folder: Path, ste
     except CTDefaceError:  # no OpenGL, or nothing to draw
         pass
     for name, picture in pictures.items():
-        (folder / f"{stem}-{name}.jpg").write_bytes(jpeg_bytes(picture))
+        write_whole(folder / f"{stem}-{name}.jpg", jpeg_bytes(picture), private=True)
 
 
 def _coarse(image: sitk.Image) -> sitk.Image:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ..dicom.even_series import dicom_header, is_image
-from ..dicom.tree import FEWEST_SLICES, TREE_TAGS, kind_of, series_number
+from ..dicom.files import TREE_TAGS, dicom_header, is_image, kind_of, series_number
+from ..dicom.tree import FEWEST_SLICES
 from ..errors import InputError
 from ..volume_io import IMAGE_IO, suffix
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     import pydicom
 
 DICOM_ENDINGS = (".dcm", ".ima")
+"""A file whose name ends so counts as DICOM even where its header cannot be read: then that is said of it."""
+
 CHUNK = 1 << 20
+"""How much of a file is read at once, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ def find_scans(
         paths = [(path, "", "") for path in _paths_in_tree(source, tuple(path.resolve() for path in ignore))]
     else:
         paths = _rows_of_table(source)
-    return _identified(root, [scan for path, *named in paths for scan in _look(root, path, *named, known(path))])
+    found = [_scans_at(root, path, patient, output, known(path)) for path, patient, output in paths]
+    return _identified(root, [scan for scans in found for scan in scans])
 
 
 def root_of(source: str | os.PathLike) -> Path:
@@ -145,7 +149,7 @@ def is_safe_name(name: str) -> bool:
                for part in parts)  # fmt: skip
 
 
-def _look(root: Path, path: str, patient: str, output: str, known: list[FoundScan]) -> list[FoundScan]:
+def _scans_at(root: Path, path: str, patient: str, output: str, known: list[FoundScan]) -> list[FoundScan]:
     """The scans at a path."""
     stamp = _stamp(root / path)
     if known and known[0].stamp == stamp:

@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import json
 import os
 import platform
 import secrets
 import shutil
-import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import SimpleITK as sitk
+
+from ..audits import FACE_LEFT, Level, audited
+from ..dicom.deface import HeaderWriter, write_series
+from ..dicom.defaced_stack import deface_stacks, is_checked
+from ..dicom.tree import choose_series, tree_of
 from ..errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
+from ..files import make_folder, output_errors, put_in_place
+from ..pipeline import DefaceParameters, DefaceResult, deface
+from ..private import make_private_folder, read_secret
+from ..processes import temporary_files_in
 from ..stored_data import suffix
-from .record import DONE, FAILED, HELD_BACK, NO_FACE, REFUSED, WARNED
+from ..volume_io import read_scan, save_volume
+from .status import Mishap, Status
 
-#: ending of a result that is a folder with a DICOM series
+Show = Callable[[sitk.Image, DefaceResult], None]
+"""Is given a volume and what its defacing made of it."""
+
 DICOM = ".dicom"
-#: what is shown the volume and the result of its defacing
-Look = Callable[[Any, Any], None]
-#: the folder for unfinished files in the output folder; nothing but a batch makes one of this name
+"""Ending of a result that is a folder with a DICOM series."""
+
 WORK_FOLDER = ".ctdeface-unfinished"
-NOT_OURS = "A file with the name of the result is there already, not made by this batch: move it away."
-#: statuses of an outcome when the disk is to blame, and while that is not clear
-NO_ROOM, NOT_WRITTEN = "no room", "not written"
-#: verdicts of an audit that keep a result back
-FACE_LEFT = ("face found", "recognisable", "recoverable")
-#: this many random cuts are tried until the audit finds no face: now and then the ground of a cut looks like one
+"""Folder for unfinished files in the output folder; nothing but a batch makes one of this name."""
+
 CUTS = 3
+"""This many random cuts are tried until the audit finds no face: now and then the ground of a cut looks like one."""
+
+NOT_OURS = "A file with the name of the result is there already, not made by this batch: move it away."
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Job:
     secret, pseudonyms: str
         File with the secret that new UIDs are made with, and folder for a table of them for each scan.
     audit: str
-        ``"module:function"`` that looks for the face in the result, see :func:`audited`; empty for none.
+        ``"module:function"`` that looks for the face in the result, see :mod:`CTDefaceLib.audits`; empty for none.
     """
 
     scan: int
@@ -93,9 +100,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a scan: a status of :mod:`.batch.record`, its sentence, and the report if it is done."""
+    """What became of a scan: its status, its sentence, and the report if it is done."""
 
-    status: str
+    status: Status | Mishap
     sentence: str = ""
     seconds: float | None = None
     report: dict | None = None
@@ -111,24 +118,26 @@ def run_job(job: Job) -> Outcome:
     work = Path(job.work) / secrets.token_hex(4)
     try:
         work.mkdir(parents=True, exist_ok=True)
-        with _temporary_files_in(work), memory_errors():
+        with temporary_files_in(work), memory_errors():
             outcome = _deface(job, work)
     except NoFaceError as error:
-        outcome = Outcome(NO_FACE, str(error))
+        outcome = Outcome(Status.NO_FACE, str(error))
     except InputError as error:
-        outcome = Outcome(REFUSED, str(error))
+        outcome = Outcome(Status.REFUSED, str(error))
     except OutputError as error:
-        outcome = Outcome(NO_ROOM if _disk_is_full(error.__cause__) else NOT_WRITTEN, str(error))
+        outcome = Outcome(Mishap.NO_ROOM if _disk_is_full(error.__cause__) else Mishap.NOT_WRITTEN, str(error))
     except CTDefaceError as error:
-        outcome = Outcome(FAILED, str(error))
+        outcome = Outcome(Status.FAILED, str(error))
     except MemoryError:
-        outcome = Outcome(FAILED, "There was not enough memory: use fewer workers, or crop the scan to the head.")
+        outcome = Outcome(
+            Status.FAILED, "There was not enough memory: use fewer workers, or crop the scan to the head."
+        )
     except OSError as error:
         sentence = f"A file could not be read or written: {error.strerror or type(error).__name__}."
-        outcome = Outcome(NO_ROOM if _disk_is_full(error) else FAILED, sentence)
+        outcome = Outcome(Mishap.NO_ROOM if _disk_is_full(error) else Status.FAILED, sentence)
     except Exception as error:
         sentence = f"An error that this program did not expect stopped it ({type(error).__name__})."
-        outcome = Outcome(FAILED, sentence, details=traceback.format_exc())
+        outcome = Outcome(Status.FAILED, sentence, details=traceback.format_exc())
     finally:
         shutil.rmtree(work, ignore_errors=True)
     seconds = round(time.perf_counter() - start, 2)
@@ -145,7 +154,7 @@ def finished_before(job: Job) -> Outcome | None:
         return None
     made = _report_of(job)
     if made is None:
-        return Outcome(FAILED, NOT_OURS)
+        return Outcome(Status.FAILED, NOT_OURS)
     if made["batch"]["attempt"] <= job.redone_after:
         return None
     return _finished(made)
@@ -163,16 +172,14 @@ def _report_of(job: Job) -> dict | None:
 
 def _finished(report: dict) -> Outcome:
     warnings = report["warnings"]
-    return Outcome(WARNED if warnings else DONE, " ".join(warnings), report["seconds"], report)
+    return Outcome(Status.WARNED if warnings else Status.DONE, " ".join(warnings), report["seconds"], report)
 
 
 def _deface(job: Job, work: Path) -> Outcome:
-    from ..pipeline import DefaceParameters
-
     start = time.perf_counter()
     audits: list[dict] = []
 
-    def look(image, result) -> None:
+    def show(image: sitk.Image, result: DefaceResult) -> None:
         if job.pictures:
             from .gallery_pictures import write_pictures
 
@@ -183,7 +190,7 @@ def _deface(job: Job, work: Path) -> Outcome:
     cuts = CUTS if DefaceParameters(**job.parameters).cut_is_random else 1
     for cut in range(1, cuts + 1):
         audits.clear()
-        report, write = (_deface_series if suffix(job.output) == DICOM else _deface_volume)(job, look)
+        report, write = (_deface_series if suffix(job.output) == DICOM else _deface_volume)(job, show)
         left = next((audit for audit in audits if audit["verdict"] in FACE_LEFT), None)
         if audits:
             report["audit"] = {**(left or audits[0]), "cuts": cut}
@@ -192,41 +199,32 @@ def _deface(job: Job, work: Path) -> Outcome:
     report["batch"] = {"run": job.run, "scan": job.name, "attempt": job.attempt}
     report["software"] = software()
     if left is not None:
-        return Outcome(HELD_BACK, left["sentence"], None, report)
-    if audits and audits[0]["verdict"] == "not evaluable":
+        return Outcome(Status.HELD_BACK, left["sentence"], None, report)
+    if audits and audits[0]["verdict"] == Level.NOT_EVALUABLE:
         report["warnings"].append(audits[0]["sentence"])
     part, report_part = work / f"result{suffix(job.output)}", work / "report.json"
     write(part)
     report["seconds"] = round(time.perf_counter() - start, 2)
-    _write_json(report, report_part)
+    report_part.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return _finished(_publish(job, part, report_part) or report)
 
 
-def _deface_volume(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
+def _deface_volume(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a volume: the report, and what writes it."""
-    from ..commands.deface import read_input
-    from ..pipeline import DefaceParameters, deface
-    from ..volume_io import save_volume
-
-    image, notes = read_input(Path(job.path), lambda fraction, text: None, job.series)
-    result = deface(image, DefaceParameters(**job.parameters))
-    look(image, result)
-    report = {**result.report, "warnings": [*notes, *result.report["warnings"]]}
+    scan = read_scan(job.path, job.series)
+    result = deface(scan.image, DefaceParameters(**job.parameters))
+    show(scan.image, result)
+    report = {**result.report, "warnings": [*scan.notes, *result.report["warnings"]]}
     return report, lambda part: save_volume(result.image, part)
 
 
-def _deface_series(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
+def _deface_series(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a DICOM series: the report, and what writes it."""
-    from ..dicom.deface import HeaderWriter, deface_stacks, is_checked, write_series
-    from ..dicom.tree import choose_series, tree_of
-    from ..pipeline import DefaceParameters
-    from .names import read_secret
-
     if not os.path.isdir(job.path):
         raise InputError("This scan is no DICOM series, so it cannot become one: choose a volume format for it.")
     files = sorted(e.path for e in os.scandir(job.path) if e.is_file() and not e.name.startswith("."))
     series = choose_series(tree_of(files), job.series)
-    defaced, report = deface_stacks(series, DefaceParameters(**job.parameters), look=look)
+    defaced, report = deface_stacks(series, DefaceParameters(**job.parameters), look=show)
     retain = [name for name in job.retain.split(",") if name] if job.clean else None
     finish = HeaderWriter(series.uids, read_secret(Path(job.secret)), is_checked(report), retain)
 
@@ -234,7 +232,7 @@ def _deface_series(job: Job, look: Look) -> tuple[dict, Callable[[Path], None]]:
         part.mkdir()
         write_series(series, defaced, part, finish)
         if job.clean:
-            os.makedirs(job.pseudonyms, exist_ok=True)
+            make_private_folder(job.pseudonyms)
             finish.pseudonyms.append_to(Path(job.pseudonyms) / f"{job.scan}.csv")
 
     report["warnings"] = [*report.pop("notes"), *report["warnings"]]
@@ -247,8 +245,8 @@ def _publish(job: Job, part: Path, report_part: Path) -> dict | None:
     Returns the report of a twin of this job on another worker that was quicker.
     """
     output = Path(job.output)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    with output_errors():
+        make_folder(output.parent)
         if os.path.lexists(output) or os.path.lexists(job.report_path):
             made = _report_of(job)
             if made is None:
@@ -257,18 +255,9 @@ def _publish(job: Job, part: Path, report_part: Path) -> dict | None:
                 return made
             if os.path.lexists(output):
                 os.replace(output, part.with_name("replaced"))  # at once, and gone with the unfinished files
-        os.replace(report_part, job.report_path)
-        os.replace(part, output)
-        return None
-    except OSError as error:
-        raise OutputError(f"The output could not be written: {error.strerror or type(error).__name__}.") from error
-
-
-def _write_json(content: dict, path: Path) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+        put_in_place(report_part, job.report_path)
+        put_in_place(part, output)
+    return None
 
 
 def software() -> dict[str, str]:
@@ -284,43 +273,3 @@ def software() -> dict[str, str]:
         "numpy": numpy.__version__,
         "scipy": scipy.__version__,
     }
-
-
-def check_audit(audit: str) -> None:
-    """Refuse an audit that cannot be made: no such module, or what its function ``check`` says is missing."""
-    module = audit.partition(":")[0]
-    try:
-        check = getattr(importlib.import_module(module), "check", None)
-    except ImportError as error:
-        raise InputError(f"The audit needs {module.partition('.')[0]}, which is not installed.") from error
-    if check is not None:
-        check()
-
-
-def audited(audit: str, original, defaced) -> dict:
-    """Call ``"module:function"`` with both volumes; it returns a dict with ``verdict`` and ``sentence``."""
-    module, _, function = audit.partition(":")
-    return getattr(importlib.import_module(module), function)(original, defaced)
-
-
-@contextmanager
-def _temporary_files_in(folder: Path) -> Iterator[None]:
-    """Libraries put their temporary files, which show the face, where they are cleaned up even after a crash."""
-    before, tempfile.tempdir = tempfile.tempdir, str(folder)
-    try:
-        with environment(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))):
-            yield
-    finally:
-        tempfile.tempdir = before
-
-
-@contextmanager
-def environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set variables of the environment meanwhile."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})

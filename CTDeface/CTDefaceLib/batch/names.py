@@ -4,52 +4,23 @@ from __future__ import annotations
 
 import base64
 import hmac
-import os
 import re
-import secrets
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from ..errors import InputError
 from ..stored_data import suffix
 from ..volume_io import IMAGE_IO
 from .inputs import FoundScan
 
 LAYOUTS = ("tree", "bids")
 NAMES = ("pseudonym", "keep")
-PSEUDONYM_LENGTH = 10  # of 32 characters each: two of a million patients share one once in 2000 batches
-SECRET_BYTES = 32
+PSEUDONYM_LENGTH = 10
+"""Characters of a pseudonym, each one of 32: two of a million patients share one once in 2000 batches."""
 
 
 def pseudonym(secret: bytes, kind: str, text: str) -> str:
     """Ten lower-case letters and digits that nobody can trace back to `text` without the secret (HMAC-SHA-256)."""
     digest = hmac.new(secret, f"{kind}\0{text}".encode(), "sha256").digest()
     return base64.b32encode(digest).decode().lower()[:PSEUDONYM_LENGTH]
-
-
-def make_secret(path: Path) -> bytes:
-    """The secret in a file that only its owner can read; drawn at random where there is none.
-
-    Raises
-    ------
-    InputError
-        when the file holds no secret
-    """
-    if not path.exists():
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(SECRET_BYTES) + "\n")
-    return read_secret(path)
-
-
-def read_secret(path: Path) -> bytes:
-    """The secret in a file; InputError when it holds none."""
-    try:
-        secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
-    except (ValueError, UnicodeDecodeError):
-        secret = b""
-    if len(secret) < SECRET_BYTES // 2:
-        raise InputError("The file of the secret does not hold one: it has to be 64 hexadecimal digits.")
-    return secret
 
 
 def output_name(scan: FoundScan, layout: str, names: str, secret: bytes) -> str:

@@ -7,20 +7,60 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from enum import Enum
+from types import TracebackType
+from typing import TYPE_CHECKING
 
-from .record import DONE, FINISHED
+from .status import PENDING, Status
 
-Tell = Callable[[dict], None]
-"""Takes what happens in a batch, each a dict with ``event``:
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
-``planned``  ``total`` scans, ``left`` to do, and ``counts`` by status
-``started``  ``scan`` (name of its result) went to ``worker``
-``ended``    ``scan`` with ``status``, ``sentence`` and ``seconds``
-``note``     ``text`` for the user
-"""
+Report = Callable[[dict], None]
+"""Takes what happens in a batch, each a dict of plain values, as :func:`planned`, :func:`started`, :func:`ended` and
+:func:`note` make it; ``event`` is the word of an :class:`Event`."""
+
+REFRESHES_PER_SECOND = 4
+"""How often the live display is drawn. A choice."""
 
 
-def batch_display() -> AbstractContextManager[Tell]:
+class Event(str, Enum):
+    """What can happen in a batch."""
+
+    PLANNED = "planned"
+    STARTED = "started"
+    ENDED = "ended"
+    NOTE = "note"
+
+
+def planned(counts: dict[str, int], left: int) -> dict:
+    """So many scans by status, and so many of them left to do."""
+    return {"event": Event.PLANNED.value, "total": sum(counts.values()), "left": left, "counts": counts}
+
+
+def started(scan: str, number: int, worker: str) -> dict:
+    """A scan (the name of its result, and its number in the record) went to a worker."""
+    return {"event": Event.STARTED.value, "scan": scan, "worker": worker, "number": number}
+
+
+def ended(scan: str, number: int, status: str, sentence: str, seconds: float | None) -> dict:
+    """What became of a scan, why, and how long it took."""
+    return {
+        "event": Event.ENDED.value,
+        "scan": scan,
+        "number": number,
+        "status": str(status),
+        "sentence": sentence,
+        "seconds": seconds,
+    }
+
+
+def note(text: str) -> dict:
+    """A sentence for the user."""
+    return {"event": Event.NOTE.value, "text": text}
+
+
+def batch_display() -> AbstractContextManager[Report]:
     """A display for standard error: live with rich on a terminal, plain lines otherwise."""
     if sys.stderr.isatty():
         try:
@@ -35,16 +75,16 @@ def batch_display() -> AbstractContextManager[Tell]:
 class Pace:
     """How fast a batch goes, and how long it will take."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.planned = False
         self.total = self.left = self.ended = 0
         self._start = time.monotonic()
 
     def take(self, event: dict) -> None:
-        if event["event"] == "planned":
+        if event["event"] == Event.PLANNED:
             self.total, self.left, self.ended, self._start = event["total"], event["left"], 0, time.monotonic()
             self.planned = True
-        elif event["event"] == "ended":
+        elif event["event"] == Event.ENDED:
             self.left, self.ended = self.left - 1, self.ended + 1
 
     @property
@@ -68,69 +108,75 @@ def duration(seconds: float) -> str:
 class PlainDisplay:
     """One line for each scan."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._pace = Pace()
 
-    def __enter__(self) -> Tell:
-        return self._tell
+    def __enter__(self) -> Report:
+        return self._show
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
-    def _tell(self, event: dict) -> None:
+    def _show(self, event: dict) -> None:
         self._pace.take(event)
-        if event["event"] == "planned":
-            self._say(f"{event['total']} scans, {event['left']} to do")
-        elif event["event"] == "ended":
+        if event["event"] == Event.PLANNED:
+            self._print(f"{event['total']} scans, {event['left']} to do")
+        elif event["event"] == Event.ENDED:
             done = self._pace.total - self._pace.left
             sentence = f" ({event['sentence']})" if event["sentence"] else ""
-            self._say(f"{done}/{self._pace.total} {event['scan']}: {event['status']}{sentence}; {self._pace}")
-        elif event["event"] == "note":
-            self._say(event["text"])
+            self._print(f"{done}/{self._pace.total} {event['scan']}: {event['status']}{sentence}; {self._pace}")
+        elif event["event"] == Event.NOTE:
+            self._print(event["text"])
 
     @staticmethod
-    def _say(text: str) -> None:
+    def _print(text: str) -> None:
         print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
 class LiveDisplay:
     """A bar, what each worker does and for how long, and a line for each scan that is not simply done."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._pace, self._counts, self._workers = Pace(), Counter(), {}
-        self._live = Live(console=Console(stderr=True), get_renderable=self._picture, refresh_per_second=4)
+        self._pace = Pace()
+        self._counts: Counter[str] = Counter()
+        self._workers: dict[str, tuple[str, float] | None] = {}  # name → what it does, and since when
+        self._live = Live(
+            console=Console(stderr=True), get_renderable=self._picture, refresh_per_second=REFRESHES_PER_SECOND
+        )
 
-    def __enter__(self) -> Tell:
+    def __enter__(self) -> Report:
         self._live.__enter__()
-        return self._tell
+        return self._show
 
-    def __exit__(self, *error) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._workers.clear()
-        self._live.__exit__(*error)
+        self._live.__exit__(kind, error, trace)
 
-    def _tell(self, event: dict) -> None:
+    def _show(self, event: dict) -> None:
         self._pace.take(event)
-        if event["event"] == "planned":
+        if event["event"] == Event.PLANNED:
             self._counts = Counter(event["counts"])
-        elif event["event"] == "started":
+        elif event["event"] == Event.STARTED:
             self._workers[event["worker"]] = event["scan"], time.monotonic()
-        elif event["event"] == "ended":
+        elif event["event"] == Event.ENDED:
             for worker, work in list(self._workers.items()):
                 if work and work[0] == event["scan"]:
                     self._workers[worker] = None
             self._counts[event["status"]] += 1
-            if event["status"] != DONE:
+            if event["status"] != Status.DONE:
                 self._print(f"{event['scan']}: {event['status']} ({event['sentence']})")
-        elif event["event"] == "note":
+        elif event["event"] == Event.NOTE:
             self._print(event["text"])
 
     def _print(self, text: str) -> None:
         self._live.console.print(text, markup=False, highlight=False)
 
-    def _picture(self):
+    def _picture(self) -> RenderableType:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -145,8 +191,5 @@ class LiveDisplay:
         now = time.monotonic()
         for worker, work in sorted(dict(self._workers).items(), key=lambda item: (len(item[0]), item[0])):
             workers.add_row(Text(worker), Text(f"{work[0]}, {duration(now - work[1])}" if work else "idle", "dim"))
-        counts = ", ".join(f"{count} {status}" for status, count in self._counts.items() if status in SHOWN)
+        counts = ", ".join(f"{count} {status}" for status, count in self._counts.items() if status not in PENDING)
         return Group(bar, workers, Text(counts))
-
-
-SHOWN = (*FINISHED, "held back", "no face in view", "refused", "failed", "timed out", "same as another")

@@ -8,25 +8,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..errors import CTDefaceError, OutputError
+from ..private import make_private_file
 from .inputs import FoundScan
-
-WAITING, RUNNING = "waiting", "running"
-DONE, WARNED = "done", "done with warnings"
-NO_FACE, REFUSED, FAILED, TIMED_OUT = "no face in view", "refused", "failed", "timed out"
-HELD_BACK = "held back"  # the audit still found the face
-DOUBLE = "same as another"
-STATUSES = (WAITING, RUNNING, DONE, WARNED, HELD_BACK, NO_FACE, REFUSED, FAILED, TIMED_OUT, DOUBLE)
-#: a result was written
-FINISHED = (DONE, WARNED)
-#: worth another try as they are
-RETRIED = (FAILED, TIMED_OUT)
-#: nothing was written although there was a scan
-WITHOUT_RESULT = (HELD_BACK, NO_FACE, REFUSED, FAILED, TIMED_OUT)
+from .job import Outcome
+from .status import FINISHED, Status
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS run (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -56,6 +46,8 @@ CREATE INDEX IF NOT EXISTS scan_status ON scan (status);
 """
 
 FOUND = ("place", "path", "series", "stamp", "identity", "patient", "study")
+"""Columns that hold a :class:`.inputs.FoundScan`."""
+
 ALREADY_RUNNING = "This batch is running already: wait for its end, or look at it with --dry-run."
 UNREADABLE = (
     "The record of the batch cannot be used ({}): check the disk it is on, or keep it elsewhere with --private."
@@ -97,6 +89,7 @@ class Record:
                         file.backup(self._db)
             else:
                 self._lock = self._locked(path.with_name("running.lock"))
+                make_private_file(path)  # what SQLite puts beside it takes after it
                 self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
                 self._db.execute("PRAGMA journal_mode=WAL")  # stays as it is where the file system lacks what it needs
                 self._db.execute("PRAGMA synchronous=FULL")
@@ -106,6 +99,7 @@ class Record:
     @staticmethod
     def _locked(path: Path) -> sqlite3.Connection:
         """The lock of an SQLite file, which every system takes back when the process ends, however it ends."""
+        make_private_file(path)
         lock = sqlite3.connect(path, timeout=0, isolation_level=None)
         try:
             lock.execute("BEGIN EXCLUSIVE")
@@ -119,7 +113,7 @@ class Record:
     def __enter__(self) -> Record:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -127,10 +121,10 @@ class Record:
         if self._lock is not None:
             self._lock.close()
 
-    def get(self, name: str) -> str | None:
-        """A property of the run."""
+    def get(self, name: str) -> str:
+        """A property of the run; empty when it was never set."""
         row = self._one("SELECT value FROM run WHERE name = ?", name)
-        return row["value"] if row else None
+        return row["value"] if row else ""
 
     def set(self, name: str, value: str) -> None:
         self._do("INSERT INTO run VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
@@ -168,7 +162,7 @@ class Record:
                 else:
                     self._do(
                         "UPDATE scan SET stamp = ?, identity = ?, deaths = 0, status = ?, sentence = '' WHERE id = ?",
-                        scan.stamp, scan.identity, DOUBLE if old["same_as"] else WAITING, old["id"],
+                        scan.stamp, scan.identity, Status.DOUBLE if old["same_as"] else Status.WAITING, old["id"],
                     )  # fmt: skip
             self._choose_among_doubles(present)
         return changed
@@ -180,10 +174,10 @@ class Record:
             name = f"{output}-{number}"
         self._do(
             f"INSERT INTO scan ({', '.join(FOUND)}, output, status) VALUES ({', '.join('?' * len(FOUND))}, ?, ?)",
-            *(getattr(scan, column) for column in FOUND), name, WAITING,
+            *(getattr(scan, column) for column in FOUND), name, Status.WAITING,
         )  # fmt: skip
 
-    def _choose_among_doubles(self, present: set[str]) -> None:
+    def _choose_among_doubles(self, present: Container[str]) -> None:
         same: dict[str, list[sqlite3.Row]] = {}
         for row in self._db.execute("SELECT id, place, identity, status, same_as FROM scan ORDER BY id"):
             same.setdefault(row["identity"] or row["place"], []).append(row)
@@ -191,15 +185,19 @@ class Record:
             first = min(rows, key=lambda row: (row["status"] not in FINISHED, row["place"] not in present,
                                                row["same_as"] is not None))  # fmt: skip
             if first["same_as"] is not None:
-                self._do("UPDATE scan SET status = ?, sentence = '', same_as = NULL WHERE id = ?", WAITING, first["id"])
+                self._do(
+                    "UPDATE scan SET status = ?, sentence = '', same_as = NULL WHERE id = ?",
+                    Status.WAITING,
+                    first["id"],
+                )
             for row in rows:
                 if row is not first and row["status"] not in FINISHED and row["same_as"] != first["id"]:
                     self._do(
                         "UPDATE scan SET status = ?, sentence = ?, same_as = ? WHERE id = ?",
-                        DOUBLE, f"The same scan as {first['place']}.", first["id"], row["id"],
+                        Status.DOUBLE, f"The same scan as {first['place']}.", first["id"], row["id"],
                     )  # fmt: skip
 
-    def ids(self, *statuses: str) -> list[int]:
+    def ids(self, *statuses: Status) -> list[int]:
         """Numbers of the scans with any of these statuses, of all without any; those that a process died of last."""
         marks = ", ".join("?" * len(statuses))
         where = f"WHERE status IN ({marks})" if statuses else ""
@@ -207,7 +205,9 @@ class Record:
             return [row[0] for row in self._db.execute(f"SELECT id FROM scan {where} ORDER BY deaths, id", statuses)]
 
     def scan(self, number: int) -> sqlite3.Row:
-        return self._one("SELECT * FROM scan WHERE id = ?", number)
+        row = self._one("SELECT * FROM scan WHERE id = ?", number)
+        assert row is not None, f"there is no scan {number}"
+        return row
 
     def at(self, place: str) -> sqlite3.Row | None:
         """The scan found at a place."""
@@ -224,45 +224,46 @@ class Record:
             yield from self._db.execute("SELECT * FROM scan ORDER BY id")
 
     def counts(self) -> dict[str, int]:
-        """How many scans have each status, in the order of STATUSES."""
+        """How many scans have each status, in the order of :class:`.status.Status`."""
         with record_errors():
             found = dict(self._db.execute("SELECT status, count(*) FROM scan GROUP BY status").fetchall())
-        return {status: found[status] for status in STATUSES if status in found}
+        return {status.value: found[status] for status in Status if status in found}
 
     def start(self, number: int) -> sqlite3.Row:
         """Mark a scan as running and count the attempt."""
-        self._do("UPDATE scan SET status = ?, attempts = attempts + 1 WHERE id = ?", RUNNING, number)
+        self._do("UPDATE scan SET status = ?, attempts = attempts + 1 WHERE id = ?", Status.RUNNING, number)
         return self.scan(number)
 
-    def finish(
-        self, number: int, status: str, sentence: str, seconds: float | None, report: dict | None, details: str = ""
-    ) -> None:
+    def finish(self, number: int, outcome: Outcome) -> None:
         """Note what became of a scan."""
-        text = None if report is None else json.dumps(report)
+        report = None if outcome.report is None else json.dumps(outcome.report)
         self._do(
             "UPDATE scan SET status = ?, sentence = ?, seconds = ?, report = ?, details = ? WHERE id = ?",
-            status, sentence, seconds, text, details, number,
+            outcome.status, outcome.sentence, outcome.seconds, report, outcome.details, number,
         )  # fmt: skip
 
     def wait_again(self, number: int, died: bool = False) -> None:
         """Let a scan be done again; `died` counts that the process that worked on it ended."""
         self._do(
-            "UPDATE scan SET status = ?, sentence = '', deaths = deaths + ? WHERE id = ?", WAITING, int(died), number
+            "UPDATE scan SET status = ?, sentence = '', deaths = deaths + ? WHERE id = ?",
+            Status.WAITING,
+            int(died),
+            number,
         )
 
     def retry(self, number: int) -> None:
         """Let a scan be done again as if it had never been tried."""
-        self._do("UPDATE scan SET status = ?, sentence = '', deaths = 0 WHERE id = ?", WAITING, number)
+        self._do("UPDATE scan SET status = ?, sentence = '', deaths = 0 WHERE id = ?", Status.WAITING, number)
 
     def redo(self, number: int, parameters: dict) -> None:
         """Let a scan be done again with these parameters, in place of the result that there is."""
         self.retry(number)
         self._do("UPDATE scan SET redone_after = attempts, parameters = ? WHERE id = ?", json.dumps(parameters), number)
 
-    def _do(self, statement: str, *values) -> None:
+    def _do(self, statement: str, *values: object) -> None:
         with record_errors():
             self._db.execute(statement, values)
 
-    def _one(self, statement: str, *values) -> sqlite3.Row | None:
+    def _one(self, statement: str, *values: object) -> sqlite3.Row | None:
         with record_errors():
             return self._db.execute(statement, values).fetchone()

@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{place} -> {name + args.format if name else '(a pseudonym)'}: {status}")
         print(f"{len(planned)} scans")
         return 0
-    with batch_display() as tell:
+    with batch_display() as report:
         summary = batch.run(
             args.input,
             args.output,
@@ -149,14 +149,14 @@ def run(args: argparse.Namespace) -> int:
             redo=args.redo,
             gallery=args.gallery,
             originals=args.originals,
-            tell=tell,
+            report=report,
         )
     print(", ".join(f"{count} {status}" for status, count in summary.counts.items()) or "no scans found")
     return 0 if summary.all_done else 3
 
 
-#: name → function of a module that stands on this library and may be missing
 AUDITS = {"quick": "CTDefaceEvalLib.audit:quick"}
+"""Name → function of a module that stands on this library and may be missing."""
 
 
 def _workers(text: str) -> int:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import warnings
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError, OutputError
 from .terminal import Progress, say, warn
+
+if TYPE_CHECKING:
+    from ..pipeline import DefaceParameters
 
 HELP = "remove the face from one head CT"
 
@@ -24,21 +28,27 @@ examples:
   ctdeface deface "DICOM/series 4" "DICOM/series 4 defaced"
   ctdeface deface DICOM defaced --series 4 --headers ps315 --retain dates device
   ctdeface deface "DICOM/series 4" head_defaced.nrrd
-  ctdeface deface head.mha out.mha --margin 8 --keep-bone
+  ctdeface deface head.mha out.mha --strength light
   ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
   ctdeface deface head.nii.gz out.nii.gz --segmenter totalsegmentator
   ctdeface deface head.nii.gz out.nii.gz --segmenter cta-deface --weights Dataset001_DEFACE
 
-what "sealed" means:
-  A face that is cut out exactly and filled stays in the file: the outline of the
-  filled voxels is the face. Therefore the removed region starts at a random depth
-  below the skin and reaches out through the air in front of the face to a smooth
-  boundary that has nothing to do with the skin. --no-seal removes facial tissue
-  only, and the face can be recovered from the result, whatever the fill.
+what takes the face's place:
+  The head gets another skin: it goes on from the skin around the face and knows
+  nothing of the face itself. From a depth below it (--strength) out through the air
+  in front of the face all is replaced, so that neither what is filled nor where the
+  filled voxels end shows the face.
+
+strengths:
+  light       soft tissue, down to the facial bones, which stay, for work on head and
+              neck, injuries or teeth; weaker: a face can be estimated from its bones.
+  standard    10 mm below the new skin, bone in it included (default).
+  strict      18 mm, the ears as well, and the front wall of the frontal sinus as far
+              as the space inside the skull allows.
 
 fills and their weakness:
-  air         like this scan's own air, noise included (default). That something
-              was removed stays plain to see, from where the tissue ends.
+  smooth      a head without features, with this scan's noise (default).
+  air         the same region emptied: a hole, with air like this scan's own.
   constant    one value. Shows exactly which voxels were removed.
   percentile  one value, a percentile of the volume (CTA-DEFACE uses the 10th).
               Shows exactly which voxels were removed.
@@ -131,7 +141,7 @@ def retained_from(args: argparse.Namespace) -> list[str] | None:
 def add_parameters(parser: argparse.ArgumentParser) -> None:
     """The choices of a defacing, which :func:`parameters_from` collects."""
     from .. import segmenters
-    from ..pipeline import DefaceParameters
+    from ..parameters import DEPTH_MM, FILLS, DefaceParameters
 
     defaults = DefaceParameters()
     face = parser.add_argument_group("how the face is found")
@@ -151,26 +161,32 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         "--device", metavar="NAME", help="auto, cpu, gpu, gpu:1 or mps (default: a graphics card where there is one)"
     )
 
-    region = parser.add_argument_group("what is removed")
+    region = parser.add_argument_group("what is replaced")
+    region.add_argument(
+        "--strength",
+        choices=list(DEPTH_MM),
+        default=defaults.strength,
+        help="how much: see below (default: %(default)s)",
+    )
+    region.add_argument(
+        "--depth",
+        dest="depth_mm",
+        metavar="MM",
+        type=_number(2, 40),
+        help="for experts: depth below the new skin (default: what the strength says)",
+    )
+    region.add_argument("--ears", action="store_true", default=None, help="the ears as well, as --strength strict does")
+    region.add_argument("--no-ears", dest="ears", action="store_false", help="not the ears, whatever the strength")
     region.add_argument(
         "--margin",
         dest="margin_mm",
         metavar="MM",
         type=_number(0, 50),
         default=defaults.margin_mm,
-        help="remove this much more around the face (default: %(default)g)",
+        help="move the outline of the face outwards by this much (default: %(default)g)",
     )
-    region.add_argument(
-        "--keep-bone",
-        action="store_true",
-        help="leave facial bone, for work on sinuses, jaw or teeth; weaker: a face can be told by its bones",
-    )
-    region.add_argument(
-        "--no-seal",
-        dest="sealed",
-        action="store_false",
-        help="remove facial tissue only; weak: the outline of what was removed is the face",
-    )
+    region.add_argument("--keep-bone", action="store_true", help="the old name of --strength light")
+    region.add_argument("--no-seal", action="store_true", help=argparse.SUPPRESS)
     region.add_argument(
         "--as-is",
         action="store_true",
@@ -181,7 +197,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
     fill = parser.add_argument_group("what takes its place")
     fill.add_argument(
         "--fill",
-        choices=["air", "constant", "percentile", "blur"],
+        choices=FILLS,
         default=defaults.fill,
         help="default: %(default)s; see below for the weakness of each",
     )
@@ -201,15 +217,16 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
     fill.add_argument(
         "--seed",
         type=int,
-        help="makes the result repeatable, for tests; who knows the seed can work out depth and fill (default: random)",
+        help="makes the result repeatable, for tests; who knows the seed can work out the fill (default: random)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..files import written_whole
     from ..pipeline import deface
     from ..segmenters import check_ready
     from ..stored_data import suffix
-    from ..volume_io import IMAGE_IO, check_volume_name, save_volume, written_whole
+    from ..volume_io import IMAGE_IO, check_volume_name, read_scan, save_volume
 
     if suffix(args.output) not in IMAGE_IO:
         if args.input.is_dir():
@@ -238,10 +255,10 @@ def run(args: argparse.Namespace) -> int:
     check_ready(parameters.segmenter, parameters.choice)
 
     with Progress() as progress:
-        image, notes = read_input(args.input, progress)
-        result = deface(image, parameters, progress=progress)
-        if args.mask:
-            notes.append(MASK_WARNING)
+        progress(0.0, "Reading")
+        scan = read_scan(args.input)
+        result = deface(scan.image, parameters, progress=progress)
+        notes = [*scan.notes, *[MASK_WARNING] * bool(args.mask)]
         result.report["warnings"] = [*notes, *result.report["warnings"]]
         progress(1.0, "Writing")
         with written_whole(*outputs.values(), overwrite=args.overwrite) as parts:
@@ -257,12 +274,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_dicom(args: argparse.Namespace) -> int:
     """A DICOM series in, a DICOM series out."""
-    from ..batch import SECRET, make_private_folder, private_folder
-    from ..batch.names import make_secret
-    from ..dicom.deface import check_folder, check_table, deface_series
+    from ..dicom.deface import check_table, deface_series
     from ..dicom.pseudonyms import TABLE
+    from ..files import check_folder, written_whole
+    from ..private import SECRET, make_private_folder, make_secret, private_folder
     from ..segmenters import check_ready
-    from ..volume_io import written_whole
 
     if args.mask:
         args.error("argument --mask: goes with a volume as OUT")
@@ -303,8 +319,8 @@ def _run_dicom(args: argparse.Namespace) -> int:
     return 0
 
 
-def parameters_from(args: argparse.Namespace):
-    """The DefaceParameters that the arguments of :func:`add_parameters` ask for; wrong usage where they contradict."""
+def parameters_from(args: argparse.Namespace) -> DefaceParameters:
+    """The parameters that the arguments of :func:`add_parameters` ask for; wrong usage where they contradict."""
     from .. import segmenters
     from ..pipeline import DefaceParameters
 
@@ -312,8 +328,14 @@ def parameters_from(args: argparse.Namespace):
     for given in ("weights", "label", "device"):
         if getattr(args, given) is not None and given not in options:
             args.error(f"argument --{given}: the segmenter {args.segmenter} has no use for it")
-    if args.as_is and (args.margin_mm or args.keep_bone or not args.sealed):
-        args.error("argument --as-is: goes without --margin, --keep-bone and --no-seal")
+    if args.no_seal:
+        args.error("argument --no-seal: is no more; --as-is removes the face mask itself")
+    if args.keep_bone:
+        if args.strength == "strict":
+            args.error("argument --keep-bone: is --strength light, and goes without another strength")
+        args.strength = "light"
+    if args.as_is and (args.margin_mm or args.strength != "standard" or args.depth_mm or args.ears):
+        args.error("argument --as-is: goes without --strength, --depth, --ears, --margin and --keep-bone")
     for given, fill in (("constant", "constant"), ("percentile", "percentile"), ("blur_mm", "blur")):
         if getattr(args, given) is not None and args.fill != fill:
             args.error(f"argument --{given.removesuffix('_mm')}: goes with --fill {fill}")
@@ -323,7 +345,7 @@ def parameters_from(args: argparse.Namespace):
     return DefaceParameters(**{name: value for name, value in chosen.items() if value is not None})
 
 
-def _number(low: float, high: float):
+def _number(low: float, high: float) -> Callable[[str], float]:
     def number(text: str) -> float:
         value = float(text)
         if not low <= value <= high:
@@ -335,7 +357,7 @@ def _number(low: float, high: float):
 
 def check_outputs(args: argparse.Namespace, source: Path | None, outputs: dict[str, Path], overwrite: bool) -> None:
     """Wrong usage, before any work: outputs that exist, that are the input, or of which two are one file."""
-    from ..volume_io import check_output
+    from ..files import check_output
 
     seen = set()
     for name, path in outputs.items():
@@ -350,23 +372,12 @@ def check_outputs(args: argparse.Namespace, source: Path | None, outputs: dict[s
         seen.add(resolved)
 
 
-def read_input(path: Path, progress: Progress, series: str = ""):
-    """The volume, and what the reader wants said about it."""
-    from ..volume_io import read_ct
-
-    progress(0.0, "Reading")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        image = read_ct(path, series)
-    return image, [str(warning.message) for warning in caught if warning.category is UserWarning]
-
-
 def save_report(report: dict, path: Path) -> None:
     path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def summary(report: dict) -> str:
     return (
-        f"Removed {report['removed_ml']:.0f} mL in {report['seconds']:.1f} s; "
+        f"Replaced {report['replaced_ml']:.0f} mL in {report['seconds']:.1f} s; "
         f"{report['intracranial_voxels_touched']} intracranial voxels touched. Look at the result before you share it."
     )

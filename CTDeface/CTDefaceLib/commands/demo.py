@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .deface import check_outputs, read_input, save_report, summary
+from .deface import check_outputs, save_report, summary
 from .terminal import Progress
 
 HELP = "see it work on a synthetic head"
@@ -32,10 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..files import written_whole
     from ..phantom import make_phantom
     from ..pipeline import DefaceParameters, deface
     from ..render import before_after_picture
-    from ..volume_io import save_volume, written_whole
+    from ..scan import Scan
+    from ..volume_io import read_scan, save_volume
 
     names = ["synthetic_head.nii.gz"] * (args.ct is None) + ["before_after.png", "defaced.json", "defaced.nii.gz"]
     try:
@@ -45,17 +47,18 @@ def run(args: argparse.Namespace) -> int:
     check_outputs(args, args.ct, {name: args.folder / name for name in names}, overwrite=True)
     with Progress() as progress:
         if args.ct:
-            original, notes = read_input(args.ct, progress)
+            progress(0.0, "Reading")
+            scan = read_scan(args.ct)
         else:
             progress(0.0, "Making a synthetic head")
-            original, notes = make_phantom().image, []
-        result = deface(original, DefaceParameters(), progress=progress)
-        result.report["warnings"] = [*notes, *result.report["warnings"]]
+            scan = Scan(make_phantom().image)
+        result = deface(scan.image, DefaceParameters(), progress=progress)
+        result.report["warnings"] = [*scan.notes, *result.report["warnings"]]
         progress(1.0, "Writing and rendering")
         with written_whole(*(args.folder / name for name in names), overwrite=True) as parts:
             if args.ct is None:
-                save_volume(original, parts[0])
-            before_after_picture(original, result.image, parts[-3])
+                save_volume(scan.image, parts[0])
+            before_after_picture(scan.image, result.image, parts[-3])
             save_report(result.report, parts[-2])
             save_volume(result.image, parts[-1])
     print(summary(result.report))

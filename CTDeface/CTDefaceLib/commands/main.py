@@ -13,9 +13,10 @@ import importlib.util
 import signal
 import sys
 import threading
+import types
 
-from .. import __version__
 from ..errors import CTDefaceError, memory_errors
+from ..version import __version__
 from .terminal import warn
 
 COMMANDS = {
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
             signal.signal(signal.SIGTERM, previous)
 
 
-def _terminate(number, frame):
+def _terminate(number: int, frame: types.FrameType | None) -> None:
     sys.exit(143)  # as an exception, so that temporary files are removed on the way out
 
 

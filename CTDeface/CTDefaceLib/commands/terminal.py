@@ -9,7 +9,7 @@ import sys
 class Progress:
     """Progress on standard error, as a context manager; calling it has the signature the library's functions expect."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._stream = sys.stderr  # libraries' output is kept out of it while they work
         self._shown = self._stream.isatty()
         self._length = 0
@@ -17,7 +17,7 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._write("")
 
     def __call__(self, fraction: float, text: str) -> None:

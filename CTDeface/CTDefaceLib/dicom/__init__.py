@@ -1,1 +1,1 @@
-"""DICOM series in, DICOM series out: reading, stacking, headers, pseudonyms, references, writing."""
+"""DICOM series in, DICOM series out: files, trees, stacks, headers, pseudonyms, references, writing."""

@@ -3,54 +3,56 @@
 from __future__ import annotations
 
 import os
-import struct
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
+from .files import TAGS, dicom_header, is_image, series_number
 
 if TYPE_CHECKING:
     import pydicom
 
-TAGS = [
-    "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "ImagePositionPatient", "ImageOrientationPatient",
-    "PixelSpacing", "SamplesPerPixel", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "RescaleSlope",
-    "RescaleIntercept",
-]  # fmt: skip
-
-#: how far a slice may lie from its place in an even stack: positions are often rounded to a tenth of a millimetre
 PLACE_TOLERANCE_MM = 0.1
-PLACE_TOLERANCE = 0.1  # or this share of the spacing
+"""How far a slice may lie from its place in an even stack: positions are often rounded to a tenth of a millimetre."""
+
+PLACE_TOLERANCE = 0.1
+"""… or this share of the spacing: thick slices are placed less exactly."""
+
 TILT_TOLERANCE_DEGREES = 0.25
+"""Up to this the slices count as straight: a head of 200 mm is then sheared by less than a millimetre."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One DICOM series that stacks into an even volume."""
+    """One DICOM series that stacks into an even volume.
+
+    Attributes
+    ----------
+    files: list of str
+        One file per slice, in the order of their position along the slice normal.
+    modality: str
+        (0008,0060), for example ``CT``.
+    same_rescale: bool
+        Whether all slices share one rescale slope and intercept.
+    """
 
     files: list[str]
-    """one file per slice, in the order of their position along the slice normal"""
     modality: str
-    """(0008,0060), for example ``CT``"""
     same_rescale: bool
-    """whether all slices share one rescale slope and intercept"""
 
 
 def find_series(folder: str | os.PathLike, uid: str = "") -> Series:
     """Look at the headers of all files in a folder (not in its sub-folders) and order the slices of its series.
 
-    Files that are no DICOM images are passed over, and those of other series than the one with the given `uid`.
+    Files that are no DICOM images are passed over, and those of other series than the one with the given ``uid``.
 
     Raises
     ------
     InputError
-        without exactly one series of single-frame greyscale images; with slices missing, double, unevenly spaced, of
+        Without exactly one series of single-frame greyscale images; with slices missing, double, unevenly spaced, of
         different size or orientation, sheared by a tilted gantry, or with a truncated file.
         The sentence names no file and no value of the header that could tell who the patient is.
     """
@@ -93,75 +95,6 @@ def _image_header(path: str) -> pydicom.Dataset | None:
     return pydicom.Dataset() if header is not None and not is_image(header) else header
 
 
-def is_image(header: pydicom.Dataset) -> bool:
-    """Whether a header of :func:`dicom_header` is that of an image."""
-    return "Rows" in header
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Neither validation nor warnings of pydicom: what it says about odd values quotes them.
-
-    Values are decoded when they are first looked at, so this belongs around all that looks at them.
-    """
-    import pydicom
-
-    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | None:
-    """Some attributes of a DICOM file; an empty dataset for a file that is none, None for one that is cut short.
-
-    A DICOM file that is no image (a report, a structure set) has no ``Rows``.
-    """
-    import pydicom
-
-    with open(path, "rb") as file, quietly():
-        start = file.read(132)  # preamble and magic
-        bare = start.startswith((b"\x08\x00", b"\x02\x00\x00\x00UL\x04\x00"))  # a file without preamble
-        if start[128:] != b"DICM" and not bare:
-            return None if _is_meant_as_dicom(path, start) else pydicom.Dataset()
-        file.seek(0)
-        try:
-            header = pydicom.dcmread(file, stop_before_pixels=True, force=bare, specific_tags=tags)
-            if "Rows" not in header and not bare:
-                syntax, kind = header.file_meta.TransferSyntaxUID, header.file_meta.MediaStorageSOPClassUID
-                if syntax and not kind.name.endswith("Image Storage"):
-                    return header
-            return header if _has_all_pixels(file, header) else None
-        except Exception:  # pydicom meets damaged files with errors of many kinds
-            return None
-
-
-def _is_meant_as_dicom(path: str | os.PathLike, start: bytes) -> bool:
-    """Whether a file that does not begin like DICOM should: by its name, or as a copy that failed left only zeros."""
-    suffix = Path(path).suffix.lower()
-    return suffix in (".dcm", ".ima") or not start.strip(b"\0") and (not suffix or suffix[1:].isdigit())
-
-
-def _has_all_pixels(file: BinaryIO, header: pydicom.Dataset) -> bool:
-    """Whether the pixel data that starts here is complete in length (`file` stands at its tag)."""
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax is not None and syntax.is_deflated:
-        return True  # the header reader has inflated the file and would have noticed
-    size = os.fstat(file.fileno()).st_size
-    order = ">" if syntax is not None and not syntax.is_little_endian else "<"
-    if file.read(4) not in (struct.pack("<HH", 0x7FE0, 0x0010), struct.pack(">HH", 0x7FE0, 0x0010)):
-        return False
-    file.seek(4 if syntax is None or syntax.is_implicit_VR else 8, os.SEEK_CUR)
-    if syntax is None or not syntax.is_encapsulated:
-        pixels = int(header.Rows) * int(header.Columns) * int(header.get("NumberOfFrames") or 1)
-        return size - file.tell() >= pixels * int(header.get("SamplesPerPixel", 1)) * int(header.BitsAllocated) // 8
-    while len(item := file.read(8)) == 8:
-        group, element, length = struct.unpack(order + "HHI", item)
-        if (group, element) == (0xFFFE, 0xE0DD):
-            return True
-        file.seek(length, os.SEEK_CUR)
-    return False
-
-
 def _check_one_series(headers: list[pydicom.Dataset]) -> None:
     series: dict[str, list[pydicom.Dataset]] = {}
     for header in headers:
@@ -182,14 +115,6 @@ def _check_one_series(headers: list[pydicom.Dataset]) -> None:
         raise InputError("The DICOM images are in colour; choose the original CT series, not a capture of it.")
     if len(headers) < 2:
         raise InputError("The folder holds a single DICOM slice; choose the folder with all slices of the series.")
-
-
-def series_number(header: pydicom.Dataset) -> int:
-    """The number that the scanner gave the series, -1 where there is none."""
-    try:
-        return int(header.SeriesNumber)
-    except (AttributeError, TypeError, ValueError):
-        return -1
 
 
 def _described(members: list[pydicom.Dataset]) -> str:

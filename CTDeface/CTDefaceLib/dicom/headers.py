@@ -11,21 +11,25 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .pseudonyms import WELL_KNOWN, Pseudonyms
-from .tree import CT_IMAGES
+from .files import CT_IMAGES
+from .identifiers import DATES, TEXTS, identifiers, remove_identifiers, remove_unreadable, strings
+from .pseudonyms import Pseudonyms
 from .write import METHOD, OUTDATED, add_method
 
 if TYPE_CHECKING:
     import pydicom
 
 EDITION = "dicomfields_2026c"
+"""Of the standard whose table of attributes is used."""
+
 BASIC_PROFILE = ("113100", "Basic Application Confidentiality Profile")
-#: what can be retained, and the code that says so
+"""Code that says that the profile was followed."""
+
 RETAIN = {
     "dates": ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
     "full-dates": ("113106", "Retain Longitudinal Temporal Information Full Dates Option"),
@@ -36,14 +40,15 @@ RETAIN = {
     "safe-private": ("113111", "Retain Safe Private Option"),
     "descriptors": ("113105", "Clean Descriptors Option"),
 }
+"""What can be retained, and the code that says so."""
+
 MISSING = 'Cleaning headers needs the package dicom-anonymizer; install it with "pip install ctdeface[dicom]".'
 
-DATES = ("DA", "TM", "DT")
-TEXTS = ("LO", "SH", "ST", "LT", "UT", "UC", "UR", "AE", "PN")
-PLAIN = (*DATES, "AE", "AS", "CS", "DS", "IS", "UI")
-NUMBER = re.compile(r"([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?")
 BYTES = ("OB", "OW", "OD", "OF", "OL", "OV", "UN")
+"""Value representations of bytes, in which anything can stand."""
+
 DUMMIES = {"DA": "19000101", "DT": "19000101000000", "TM": "000000", "AS": "000Y", "PN": "Removed", "UI": "2.25.0"}
+"""What stands for a value that has to be there, by value representation."""
 
 PATIENT = {
     "Allergies", "EthnicGroup", "EthnicGroupCodeSequence", "PatientAge", "PatientSex", "PatientSexNeutered",
@@ -65,33 +70,34 @@ INSTITUTION = {
     "InstitutionalDepartmentName", "InstitutionalDepartmentTypeCodeSequence",
 }  # fmt: skip
 REFERENCES = {"ReferencedPerformedProcedureStepSequence", "ReferencedStudySequence"}
-#: what the options keep by table E.1-1 (column K, or C and cleaned)
+
 KEPT = {"patient": PATIENT, "device": DEVICE, "institution": INSTITUTION, "uids": REFERENCES}
-#: free text on the patient: kept cleaned, like a description
+"""What the options keep by table E.1-1 (column K, or C and cleaned)."""
+
 CLEANED = {"Allergies", "PatientState", "PreMedication", "SpecialNeeds"}
+"""Free text on the patient: kept cleaned, like a description."""
+
 DESCRIPTOR = re.compile(
     "Description$|Comments$|^CommentsOn|^ReasonFor.*(?<!Sequence)$|^(AcquisitionFieldOfViewLabel|ContrastBolusAgent|"
     "AdditionalPatientHistory|MedicalAlerts|Occupation|ProtocolName|ROIName|ROIObservationLabel|StructureSetLabel|"
     "RequestedContrastAgent|StructureSetName)$"
 )
-#: free text that describes the technique and that the profile leaves alone
+"""Keywords of free text that describes; what the vocabulary knows of it can stay."""
+
 TECHNICAL = {
     "CodeMeaning", "CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "ContrastBolusRoute",
     "ConvolutionKernel", "DeidentificationMethod", "DimensionDescriptionLabel", "FilterType", "LongCodeValue",
     "Manufacturer", "ManufacturerModelName", "MappingResourceName", "MaterialID", "PositionReferenceIndicator",
     "RescaleType", "SegmentAlgorithmName", "SoftwareVersions", "StackID", "WindowCenterWidthExplanation",
 }  # fmt: skip
+"""Free text that describes the technique and that the profile leaves alone."""
+
 NEEDED_BYTES = {
     "PixelData", "LUTData", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
     "BluePaletteColorLookupTableData", "ICCProfile",
 }  # fmt: skip
-#: where names and numbers stand that may be repeated in other places
-IDENTIFYING = re.compile(
-    "^(PatientID|OtherPatientIDs|AccessionNumber|StudyID|PatientBirthDate|DeviceSerialNumber|StationName|AdmissionID|"
-    "Institution.*|.*Address|.*TelephoneNumbers?|MedicalRecordLocator|IssuerOfPatientID|RequestedProcedureID|"
-    "ScheduledProcedureStepID|PerformedProcedureStepID|.*OrderNumber.*)$"
-)
-#: group and element in the block of private elements that tell nobody's identity (table E.3.10-1), by their creator
+"""Bytes without which the image cannot be shown."""
+
 SAFE_PRIVATE = {
     "ELSCINT1": {(0x00E1, 0x21), (0x01E1, 0x26), (0x01E1, 0x50), (0x01F1, 0x01), (0x01F1, 0x07), (0x01F1, 0x26),
                  (0x01F1, 0x27)},
@@ -99,7 +105,8 @@ SAFE_PRIVATE = {
     "GEMS_PARM_01": {(0x0043, 0x27)},
     "GEMS_HELIOS_01": {(0x0045, 0x01), (0x0045, 0x02)},
 }  # fmt: skip
-#: what may stay of a description: nothing else in it can be told from a name
+"""Group and element in the block of private elements that tell nobody's identity (table E.3.10-1), by their creator."""
+
 VOCABULARY = set(
     "abdomen acquisition adult air angio angiography anterior arterial artery average axial base body bolus bone "
     "brain c cardiac cerebral cerebrum cervical chest child contrast coronal cranium ct cta ctp ctv dental dose "
@@ -110,9 +117,7 @@ VOCABULARY = set(
     "smooth soft spine spiral standard stroke temporal thick thin tissue topogram trauma trunk tumor tumour up "
     "vascular vein vessel volume w wo with without window".split()
 )
-GEOMETRY = (0x0020, 0x0028)  # groups whose numbers place the image and scale its values
-SHORTEST_NUMBER = 6  # digits; a shorter one of these is no patient's
-SHORTEST = 4  # bytes of UTF-8, two letters of Chinese; a shorter identifier says nothing in another place
+"""What may stay of a description: nothing else in it can be told from a name."""
 
 
 class Cleaner:
@@ -185,12 +190,7 @@ class Cleaner:
         action = self._actions.get((element.tag.group, element.tag.element), "")
         keyword, kind = element.keyword, element.VR
         if self._is_retained(keyword, kind, action):
-            if kind == "SQ":
-                self._clean_items(element, strict)
-            elif kind in DATES and "dates" in self.retain and not self._shift(element):
-                del dataset[element.tag]
-            elif DESCRIPTOR.search(keyword) or keyword in CLEANED:
-                element.value = described(element.value)
+            self._clean_retained(dataset, element, strict)
         elif kind == "SQ":
             if action in ("", "U", "X/Z/U"):
                 self._clean_items(element, strict)
@@ -201,17 +201,31 @@ class Cleaner:
         elif kind == "UI" and action in ("", "U"):
             self._replace_uids(element)
         elif not action:
-            if keyword == "SegmentLabel":
-                element.value = described(element.value) or "REMOVED"
-            elif kind in TEXTS and keyword not in TECHNICAL or kind in DATES or kind == "AS":
-                del dataset[element.tag]
-            elif kind in BYTES and keyword not in NEEDED_BYTES or not keyword:
-                del dataset[element.tag]
+            self._clean_unlisted(dataset, element)
         elif action == "D" or strict and "D" in action:
             element.value = dummy(element)
         elif "Z" in action and action != "X/Z/D":
             element.value = None
         else:
+            del dataset[element.tag]
+
+    def _clean_retained(self, dataset: pydicom.Dataset, element: pydicom.DataElement, strict: bool) -> None:
+        """An element that an option keeps: what is in it is still cleaned, and dates are shifted."""
+        if element.VR == "SQ":
+            self._clean_items(element, strict)
+        elif element.VR in DATES and "dates" in self.retain and not self._shift(element):
+            del dataset[element.tag]
+        elif DESCRIPTOR.search(element.keyword) or element.keyword in CLEANED:
+            element.value = described(element.value)
+
+    def _clean_unlisted(self, dataset: pydicom.Dataset, element: pydicom.DataElement) -> None:
+        """An element of which the profile says nothing: what could name somebody goes."""
+        keyword, kind = element.keyword, element.VR
+        if keyword == "SegmentLabel":
+            element.value = described(element.value) or "REMOVED"
+        elif kind in TEXTS and keyword not in TECHNICAL or kind in DATES or kind == "AS":
+            del dataset[element.tag]
+        elif kind in BYTES and keyword not in NEEDED_BYTES or not keyword:
             del dataset[element.tag]
 
     def _clean_items(self, element: pydicom.DataElement, strict: bool) -> None:
@@ -230,7 +244,7 @@ class Cleaner:
         """Shift dates back by the days of this patient; False where one cannot be read."""
         if element.VR == "TM" or not element.value or element.keyword == "TimezoneOffsetFromUTC":
             return True
-        values = _strings(element)
+        values = strings(element)
         try:
             days = [datetime.datetime.strptime(text[:8], "%Y%m%d") for text in values]
             days = [day - datetime.timedelta(days=self._days) for day in days]
@@ -278,7 +292,7 @@ def profile() -> dict[tuple[int, int], str]:
     return {tag: letters[action.__name__] for tag, action in initialize_actions(EDITION).items() if len(tag) == 2}
 
 
-def dummy(element: pydicom.DataElement):
+def dummy(element: pydicom.DataElement) -> str | bytes | int:
     """A value of the element's kind that says nothing."""
     if element.VR in DUMMIES:
         return DUMMIES[element.VR]
@@ -287,95 +301,12 @@ def dummy(element: pydicom.DataElement):
     return b"" if element.VR in BYTES else 0
 
 
-def described(value) -> str | list[str]:
-    """What can stay of a description: words of the vocabulary, and numbers of at most three digits."""
-    if value is None or isinstance(value, str):
-        words = re.findall(r"[A-Za-z]+|\d+(?:\.\d+)?", value or "")
-        return " ".join(w for w in words if w.lower() in VOCABULARY or w[0].isdigit() and len(w.split(".")[0]) <= 3)
-    return [described(str(one)) for one in value]
+def described(value: Any) -> str | list[str]:
+    """What can stay of a description, of one or several values."""
+    return _described(value or "") if value is None or isinstance(value, str) else [_described(str(v)) for v in value]
 
 
-def remove_unreadable(dataset: pydicom.Dataset) -> None:
-    """Remove values that are not what their kind says, so that nobody can tell what stands in them."""
-    for tag in list(dataset.keys()):
-        try:
-            element = dataset[tag]
-        except Exception:  # pydicom meets odd values with errors of many kinds
-            del dataset[tag]
-            continue
-        if not _is_readable(element):
-            del dataset[tag]
-        for item in element.value if element.VR == "SQ" else ():
-            remove_unreadable(item)
-
-
-def _is_readable(element: pydicom.DataElement) -> bool:
-    """Whether values that have to be numbers or plain letters are such."""
-    if element.VR not in PLAIN or element.is_empty:
-        return True
-    values = _strings(element)
-    if element.VR in ("IS", "DS"):
-        return all(NUMBER.fullmatch(value.strip(" \0")) for value in values)
-    return all(value.strip("\0").isascii() and value.strip("\0").isprintable() for value in values)
-
-
-def identifiers(dataset: pydicom.Dataset, kept: Collection[str] = (), uids: bool = True) -> tuple[set[str], set[str]]:
-    """What names the patient, the hospital or the people in a dataset, at any depth, in lower case; and private texts.
-
-    What stands in attributes with keywords in ``kept`` is not looked at; UIDs only if they are wanted.
-    """
-    found: set[str] = set()
-    private: set[str] = set()
-    for element in dataset:
-        if element.VR == "SQ":
-            for item in element.value:
-                inner = identifiers(item, kept, uids)
-                found |= inner[0]
-                private |= inner[1]
-            continue
-        texts = [text.strip().lower() for text in _texts(element) if element.keyword not in kept]
-        if element.VR == "PN":
-            found |= {part for text in texts for part in (text, *re.split(r"[\W_]+", text))}
-        elif IDENTIFYING.match(element.keyword or "") or uids and element.VR == "UI":
-            found |= {text for text in texts if not text.startswith(WELL_KNOWN)}
-        elif element.tag.is_private and not element.tag.is_private_creator:
-            private |= {text for text in texts if len(text) >= 2 * SHORTEST}
-    return {text for text in found if len(text.encode()) >= SHORTEST}, private
-
-
-def remove_identifiers(dataset: pydicom.Dataset, names: Iterable[str]) -> None:
-    """Remove values in which one of these names or numbers stands."""
-    for element in list(dataset):
-        if element.VR == "SQ":
-            for item in element.value:
-                remove_identifiers(item, names)
-            continue
-        kept = texts = _texts(element)
-        if element.VR in TEXTS:
-            kept = [text for text in texts if not any(name in text.lower() for name in names)]
-        elif element.VR == "CS" and element.keyword != "PhotometricInterpretation":
-            kept = [t if not any(_stands_in(name, t.strip().lower()) for name in names) else "REMOVED" for t in texts]
-        elif element.VR in ("IS", "DS"):
-            shortest = SHORTEST_NUMBER if element.tag.group in GEOMETRY else SHORTEST
-            kept = [text for text in texts if len(text) < shortest or text.strip().lower() not in names]
-        if kept != texts and element.VM > 1 and element.VR == "CS":
-            element.value = kept
-        elif kept != texts:
-            del dataset[element.tag]
-
-
-def _stands_in(name: str, text: str) -> bool:
-    return name == text or len(name) > SHORTEST and name in text
-
-
-def _texts(element: pydicom.DataElement) -> list[str]:
-    """The values of an element of text, UIDs or written numbers."""
-    if element.value is None or element.VR not in (*TEXTS, *DATES, "CS", "UI", "IS", "DS", "AS"):
-        if element.VR in ("UN", "OB") and isinstance(element.value, bytes) and len(element.value) <= 1024:
-            return [text.decode() for text in re.findall(rb"[ -~]{8,}", element.value)]
-        return []
-    return _strings(element)
-
-
-def _strings(element: pydicom.DataElement) -> list[str]:
-    return [str(value) for value in element.value] if element.VM > 1 else [str(element.value)]
+def _described(text: str) -> str:
+    """Words of the vocabulary, and numbers of at most three digits."""
+    words = re.findall(r"[A-Za-z]+|\d+(?:\.\d+)?", text)
+    return " ".join(w for w in words if w.lower() in VOCABULARY or w[0].isdigit() and len(w.split(".")[0]) <= 3)

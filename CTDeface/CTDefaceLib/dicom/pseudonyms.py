@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import hmac
-import os
+import io
 import secrets
 from collections.abc import Collection
 from pathlib import Path
 
+from ..private import append_private
+
 TABLE = "pseudonyms.csv"
-WELL_KNOWN = "1.2.840.10008."  # SOP classes, transfer syntaxes and what else the standard itself names
+"""Name of the table of what stands for what, in a private folder."""
+
+WELL_KNOWN = "1.2.840.10008."
+"""What SOP classes, transfer syntaxes and what else the standard itself names begin with."""
 
 
 class Pseudonyms:
@@ -58,16 +63,16 @@ class Pseudonyms:
         return 30 + int.from_bytes(self._digest("days", patient)[:8], "big") % 3650
 
     def append_to(self, table: Path) -> None:
-        """Add what was replaced to a CSV file that only its owner can read: kind, original, pseudonym."""
+        """Add what was replaced to a private CSV file: kind, original, pseudonym. It is on the disk then."""
         known = set()
         if table.exists():
             with open(table, newline="", encoding="utf-8") as file:
                 known = {tuple(row) for row in csv.reader(file)}
         rows = [(kind, original, new) for (kind, original), new in sorted(self.used.items())]
         rows += [("days back", original, str(self.days(original))) for kind, original in self.used if kind == "patient"]
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        with open(os.open(table, flags, 0o600), "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(row for row in rows if row not in known)
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(row for row in rows if row not in known)
+        append_private(table, text.getvalue())
 
     def _uid(self, kind: str, original: str) -> str:
         digest = bytearray(self._digest(kind, original)[:16])

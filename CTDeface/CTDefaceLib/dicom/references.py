@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .even_series import quietly
+from .defaced_stack import DefacedStack
+from .files import SEGMENTATION, STRUCTURE_SET, quietly
 from .stack import UNDECODED, read_dataset, usual_gap
-from .tree import SEGMENTATION, STRUCTURE_SET, Series, Tree
+from .tree import Series, Tree
 from .write import EXPLICIT_LITTLE_ENDIAN, elements
 
 if TYPE_CHECKING:
     import pydicom
 
-    from .deface import DefacedStack
-
 KINDS = {"structure set": STRUCTURE_SET, "segmentation": SEGMENTATION}
+"""Kinds of what can be taken along → SOP classes."""
 
 
 @quietly()
@@ -43,7 +43,7 @@ def without_face(dataset: pydicom.Dataset, defaced: list[DefacedStack]) -> str:
     Raises
     ------
     InputError
-        when the pixels of a segmentation cannot be decoded
+        When the pixels of a segmentation cannot be decoded.
     """
     remove = _outlines if dataset.SOPClassUID == STRUCTURE_SET else _voxels
     return remove(dataset, defaced)

@@ -7,22 +7,26 @@ from the slices, and each slice then takes its part of that region. The slices t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ..anatomy.hounsfield import BLANK_HU
 from ..errors import InputError
-from .even_series import PLACE_TOLERANCE, PLACE_TOLERANCE_MM, TILT_TOLERANCE_DEGREES, quietly
-from .tree import Slice, Stack
+from ..progress import Progress, silent
+from .even_series import PLACE_TOLERANCE, PLACE_TOLERANCE_MM, TILT_TOLERANCE_DEGREES
+from .files import Slice, quietly
+from .tree import Stack
 
 if TYPE_CHECKING:
     import pydicom
 
 LARGEST_GAP_MM = 20.0
-OUTSIDE_HU = -3000.0  # of the regular grid: no measurement
+"""Between neighbouring slices; across more, what lies between cannot be guessed (1.5 times the usual gap can)."""
+
 NO_DECODER = (
     "The DICOM pixels are compressed in a way that needs the package python-gdcm; install it with "
     '"pip install ctdeface[dicom]".'
@@ -30,7 +34,7 @@ NO_DECODER = (
 UNDECODED = "The DICOM pixels cannot be decoded; copy or export the series again."
 
 
-def read_stack(stack: Stack, progress: Callable[[float, str], None] = lambda fraction, text: None) -> sitk.Image:
+def read_stack(stack: Stack, progress: Progress = silent) -> sitk.Image:
     """The slices in Hounsfield units, one after the other; int16 where that holds them, else int32 or float32.
 
     The geometry is that of the first slice, with the usual distance of slices; it is true only when
@@ -38,8 +42,8 @@ def read_stack(stack: Stack, progress: Callable[[float, str], None] = lambda fra
     """
     ends = [value * s.slope + s.intercept for s in stack.slices for value in (s.low, s.high)]
     whole = all(float(value).is_integer() for s in stack.slices for value in (s.slope, s.intercept))
-    dtype = np.float32 if not whole else np.int16 if -(2**15) <= min(ends) and max(ends) < 2**15 else np.int32
-    hu = np.empty((len(stack.slices), *stack.size[::-1]), dtype)
+    dtype: type = np.float32 if not whole else np.int16 if -(2**15) <= min(ends) and max(ends) < 2**15 else np.int32
+    hu: np.ndarray = np.empty((len(stack.slices), *stack.size[::-1]), dtype)
     places: dict[str, list[int]] = {}
     for index, piece in enumerate(stack.slices):
         places.setdefault(piece.path, []).append(index)
@@ -51,7 +55,7 @@ def read_stack(stack: Stack, progress: Callable[[float, str], None] = lambda fra
             piece = stack.slices[index]
             if words.shape[1:] != hu.shape[1:]:
                 raise InputError(UNDECODED)
-            values = stored_values(words[piece.frame], header).astype(dtype, copy=False)
+            values: np.ndarray = stored_values(words[piece.frame], header).astype(dtype, copy=False)
             if piece.slope != 1:
                 values = values * dtype(piece.slope)
             np.add(values, dtype(piece.intercept), out=hu[index])
@@ -83,7 +87,7 @@ def stored_words(path: str) -> tuple[np.ndarray, pydicom.Dataset]:
     Raises
     ------
     InputError
-        when they are compressed and cannot be decoded
+        When they are compressed and cannot be decoded.
     """
     header = read_dataset(path)
     return words_of(header), header
@@ -96,7 +100,7 @@ def words_of(header: pydicom.Dataset) -> np.ndarray:
     kind = "i" if header.get("PixelRepresentation", 0) else "u"
     dtype = np.dtype(f"{kind}{header.BitsAllocated // 8}")
     if syntax is None or not syntax.is_encapsulated:
-        order = ">" if syntax is not None and not syntax.is_little_endian else "<"
+        order: Literal["<", ">"] = ">" if syntax is not None and not syntax.is_little_endian else "<"
         count = frames * rows * columns
         if len(header.PixelData) < count * dtype.itemsize:
             raise InputError(UNDECODED)
@@ -122,7 +126,7 @@ def _decoded_by_simpleitk(header: pydicom.Dataset) -> np.ndarray:
     Raises
     ------
     InputError
-        when SimpleITK cannot either, or for several frames, of which each can have a rescale of its own
+        When SimpleITK cannot either, or for several frames, of which each can have a rescale of its own.
     """
     if int(header.get("NumberOfFrames") or 1) > 1:
         raise InputError(NO_DECODER)
@@ -187,7 +191,7 @@ def oddities(stack: Stack) -> list[str]:
     Raises
     ------
     InputError
-        when so many slices are missing that what lies between cannot be known
+        When so many slices are missing that what lies between cannot be known.
     """
     along = np.unique(np.round(stack.along, 2))
     gaps, usual = np.diff(along), usual_gap(stack)
@@ -220,16 +224,16 @@ def on_regular_grid(stack: Stack, image: sitk.Image) -> sitk.Image:
     low, high = np.floor(shifts.min(axis=0)).astype(int), np.ceil(shifts.max(axis=0)).astype(int)
     columns, rows = stack.size + high - low
     heights = np.arange(round((along[-1] - along[0]) / usual_gap(stack)) + 1) * usual_gap(stack) + along[0]
-    volume = np.full((len(heights), rows, columns), OUTSIDE_HU, np.float32)
+    volume = np.full((len(heights), rows, columns), BLANK_HU, np.float32)
     straight: dict[int, np.ndarray] = {}
     for plane, parts in zip(volume, map(lambda height: _neighbours(along, height), heights)):
         for index in [index for index in straight if index not in [i for i, _ in parts]]:
             del straight[index]
         for index, _ in parts:
             if index not in straight:
-                wide = np.full(plane.shape, OUTSIDE_HU, np.float32)
+                wide = np.full(plane.shape, BLANK_HU, np.float32)
                 wide[-low[1] :, -low[0] :][: stack.size[1], : stack.size[0]] = hu[index]
-                straight[index] = _shifted(wide, shifts[index], OUTSIDE_HU)
+                straight[index] = _shifted(wide, shifts[index], BLANK_HU)
         plane[:] = sum(np.float32(weight) * straight[index] for index, weight in parts)
     grid = sitk.GetImageFromArray(volume)
     grid.SetSpacing([*stack.spacing, usual_gap(stack)])
@@ -250,9 +254,13 @@ def slice_images(stack: Stack) -> Iterator[sitk.Image]:
 
 def to_slices(mask: sitk.Image, stack: Stack) -> np.ndarray:
     """A mask on any grid, as bool on the slices of a stack: where it fills half of a voxel or more."""
-    smooth = sitk.Cast(mask, sitk.sitkFloat32)
+    return on_slices(sitk.Cast(mask, sitk.sitkFloat32), stack) >= 0.5
+
+
+def on_slices(image: sitk.Image, stack: Stack) -> np.ndarray:
+    """Values of an image on any grid on the slices of a stack, linear, 0 beyond it."""
     planes = [
-        sitk.GetArrayFromImage(sitk.Resample(smooth, place, sitk.Transform(), sitk.sitkLinear, 0.0))[0] >= 0.5
+        sitk.GetArrayFromImage(sitk.Resample(image, place, sitk.Transform(), sitk.sitkLinear, 0.0))[0]
         for place in slice_images(stack)
     ]
     return np.array(planes)

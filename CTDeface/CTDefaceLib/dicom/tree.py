@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,71 +16,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .even_series import TAGS, dicom_header, is_image, quietly, series_number
+from ..progress import Progress, silent
+from .files import TREE_TAGS, Slice, dicom_header, kind_of, quietly, series_number, slices_of
 
 if TYPE_CHECKING:
     import pydicom
 
-TREE_TAGS = [
-    *TAGS, "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "ImageType", "AcquisitionNumber",
-    "TemporalPositionIndex", "InstanceNumber", "BitsStored", "PixelRepresentation", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence", "BurnedInAnnotation",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-]  # fmt: skip
-
-CT_IMAGES = (
-    "1.2.840.10008.5.1.4.1.1.2",
-    "1.2.840.10008.5.1.4.1.1.2.1",  # enhanced
-    "1.2.840.10008.5.1.4.1.1.2.2",  # legacy converted enhanced
-)
-STRUCTURE_SET, SEGMENTATION = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.66.4"
-#: beginnings of SOP class UIDs, the longest first where one begins with another
-KINDS = {
-    STRUCTURE_SET: "structure set",
-    SEGMENTATION: "segmentation",
-    "1.2.840.10008.5.1.4.1.1.88.67": "dose report",
-    "1.2.840.10008.5.1.4.1.1.88.59": "key object selection",
-    "1.2.840.10008.5.1.4.1.1.88.": "structured report",
-    "1.2.840.10008.5.1.4.1.1.7": "secondary capture",
-    "1.2.840.10008.5.1.4.1.1.11.": "presentation state",
-    "1.2.840.10008.5.1.4.1.1.104.": "document",
-    "1.2.840.10008.5.1.4.1.1.66.1": "registration",
-    "1.2.840.10008.5.1.4.1.1.66.3": "registration",
-    "1.2.840.10008.5.1.4.1.1.66.5": "surface segmentation",
-    "1.2.840.10008.5.1.4.1.1.66": "raw data",
-    "1.2.840.10008.5.1.4.1.1.481.": "radiotherapy object",
-}
 UIDS = ("SOPInstanceUID", "SeriesInstanceUID")
+"""What an image has to have to be placed in a series."""
+
 DIRECTORY = "1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR."""
+
 FEWEST_SLICES = 5
-SAME = 1e-3  # of spacings in mm and of the cosines of an orientation
-OVERLAP_MM = 5.0  # of two acquisitions of one stack
+"""At different places; a stack of fewer is a scout or a picture, not a head."""
 
+SAME = 1e-3
+"""Spacings (mm) and cosines of an orientation that differ by less than this are the same, rounded differently."""
 
-@dataclass(frozen=True)
-class Slice:
-    """One slice: a file, or a frame of a multi-frame file, and how its values are stored.
-
-    Attributes
-    ----------
-    path, frame: file, and number of the frame in it from 0
-    position: LPS in mm of the centre of the first voxel
-    slope, intercept: HU = stored value * slope + intercept
-    low, high: range of the stored values
-    padding: lowest and highest stored value that mark what was not measured, or None
-    acquisition, instance: numbers that the scanner gave
-    """
-
-    path: str
-    frame: int
-    position: tuple[float, float, float]
-    slope: float
-    intercept: float
-    low: int
-    high: int
-    padding: tuple[int, int] | None
-    acquisition: tuple
-    instance: int
+OVERLAP_MM = 5.0
+"""Two acquisitions of one stack may overlap by this; by more, each is a stack of its own."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +47,10 @@ class Stack:
     slices: list of Slice
     axes: numpy.ndarray
         3×3, rows: unit vectors (LPS) along the columns' index, along the rows' index, and the normal.
-    spacing: (x, y) in mm
-    size: (columns, rows)
+    spacing: tuple
+        (x, y) in mm.
+    size: tuple
+        (columns, rows).
     """
 
     slices: list[Slice]
@@ -122,8 +79,6 @@ class Series:
         Series and study instance UID, patient ID.
     number: int
         Series number, -1 where there is none.
-    files: list of str
-        Files of the stacks.
     instances: dict
         File → SOP instance UID.
     burned_in: bool
@@ -141,6 +96,7 @@ class Series:
 
     @property
     def files(self) -> list[str]:
+        """Files of the stacks, each once."""
         paths = dict.fromkeys(piece.path for stack in self.stacks for piece in stack.slices)
         return list(paths)
 
@@ -178,22 +134,23 @@ class Tree:
         return [*(series.name for series in self.series if series is not chosen), *texts]
 
 
-def read_tree(folder: str | os.PathLike, progress: Callable[[float, str], None] = lambda fraction, text: None) -> Tree:
+def read_tree(folder: str | os.PathLike, progress: Progress = silent) -> Tree:
     """Look at the headers of all DICOM files below a folder. Hidden files and folders are passed over.
 
     Raises
     ------
     InputError
-        when a DICOM file is cut short or damaged, or two different images share one SOP instance UID
+        When a DICOM file is cut short or damaged, or two different images share one SOP instance UID.
     """
     return tree_of(_files_below(Path(folder)), progress)
 
 
 @quietly()
-def tree_of(paths: list[str], progress: Callable[[float, str], None] = lambda fraction, text: None) -> Tree:
+def tree_of(paths: list[str], progress: Progress = silent) -> Tree:
     """As :func:`read_tree`, of these files."""
     images: dict[tuple[str, str], list[tuple[str, pydicom.Dataset]]] = {}
-    others, seen = [], {}
+    others: list[tuple[str, str]] = []
+    seen: dict[str, str] = {}
     for number, path in enumerate(paths, 1):
         if number % 50 == 0:
             progress(number / len(paths), "Looking at the files")
@@ -237,7 +194,7 @@ def choose_series(tree: Tree, which: str = "") -> Series:
     Raises
     ------
     InputError
-        when there is none, or several and it is not said which
+        When there is none, or several and it is not said which.
     """
     found = [one for one in tree.series if which in ("", str(one.number), one.uid)]
     if len(found) == 1:
@@ -259,28 +216,6 @@ def _files_below(folder: Path) -> list[str]:
     return files
 
 
-def kind_of(header: pydicom.Dataset) -> str:
-    """What a file is when it is no slice of a CT; empty for a slice."""
-    sop_class = str(header.get("SOPClassUID", ""))
-    for start, kind in KINDS.items():
-        if sop_class.startswith(start):
-            return kind
-    if not is_image(header):
-        return "object of another kind"
-    if sop_class not in CT_IMAGES or header.get("Modality", "CT") != "CT":
-        return "image of another modality"
-    if "LOCALIZER" in [str(value).upper() for value in _values(header.get("ImageType"))]:
-        return "scout"
-    if int(header.get("SamplesPerPixel") or 1) > 1 or header.get("PhotometricInterpretation") != "MONOCHROME2":
-        return "capture"
-    return ""
-
-
-def _values(value) -> list:
-    """The values of an attribute, whether it has none, one or many."""
-    return [] if value is None else [value] if isinstance(value, str | int | float) else list(value)
-
-
 def _check_copy(first: str, second: str) -> None:
     import pydicom
 
@@ -293,19 +228,21 @@ def _check_copy(first: str, second: str) -> None:
 def _series(members: list[tuple[str, pydicom.Dataset]]) -> tuple[Series, list[tuple[str, str]]]:
     """A series with its stacks, and what does not fit into any."""
     header = members[0][1]
-    uids = (str(header.get(name, "") or "") for name in ("SeriesInstanceUID", "StudyInstanceUID", "PatientID"))
-    series = Series(*uids, series_number(header))
+    uid, study, patient = (
+        str(header.get(name, "") or "") for name in ("SeriesInstanceUID", "StudyInstanceUID", "PatientID")
+    )
+    series = Series(uid, study, patient, series_number(header))
     groups: list[tuple[tuple, list[Slice]]] = []
     left = []
     for path, header in members:
         try:
-            pieces = _slices(path, header)
+            placed = slices_of(path, header)
         except (AttributeError, LookupError, TypeError, ValueError):
             left.append(("picture without a place", path))
             continue
         series.instances[path] = str(header.SOPInstanceUID)
         series.burned_in |= header.get("BurnedInAnnotation") == "YES"
-        for geometry, piece in pieces:
+        for geometry, piece in placed:
             group = next((g for known, g in groups if _same(known, geometry)), None)
             if group is None:
                 groups.append((geometry, group := []))
@@ -329,80 +266,6 @@ def _same(a: tuple, b: tuple) -> bool:
     return a[0] == b[0] and np.abs(np.subtract(a[1], b[1])).max() < SAME and np.abs(a[2] - b[2]).max() < SAME
 
 
-def _slices(path: str, header: pydicom.Dataset) -> list[tuple[tuple, Slice]]:
-    """Each frame of a file with its geometry: size, spacing and orientation."""
-    size = int(header.Columns), int(header.Rows)
-    bits, signed = int(header.get("BitsStored") or header.BitsAllocated), int(header.get("PixelRepresentation", 0))
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    acquisition = tuple(str(header.get(name, "")) for name in ("AcquisitionNumber", "TemporalPositionIndex"))
-    if "RescaleSlope" not in header and "ModalityLUTSequence" in header:
-        raise ValueError("a look-up table in place of a rescale")
-    found = []
-    for frame, parts in enumerate(_frames(header)):
-        position, orientation, (down, across) = (
-            tuple(float(value) for value in parts[name])
-            for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-        )
-        slope, intercept = float(parts.get("RescaleSlope", 1) or 1), float(parts.get("RescaleIntercept", 0) or 0)
-        axes = np.reshape(orientation, (2, 3))
-        usable = np.isfinite([*position, slope, intercept]).all() and min(down, across) > 0
-        if not usable or not np.allclose(axes @ axes.T, np.eye(2), atol=0.01):
-            raise ValueError("no place")
-        axes[0] /= np.linalg.norm(axes[0])
-        axes[1] -= (axes[0] @ axes[1]) * axes[0]
-        axes[1] /= np.linalg.norm(axes[1])
-        piece = Slice(
-            path, frame, position, slope, intercept, low, high, _padding(header),
-            (*acquisition, parts.get("TemporalPositionIndex")), _number(header) + frame,
-        )  # fmt: skip
-        found.append(((size, (across, down), axes.ravel()), piece))
-    return found
-
-
-def _padding(header: pydicom.Dataset) -> tuple[int, int] | None:
-    """Stored values that mark what was not measured, read as signed or unsigned as the pixels are."""
-    values = [header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
-    values = [value for value in values if isinstance(value, int)]
-    size = 2 ** int(header.BitsAllocated)
-    values = [value % size for value in values]
-    if header.get("PixelRepresentation", 0):
-        values = [value - size if value >= size // 2 else value for value in values]
-    return (min(values), max(values)) if values else None
-
-
-def _number(header: pydicom.Dataset) -> int:
-    try:
-        return int(header.InstanceNumber)
-    except (AttributeError, TypeError, ValueError):
-        return 0
-
-
-def _frames(header: pydicom.Dataset) -> list[dict]:
-    """What places and rescales each frame of a file."""
-    names = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept")
-    count = int(header.get("NumberOfFrames") or 1)
-    whole = {name: header[name].value for name in names if name in header}
-    if "PerFrameFunctionalGroupsSequence" not in header:
-        if count > 1:
-            raise ValueError("frames without a place")
-        return [whole]
-    shared = _gathered(header.get("SharedFunctionalGroupsSequence", [None])[0])
-    groups = header.PerFrameFunctionalGroupsSequence
-    if len(groups) != count:
-        raise ValueError("frames without a place")
-    return [{**whole, **shared, **_gathered(group)} for group in groups]
-
-
-def _gathered(group: pydicom.Dataset | None) -> dict:
-    """The attributes of one item of the functional groups."""
-    found = {}
-    for name in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence",
-                 "PixelValueTransformationSequence", "FrameContentSequence"):  # fmt: skip
-        if group is not None and name in group and len(group[name].value):
-            found.update({element.keyword: element.value for element in group[name].value[0]})
-    return found
-
-
 def _acquisitions(pieces: list[Slice], normal: np.ndarray) -> list[list[Slice]]:
     """An acquisition that covers part of the stretch of another one is a stack of its own."""
     stacks: dict[tuple, list[Slice]] = {}
@@ -421,7 +284,7 @@ def _acquisitions(pieces: list[Slice], normal: np.ndarray) -> list[list[Slice]]:
 
 def _repeats(stacks: list[list[Slice]], normal: np.ndarray) -> list[list[Slice]]:
     """Where every place was scanned the same number of times, each time is a stack of its own."""
-    found = []
+    found: list[list[Slice]] = []
     for pieces in stacks:
         places: dict[float, list[Slice]] = {}
         for piece in sorted(pieces, key=lambda piece: piece.instance):

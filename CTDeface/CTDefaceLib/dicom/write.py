@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .. import __version__
+from ..version import __version__
 from .pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
     import pydicom
 
-EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-DEFLATED = "1.2.840.10008.1.2.1.99"
+EXPLICIT_LITTLE_ENDIAN, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
+"""Transfer syntaxes."""
+
 METHOD = "CTDeface: face removed from the pixels"
 DERIVATION = f"Face removed by CTDeface {__version__}; other pixels are unchanged"
+"""What the headers say in words: method of de-identification, and derivation."""
+
 SERIES_SUFFIX = " defaced"
+"""Of the series description."""
+
 PIXEL_MASK = ("113047", "Pixel by pixel mask")
 SOURCE_IMAGE = ("121322", "Source image for image processing operation")
 DEIDENTIFYING_EQUIPMENT = ("109104", "De-identifying Equipment")
 CLEAN_VISUAL_FEATURES = ("113102", "Clean Recognizable Visual Features Option")
-ITEM = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # how a sequence begins, in both byte orders
-#: signatures over what has changed, and pictures of what was removed
+"""Codes of the DICOM coding scheme and their meanings, for what was done, to what, by what, and with which effect."""
+
+ITEM = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+"""How a sequence begins, in both byte orders."""
+
 OUTDATED = ("DigitalSignaturesSequence", "MACParametersSequence", "IconImageSequence")
+"""Signatures over what has changed, and pictures of what was removed."""
 
 
 def code(value: str, meaning: str) -> pydicom.Dataset:
@@ -51,9 +59,12 @@ def mark_derived(dataset: pydicom.Dataset, source: tuple[str, str, str], checked
 
     Parameters
     ----------
-    dataset: its UIDs are new already
-    source: SOP class, instance and series UID of the original
-    checked: the face is gone and the checks found nothing wrong
+    dataset: pydicom.Dataset
+        Its UIDs are new already.
+    source: tuple
+        SOP class, instance and series UID of the original.
+    checked: bool
+        The face is gone and the checks found nothing wrong.
     """
     import pydicom
 
@@ -120,7 +131,7 @@ def elements(dataset: pydicom.Dataset, *kinds: str) -> list[pydicom.DataElement]
     return [element for element in map(dataset.__getitem__, found) if element.VR in kinds]
 
 
-def _may_be_known(value) -> bool:
+def _may_be_known(value: Any) -> bool:
     """Whether the value of an element of unknown kind looks like a sequence or a UID, which pydicom then tells."""
     return not isinstance(value, bytes) or value[:4] in ITEM or value[:1].isdigit()
 
@@ -138,7 +149,7 @@ def set_pixels(dataset: pydicom.Dataset, words: np.ndarray, values: np.ndarray) 
 
     meta = dataset.file_meta
     syntax = meta.get("TransferSyntaxUID")
-    order = "<"
+    order: Literal["<", ">"] = "<"
     if syntax is None or syntax.is_encapsulated or syntax == DEFLATED:
         compressed = syntax is not None and syntax.is_encapsulated
         meta.TransferSyntaxUID = pydicom.uid.UID(EXPLICIT_LITTLE_ENDIAN) if compressed else (
@@ -160,7 +171,7 @@ def set_pixels(dataset: pydicom.Dataset, words: np.ndarray, values: np.ndarray) 
 
 
 def save(dataset: pydicom.Dataset, path: Path) -> None:
-    """Write a file and see to it that it is on the disk; nothing is left of what stood before its header."""
+    """Write a file; nothing is left of what stood before its header."""
     import pydicom
 
     dataset.preamble = b"\0" * 128
@@ -168,11 +179,8 @@ def save(dataset: pydicom.Dataset, path: Path) -> None:
     dataset.file_meta = meta = pydicom.dataset.FileMetaDataset()  # without who sent the file to whom
     meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
-    with open(path, "wb") as file:
-        with pydicom.config.disable_value_validation():
-            dataset.save_as(file, enforce_file_format=True)
-        file.flush()
-        os.fsync(file.fileno())
+    with pydicom.config.disable_value_validation():
+        dataset.save_as(path, enforce_file_format=True)
 
 
 def _evidence(study: str, series: str, reference: pydicom.Dataset) -> pydicom.Dataset:
@@ -194,7 +202,7 @@ def _mark_derivation(dataset: pydicom.Dataset, reference: pydicom.Dataset) -> No
     append(dataset, "SourceImageSequence", reference)
 
 
-def _derived(image_type) -> list[str]:
+def _derived(image_type: Any) -> list[str]:
     values = [image_type] if isinstance(image_type, str) else list(image_type or [])
     return ["DERIVED", *(values[1:] or ["PRIMARY", "AXIAL"])]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from . import shape
 from .solids import Array, Space, chain, join
@@ -13,20 +15,45 @@ from .solids import Array, Space, chain, join
 if TYPE_CHECKING:
     from .parameters import PhantomParameters
 
+Point = tuple[float, float, float]
+"""x, y, z in mm."""
+
+_PIVOT = (0.0, -8.0, 25.0)
+"""Head coordinates in mm of the point about which the head turns: its middle, so that it stays in the field of view."""
+
+_ABOVE_VERTEX_MM = 8.0
+"""What is scanned above the scalp, in mm. Chosen by eye, as the following are."""
+
+_BELOW_CHIN_MM, _BELOW_SCALP_MM = 28.0, 10.0
+"""What is scanned below the chin, and below the back of the head where that lies deeper, in mm."""
+
+_BELOW_EYES_MM = 12.0
+"""What is scanned below the eyes in a field of view that ends at the orbits, in mm of an average head."""
+
+_OFF_VERTEX_MM, _ABOVE_BROWS_MM = 30.0, 25.0
+"""What is missing at the vertex in a field of view without it, and the least that it shows above the brows, in mm."""
+
+_NECK_MM = 190.0
+"""How far below the ear canals a scan of the neck goes, in mm of an average head."""
+
 
 class Patient:
     """A person in a pose.
 
     The head turns about a point in its middle; the trunk stays, and neck, spine and throat bend between the two. The
-    middle between the foremost point of the face and the back of the head then lies at y = `position`.
+    middle between the foremost point of the face and the back of the head then lies at y = ``position``.
 
-    Attributes:
-        shape: the person.
-        neck, spine, throat: points along them, in head coordinates.
-        scale: mm in the scanner for a mm in head coordinates.
+    Attributes
+    ----------
+    shape: Shape
+        The person.
+    neck, spine, throat: numpy.ndarray
+        Points (n, 3) along them, in head coordinates.
+    scale: float
+        Millimetres in the scanner for one in head coordinates.
     """
 
-    def __init__(self, p: PhantomParameters):
+    def __init__(self, p: PhantomParameters) -> None:
         self.shape = s = shape.draw_shape(p.person, p.child, p.jaw_open)
         self.field_of_view = p.field_of_view
         yaw, pitch, roll = np.radians([p.yaw, -p.pitch, p.roll])
@@ -36,7 +63,7 @@ class Patient:
             @ np.array([[1, 0, 0], [0, cos(pitch), -sin(pitch)], [0, sin(pitch), cos(pitch)]])
             @ np.array([[cos(roll), 0, sin(roll)], [0, 1, 0], [-sin(roll), 0, cos(roll)]])
         )
-        self.pivot = np.array([0.0, -8.0, 25.0]) * s.size
+        self.pivot = np.array(_PIVOT) * s.size
         self.shift = self.pivot * (0, 0, 1)
         self.scale = shape.mean_scale(s)
 
@@ -52,11 +79,11 @@ class Patient:
         front = self.from_head(np.array(list(self._profile.values())))[:, 1].min()
         self.shift = np.array([*p.position, self.pivot[2]]) - (0, (front + self.scalp[:, 1].max()) / 2, 0)
 
-    def _bend(self, a, b, c, d) -> Array:
-        """Points (12, 3) of a Bezier curve that leaves the head with `a`, `b` and ends in the trunk with `c`, `d`."""
-        (a, b), (c, d) = np.array([a, b], float), self.from_trunk([c, d])
+    def _bend(self, a: Point, b: Point, c: Point, d: Point) -> Array:
+        """Points (12, 3) of a Bezier curve from ``a``, ``b`` of the head to ``c``, ``d`` of the trunk."""
+        (p, q), (r, s) = np.array([a, b], float), self.from_trunk([c, d])
         t = np.linspace(0, 1, 12)[:, None]
-        return (1 - t) ** 3 * a + 3 * t * (1 - t) ** 2 * b + 3 * t * t * (1 - t) * c + t**3 * d
+        return (1 - t) ** 3 * p + 3 * t * (1 - t) ** 2 * q + 3 * t * t * (1 - t) * r + t**3 * s
 
     def to_head(self, x: Array, y: Array, z: Array) -> tuple[Array, Array, Array]:
         """Head coordinates of points in LPS mm (float32 arrays that broadcast together)."""
@@ -74,7 +101,7 @@ class Patient:
         """LPS mm of points (n, 3) in head coordinates."""
         return (shape.from_head(self.shape, points) - self.pivot) @ self.rotation.T + self.shift
 
-    def from_trunk(self, points) -> Array:
+    def from_trunk(self, points: ArrayLike) -> Array:
         """Head coordinates of points (n, 3) of the trunk, given as if the head were straight and of average size."""
         points = np.asarray(points, float) * self.shape.size
         x, y, z = ((points - self.pivot) @ self.rotation + self.pivot).T
@@ -104,7 +131,7 @@ class Patient:
         return dict(zip(self._profile, self.from_head(np.array(list(self._profile.values())))))
 
     @cached_property
-    def _profile(self) -> dict[str, tuple[float, float, float]]:
+    def _profile(self) -> dict[str, Point]:
         """Anatomical points in head coordinates, those in the middle found on the skin's profile."""
         s = self.shape
         zs, ys = np.arange(-130, 140, dtype=np.float32), np.arange(-150, 120, dtype=np.float32)
@@ -113,7 +140,7 @@ class Patient:
         front = np.where(inside.any(1), ys[inside.argmax(1)], np.inf)
         back = np.where(inside.any(1), ys[::-1][inside[:, ::-1].argmax(1)], -np.inf)
 
-        def extreme(profile, middle, reach, pick):
+        def extreme(profile: Array, middle: float, reach: float, pick: Callable[[Array], np.intp]) -> Point:
             rows = np.flatnonzero(np.abs(zs - middle) <= reach)
             row = rows[pick(profile[rows])]
             return s.nose_bend, profile[row], zs[row]
@@ -128,8 +155,8 @@ class Patient:
             vertex=(0.0, 0.0, zs[inside.any(1)][-1]),
         )
         for side, sign in (("left", 1), ("right", -1)):
-            x, y, z = shape.eye_centre(s)
-            points[f"{side}_eye"] = (sign * x, y, z)
+            eye_x, eye_y, eye_z = shape.eye_centre(s)
+            points[f"{side}_eye"] = (sign * eye_x, eye_y, eye_z)
             points[f"{side}_tragus"] = (sign * 73.0, -3.0, -3.0)
         return points
 
@@ -143,14 +170,14 @@ class Patient:
     def extent(self) -> tuple[float, float]:
         """Lowest and highest z of the scan in LPS mm."""
         points, scalp = self.landmarks, self.scalp[:, 2]
-        top = scalp.max() + 8
+        top = scalp.max() + _ABOVE_VERTEX_MM
         brows = self.from_head(np.array([[-45, -85, 58], [0, -98, 60], [45, -85, 58]]))[:, 2].max()
-        below = min(points["chin"][2] - 28, scalp.min() - 10)
+        below = min(points["chin"][2] - _BELOW_CHIN_MM, scalp.min() - _BELOW_SCALP_MM)
         return {
             "head": (below, top),
             "upper_lip": (points["upper_lip"][2], top),
-            "orbits": (min(points["left_eye"][2], points["right_eye"][2]) - 12 * self.scale, top),
-            "no_vertex": (below, min(top - 30, brows + 25)),
-            "neck": (-190 * self.shape.size, top),
+            "orbits": (min(points["left_eye"][2], points["right_eye"][2]) - _BELOW_EYES_MM * self.scale, top),
+            "no_vertex": (below, min(top - _OFF_VERTEX_MM, brows + _ABOVE_BROWS_MM)),
+            "neck": (-_NECK_MM * self.shape.size, top),
             "above_orbits": (brows, top),
         }[self.field_of_view]

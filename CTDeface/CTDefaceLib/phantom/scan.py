@@ -13,19 +13,29 @@ from .scanner import Scanner
 from .tissues import Label, Slab
 
 _VOXELS_AT_ONCE = 1_500_000
+"""Voxels that are painted at once: a few hundred MB. Changes no value."""
+
+_LAYER_MM = 1.25
+"""Thickness in mm of the layers of which a slice is averaged, at most. Chosen by eye."""
 
 
 @dataclass(frozen=True)
 class Phantom:
     """A synthetic scan.
 
-    Attributes:
-        image: int16 HU, LPS axes.
-        labels: uint8 `Label` on the same grid, by the voxel's centre.
-        landmarks: points in LPS mm: nasion, nose_tip, upper_lip, chin, left_tragus, right_tragus, left_eye, right_eye,
-            vertex, occiput; also those outside the field of view.
-        axes: 3×3, rows are unit vectors in LPS towards the head's left, back and top.
-        parameters: what it was made from.
+    Attributes
+    ----------
+    image: SimpleITK.Image
+        int16 HU, LPS axes.
+    labels: SimpleITK.Image
+        uint8 :class:`.tissues.Label` on the same grid, by the voxel's centre.
+    landmarks: dict
+        Points in LPS mm: nasion, nose_tip, upper_lip, chin, left_tragus, right_tragus, left_eye, right_eye, vertex,
+        occiput; also those outside the field of view.
+    axes: numpy.ndarray
+        3×3, rows are unit vectors in LPS towards the head's left, back and top.
+    parameters: PhantomParameters
+        What it was made from.
     """
 
     image: sitk.Image
@@ -43,20 +53,26 @@ class Phantom:
 
     @property
     def intracranial(self) -> sitk.Image:
+        """The space inside the skull, uint8 0 or 1."""
         return self.mask(Label.INTRACRANIAL)
 
     @property
     def face_skin(self) -> sitk.Image:
+        """The skin of the face, uint8 0 or 1."""
         return self.mask(Label.FACE_SKIN)
 
 
 def make_phantom(parameters: PhantomParameters | None = None) -> Phantom:
     """Make a synthetic head CT; the same parameters always give the same voxels.
 
-    Args:
-        parameters: person, pose, field of view, grid, artefacts; a frontal adult head when None.
+    Parameters
+    ----------
+    parameters: PhantomParameters, optional
+        Person, pose, field of view, grid, artefacts; a frontal adult head when None.
 
-    Returns:
+    Returns
+    -------
+    Phantom
         The volume and its ground truth.
     """
     p = parameters or PhantomParameters()
@@ -67,7 +83,7 @@ def make_phantom(parameters: PhantomParameters | None = None) -> Phantom:
     nz = max(2, round((top - bottom) / sz))
     origin = np.array([-(nx - 1) / 2 * sx, -(ny - 1) / 2 * sy, bottom + sz / 2])
     thickness = p.thickness or sz
-    layers = int(np.ceil(thickness / 1.25)) // 2 * 2 + 1
+    layers = int(np.ceil(thickness / _LAYER_MM)) // 2 * 2 + 1
     offsets = (np.arange(layers) - layers // 2) * (thickness / layers)
 
     image = np.empty((nz, ny, nx), np.int16)
@@ -85,7 +101,7 @@ def make_phantom(parameters: PhantomParameters | None = None) -> Phantom:
     if p.padding is not None:
         labels[:, scanner.outside] = Label.AIR
 
-    landmarks = {name: tuple(float(v) for v in point) for name, point in patient.landmarks.items()}
+    landmarks = {name: (float(x), float(y), float(z)) for name, (x, y, z) in patient.landmarks.items()}
     return Phantom(_image(image, p, origin), _image(labels, p, origin), landmarks, patient.rotation.T, p)
 
 

@@ -14,22 +14,46 @@ if TYPE_CHECKING:
     from .patient import Patient
 
 _DIRECTIONS = 720
+"""Directions of the streaks around a piece of metal: half a degree each, finer than a voxel near it."""
+
+_RAMP_POWER, _ROLL_OFF = 0.4, 0.35
+"""Spectrum of the noise over the frequency in 1/mm: this power of it, times a Gaussian of this width.
+
+Set so that neighbours 1 mm apart correlate by 0.45 and those 2 mm apart not at all, as in clinical head scans.
+"""
+
+_NOISE_OUTSIDE = 0.35
+"""Noise of the air around the head in parts of that in its middle (0 to 1). Chosen by eye."""
+
+_NOISE_FULL_MM = 50.0
+"""Depth in mm under the skin at which the noise is that of the middle. Chosen by eye."""
+
+_HIGHEST_HU = 3071
+"""Highest value stored, as by scanners with 12 bits."""
+
+_STREAK_HU, _BAND_HU = 320, 260
+"""Strength in HU of the rays out of metal, and of the dark bands between two pieces. Chosen by eye."""
+
+_METAL_REACH_MM = 9
+"""Slices up to this far, in mm, from a piece of metal show its streaks: two of its Gaussian widths."""
+
+_METAL_WIDTH_MM = 4.5
+"""Width in mm, along z, of the streaks of a piece of metal, which is as large. Chosen by eye."""
 
 
 class Scanner:
     """Turns Hounsfield units into what is stored.
 
-    The noise has the spectrum of filtered back projection with a soft kernel: a ramp with a Gaussian roll-off, set so
-    that neighbours 1 mm apart correlate by 0.45 and those 2 mm apart not at all, as in clinical head scans.
+    The noise has the spectrum of filtered back projection with a soft kernel: a ramp with a Gaussian roll-off.
     """
 
-    def __init__(self, p: PhantomParameters, patient: Patient):
+    def __init__(self, p: PhantomParameters, patient: Patient) -> None:
         from scipy import fft
 
         self.p = p
         (nx, ny), (sx, sy, _) = p.matrix, p.spacing
         f = np.hypot(fft.rfftfreq(nx, sx)[None, :], fft.fftfreq(ny, sy)[:, None])
-        response = f**0.4 * np.exp(-((f / 0.35) ** 2))
+        response = f**_RAMP_POWER * np.exp(-((f / _ROLL_OFF) ** 2))
         twice = np.full(response.shape[1], 2.0)
         twice[0] = 1
         if nx % 2 == 0:
@@ -43,13 +67,23 @@ class Scanner:
         self.rays = [_ray(rng) for _ in self.metal]
 
     def acquire(self, hu: Array, skin: Array, slices: range, zs: Array) -> Array:
-        """Slices as stored: int16, shape of `hu`.
+        """Slices as stored.
 
-        Args:
-            hu: Hounsfield units without noise, shape (z, y, x).
-            skin: signed distance to the skin in mm, same shape.
-            slices: numbers of the slices, which seed their noise.
-            zs: their z in LPS mm.
+        Parameters
+        ----------
+        hu: numpy.ndarray
+            Hounsfield units without noise, shape (z, y, x).
+        skin: numpy.ndarray
+            Signed distance to the skin in mm, same shape.
+        slices: range
+            Numbers of the slices, which seed their noise.
+        zs: numpy.ndarray
+            Their z in LPS mm.
+
+        Returns
+        -------
+        numpy.ndarray
+            int16, shape of ``hu``.
         """
         from scipy import fft
 
@@ -58,11 +92,12 @@ class Scanner:
         for n, number in enumerate(slices):
             white = np.random.default_rng([p.seed, 30, number]).standard_normal(hu.shape[1:], np.float32)
             noise = fft.irfft2(fft.rfft2(white) * self.response, s=white.shape)
-            level = np.float32(p.noise) * (np.float32(0.35) + np.float32(0.65) * np.clip(skin[n] / -50, 0, 1))
+            inside = np.clip(skin[n] / -_NOISE_FULL_MM, 0, 1)
+            level = np.float32(p.noise) * (np.float32(_NOISE_OUTSIDE) + np.float32(1 - _NOISE_OUTSIDE) * inside)
             one = hu[n] + noise * level
             if p.metal:
                 one += self._streaks(float(zs[n]))
-            one = np.clip(np.rint(one), p.clip, 3071)
+            one = np.clip(np.rint(one), p.clip, _HIGHEST_HU)
             if p.padding is not None:
                 one[self.outside] = p.padding
             out[n] = one
@@ -71,24 +106,25 @@ class Scanner:
     def _streaks(self, z: float) -> Array:
         """Fine rays out of each piece of metal, and dark bands between two of them; shape (y, x), HU."""
         out = np.zeros((self.y.size, self.x.size))
-        near = [(m, rays) for m, rays in zip(self.metal, self.rays) if abs(m[2] - z) < 9]
+        near = [(m, rays) for m, rays in zip(self.metal, self.rays) if abs(m[2] - z) < _METAL_REACH_MM]
         for m, rays in near:
             dx, dy = self.x - m[0], self.y - m[1]
             r = np.hypot(dx, dy)
             direction = (np.arctan2(dy, dx) / (2 * np.pi) * _DIRECTIONS + 9 * z) % _DIRECTIONS
             rays = np.interp(direction, np.arange(_DIRECTIONS + 1), np.append(rays, rays[0]))
-            out += 320 * _near(z - m[2]) * rays / (1 + r / 14) * np.exp(-r / 120)
+            out += _STREAK_HU * _near(z - m[2]) * rays / (1 + r / 14) * np.exp(-r / 120)
         for number, (a, _) in enumerate(near):
             for b, _ in near[number + 1 :]:
                 middle, run = (a + b) / 2, (b - a)[:2] / np.hypot(*(b - a)[:2])
                 dx, dy = self.x - middle[0], self.y - middle[1]
                 across, along = dx * run[1] - dy * run[0], dx * run[0] + dy * run[1]
-                out -= 260 * _near(z - middle[2]) * np.exp(-((across / 4) ** 2) - np.abs(along) / 50)
+                out -= _BAND_HU * _near(z - middle[2]) * np.exp(-((across / 4) ** 2) - np.abs(along) / 50)
         return (self.p.metal * out).astype(np.float32)
 
 
 def _near(distance: float) -> float:
-    return float(np.exp(-((distance / 4.5) ** 2)))
+    """How strong the streaks of a piece of metal are, 0 to 1, at a distance in mm along z."""
+    return float(np.exp(-((distance / _METAL_WIDTH_MM) ** 2)))
 
 
 def _ray(rng: np.random.Generator) -> Array:

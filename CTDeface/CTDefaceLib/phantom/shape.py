@@ -3,7 +3,11 @@
 Everything is modelled in *head coordinates*: the origin lies midway between the ear canals, x points to the patient's
 left, y to the back, z to the top (the axes of LPS when the patient looks straight ahead), in mm, for a head of average
 adult size; measures follow the usual anthropometric surveys (sellion to menton about 120 mm, bizygomatic breadth about
-140 mm). A person is a `Shape`, drawn by number.
+140 mm). A person is a :class:`Shape`, drawn by number.
+
+The numbers in the functions below are the model itself: centres, radii and widths of blending in mm, modelled by eye
+until renderings passed for faces. ``Testing/test_phantom.py`` shows whether they still do, and whether the ground truth
+holds.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .solids import Array, Solid, Space, carve, chain, ellipsoid, join, pair, smooth_max, step
 
@@ -20,34 +25,76 @@ from .solids import Array, Solid, Space, carve, chain, ellipsoid, join, pair, sm
 
 @dataclass(frozen=True)
 class Shape:
-    """What makes one head differ from another; lengths in mm added to the average adult unless said otherwise."""
+    """What makes one head differ from another.
+
+    Attributes
+    ----------
+    person: int
+        Number of the person; seeds what is random on the skin.
+    size, width, length: float
+        Factors on everything, on x and on y.
+    lower: float
+        Factor on the height of everything below the brows.
+    forehead, brow: float
+        Forward bulge of the forehead, forward brow ridge; mm added to the average adult, as all lengths that follow.
+    temple: float
+        Width at the temples.
+    cheek_width, cheek_front, fullness: float
+        Cheeks to the side and to the front, fat of the lower cheek.
+    jaw_width, jaw_drop: float
+        Width and lower angle of the jaw.
+    chin_forward, chin_drop, chin_width: float
+        The chin.
+    nose_length, nose_forward, nose_width: float
+        The nose.
+    nose_bridge, nose_hump: float
+        Forward root of the nose, hump on its ridge.
+    nose_tilt, tip_radius: float
+        Slope of the underside (tip up, no length), radius of the tip.
+    eye_spacing, eye_depth, eye_slant, eye_open, eye_size: float
+        The eyes; slant lifts the outer corner.
+    brow_height: float
+        Height of the eyebrows.
+    mouth_width, mouth_height, lip_upper, lip_lower, lip_forward: float
+        The mouth.
+    ear_size, ear_angle: float
+        Factor on the ears, degrees by which they stand away from the head.
+    neck: float
+        Radius of the neck.
+    nose_bend, jaw_shift: float
+        Sideways.
+    side: float
+        By which part (0 to 1) one half is wider than the other.
+    jaw_open: float
+        Degrees of jaw rotation.
+    """
 
     person: int = 0
-    size: float = 1.0  # factor on everything
-    width: float = 1.0  # factor on x
-    length: float = 1.0  # factor on y
-    lower: float = 1.0  # factor on the height of everything below the brows
-    forehead: float = 0.0  # forward bulge of the forehead
-    brow: float = 0.0  # forward brow ridge
-    temple: float = 0.0  # width at the temples
+    size: float = 1.0
+    width: float = 1.0
+    length: float = 1.0
+    lower: float = 1.0
+    forehead: float = 0.0
+    brow: float = 0.0
+    temple: float = 0.0
     cheek_width: float = 0.0
     cheek_front: float = 0.0
-    fullness: float = 0.0  # fat of the lower cheek
+    fullness: float = 0.0
     jaw_width: float = 0.0
-    jaw_drop: float = 0.0  # lower angle of the jaw
+    jaw_drop: float = 0.0
     chin_forward: float = 0.0
     chin_drop: float = 0.0
     chin_width: float = 0.0
     nose_length: float = 0.0
     nose_forward: float = 0.0
     nose_width: float = 0.0
-    nose_bridge: float = 0.0  # forward root of the nose
+    nose_bridge: float = 0.0
     nose_hump: float = 0.0
-    nose_tilt: float = 0.0  # slope of the underside, tip up
+    nose_tilt: float = 0.0
     tip_radius: float = 0.0
     eye_spacing: float = 0.0
     eye_depth: float = 0.0
-    eye_slant: float = 0.0  # outer corner up
+    eye_slant: float = 0.0
     eye_open: float = 0.0
     eye_size: float = 0.0
     brow_height: float = 0.0
@@ -56,13 +103,13 @@ class Shape:
     lip_upper: float = 0.0
     lip_lower: float = 0.0
     lip_forward: float = 0.0
-    ear_size: float = 1.0  # factor
-    ear_angle: float = 25.0  # degrees away from the head
-    neck: float = 0.0  # radius
-    nose_bend: float = 0.0  # sideways
-    jaw_shift: float = 0.0  # sideways
-    side: float = 0.0  # one half wider than the other, fraction
-    jaw_open: float = 0.0  # degrees
+    ear_size: float = 1.0
+    ear_angle: float = 25.0
+    neck: float = 0.0
+    nose_bend: float = 0.0
+    jaw_shift: float = 0.0
+    side: float = 0.0
+    jaw_open: float = 0.0
 
 
 _SPREAD = dict(
@@ -73,12 +120,19 @@ _SPREAD = dict(
     mouth_height=2.0, lip_upper=1.0, lip_lower=1.2, lip_forward=1.8, ear_size=0.08, ear_angle=8.0, neck=4.0,
     nose_bend=1.2, jaw_shift=1.2, side=0.015,
 )  # fmt: skip
+"""Standard deviation of each member of :class:`Shape` among adults.
 
+Lengths after the usual anthropometric surveys, where these have them; the rest by eye.
+"""
+
+_FURTHEST = 1.8
+"""Standard deviations that a person differs from the average at most, so that no head falls apart. Chosen by eye."""
 
 _SEX = dict(
     size=0.02, brow=1.5, jaw_width=1.5, jaw_drop=1.5, chin_drop=1.5, chin_width=2.0, neck=4.0, nose_length=1.0,
     nose_forward=1.0, nose_width=0.8, forehead=-1.0, lip_upper=-0.4, lip_lower=-0.4, fullness=-0.5,
 )  # fmt: skip
+"""By how much a man's head differs from the average in these members, and a woman's the other way. Chosen by eye."""
 
 
 def draw_shape(person: int, child: bool = False, jaw_open: float = 0.0) -> Shape:
@@ -88,7 +142,7 @@ def draw_shape(person: int, child: bool = False, jaw_open: float = 0.0) -> Shape
     with a cranium that is large beside the face, a short nose and jaw, full cheeks and a round forehead.
     """
     rng = np.random.default_rng([person, 20])
-    values = {name: spread * float(np.clip(rng.normal(), -1.8, 1.8)) for name, spread in _SPREAD.items()}
+    values = {name: spread * float(np.clip(rng.normal(), -_FURTHEST, _FURTHEST)) for name, spread in _SPREAD.items()}
     sex = float(rng.choice([-1.0, 1.0]) * rng.uniform(0.5, 1.0))
     for name, shift in _SEX.items():
         values[name] += shift * sex
@@ -117,8 +171,11 @@ def draw_shape(person: int, child: bool = False, jaw_open: float = 0.0) -> Shape
     )
 
 
-_BROW_Z = np.float32(40.0)  # head coordinates above it are not changed by Shape.lower
+_BROW_Z = np.float32(40.0)
+"""Height of the brows in mm: what lies above is not changed by ``Shape.lower``."""
+
 _SOFT = np.float32(12.0)
+"""Height in mm over which that sets in. Chosen by eye."""
 
 
 def to_head(shape: Shape, x: Array, y: Array, z: Array) -> tuple[Array, Array, Array]:
@@ -132,7 +189,7 @@ def to_head(shape: Shape, x: Array, y: Array, z: Array) -> tuple[Array, Array, A
 
 
 def from_head(shape: Shape, points: Array) -> Array:
-    """Inverse of `to_head` for points of shape (n, 3)."""
+    """Inverse of :func:`to_head` for points of shape (n, 3)."""
     target = np.asarray(points, float)
     guess = target * shape.size
     for _ in range(30):
@@ -145,7 +202,7 @@ def mean_scale(shape: Shape) -> float:
     return shape.size * (shape.width * shape.length * (1 + shape.lower) / 2) ** (1 / 3)
 
 
-def jaw(shape: Shape, *points) -> list[tuple[float, float, float]]:
+def jaw(shape: Shape, *points: tuple[float, float, float] | Array) -> list[tuple[float, float, float]]:
     """Points of the lower jaw: moved by the person's shape and swung open about the jaw joint."""
     swing = np.radians(shape.jaw_open)
     out = []
@@ -179,6 +236,7 @@ def cavity_distance(space: Space, shape: Shape) -> Array:
 
 
 FORAMEN_MAGNUM_Z = -26.0
+"""Height of the foramen magnum in mm: the intracranial space ends there, and the spinal canal begins."""
 
 
 def orbit(shape: Shape) -> Solid:
@@ -225,8 +283,8 @@ def metal_teeth(shape: Shape) -> list[tuple[float, float, float]]:
     return [(25.5, -62, -41), (-26, -58, -40), (17, -85, -42), *jaw(shape, (-24.5, -62, -48))]
 
 
-def skull_distance(space: Space, shape: Shape, cavity: Array, spine: list[tuple[float, float, float]]) -> Array:
-    """Signed distance of bone: calvaria, base, face, mandible and the cervical spine along `spine` (points in mm)."""
+def skull_distance(space: Space, shape: Shape, cavity: Array, spine: Array) -> Array:
+    """Signed distance of bone: calvaria, base, face, mandible and the cervical spine along ``spine`` (points in mm)."""
     s, z = shape, space.z
     ripple = np.cos(space.y * np.float32(0.045)) * np.sin(z * np.float32(0.05) + 1)
     thickness = np.float32(6.2) + np.float32(0.9) * ripple
@@ -263,7 +321,7 @@ def skull_distance(space: Space, shape: Shape, cavity: Array, spine: list[tuple[
 
 
 def _wall(d: Array, space: Space, solid: Solid, thickness: float, front: float) -> None:
-    """Add a thin bony wall around a hollow, open in front of y = `front`."""
+    """Add a thin bony wall around a hollow, open in front of y = ``front``."""
     found = space.cut(solid.low - 8, solid.high + 8)
     if found:
         where, part = found
@@ -274,8 +332,8 @@ def _wall(d: Array, space: Space, solid: Solid, thickness: float, front: float) 
 # ------------------------------------------------------------------------------------------------------------- skin
 
 
-def skin_distance(space: Space, shape: Shape, cavity: Array, neck: list[tuple[float, float, float]]) -> Array:
-    """Signed distance of the skin of head and neck; `neck` is the neck's axis from skull to chest (points in mm)."""
+def skin_distance(space: Space, shape: Shape, cavity: Array, neck: Array) -> Array:
+    """Signed distance of the skin of head and neck; ``neck`` is the neck's axis from skull to chest (points in mm)."""
     s = shape
     d = cavity - np.float32(12.5)
     join(d, space, 26, ellipsoid((0, -34, -14), (59 + s.temple * 0.3, 60, 76)))
@@ -319,7 +377,7 @@ def _nose(d: Array, space: Space, s: Shape) -> None:
     tip = (-116.5 - s.nose_forward, -14 - s.nose_length)
     w, low = 11.5 + s.nose_width, -19 - s.nose_length * 0.9
 
-    def pyramid(x, y, z):
+    def pyramid(x: Array, y: Array, z: Array) -> Array:
         t = np.clip((root[1] - z) / (root[1] - tip[1]), 0, 1)
         ridge = root[0] + (tip[0] - root[0]) * t - (s.nose_hump + 1) * 4 * t * (1 - t)
         slope = np.float32(0.55) + np.float32(0.12 + 0.025 * s.nose_width) * t
@@ -350,7 +408,11 @@ def _mouth(d: Array, space: Space, s: Shape) -> None:
     upper = 3.6 + s.lip_upper * 0.5
     lower = 4.4 + s.lip_lower * 0.5
     (corner,) = jaw(replace(s, jaw_open=s.jaw_open * 0.5), (w, -86, z - 1))
-    lip = [(0, front, z + upper), (5, front - 0.5, z + upper + 0.8), (14, front + 4, z + upper * 0.8)]
+    lip: list[tuple[float, float, float]] = [
+        (0, front, z + upper),
+        (5, front - 0.5, z + upper + 0.8),
+        (14, front + 4, z + upper * 0.8),
+    ]
     join(d, space, 5, *pair(chain([*lip, corner], [upper, upper, upper * 0.85, 2])))
     lip = jaw(s, (0, front + 1.5, z - lower), (8, front + 2, z - lower), (16, front + 6, z - lower * 0.8))
     join(d, space, 5, *pair(chain([*lip, corner], [lower, lower, lower * 0.85, 2])))
@@ -360,13 +422,18 @@ def _mouth(d: Array, space: Space, s: Shape) -> None:
         carve(d, space, 2, ellipsoid((0, middle[1] + 18, middle[2]), (w * 0.72, 30, gap)))
 
 
-def _bump(x, z, cx, cz, sx, sz, turn=0.0):
+def _bump(x: Array, z: Array, cx: float, cz: float, sx: float, sz: float, turn: float = 0.0) -> Array:
+    """A Gaussian of height 1 about (cx, cz), of widths sx and sz in mm, turned by degrees."""
     c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
     u, v = x - cx, z - cz
     return np.exp(-(((c * u + s * v) / sx) ** 2) - ((c * v - s * u) / sz) ** 2)
 
 
 _RELIEF_STEP, _RELIEF_X, _RELIEF_Z = 0.5, (-85.0, 85.0), (-125.0, 100.0)
+"""Step and extent in mm of the grid of a relief: fine enough for a lid, wide enough for a face."""
+
+_RELIEF_NOISE = ((9.0, 1.0), (18.0, 1.5))
+"""Widths in mm and standard deviations in mm of the random part of a person's skin. Chosen by eye."""
 
 
 def _relief_grid() -> tuple[Array, Array]:
@@ -385,7 +452,7 @@ def _surface(s: Shape) -> Array:
     x, _ = _relief_grid()
     out = np.zeros_like(x)
     rng = np.random.default_rng([s.person, 21])
-    for sigma, amplitude in ((9.0, 1.0), (18.0, 1.5)):
+    for sigma, amplitude in _RELIEF_NOISE:
         noise = gaussian_filter(rng.standard_normal(out.shape), sigma / _RELIEF_STEP)
         out += amplitude * noise / noise.std()
     return out.astype(np.float32)
@@ -453,11 +520,11 @@ def _ears(d: Array, space: Space, s: Shape) -> None:
     out, up = np.array([np.sin(angle), np.cos(angle), 0.0]), np.array([0.0, 0.2, 0.98])
     face = np.cross(out, up)
 
-    def at(a, b, c=0.0):
-        """Point `a` mm behind the front of the ear, `b` above its canal, `c` off its plane."""
+    def at(a: float, b: float, c: float = 0.0) -> Array:
+        """Point ``a`` mm behind the front of the ear, ``b`` above its canal, ``c`` off its plane."""
         return base + (out * a + up * b + face * c) * s.ear_size
 
-    def leaf(centre, radii):
+    def leaf(centre: ArrayLike, radii: ArrayLike) -> Solid:
         return ellipsoid(centre, np.array(radii) * s.ear_size, turn=-s.ear_angle, tilt=-11.5)
 
     rim = [at(1, 2, 1), at(1, 16, 2), at(5, 27, 2.5), at(13, 31.5, 2.5), at(22, 28, 2.5), at(27, 19, 2.5), at(27, 8, 2),

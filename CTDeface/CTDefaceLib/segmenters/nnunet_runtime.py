@@ -30,8 +30,9 @@ import SimpleITK as sitk
 from ..anatomy.face_map import Cylinder
 from ..anatomy.grids import Box, box_around, mask_of
 from ..anatomy.work_grid import dilated
-from ..errors import Cancelled, InputError, NoFaceError, NotReadyError, memory_errors
-from .segmenter import Notes, Progress
+from ..errors import InputError, NoFaceError, NotReadyError, memory_errors
+from ..progress import IsCancelled, Progress, stop_if
+from .segmenter import Notes
 
 T = TypeVar("T")
 
@@ -250,7 +251,7 @@ def predict(
     spacing: tuple[float, float, float],
     device: str,
     progress: Progress,
-    cancelled: Callable[[], bool],
+    cancelled: IsCancelled,
 ) -> tuple[np.ndarray, Notes]:
     """Label an image.
 
@@ -327,7 +328,7 @@ def _predict(
     spacing: tuple[float, float, float],
     device: str,
     progress: Progress,
-    cancelled: Callable[[], bool],
+    cancelled: IsCancelled,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     progress(0.0, "Loading the model")
     predictor, described = _loaded(model, device)
@@ -433,14 +434,8 @@ def replaced(module: ModuleType, **members: Any) -> Iterator[None]:
         vars(module).update(originals)
 
 
-def stop_if(cancelled: Callable[[], bool]) -> None:
-    """Raise Cancelled when ``cancelled`` says so."""
-    if cancelled():
-        raise Cancelled("The work was cancelled; nothing was changed.")
-
-
 @contextlib.contextmanager
-def _watched(predictor: Any, passes: int, progress: Progress, cancelled: Callable[[], bool]) -> Iterator[None]:
+def _watched(predictor: Any, passes: int, progress: Progress, cancelled: IsCancelled) -> Iterator[None]:
     """While it lasts, nnU-Net tells its tiles to ``progress`` and can be given up within each layer of the network."""
     from nnunetv2.inference import predict_from_raw_data as nnunet
 

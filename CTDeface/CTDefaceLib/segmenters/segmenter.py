@@ -8,7 +8,6 @@ that none has to be registered. How to add a segmenter stands in :mod:`CTDefaceL
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
@@ -16,9 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import SimpleITK as sitk
 
 from ..anatomy.face_map import Cylinder
-
-Progress = Callable[[float, str], None]
-"""Called with a fraction from 0 to 1 and a short text."""
+from ..progress import IsCancelled, Progress
 
 Notes = dict[str, Any]
 """What a segmenter says of its mask: ``warnings``, a list of sentences, and ``model``, where it has one."""
@@ -106,7 +103,7 @@ class Segmenter(Protocol):
         cylinder: Cylinder,
         choice: Choice,
         progress: Progress,
-        cancelled: Callable[[], bool],
+        cancelled: IsCancelled,
     ) -> tuple[sitk.Image, Notes]:
         """Find the face.
 
@@ -190,7 +187,7 @@ class Downloadable(Segmenter, Protocol):
 
     DOWNLOAD: str
 
-    def download(self, progress: Progress, cancelled: Callable[[], bool]) -> None:
+    def download(self, progress: Progress, cancelled: IsCancelled) -> None:
         """Fetch the weights; call it only after the user agreed. All of them appear, or none."""
 
     def import_weights(self, path: str | os.PathLike[str]) -> None:

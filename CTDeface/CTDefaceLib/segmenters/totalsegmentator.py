@@ -16,10 +16,9 @@ import os
 import re
 import secrets
 import shutil
-import stat
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,11 @@ import SimpleITK as sitk
 
 from ..anatomy.face_map import Cylinder
 from ..errors import CTDefaceError, InputError, NotReadyError, OutputError
+from ..files import replaced_folder, write_whole
+from ..processes import environment
+from ..progress import IsCancelled, Progress, stop_if
 from . import nnunet_runtime
-from .segmenter import Action, Choice, Notes, Progress, State, Status
+from .segmenter import Action, Choice, Notes, State, Status
 
 TITLE = "TotalSegmentator"
 ABOUT = "The model “face” of TotalSegmentator (Wasserthal et al. 2023). It needs a licence key, free for research."
@@ -92,7 +94,7 @@ def expected_seconds(image: sitk.Image, cylinder: Cylinder, choice: Choice) -> f
 
 
 def segment(
-    image: sitk.Image, cylinder: Cylinder, choice: Choice, progress: Progress, cancelled: Callable[[], bool]
+    image: sitk.Image, cylinder: Cylinder, choice: Choice, progress: Progress, cancelled: IsCancelled
 ) -> tuple[sitk.Image, Notes]:
     """Find the face, see :class:`.segmenter.Segmenter`."""
     spacing, order = _settings()
@@ -178,14 +180,8 @@ def _own_home(**changes: str) -> Iterator[None]:
     weights = str(_weights_folder())
     with tempfile.TemporaryDirectory(prefix="ctdeface-home-") as folder:
         _write_config(Path(folder), {"send_usage_stats": False, "license_number": key} if key else {})
-        changes = {"TOTALSEG_HOME_DIR": folder, "TOTALSEG_WEIGHTS_PATH": weights, **changes}
-        before = {name: os.environ.get(name) for name in changes}
-        os.environ.update(changes)
-        try:
+        with environment({"TOTALSEG_HOME_DIR": folder, "TOTALSEG_WEIGHTS_PATH": weights, **changes}):
             yield
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 @contextlib.contextmanager
@@ -237,16 +233,10 @@ def save_licence(key: str) -> None:
 
 def _write_config(home: Path, config: dict[str, Any]) -> None:
     """Write ``config.json`` whole, and for nobody else to read."""
-    part = home / f".{secrets.token_hex(8)}.part"
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR), "w") as file:
-            json.dump(config, file, indent=4)
-        os.replace(part, home / "config.json")
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(home / "config.json", json.dumps(config, indent=4), private=True)
 
 
-def download(progress: Progress, cancelled: Callable[[], bool]) -> None:
+def download(progress: Progress, cancelled: IsCancelled) -> None:
     """Download the weights, with the licence key; call it only after the user agreed. All of them appear, or none.
 
     Raises
@@ -279,7 +269,7 @@ def download(progress: Progress, cancelled: Callable[[], bool]) -> None:
             raise CTDefaceError("The download is damaged: try again.") from None
 
 
-def _bar(progress: Progress, cancelled: Callable[[], bool]) -> type:
+def _bar(progress: Progress, cancelled: IsCancelled) -> type:
     """A progress bar that reports to ``progress``, in place of tqdm's."""
 
     class Bar:
@@ -290,7 +280,7 @@ def _bar(progress: Progress, cancelled: Callable[[], bool]) -> type:
             self._got += count
             share = self._got / self._total if self._total else 0.5
             progress(min(share, 1.0), f"{self._got / 1e6:.0f} MB downloaded")
-            nnunet_runtime.stop_if(cancelled)
+            stop_if(cancelled)
 
         def close(self) -> None:
             pass
@@ -330,11 +320,8 @@ def _new_weights() -> Iterator[Path]:
             except InputError as error:
                 raise InputError(NOT_THESE) from error
             target.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".ctdeface-", dir=target) as beside:
-                shutil.copytree(Path(name, FOLDER), Path(beside, "new"))
-                if (target / FOLDER).exists():
-                    os.replace(target / FOLDER, Path(beside, "old"))
-                os.replace(Path(beside, "new"), target / FOLDER)
+            with replaced_folder(target / FOLDER) as part:
+                shutil.copytree(Path(name, FOLDER), part, dirs_exist_ok=True)
     except OSError as error:  # a shutil.Error, too, which has no number
         raise OutputError(
             f"The weights could not be written ({error.strerror or type(error).__name__}): make room on the disk."

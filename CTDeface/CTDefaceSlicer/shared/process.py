@@ -1,23 +1,38 @@
 """The background process that does the long work, so that the window stays usable and Cancel really cancels."""
 
 import contextlib
-import json
 import logging
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import qt
 import slicer
-from CTDefaceLib import errors, worker
+from CTDefaceLib import errors, tasks, worker
+from CTDefaceLib.processes import end_process_group
 from slicer.i18n import tr as _
 
 from .nodes import fingerprint, volumeGeometry
 
 STOP_MSEC = 1000
 NOT_STARTED = _("Slicer's Python could not be started in the background: reinstall Slicer, or free some memory.")
+
+
+@dataclass(frozen=True)
+class _Running:
+    """The job that runs, and whom its answers go to; all but ``finish`` may be None."""
+
+    job: tasks.Job
+    finish: Callable[[dict, str], Any]
+    progress: Callable[[float, str], None] | None
+    event: Callable[[dict], None] | None
+    done: Callable[[Any], None] | None
+    failed: Callable[[Exception], None] | None
 
 
 class BackgroundProcess:
@@ -34,7 +49,7 @@ class BackgroundProcess:
         self._process = None
         self._folder = None
         self._pid = None
-        self._job = None  # id, finish, progress, done, failed
+        self._running = None  # a _Running
         self._count = 0
         self._sentVolume = None
         self._output = b""
@@ -42,7 +57,12 @@ class BackgroundProcess:
 
     @property
     def busy(self):
-        return self._job is not None
+        return self._running is not None
+
+    @property
+    def job(self):
+        """The ``CTDefaceLib.tasks.Job`` that runs, or None."""
+        return self._running.job if self._running is not None else None
 
     @property
     def running(self):
@@ -50,40 +70,44 @@ class BackgroundProcess:
         return self._process is not None
 
     @property
+    def pid(self):
+        """Process ID once the process is ready for jobs, else None."""
+        return self._pid
+
+    @property
+    def count(self):
+        """How many jobs were started so far."""
+        return self._count
+
+    @property
     def folder(self):
         """Temporary folder of the running process, or None."""
         return self._folder
 
-    def start(self, task, volumeNode=None, finish=None, progress=None, told=None, done=None, failed=None, **message):
+    def start(
+        self, task, volumeNode=None, finish=None, suffix=".npy", progress=None, event=None, done=None, failed=None
+    ):
         """Start a job.
 
-        :param task: name of the job in the program's worker.
+        :param task: of :mod:`CTDefaceLib.tasks`, or of the library of the program.
         :param volumeNode: the volume it works on; sent only when the process does not have it yet.
         :param finish: called in Slicer with the report and the path of the result's file; returns the result.
+        :param suffix: ending of that file.
         :param progress: called with a fraction and a text.
-        :param told: called with what happens in a batch, dicts as in :mod:`CTDefaceLib.batch.progress`.
+        :param event: called with what happens in a batch, dicts as in :mod:`CTDefaceLib.batch.progress`.
         :param done: called with the result.
         :param failed: called with the error.
-        :param message: further members of the job.
         :raises CTDefaceError: if another job runs.
         """
         if self.busy:
             raise errors.CTDefaceError(_("Another task is still running: wait for it or cancel it."))
         with self._writing():
             self._count += 1
-            message.update(id=self._count, task=task, result=self.path("result", message.get("suffix", ".npy")))
-            if volumeNode is not None:
-                message["image"] = self._volume(volumeNode)
-        self._job = {
-            "id": self._count,
-            "result": message["result"],
-            "finish": finish or (lambda report, path: report),
-            "progress": progress,
-            "told": told,
-            "done": done,
-            "failed": failed,
-        }
-        self._process.write((json.dumps(message) + "\n").encode())
+            image = self._volume(volumeNode) if volumeNode is not None else None
+            job = tasks.Job(self._count, task, self.path("result", suffix), image)
+        finish = finish or (lambda report, path: report)
+        self._running = _Running(job, finish, progress, event, done, failed)
+        self._process.write((tasks.to_line(job) + "\n").encode())
 
     def run(self, task, *arguments, **keywords):
         """As :meth:`start`; without ``done``, wait for the result and return it, or raise the error."""
@@ -93,8 +117,11 @@ class BackgroundProcess:
     def wait(self):
         """Wait for the running job and return its result, or raise its error. The window stands still meanwhile."""
         outcome = {}
-        self._job["done"] = lambda result: outcome.update(result=result)
-        self._job["failed"] = lambda error: outcome.update(error=error)
+        self._running = replace(
+            self._running,
+            done=lambda result: outcome.update(result=result),
+            failed=lambda error: outcome.update(error=error),
+        )
         while not outcome:
             if self._process is None:
                 raise errors.Cancelled(_("Cancelled. Nothing was changed."))
@@ -113,7 +140,7 @@ class BackgroundProcess:
 
     def stop(self):
         """End the process, if any, and remove its files. A running job is dropped silently."""
-        self._job = None
+        self._running = None
         process, self._process = self._process, None
         if process is None:
             return
@@ -125,7 +152,7 @@ class BackgroundProcess:
         process.closeWriteChannel()  # the worker ends itself and its children when its input closes
         if process.state() != qt.QProcess.NotRunning and not process.waitForFinished(STOP_MSEC):
             if self._pid is not None:
-                worker.end_process_group(self._pid)
+                end_process_group(self._pid)
             process.kill()
             process.waitForFinished(STOP_MSEC)
         process.deleteLater()
@@ -142,16 +169,16 @@ class BackgroundProcess:
         return os.path.join(self._folder, f"{name}{self._count}{suffix}")
 
     def arrayMessage(self, name, array, volumeNode):
-        """A member of a job that holds further voxels, such as a mask, on the grid of a volume."""
+        """A member of a task that holds further voxels, such as a mask, on the grid of a volume."""
         with self._writing():
-            return worker.volume_message(array, self.path(name), *volumeGeometry(volumeNode))
+            return tasks.write_volume(array, self.path(name), *volumeGeometry(volumeNode))
 
     def volumeMessage(self, name, volumeNode):
-        """A member of a job that holds a further volume."""
+        """A member of a task that holds a further volume."""
         return self.arrayMessage(name, slicer.util.arrayFromVolume(volumeNode), volumeNode)
 
     def save(self, name, array):
-        """A member of a job that names a file with this array; the job removes the file."""
+        """A member of a task that names a file with this array; the worker removes the file."""
         with self._writing():
             path = self.path(name)
             np.save(path, array)
@@ -169,15 +196,15 @@ class BackgroundProcess:
             raise errors.OutputError(sentence.format(reason=error.strerror or type(error).__name__)) from error
 
     def _volume(self, volumeNode):
-        """The volume as member of a job: its voxels when the process does not have them yet, else only its key."""
+        """The volume of a job: its voxels when the process does not have them yet, else only its key."""
         geometry = volumeGeometry(volumeNode)
         key = f"{fingerprint(volumeNode)} {geometry}"
         if key == self._sentVolume:
-            return {"key": key}
+            return tasks.Volume(key)
         array = slicer.util.arrayFromVolume(volumeNode)
-        message = worker.volume_message(array, self.path("image"), *geometry, key=key)
+        volume = tasks.write_volume(array, self.path("image"), *geometry, key=key)
         self._sentVolume = key
-        return message
+        return volume
 
     def _startProcess(self):
         if self._process is not None:
@@ -206,7 +233,7 @@ class BackgroundProcess:
         *lines, self._output = (self._output + self._process.readAllStandardOutput().data()).split(b"\n")
         for line in lines:
             if line.startswith(b"{"):
-                self._onMessage(json.loads(line))
+                self.onAnswer(tasks.from_line(line, tasks.ANSWERS))
             else:  # of Python or its launcher, before the worker has the channel to itself
                 self._keepLog(line)
 
@@ -218,49 +245,51 @@ class BackgroundProcess:
         self._log += output.decode(errors="replace").splitlines()
         del self._log[:-50]
 
-    def _onMessage(self, message):
-        if "ready" in message:
-            self._pid = message["ready"]
-        elif self._job is None or message["id"] != self._job["id"]:
+    def onAnswer(self, answer):
+        """Take an answer of the process, one of ``CTDefaceLib.tasks.ANSWERS``."""
+        running = self._running
+        if isinstance(answer, tasks.Ready):
+            self._pid = answer.pid
+        elif running is None or answer.id != running.job.id:
             return
-        elif "progress" in message:
-            if self._job["progress"]:
-                self._job["progress"](message["progress"], message["text"])
-        elif "told" in message:
-            self._tell(self._job["told"], message["told"])
-        elif "failed" in message:
-            if message["details"]:
-                logging.error(message["details"])
-            self._fail(getattr(errors, message["kind"], errors.CTDefaceError)(message["failed"]), stop=False)
+        elif isinstance(answer, tasks.Progress):
+            if running.progress:
+                running.progress(answer.fraction, answer.text)
+        elif isinstance(answer, tasks.Event):
+            self._call(running.event, answer.event)
+        elif isinstance(answer, tasks.Failed):
+            if answer.details:
+                logging.error(answer.details)
+            self._fail(getattr(errors, answer.kind, errors.CTDefaceError)(answer.sentence), stop=False)
         else:
-            self._finish(message["done"])
+            self._finish(answer.report)
 
     def _finish(self, report):
-        job, self._job = self._job, None
+        running, self._running = self._running, None
         try:
-            result = job["finish"](report, job["result"])
+            result = running.finish(report, running.job.result)
         except errors.CTDefaceError as error:
-            self._tell(job["failed"], error)
+            self._call(running.failed, error)
         except OSError as error:
             logging.exception("A result of the background process could not be read.")
             sentence = _("The result could not be read ({reason}). Please try again.")
             reason = error.strerror or type(error).__name__
-            self._tell(job["failed"], errors.CTDefaceError(sentence.format(reason=reason)))
+            self._call(running.failed, errors.CTDefaceError(sentence.format(reason=reason)))
         else:
-            self._tell(job["done"], result)
+            self._call(running.done, result)
         finally:
             with contextlib.suppress(OSError):
-                os.remove(job["result"])
+                os.remove(running.job.result)
 
     def _fail(self, error, stop=True):
-        job = self._job
+        running = self._running
         if stop:
             self.stop()
-        self._job = None
-        self._tell(job["failed"], error)
+        self._running = None
+        self._call(running.failed, error)
 
     @staticmethod
-    def _tell(callback, value):
+    def _call(callback, value):
         if callback:
             callback(value)
 

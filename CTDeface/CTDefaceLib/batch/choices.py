@@ -1,0 +1,93 @@
+"""What has to stay the same while a batch is interrupted and goes on."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, dataclass
+
+from ..dicom.headers import Cleaner
+from ..dicom.pseudonyms import Pseudonyms
+from ..errors import InputError
+from ..pipeline import DefaceParameters
+from ..volume_io import check_volume_name
+from .job import DICOM
+from .record import Record
+
+PARAMETERS = tuple(asdict(DefaceParameters()))
+OTHER_CHOICES = (
+    "This batch was begun with other choices ({}): start it with the same ones again, or with another output folder."
+)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What has to stay the same while a batch is interrupted and goes on.
+
+    Attributes
+    ----------
+    layout: str
+        ``"tree"`` keeps the shape of the input's folders, ``"bids"`` makes ``sub-…/ct/sub-…_ct``.
+    names: str
+        ``"pseudonym"`` for keyed hashes, ``"keep"`` for the names that the inputs have.
+    ending: str
+        Format of the results, ``".nii.gz"``, ``".nii"``, ``".nrrd"`` or ``".mha"``; ``".dicom"`` for folders of this
+        ending with a DICOM series each.
+    headers: str
+        Of DICOM series: ``"keep"``, or ``"ps315"`` to clean them.
+    retain: str
+        What stays of headers that are cleaned: keys of :data:`.dicom.headers.RETAIN` with commas.
+    audit: str
+        ``"module:function"`` that looks for the face in each result, see :mod:`CTDefaceLib.audits`; empty for none.
+    """
+
+    layout: str = "tree"
+    names: str = "pseudonym"
+    ending: str = ".nii.gz"
+    audit: str = ""
+    headers: str = "keep"
+    retain: str = ""
+
+    @property
+    def are_headers_cleaned(self) -> bool:
+        return self.headers == "ps315"
+
+    @property
+    def need_secret(self) -> bool:
+        """Whether pseudonyms or new UIDs have to be made."""
+        return self.names == "pseudonym" or self.ending == DICOM
+
+
+def check_format(choices: Choices) -> None:
+    """Refuse a format that cannot be written, or headers that cannot be cleaned as chosen (CTDefaceError)."""
+    if choices.ending != DICOM:
+        check_volume_name("x" + choices.ending)
+        if choices.headers != "keep":
+            raise InputError("Headers are cleaned in DICOM series only: choose that as the format of the results.")
+    elif choices.are_headers_cleaned:
+        Cleaner([name for name in choices.retain.split(",") if name], Pseudonyms())
+
+
+def keep_choices(record: Record, parameters: DefaceParameters, choices: Choices, redo: bool) -> None:
+    """Note the choices of a new batch, with a number that tells it from others; refuse to go on with other ones.
+
+    Parameters
+    ----------
+    redo: scans are done again, for which other parameters are welcome
+    """
+    now = {**asdict(parameters), **asdict(choices)}
+    before = json.loads(record.get("choices") or "null")
+    if before is None:
+        record.set("choices", json.dumps(now))
+        record.set("run", secrets.token_hex(8))
+        return
+    free = ("device", *(PARAMETERS if redo else ()))
+    other = [name for name in now if now[name] != before.get(name, now[name]) and name not in free]
+    if other:
+        raise InputError(OTHER_CHOICES.format(", ".join(f"{name}: {before.get(name)}" for name in other)))
+    record.set("choices", json.dumps({**before, "device": now["device"]}))
+
+
+def first_parameters(record: Record) -> dict:
+    """The parameters that the batch was begun with."""
+    return {name: value for name, value in json.loads(record.get("choices")).items() if name in PARAMETERS}

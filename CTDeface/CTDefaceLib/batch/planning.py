@@ -1,0 +1,152 @@
+"""Which scans a batch has, which of them are left, and what a worker has to know of each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ..errors import InputError
+from ..private import SECRET, make_secret, private_folder, read_secret
+from .choices import Choices, first_parameters
+from .folders import GALLERY, PSEUDONYMS, RECORD
+from .gallery import PICTURES
+from .inputs import FoundScan, find_scans
+from .job import WORK_FOLDER, Job, Outcome, finished_before
+from .names import output_name
+from .progress import Report, note
+from .record import Record
+from .runner import DIED_SENTENCE
+from .status import FINISHED, Status
+
+MOST_DEATHS = 5
+"""A scan is given up when this many processes ended while they worked on it; fewer may have been ended for another
+reason, such as a machine that went down. A choice."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch that was begun.
+
+    Attributes
+    ----------
+    record: Record
+    root: Path
+        Folder that the paths of the record start at.
+    output, private, secret: Path
+        Folders, and the file of the secret; all absolute.
+    choices: Choices
+    gallery, originals: bool
+        Make pictures and the page; also of the originals.
+    """
+
+    record: Record
+    root: Path
+    output: Path
+    private: Path
+    secret: Path
+    choices: Choices
+    gallery: bool
+    originals: bool
+
+    @cached_property
+    def run(self) -> str:
+        """Tells this batch from others."""
+        return self.record.get("run")
+
+    @cached_property
+    def parameters(self) -> dict:
+        """That it was begun with."""
+        return first_parameters(self.record)
+
+    def job(self, number: int, start: bool = True) -> Job:
+        """What a worker needs to know of a scan, which counts as running from now on unless ``start`` is false.
+
+        With a seed, each scan gets its own from it.
+        """
+        row = self.record.start(number) if start else self.record.scan(number)
+        parameters = json.loads(row["parameters"]) if row["parameters"] else dict(self.parameters)
+        if parameters["seed"] is not None:
+            digest = hashlib.sha256(f"{parameters['seed']} {row['output']}".encode()).digest()
+            parameters["seed"] = int.from_bytes(digest[:4], "little")
+        return Job(
+            scan=number,
+            attempt=row["attempts"],
+            name=row["output"],
+            path=str(self.root / row["path"]),
+            series=row["series"],
+            output=str(self.output / (row["output"] + self.choices.ending)),
+            work=str(self.output / WORK_FOLDER / f"{number}-{row['attempts']}"),
+            run=self.run,
+            parameters=parameters,
+            redone_after=row["redone_after"],
+            pictures=str(self.private / GALLERY / PICTURES) if self.gallery else "",
+            originals=self.originals,
+            audit=self.choices.audit,
+            clean=self.choices.are_headers_cleaned,
+            retain=self.choices.retain,
+            secret=str(self.secret),
+            pseudonyms=str(self.private / PSEUDONYMS),
+        )
+
+
+def take_up(batch: Batch, report: Report) -> None:
+    """What an earlier run left: note results that are complete, and let the rest be done again."""
+    record = batch.record
+    for number in record.ids(Status.RUNNING):
+        left = batch.job(number, start=False)
+        outcome = finished_before(left)
+        begun = os.path.isdir(left.work)
+        if outcome is not None:
+            record.finish(number, outcome)
+        elif record.scan(number)["deaths"] + begun < MOST_DEATHS:
+            record.wait_again(number, died=begun)
+        else:
+            record.finish(number, Outcome(Status.FAILED, DIED_SENTENCE))
+    for number in record.ids(*FINISHED):
+        if not os.path.lexists(batch.job(number, start=False).output):
+            report(note(f"{record.scan(number)['output']}: the result is gone; it is made again."))
+            record.retry(number)
+
+
+def look_for_scans(batch: Batch, source: Path, report: Report) -> None:
+    """Take up what there is now (InputError when the secret is another one than before)."""
+    secret = make_secret(batch.secret) if batch.choices.need_secret else b""
+    mark = hashlib.sha256(secret).hexdigest()
+    if (batch.record.get("secret") or mark) != mark:
+        raise InputError("This batch was begun with another secret: give the same one again.")
+    batch.record.set("secret", mark)
+    scans = find_scans(source, (batch.output, batch.private), batch.record.known)
+    for name in batch.record.add(_named(scans, batch.choices, secret)):
+        report(note(f"{name}: the scan changed since it was defaced; the result was left as it is."))
+
+
+def plan(
+    source: str | os.PathLike,
+    output: str | os.PathLike,
+    choices: Choices | None = None,
+    *,
+    private: str | os.PathLike | None = None,
+    secret: str | os.PathLike | None = None,
+) -> list[tuple[str, str, str]]:
+    """What :func:`.batch.run` would do, without writing anything: place, name of the result, and status of each scan.
+
+    Pseudonyms are empty as long as there is no secret to make them with.
+    """
+    choices, output = choices or Choices(), Path(output)
+    private = Path(private) if private else private_folder(output)
+    secret = Path(secret) if secret else private / SECRET
+    key = read_secret(secret) if secret.is_file() else None
+    with Record(private / RECORD, read_only=True) as record:
+        scans = find_scans(source, (output, private), record.known)
+        record.add(_named(scans, choices, key or b""))
+        rows = list(record.rows())
+    hidden = {scan.place for scan in scans if not scan.output} if choices.names == "pseudonym" and not key else set()
+    return [(row["place"], "" if row["place"] in hidden else row["output"], row["status"]) for row in rows]
+
+
+def _named(scans: list[FoundScan], choices: Choices, secret: bytes) -> list[tuple[FoundScan, str]]:
+    return [(scan, output_name(scan, choices.layout, choices.names, secret)) for scan in scans]

@@ -1,0 +1,174 @@
+"""Thousands of scans, unattended: :func:`run` plans, does what is left, notes what became of each, and sums up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+
+from .. import segmenters
+from ..audits import check_audit
+from ..errors import CTDefaceError, InputError, OutputError
+from ..pipeline import DefaceParameters
+from ..private import SECRET, private_folder
+from .choices import Choices, check_format, keep_choices
+from .folders import RECORD, make_folders
+from .inputs import root_of
+from .job import WORK_FOLDER, Job, Outcome, finished_before
+from .planning import MOST_DEATHS, Batch, look_for_scans, take_up
+from .progress import Report, ended, planned, started
+from .record import Record
+from .redo import redo_sent_back
+from .runner import Results
+from .runners import RUNNERS, choose
+from .status import RETRIED, Mishap, Status
+from .summary import Summary, write_results
+
+LITTLE_ROOM_BYTES = 1_000_000_000
+"""With less room than this on a disk, in bytes, a result that could not be written is the disk's fault, not the scan's:
+room for several results. A choice."""
+
+
+def run(
+    source: str | os.PathLike,
+    output: str | os.PathLike,
+    parameters: DefaceParameters | None = None,
+    choices: Choices | None = None,
+    *,
+    private: str | os.PathLike | None = None,
+    secret: str | os.PathLike | None = None,
+    workers: int | None = 0,
+    threads: int | None = None,
+    scheduler: str | None = None,
+    timeout: float | None = None,
+    retry_failed: bool = False,
+    redo: str | os.PathLike | None = None,
+    gallery: bool = True,
+    originals: bool = True,
+    report: Report = lambda event: None,
+    tell: Report | None = None,
+) -> Summary:
+    """Deface all scans that are not done yet.
+
+    Interrupted at any moment and called again, it goes on where it was: finished results are not touched, unfinished
+    ones never have their final name. An error of one scan is noted and never stops the others.
+
+    Parameters
+    ----------
+    source: folder that is searched with its sub-folders, or CSV table, see :func:`.batch.inputs.find_scans`
+    output: folder for the results, made where it is missing
+    parameters: of the defacing; with a seed, each scan gets its own from it
+    choices: names, format and audit
+    private: folder for record, secret and gallery (default: :func:`private_folder`); best on a local disk
+    secret: file with the secret of the pseudonyms (default: in the private folder), made where it is missing
+    workers: number of processes; 0 works in this one, None takes as many as fit, see
+        :func:`.batch.runners.fitting_workers`
+    threads: that each of them uses (default: the processors shared out among them)
+    scheduler: address of a Dask scheduler whose workers do the scans instead
+    timeout: seconds after which the process that works on a scan is killed; needs workers or a scheduler
+    retry_failed: try failed and timed out scans again
+    redo: CSV file with decisions from the gallery; what was sent back is done again, with the present parameters
+    gallery: make pictures and the page
+    originals: pictures of the faces, too
+    report: is called with what happens, see :mod:`.batch.progress`
+    tell: what ``report`` was called up to version 0.1
+
+    Raises
+    ------
+    CTDefaceError
+        when the batch cannot begin or go on: unusable input, other choices than before, running already, disk full
+    """
+    start = time.monotonic()
+    report = tell or report
+    parameters, choices = parameters or DefaceParameters(), choices or Choices()
+    source, output = Path(source), Path(output)
+    root = root_of(source).resolve()
+    private = Path(private) if private else private_folder(output)
+    if timeout and workers == 0 and not scheduler:
+        raise InputError("Only a worker process can be stopped in time: a timeout needs workers or a scheduler.")
+    check_format(choices)
+    if not scheduler:  # its workers may have what this machine lacks
+        if choices.audit:
+            check_audit(choices.audit)
+        segmenters.check_ready(parameters.segmenter, parameters.choice)
+    make_folders(source, output, private)
+    with Record(private / RECORD) as record:
+        keep_choices(record, parameters, choices, bool(redo))
+        key = Path(secret or private / SECRET).resolve()
+        batch = Batch(record, root, output.resolve(), private.resolve(), key, choices, gallery, originals)
+        take_up(batch, report)
+        look_for_scans(batch, source, report)
+        for number in record.ids(*RETRIED) if retry_failed else ():
+            record.retry(number)
+        if redo:
+            redo_sent_back(Path(redo), record, parameters, report)
+        shutil.rmtree(batch.output / WORK_FOLDER, ignore_errors=True)
+        place, resources = choose(parameters, workers, threads, scheduler, timeout)
+        runner = partial(RUNNERS[place], started=partial(_started, report), resources=resources)
+        try:
+            _do_all(batch, runner, report)
+        except BaseException:
+            with suppress(CTDefaceError):
+                _end(batch)
+            raise
+        _end(batch)
+        return Summary(record.counts(), time.monotonic() - start)
+
+
+def _started(report: Report, worker: str, job: Job) -> None:
+    report(started(job.name, job.scan, worker))
+
+
+def _do_all(batch: Batch, runner: partial[Results], report: Report) -> None:
+    record = batch.record
+    waiting = record.ids(Status.WAITING)
+    report(planned(record.counts(), len(waiting)))
+    while waiting:  # again for those whose worker died
+        jobs: Iterator[Job] = (batch.job(number) for number in waiting)
+        with closing(runner(jobs)) as results:
+            for job, outcome in results:
+                final = _final(batch, job, outcome)
+                shutil.rmtree(job.work, ignore_errors=True)
+                if final is None:
+                    record.wait_again(job.scan, died=True)
+                else:
+                    record.finish(job.scan, final)
+                    report(ended(job.name, job.scan, final.status, final.sentence, final.seconds))
+        waiting = record.ids(Status.WAITING)
+
+
+def _final(batch: Batch, job: Job, outcome: Outcome) -> Outcome | None:
+    """What becomes of a scan after all; None when it has to be done again.
+
+    Raises
+    ------
+    OutputError
+        when the disk is full
+    """
+    if outcome.status == Mishap.DIED:
+        if batch.record.scan(job.scan)["deaths"] + 1 < MOST_DEATHS:
+            return None
+        return Outcome(Status.FAILED, outcome.sentence)
+    if outcome.status == Status.TIMED_OUT:  # unless it ended while it was being stopped
+        return finished_before(job) or outcome
+    if outcome.status in (Mishap.NO_ROOM, Mishap.NOT_WRITTEN):
+        free = min(shutil.disk_usage(folder).free for folder in (batch.output, batch.private))
+        if outcome.status == Mishap.NO_ROOM or free < LITTLE_ROOM_BYTES:
+            batch.record.wait_again(job.scan)
+            raise OutputError(
+                f"The disk of the results is nearly full ({free / 1e6:.0f} MB are free): make room and "
+                f"start the batch again; it goes on where it was. ({outcome.sentence})"
+            )
+        return Outcome(Status.FAILED, outcome.sentence, outcome.seconds)
+    return outcome
+
+
+def _end(batch: Batch) -> None:
+    shutil.rmtree(batch.output / WORK_FOLDER, ignore_errors=True)
+    for number in batch.record.ids(Status.RUNNING):
+        batch.record.wait_again(number)
+    write_results(batch)

@@ -1,0 +1,81 @@
+"""How a batch ended, and what can be read off its record by those who do not read SQLite."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+
+from ..files import output_errors, replaced, write_whole
+from ..parameters import UNREPORTED
+from ..version import __version__
+from .folders import GALLERY, SUMMARY, TABLE
+from .gallery import write_gallery
+from .job import software
+from .planning import Batch
+from .status import PENDING, WITHOUT_RESULT
+
+TABLE_COLUMNS = {"input": "place"} | {n: n for n in ("output", "status", "sentence", "seconds", "attempts")}
+"""Columns of the table of scans → columns of the record."""
+
+BIDS_DESCRIPTION = {
+    "Name": "Defaced head CTs",
+    "BIDSVersion": "1.10.0",
+    "DatasetType": "derivative",
+    "GeneratedBy": [{"Name": "CTDeface", "Version": __version__}],
+}
+"""``dataset_description.json``, which BIDS wants."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a batch ended.
+
+    Attributes
+    ----------
+    counts: dict
+        Number of scans by the word of their status, see :class:`.batch.status.Status`.
+    seconds: float
+        That this run took.
+    """
+
+    counts: dict[str, int]
+    seconds: float
+
+    @property
+    def all_done(self) -> bool:
+        """Whether every scan has its result."""
+        return not any(self.counts.get(status) for status in (*WITHOUT_RESULT, *PENDING))
+
+
+def write_results(batch: Batch) -> None:
+    """Write summary, table and gallery (OutputError)."""
+    record, private = batch.record, batch.private
+    with output_errors("The summary could not be written"):
+        write_whole(batch.output / SUMMARY, json.dumps(_provenance(batch), indent=2) + "\n")
+        if batch.choices.layout == "bids":
+            write_whole(batch.output / "dataset_description.json", json.dumps(BIDS_DESCRIPTION, indent=2) + "\n")
+        with replaced(private / TABLE, private=True) as part, open(part, "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(TABLE_COLUMNS)
+            for row in record.rows():
+                table.writerow([row[name] for name in TABLE_COLUMNS.values()])
+        if batch.gallery:
+            write_gallery(record.rows(), private / GALLERY, batch.run, batch.originals)
+
+
+def _provenance(batch: Batch) -> dict:
+    """How the batch was made, without anything of the patients or of places."""
+    chosen = batch.parameters
+    return {
+        "version": __version__,
+        "software": software(),
+        "run": batch.run,
+        "method": chosen["segmenter"],
+        "parameters": {name: value for name, value in chosen.items() if name not in UNREPORTED},
+        "choices": asdict(batch.choices),
+        "seed": "drawn anew for each scan and not kept"
+        if chosen["seed"] is None
+        else "given, one for each scan made from it",
+        "scans": batch.record.counts(),
+    }

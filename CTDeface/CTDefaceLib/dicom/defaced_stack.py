@@ -1,0 +1,158 @@
+"""Deface the stacks of a DICOM series in their true geometry: what takes the place of the face in each slice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..anatomy.grids import bounding_box, on_image_grid
+from ..errors import NoFaceError
+from ..pipeline import DefaceParameters, DefaceResult, deface
+from ..progress import IsCancelled, Progress, part, silent
+from ..removal.fill import fill_region
+from ..scan import in_hounsfield
+from .stack import is_regular, oddities, on_regular_grid, on_slices, read_stack, slice_images, to_slices
+from .tree import Series, Stack
+
+BURNED_IN = "The images say that text is burned into their pixels: look at them before you share them."
+
+
+@dataclass(frozen=True)
+class DefacedStack:
+    """What takes the place of the face in one stack.
+
+    Attributes
+    ----------
+    stack: Stack
+    region: numpy.ndarray
+        Bool, shape (slices, rows, columns): what is replaced.
+    values: list of numpy.ndarray
+        HU of what is replaced, one array for each slice in the order of its voxels.
+    offset: float
+        HU that the values lack against those of the files (a lost rescale intercept).
+    """
+
+    stack: Stack
+    region: np.ndarray
+    values: list[np.ndarray]
+    offset: float = 0.0
+
+
+def deface_stacks(
+    series: Series,
+    parameters: DefaceParameters,
+    progress: Progress = silent,
+    cancelled: IsCancelled | None = None,
+    look: Callable[[sitk.Image, DefaceResult], None] = lambda image, result: None,
+) -> tuple[list[DefacedStack], dict]:
+    """Deface all stacks of a series.
+
+    Parameters
+    ----------
+    series: Series
+    parameters: DefaceParameters
+    progress, cancelled: callable, optional
+        See :mod:`.progress`.
+    look: callable, optional
+        Called with the volume of each stack, on a regular grid, and the result.
+
+    Returns
+    -------
+    tuple
+        A list with what each stack gets, and the report, which has ``notes`` on what is odd about the series.
+
+    Raises
+    ------
+    InputError, NoFaceError
+        When a stack is no head CT or shows no face, since it would be missing from the output.
+    """
+    defaced: list[DefacedStack] = []
+    reports: list[dict] = []
+    for number, stack in enumerate(series.stacks):
+        step = part(progress, number / len(series.stacks), (number + 1) / len(series.stacks))
+        notes = [*oddities(stack), *[BURNED_IN] * series.burned_in]
+        image = read_stack(stack, part(step, 0.0, 0.15))
+        if is_regular(stack):
+            original = image
+            image, said = in_hounsfield(original)
+            offset = _offset(original, image)
+            del original
+            result = deface(image, parameters, progress=part(step, 0.15, 1.0), cancelled=cancelled)
+            look(image, result)
+            del image  # a copy of the region takes its place in memory
+            region = sitk.GetArrayViewFromImage(result.region) > 0
+            filled = result.image
+        else:
+            original = on_regular_grid(stack, image)
+            grid, said = in_hounsfield(original)
+            offset = _offset(original, grid)
+            result = deface(grid, parameters, progress=part(step, 0.15, 0.9), cancelled=cancelled)
+            look(grid, result)
+            region, filled = _filled_slices(stack, image + offset, result, parameters)
+            _count_touched(stack, region, result)
+        notes += said
+        reports.append({**result.report, "notes": notes})
+        values = [plane[here] for plane, here in zip(sitk.GetArrayViewFromImage(filled), region)]
+        defaced.append(DefacedStack(stack, region, values, offset))
+    return defaced, _joined(reports)
+
+
+def _offset(original: sitk.Image, image: sitk.Image) -> float:
+    return float(image[0, 0, 0] - original[0, 0, 0])
+
+
+def _filled_slices(
+    stack: Stack, image: sitk.Image, result: DefaceResult, parameters: DefaceParameters
+) -> tuple[np.ndarray, sitk.Image]:
+    """Region and filled volume on the slices themselves."""
+    region = to_slices(result.region, stack)
+    mask = sitk.GetImageFromArray(region.astype(np.uint8))
+    mask.CopyInformation(image)
+    if bounding_box(mask) is None:
+        raise NoFaceError("The face lies between the slices of this series; nothing was changed.")
+    if parameters.fill == "smooth":  # it lies in the volume, not in the slices
+        values = sitk.GetArrayFromImage(image)
+        values[region] = np.rint(on_slices(sitk.Cast(result.image, sitk.sitkFloat32), stack)[region])
+        return region, sitk.GetImageFromArray(values)
+    filled = fill_region(
+        image,
+        mask,
+        fill=parameters.fill,
+        constant=parameters.constant,
+        percentile=parameters.percentile,
+        blur_mm=parameters.blur_mm,
+        seed=parameters.seed,
+    )
+    return region, filled
+
+
+def _count_touched(stack: Stack, region: np.ndarray, result: DefaceResult) -> None:
+    """Count intracranial voxels of the slices themselves."""
+    head = result.cylinder.head
+    touched = sum(
+        int(np.count_nonzero(here & on_image_grid(head.intracranial - 0.5, head, place)[0]))
+        for here, place in zip(region, slice_images(stack))
+        if here.any()
+    )
+    result.report["intracranial_voxels_touched"] += touched
+    if touched:
+        result.report["warnings"].append(f"{touched} intracranial voxels were touched: do not use this result.")
+
+
+def _joined(reports: list[dict]) -> dict:
+    """One report of several stacks: the worst numbers, and all that is to be said."""
+    joined = dict(max(reports, key=lambda report: len(report["warnings"])))
+    for key in ("intracranial_voxels_touched", "seconds"):
+        joined[key] = sum(report[key] for report in reports)
+    joined["facial_skin_covered"] = min(report["facial_skin_covered"] for report in reports)
+    joined["warnings"] = list(dict.fromkeys(text for report in reports for text in report["warnings"]))
+    joined["notes"] = list(dict.fromkeys(text for report in reports for text in report["notes"]))
+    return joined
+
+
+def is_checked(report: dict) -> bool:
+    """Whether the checks of a defacing found nothing wrong."""
+    return not report["warnings"] and report["intracranial_voxels_touched"] == 0

@@ -1,0 +1,274 @@
+"""Whatever appears, appears whole or not at all: written under a temporary name beside its place, and then renamed.
+
+What a file or folder holds is on the disk before it has its name, and its name is on the disk before anything goes on:
+neither a process that is killed nor a power cut leaves half of anything under a final name. What can be left of a
+killed process is a hidden file or folder whose name ends in ``.part`` and the ending of the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import OutputError
+from .stored_data import suffix
+
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM)
+"""What file systems (CIFS, some FUSE) answer that cannot sync folders; anything else is an error of the disk."""
+
+SYNCS_AT_ONCE = 8
+"""Files of a folder that are brought to the disk at a time: a journal takes several of them in one go."""
+
+NOT_WRITTEN = "The output could not be written"
+
+
+@contextmanager
+def output_errors(sentence: str = NOT_WRITTEN) -> Iterator[None]:
+    """Raise an OSError of the block as OutputError: this sentence, and what the system says."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{sentence}: {error.strerror or type(error).__name__}.") from error
+
+
+def sync(path: str | os.PathLike) -> None:
+    """See to it that a file, or the list of names in a folder, is on the disk and not only on its way there.
+
+    Windows cannot sync folders, and needs not: NTFS keeps a journal of names.
+    """
+    is_folder = os.path.isdir(path)
+    if os.name == "nt":
+        if is_folder:
+            return
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))  # Windows syncs only what may be written
+    else:
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except PermissionError:
+            if is_folder:  # one can write into a folder that one cannot list
+                return
+            raise
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not is_folder or error.errno not in NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(path: str | os.PathLike) -> None:
+    """As :func:`sync`, of a file, or of a folder with everything in it."""
+    if not os.path.isdir(path):
+        sync(path)
+        return
+    folders: list[str] = []
+    files: list[str] = []
+    for folder, _, names in os.walk(os.fspath(path)):
+        folders.append(folder)
+        files += [os.path.join(folder, name) for name in names]
+    with ThreadPoolExecutor(SYNCS_AT_ONCE) as pool:
+        list(pool.map(sync, files))
+    for folder in reversed(folders):
+        sync(folder)
+
+
+def make_folder(folder: str | os.PathLike, mode: int = 0o777) -> None:
+    """Make a folder where there is none, with those above it, and have their names on the disk. Raises OSError.
+
+    Parameters
+    ----------
+    folder: path
+    mode: int
+        Permissions of the folder itself where it is made.
+    """
+    folder = Path(folder)
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    for path in missing:
+        sync(path.parent)
+
+
+def put_in_place(part: str | os.PathLike, path: str | os.PathLike) -> None:
+    """Give a finished file or folder of the same disk its final name, in place of a file that has it. Raises OSError.
+
+    Everything in it is on the disk before, and its name afterwards.
+    """
+    sync_tree(part)
+    os.replace(part, path)
+    sync(Path(path).parent)
+
+
+def put_new(part: str | os.PathLike, path: str | os.PathLike) -> None:
+    """As :func:`put_in_place`, of a file, but never in place of another one, however late that one appeared.
+
+    Raises
+    ------
+    FileExistsError
+        When there is one of this name.
+    OSError
+        When the disk does not do what it should.
+    """
+    sync(part)
+    if os.name == "nt":
+        os.rename(part, path)  # refuses to replace
+        return
+    try:
+        os.link(part, path)  # the only way that refuses to replace
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without links
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        os.replace(part, path)
+    else:
+        os.unlink(part)
+    sync(Path(path).parent)
+
+
+def new_part(path: str | os.PathLike, private: bool = False) -> Path:
+    """An empty file beside a path, of a name that nothing else has; ``private`` ones only their owner can read."""
+    path = Path(path)
+    part = path.with_name(f".{secrets.token_hex(8)}.part{suffix(path)}")
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666))
+    return part
+
+
+@contextmanager
+def replaced(path: str | os.PathLike, private: bool = False) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place when the block ends well, and is deleted otherwise.
+
+    Parameters
+    ----------
+    path: path
+    private: bool
+        Only its owner can read it (POSIX).
+
+    Raises
+    ------
+    OSError
+        When it cannot be written; what was there before is still there then.
+    """
+    part = new_part(path, private)
+    try:
+        yield part
+        put_in_place(part, path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def replaced_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """As :func:`replaced`, of a folder. What was there before is deleted when the new one has its name.
+
+    No system has both names change at once: of a process that is killed between the two renames, the old folder is left
+    beside, whole, under a hidden name that ends in ``.old``.
+    """
+    path = Path(path)
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    old = part.with_suffix(".old")
+    part.mkdir()
+    try:
+        yield part
+        sync_tree(part)  # before the old one goes, since this is what can fail
+        if path.is_dir():
+            os.replace(path, old)
+        try:
+            put_in_place(part, path)
+        except OSError:
+            if old.is_dir():
+                os.replace(old, path)
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def write_whole(path: str | os.PathLike, content: str | bytes, private: bool = False) -> None:
+    """Write a small file as :func:`replaced` does; text as UTF-8, its line ends as they are."""
+    with replaced(path, private) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_output(path: str | os.PathLike, overwrite: bool = False) -> None:
+    """Refuse an output path whose folder is missing, or that exists while ``overwrite`` is not set (OutputError)."""
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError("The output is a folder; add a file name to it.")
+    if not path.parent.is_dir():
+        raise OutputError("The folder of the output does not exist; make it or choose another one.")
+    if path.exists() and not overwrite:
+        raise OutputError("The output exists already; choose another name or allow overwriting.")
+
+
+def check_folder(output: str | os.PathLike) -> None:
+    """Refuse an output folder that holds something, or whose own folder is missing (OutputError)."""
+    output = Path(output)
+    if output.is_file() or output.is_dir() and any(os.scandir(output)):
+        raise OutputError("The output folder exists already and is not empty; choose another name.")
+    if not output.absolute().parent.is_dir():
+        raise OutputError("The folder of the output does not exist; make it or choose another one.")
+
+
+@contextmanager
+def written_whole(*paths: str | os.PathLike, overwrite: bool = False) -> Iterator[list[Path]]:
+    """Temporary files beside ``paths``, renamed in this order when the block ends well and deleted otherwise.
+
+    The last path appears last, so that it tells that all of them are there.
+
+    Raises
+    ------
+    OutputError
+        When one exists and ``overwrite`` is not set, or cannot be written; no new one is left then.
+    """
+    finals = [Path(path) for path in paths]
+    for final in finals:
+        check_output(final, overwrite)
+    parts: list[Path] = []
+    created: list[Path] = []
+    try:
+        with output_errors():
+            for final in finals:
+                parts.append(new_part(final))
+            yield parts
+            for final in finals:
+                check_output(final, overwrite)
+            for part, final in zip(parts, finals):
+                if not final.exists():
+                    created.append(final)  # before it is: a signal can end the work at any moment
+                try:
+                    (put_in_place if overwrite else put_new)(part, final)
+                except FileExistsError:  # somebody else's
+                    created = [path for path in created if path != final]
+                    raise
+            created.clear()
+    finally:
+        for left in parts + created:
+            with suppress(OSError):
+                left.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_folder(output: str | os.PathLike) -> Iterator[Path]:
+    """A temporary folder beside ``output`` that takes its name when the block ends well, and is deleted otherwise.
+
+    Raises
+    ------
+    OutputError
+        When there is a folder of this name that is not empty, or it cannot be written.
+    """
+    output = Path(os.path.abspath(output))
+    check_folder(output)
+    with output_errors(), replaced_folder(output) as part:
+        yield part
+        check_folder(output)
+        if output.is_dir():
+            output.rmdir()  # not moved away: something may appear in it at this moment

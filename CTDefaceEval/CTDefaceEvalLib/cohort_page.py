@@ -1,0 +1,126 @@
+"""The page of a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+
+from CTDefaceLib.render import png_bytes
+
+from .charts import line_chart
+from .findings import Cohort, MethodResult
+from .pages import FACE_NOTICE, image, page, quartile_text, table, versions
+from .pairs import BY_PATIENT, Separation
+
+Pick = Callable[[MethodResult], dict[str, Separation]]
+
+FEW_FACES = 20
+"""With fewer faces than this, chance makes a method's figures, and the page says so: three faces once gave an AUC of
+0.84. Set by judgement."""
+
+
+def cohort_page(cohort: Cohort, pictures: bool = True) -> str:
+    """The page of a cohort as HTML."""
+    patients = max(scan["patient"] for scan in cohort.scans)
+    scans = max(scan["scan"] for scan in cohort.scans)
+    parts = [
+        f"<p>{patients} patients, {scans} scans, {len(cohort.methods)} methods; {len(cohort.grid)} pictures of each "
+        f"volume, looked at by {escape(cohort.model['name'])}.</p>",
+        f'<p class="notice">{FACE_NOTICE}</p>' if pictures else "",
+        "<h2>Faces found</h2>",
+        table(
+            ["method", "volumes", "faces", "share of views with a face, median (quartiles) over the volumes"],
+            [(m.method, [str(m.scans), str(m.faces), quartile_text(m.found)], False) for m in cohort.methods],
+        ),
+        "<h2>Telling patients apart</h2>",
+        '<p class="small">Cosine similarity of genuine pairs (one patient) and impostor pairs (two patients), and a '
+        "linear support vector machine on it in five-fold cross-validation: mean ± SD over the folds; the accuracy "
+        "weighs both kinds of pair the same. 0.5 is chance. “By patient” tests on patients that the machine was not "
+        "trained with and leaves out pairs within one scan where patients have several; “study” deals out all pairs at "
+        "random, as published, so that it is trained and tested on the same patients and tends to look better.</p>",
+    ]
+    picks: tuple[tuple[str, Pick], ...] = (
+        ("Within each method", lambda method: method.within),
+        ("Against the originals", lambda method: method.against_originals),
+    )
+    for title, pick in picks:
+        if any(pick(method) for method in cohort.methods):
+            parts += [f"<h3>{title}</h3>", _separation_table(cohort, pick), _cohort_charts(cohort, pick)]
+    parts.append(_few_faces_text(cohort))
+    if pictures and cohort.pictures:
+        parts += ["<h2>Some of the volumes</h2>", *_cohort_pictures(cohort)]
+    model = f"Model {cohort.model['name']}. Licence: {cohort.model['licence']}. {versions()}"
+    parts += ["<h2>How this was measured</h2>", f'<p class="small">{escape(model)}</p>']
+    return page("Cohort: are defaced faces still found and told apart?", parts)
+
+
+def _few_faces_text(cohort: Cohort) -> str:
+    few = [f"{method.method} ({method.faces})" for method in cohort.methods if method.faces < FEW_FACES]
+    if not few:
+        return ""
+    return f"<p>So few faces were found that chance makes these figures: {escape(', '.join(few))}.</p>"
+
+
+def _separation_table(cohort: Cohort, pick: Pick) -> str:
+    head = ["method", "folds", "genuine pairs", "similarity", "impostor pairs", "similarity", "ROC-AUC", "accuracy"]
+    rows = []
+    for method in cohort.methods:
+        for protocol, separation in pick(method).items():
+            cells = [
+                f"{protocol} ({separation.folds})",
+                _number_of(separation.genuine),
+                quartile_text(separation.genuine),
+                _number_of(separation.impostor),
+                quartile_text(separation.impostor),
+                _mean_sd_text(separation.auc),
+                _mean_sd_text(separation.accuracy),
+            ]
+            rows.append((method.method, cells, False))
+    return table(head, rows)
+
+
+def _number_of(spread: dict | None) -> str:
+    return "0" if spread is None else f"{spread['n']:,}".replace(",", "\u202f")
+
+
+def _mean_sd_text(pair: tuple[float, float] | None) -> str:
+    return "–" if pair is None else f"{pair[0]:.3f} ± {pair[1]:.3f}"
+
+
+def _cohort_charts(cohort: Cohort, pick: Pick) -> str:
+    curves, histograms = [("chance", [0.0, 1.0], [0.0, 1.0])], []
+    for method in cohort.methods:
+        separation = pick(method).get(BY_PATIENT)
+        if separation is None:
+            continue
+        if separation.roc is not None:
+            curves.append((method.method, *separation.roc))
+        for kind, counts in (("genuine", separation.genuine_counts), ("impostor", separation.impostor_counts)):
+            if sum(counts):
+                histograms.append((f"{method.method}, {kind}", counts))
+    charts = line_chart(curves, "impostor pairs taken for genuine", "genuine pairs accepted")
+    if histograms:
+        width = 2.0 / len(histograms[0][1])
+        centers = [-1.0 + width * (i + 0.5) for i in range(len(histograms[0][1]))]
+        used = [i for i in range(len(centers)) if any(counts[i] for _, counts in histograms)]
+        low, high = max(0, used[0] - 1), min(len(centers), used[-1] + 2)
+        lines = [
+            (name, centers[low:high], [count / sum(counts) for count in counts[low:high]])
+            for name, counts in histograms
+        ]
+        charts += line_chart(
+            lines,
+            "cosine similarity",
+            "share of pairs",
+            x_range=(centers[low], centers[high - 1]),
+            y_range=None,
+        )
+    return f'<div class="charts">{charts}</div>'
+
+
+def _cohort_pictures(cohort: Cohort) -> list[str]:
+    rows: dict[str, str] = {}
+    for scan, method, picture in cohort.pictures:
+        figure = f"<figure>{image(png_bytes(picture), method)}<figcaption>{escape(method)}</figcaption></figure>"
+        rows[scan] = rows.get(scan, "") + figure
+    return [f'<div class="row"><span>{escape(scan)}</span>{images}</div>' for scan, images in rows.items()]

@@ -1,0 +1,172 @@
+"""The page of one scan's evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
+
+from .attacks import GROWTHS_MM, LOWERED_ISO, PEELS_MM
+from .charts import density, line_chart
+from .detection import FIELD_OF_VIEW_MM, GRID_MM, TRIANGLES
+from .face_models import ADVICE_ONLY
+from .findings import ORIGINAL, Evaluation, Level, Subject, quartiles
+from .pages import FACE_NOTICE, image, list_of, page, quartile_text, table, versions
+from .verdict import EVALUABLE_SHARE, FOUND_SHARE, RECOGNISED_SHARE, views_needed, worst_first
+
+ATTACKS_SHOWN = 5
+"""Attacks whose pictures are shown, the worst first."""
+SUBJECTS_MAPPED = 3
+"""Subjects whose views are mapped: original, defaced, and the worst attack."""
+COLOUR_OF_LEVEL = {
+    Level.FACE_FOUND: "#b3261e",
+    Level.RECOGNISABLE: "#b3261e",
+    Level.RECOVERABLE: "#c25e00",
+    Level.NONE_OF_THESE: "#2e6b34",
+    Level.NOT_EVALUABLE: "#5f5f5f",
+}
+
+
+def evaluation_page(evaluation: Evaluation, pictures: bool = True) -> str:
+    """The page of one scan as HTML."""
+    verdict = evaluation.verdict
+    worst = worst_first(evaluation)
+    shown = [s for s in (evaluation.original, evaluation.defaced) if s] + worst[:ATTACKS_SHOWN]
+    colour = COLOUR_OF_LEVEL[verdict.level]
+    parts = [
+        f'<div class="verdict" style="border-color:{colour}"><b style="color:{colour}">{escape(str(verdict.level))}</b>'
+        f"{escape(verdict.sentence)}</div>",
+        f'<p class="notice">{FACE_NOTICE}</p>' if pictures else "",
+        "<h2>What was found</h2>",
+        _evaluation_table(evaluation),
+    ]
+    parts += [f"<p>{escape(sentence)}</p>" for sentence in evaluation.pictures_beside]
+    if pictures:
+        parts += ["<h2>Original, defaced, recovered</h2>", *(_picture_row(subject) for subject in shown)]
+    parts += ["<h2>By view</h2>", _maps_note(evaluation), '<div class="maps">']
+    for subject in shown[:SUBJECTS_MAPPED]:
+        parts += [_heat_map(evaluation, subject, model) for model in evaluation.settings.models]
+    parts.append("</div>")
+    if evaluation.scale.threshold is not None:
+        parts += ["<h2>Similarity on the scan's own scale</h2>", _similarity_chart(evaluation, shown)]
+    parts += ["<h2>How this was measured</h2>", _evaluation_methods(evaluation)]
+    return page("Can the face be found, recognised or recovered?", parts)
+
+
+def _evaluation_table(evaluation: Evaluation) -> str:
+    models, views, original = evaluation.settings.models, len(evaluation.grid), evaluation.original
+    head = ["", *(f"{model}: views of {views}" for model in models), "best score", "mean score"]
+    head += ["similarity, median (quartiles)", "views like the same head", "region, mL"]
+    rows = []
+    for subject in evaluation.subjects:
+        counts = []
+        for model in models:
+            count = len(subject.scores(model))
+            own = len(original.scores(model)) if original else 0
+            counts.append(f"{count} ({count / own:.0%})" if own and subject is not original else str(count))
+        scores = subject.scores(models[0])
+        similar = evaluation.similarities(subject)
+        cells = [
+            *counts,
+            f"{max(scores):.2f}" if scores else "–",
+            f"{sum(scores) / len(scores):.2f}" if scores else "–",
+            quartile_text(quartiles(list(similar.values()))) if similar and subject is not original else "–",
+            f"{evaluation.recognised_share(subject):.0%}" if similar and subject is not original else "–",
+            f"{subject.region_ml:.0f}" if subject.region_ml else "",
+        ]
+        bad = subject.name in evaluation.verdict.recovered_by
+        bad |= subject is evaluation.defaced and evaluation.verdict.level in (Level.FACE_FOUND, Level.RECOGNISABLE)
+        rows.append((subject.name, cells, bad))
+    note = f'<p class="small">In brackets: relative to the original. Scores are those of {escape(models[0])}.</p>'
+    return table(head, rows) + note
+
+
+def _picture_row(subject: Subject) -> str:
+    images = "".join(image(picture, f"{subject.name}, view {i + 1}") for i, picture in enumerate(subject.pictures))
+    return f'<div class="row"><span>{escape(subject.name)}</span>{images or "nothing to draw"}</div>'
+
+
+def _maps_note(evaluation: Evaluation) -> str:
+    lights = " and ".join(evaluation.grid.lights)
+    return (
+        f'<p class="small">Number of pictures with a face in each view; light: {escape(lights)}. Yaw from '
+        "left to right (positive: from the patient's left), pitch from top to bottom (positive: from above).</p>"
+    )
+
+
+def _heat_map(evaluation: Evaluation, subject: Subject, model: str) -> str:
+    grid = evaluation.grid
+    found: dict[tuple[float, float], int] = {}
+    for yaw, pitch, _ in subject.faces(model):
+        found[yaw, pitch] = found.get((yaw, pitch), 0) + 1
+    rows = ["<tr><th></th>" + "".join(f"<th>{yaw:g}°</th>" for yaw in grid.yaws) + "</tr>"]
+    for pitch in reversed(grid.pitches):
+        cells = ""
+        for yaw in grid.yaws:
+            share = found.get((yaw, pitch), 0) / len(grid.lights)
+            colour = f"rgb({245 - round(66 * share)},{245 - round(207 * share)},{245 - round(215 * share)})"
+            ink = "#fff" if share > 0.4 else "#777"
+            cells += f'<td style="background:{colour};color:{ink}">{found.get((yaw, pitch), 0)}</td>'
+        rows.append(f"<tr><th>{pitch:g}°</th>{cells}</tr>")
+    caption = f"{escape(subject.name)}, {escape(model)}: {len(subject.scores(model))} of {len(grid)}"
+    return f'<figure><table class="map">{"".join(rows)}</table><figcaption>{caption}</figcaption></figure>'
+
+
+def _similarity_chart(evaluation: Evaluation, shown: Sequence[Subject]) -> str:
+    scale = evaluation.scale
+    marks = [] if scale.threshold is None else [("same head →", scale.threshold)]
+    samples = [("this head, other light or side", scale.same_head), ("other heads", scale.other_heads)]
+    samples += [
+        (f"original against: {subject.name}", list(evaluation.similarities(subject).values()))
+        for subject in shown[1:4]
+        if subject.name != ORIGINAL
+    ]
+    samples = [(name, values) for name, values in samples if values]
+    low = min(min(values) for _, values in samples)
+    lines = [(f"{name}, median {_median(values):.3f}", *density(values, low, 1.0, 24)) for name, values in samples]
+    chart = line_chart(
+        lines,
+        "cosine similarity",
+        "share of pairs",
+        x_range=(low, 1.0),
+        y_range=None,
+        marks=marks,
+    )
+    return f'<div class="charts">{chart}</div>'
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def _evaluation_methods(evaluation: Evaluation) -> str:
+    grid, needed = evaluation.grid, []
+    for model in evaluation.settings.models:
+        if model not in ADVICE_ONLY:
+            needed.append(f"{views_needed(evaluation, model)} of {len(grid)} for {model}")
+    items = [
+        f"Pictures: {_drawn(evaluation)}, {FIELD_OF_VIEW_MM:g} mm field of view, around the head's own axes as found "
+        "in the original.",
+        f"Views “{evaluation.settings.views}”: yaw {list_of(grid.yaws)}°, pitch {list_of(grid.pitches)}°, lights "
+        f"{', '.join(grid.lights)}; {len(grid)} pictures of each surface.",
+        f"A face counts as found from {FOUND_SHARE:.0%} of the original's own views on: {', '.join(needed)}. "
+        f"The original has to be found in {EVALUABLE_SHARE:.0%} of the views, or the scan is not evaluable.",
+        f"Recognised by {evaluation.recogniser or 'no model'}: cosine of the embeddings in the same view, which counts "
+        "as the same head above the value midway between the medians of pairs of this head and of pairs with other "
+        f"heads; recognisable from {RECOGNISED_SHARE:.0%} of the views on. Compared in the views in which the original "
+        "is found best; where no face is found then, what lies in its place is embedded.",
+        f"Attacks, on the defaced volume alone: {', '.join(evaluation.settings.attacks) or 'none'}. Iso levels "
+        f"{list_of(LOWERED_ISO)} HU, peel {list_of(PEELS_MM)} mm, growth {list_of(GROWTHS_MM)} mm.",
+        *(f"Model {model['name']}. Licence: {model['licence']}." for model in evaluation.models),
+        f"Took {evaluation.seconds:.0f} s. {versions()}",
+    ]
+    return '<ul class="small">' + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
+
+
+def _drawn(evaluation: Evaluation) -> str:
+    settings = evaluation.settings
+    camera = "a camera at 1 m" if settings.perspective else "parallel rays"
+    if settings.rendering == "volume":
+        return f"volume rendering of the skin, {camera}"
+    return f"skin surface at {list_of([TISSUE_HU])} HU on a grid of {GRID_MM:g} mm, {TRIANGLES} triangles, {camera}"

@@ -1,0 +1,319 @@
+"""What evaluations find: their result types, from a face in one picture to the verdict on a scan and to a cohort.
+
+They hold numbers and pictures and know nothing of how these come about, so that every other module can import them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from CTDefaceLib.audits import Level
+from CTDefaceLib.version import __version__
+
+from .face_models import Face, similarity
+from .pairs import Separation
+from .settings import Settings
+from .views import View, ViewGrid
+
+__all__ = [
+    "DEFACED",
+    "ORIGINAL",
+    "Cohort",
+    "Evaluation",
+    "Evidence",
+    "Face",
+    "Level",
+    "MethodResult",
+    "Scale",
+    "Sighting",
+    "Subject",
+    "Verdict",
+    "VolumeFaces",
+    "quartiles",
+]
+
+ORIGINAL, DEFACED = "original", "defaced"
+"""Names and kinds of the two subjects that no attack has made; the former is the name of a cohort's method, too."""
+
+
+def quartiles(values: Sequence[float]) -> dict[str, Any] | None:
+    """Number, median and quartiles as ``n``, ``median``, ``q1``, ``q3``; None of nothing."""
+    if len(values) == 0:
+        return None
+    q1, median, q3 = np.percentile(values, [25, 50, 75])
+    return {"n": len(values), "median": float(median), "q1": float(q1), "q3": float(q3)}
+
+
+# ------------------------------------------------------------------------------------------------------------- one scan
+
+
+@dataclass
+class Sighting:
+    """What one model found in one picture; `embedding` only when asked for."""
+
+    model: str
+    yaw: float
+    pitch: float
+    light: str
+    face: Face | None
+    embedding: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def found(self) -> bool:
+        return self.face is not None
+
+    @property
+    def view(self) -> View:
+        return self.yaw, self.pitch, self.light
+
+
+@dataclass
+class Subject:
+    """A surface that was searched: the original's, the defaced volume's, an attack's or that of what lies beside it.
+
+    Attributes
+    ----------
+    name, kind: str
+        ORIGINAL, DEFACED, or those of the attack.
+    region_ml: float
+        Volume of the region that the attack found.
+    sightings: list of Sighting
+        Of every model in every view.
+    pictures: list of bytes
+        PNG files, one for each of `sweep.REPORT_VIEWS`; none of an empty surface.
+    """
+
+    name: str
+    kind: str
+    region_ml: float = 0.0
+    sightings: list[Sighting] = field(default_factory=list, repr=False)
+    pictures: list[bytes] = field(default_factory=list, repr=False)
+
+    def scores(self, model: str) -> list[float]:
+        """Scores of the faces that a model found."""
+        return [s.face.score for s in self.sightings if s.model == model and s.face]
+
+    def faces(self, model: str) -> dict[View, Sighting]:
+        """The views in which a model found a face."""
+        return {s.view: s for s in self.sightings if s.model == model and s.face}
+
+
+@dataclass
+class Scale:
+    """What similar means for this scan and this recogniser: cosines of pairs of pictures of known answer."""
+
+    same_head: list[float] = field(default_factory=list)
+    other_heads: list[float] = field(default_factory=list)
+
+    @property
+    def threshold(self) -> float | None:
+        """Above it a pair counts as the same head: midway between what is usual for this head and for other heads.
+
+        None without pairs, and where other heads look as much like this one as itself.
+        """
+        if not self.same_head or not self.other_heads:
+            return None
+        same, other = float(np.median(self.same_head)), float(np.median(self.other_heads))
+        return (same + other) / 2.0 if same > other else None
+
+
+@dataclass
+class Evidence:
+    """All that one evaluation saw and measured, before anybody judges it (:func:`.verdict.judge`).
+
+    Attributes
+    ----------
+    settings: Settings
+    grid: ViewGrid
+        The views of each subject.
+    models: list of dict
+        ``name`` and ``licence`` of the face models.
+    recogniser: str or None
+        The model whose embeddings are compared; None without an original or a model that embeds.
+    subjects: list of Subject
+        The original where there is one, the defaced volume, and the recoveries.
+    scale: Scale
+    pictures_beside: list of str
+        A sentence for each picture beside the scan that shows a face.
+    """
+
+    settings: Settings
+    grid: ViewGrid
+    models: list[dict[str, str]]
+    recogniser: str | None
+    subjects: list[Subject]
+    scale: Scale
+    pictures_beside: list[str]
+
+    def subject(self, name: str) -> Subject | None:
+        """The subject of a name, ORIGINAL and DEFACED among them."""
+        return next((subject for subject in self.subjects if subject.name == name), None)
+
+    @property
+    def original(self) -> Subject | None:
+        return self.subject(ORIGINAL)
+
+    @property
+    def defaced(self) -> Subject:
+        return next(subject for subject in self.subjects if subject.name == DEFACED)
+
+    @property
+    def recoveries(self) -> list[Subject]:
+        """What attacks have made and what lies beside the scan."""
+        return [subject for subject in self.subjects if subject.name not in (ORIGINAL, DEFACED)]
+
+    def similarities(self, subject: Subject) -> dict[View, float]:
+        """Cosine between the face of the original and what is seen in the same view, in the views compared."""
+        if self.original is None or self.recogniser is None:
+            return {}
+        faces = self.original.faces(self.recogniser)
+        own = {view: s.embedding for view, s in faces.items() if s.embedding is not None}
+        return {
+            s.view: similarity(own[s.view], s.embedding)
+            for s in subject.sightings
+            if s.model == self.recogniser and s.embedding is not None and s.view in own
+        }
+
+    def recognised_share(self, subject: Subject) -> float:
+        """Share of the views compared in which the similarity is that of the same head; 0 where nothing is known."""
+        values, threshold = list(self.similarities(subject).values()), self.scale.threshold
+        return float(np.mean(np.array(values) > threshold)) if values and threshold is not None else 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the evidence means for somebody who has to decide.
+
+    Attributes
+    ----------
+    level: Level
+    sentence: str
+        What that means for this scan.
+    findings: tuple of str
+        One sentence each, the evidence.
+    recovered_by: tuple of str
+        Names of the attacks, or of what lies beside the scan, that bring the face back.
+    """
+
+    level: Level
+    sentence: str
+    findings: tuple[str, ...] = ()
+    recovered_by: tuple[str, ...] = ()
+
+
+@dataclass
+class Evaluation(Evidence):
+    """The evidence with the verdict on it, and how many seconds it took."""
+
+    verdict: Verdict
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every number, ready for JSON; without pictures, paths and names."""
+        return {
+            "ctdeface": __version__,
+            "verdict": asdict(self.verdict),
+            "views": {"preset": self.settings.views, "number": len(self.grid), **asdict(self.grid)},
+            "rendering": self.settings.rendering,
+            "perspective": self.settings.perspective,
+            "models": self.models,
+            "recogniser": self.recogniser,
+            "scale": {
+                "same_head": quartiles(self.scale.same_head),
+                "other_heads": quartiles(self.scale.other_heads),
+                "threshold": self.scale.threshold,
+            },
+            "subjects": [self._subject_as_dict(subject) for subject in self.subjects],
+            "pictures_beside": self.pictures_beside,
+            "seconds": round(self.seconds, 1),
+        }
+
+    def _subject_as_dict(self, subject: Subject) -> dict[str, Any]:
+        similar = self.similarities(subject)
+        models = {}
+        for model in self.settings.models:
+            scores = subject.scores(model)
+            models[model] = {
+                "views_found": len(scores),
+                "best_score": max(scores, default=None),
+                "mean_score": float(np.mean(scores)) if scores else None,
+                "scores": [[*s.view, s.face.score if s.face else None] for s in subject.sightings if s.model == model],
+            }
+        return {
+            "name": subject.name,
+            "kind": subject.kind,
+            "region_ml": subject.region_ml,
+            "models": models,
+            "similarity": quartiles(list(similar.values())),
+            "similarities": [[*view, value] for view, value in similar.items()],
+            "recognised_share": self.recognised_share(subject),
+        }
+
+
+# ------------------------------------------------------------------------------------------------------------- a cohort
+
+
+@dataclass
+class VolumeFaces:
+    """The faces that one model found in one volume of a cohort.
+
+    Attributes
+    ----------
+    views: int
+        Number of views that were searched.
+    scores: np.ndarray
+        Of the faces found, (n,) float32.
+    embeddings: np.ndarray
+        (n, d) float32.
+    picture: np.ndarray
+        Front view, (rows, columns, 3) uint8.
+    """
+
+    views: int
+    scores: np.ndarray
+    embeddings: np.ndarray
+    picture: np.ndarray
+
+
+@dataclass
+class MethodResult:
+    """One method's figures.
+
+    Attributes
+    ----------
+    found: dict or None
+        Quartiles over the scans of the share of views in which a face was found.
+    within, against_originals: dict
+        Protocol → Separation of the pairs of this method's faces with each other, and with the originals' faces.
+        Protocols: "by patient" (folds of whole patients, no pairs within one scan) and "study" (all pairs, dealt out at
+        random).
+    """
+
+    method: str
+    scans: int
+    patients: int
+    faces: int
+    found: dict[str, Any] | None
+    within: dict[str, Separation]
+    against_originals: dict[str, Separation]
+
+
+@dataclass
+class Cohort:
+    """The figures of all methods, with what they were made with."""
+
+    model: dict[str, str]
+    views: str
+    grid: ViewGrid
+    methods: list[MethodResult]
+    scans: list[dict[str, Any]]
+    pictures: list[tuple[str, str, np.ndarray]] = field(default_factory=list, repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every number, ready for JSON. Patients and scans are numbered, their names stay in the table."""
+        numbers = asdict(self)
+        del numbers["pictures"]
+        return {"ctdeface": __version__, **numbers}

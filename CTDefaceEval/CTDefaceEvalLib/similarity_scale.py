@@ -1,0 +1,84 @@
+"""What similar means for one scan: pairs of pictures of this head, and of this head with others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import SimpleITK as sitk
+from CTDefaceLib.phantom import PhantomParameters, make_phantom
+from CTDefaceLib.render import Renderer
+
+from .attacks import around_head
+from .detection import find_faces, skin_of, surface_of
+from .face_models import FaceModel, similarity
+from .findings import Scale, Sighting
+from .settings import Settings
+from .views import View, ViewGrid, head_pose
+
+SCALE_VIEWS = ViewGrid((-15, 0, 15), (-15, 0, 15))
+"""Views for a scale without a whole evaluation. Set by judgement; no others are on record."""
+OTHER_PEOPLE = (101, 102, 103)
+"""Persons of the phantom that stand for other heads where none are given."""
+
+
+def scan_scale(original: sitk.Image, model: FaceModel, others: Iterable[sitk.Image] | None = None) -> Scale:
+    """What similar means for a scan and a loaded model that embeds, from a few views."""
+    pose, renderer = head_pose(original), Renderer()
+    surface = surface_of(around_head(original, pose))
+    sightings = find_faces(renderer, surface, pose, SCALE_VIEWS, [model], embedders=[model.name])
+    faces = {s.view: s for s in sightings if s.face}
+    return measured_scale(renderer, faces, SCALE_VIEWS, faces, model, others, Settings())
+
+
+def measured_scale(
+    renderer: Renderer,
+    faces: Mapping[View, Sighting],
+    grid: ViewGrid,
+    views: Iterable[View],
+    model: FaceModel,
+    others: Iterable[sitk.Image] | None,
+    settings: Settings,
+) -> Scale:
+    """The scale of the faces found in an original.
+
+    Parameters
+    ----------
+    faces: mapping
+        View → sighting with an embedding by `model`, in any views of `grid`.
+    views: iterable
+        Those of them in which other heads are compared.
+    others: iterable of sitk.Image or None
+        CTs of other heads; three synthetic ones when None.
+    """
+    embeddings = {view: s.embedding for view, s in faces.items() if s.embedding is not None}
+    scale = Scale(_same_head(embeddings, grid))
+    views = list(views)
+    for other in _synthetic_heads() if others is None else others:
+        sightings = find_faces(
+            renderer,
+            skin_of(other, rendering=settings.rendering),
+            head_pose(other),
+            views,
+            [model],
+            embedders=[model.name],
+            perspective=settings.perspective,
+        )
+        scale.other_heads += [similarity(s.embedding, embeddings[s.view]) for s in sightings if s.embedding is not None]
+    return scale
+
+
+def _same_head(embeddings: Mapping[View, np.ndarray], grid: ViewGrid) -> list[float]:
+    """Cosines of pairs of pictures of one head: the same view under two lights, and neighbouring views."""
+    pairs = [
+        ((yaw, pitch, grid.lights[0]), (yaw, pitch, light)) for yaw, pitch, light in grid if light != grid.lights[0]
+    ]
+    for light in grid.lights:
+        pairs += [((a, p, light), (b, p, light)) for p in grid.pitches for a, b in zip(grid.yaws, grid.yaws[1:])]
+        pairs += [((y, a, light), (y, b, light)) for y in grid.yaws for a, b in zip(grid.pitches, grid.pitches[1:])]
+    return [similarity(embeddings[a], embeddings[b]) for a, b in pairs if a in embeddings and b in embeddings]
+
+
+def _synthetic_heads() -> Iterable[sitk.Image]:
+    for person in OTHER_PEOPLE:
+        yield make_phantom(PhantomParameters(person=person, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image

@@ -1,0 +1,115 @@
+"""The private folder, its secret, and that both are on the disk before anything is made with them."""
+
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from CTDefaceLib.dicom.pseudonyms import Pseudonyms
+from CTDefaceLib.errors import InputError, OutputError
+from CTDefaceLib.private import (
+    SECRET,
+    append_private,
+    make_private_folder,
+    make_secret,
+    private_folder,
+    read_secret,
+)
+
+posix = pytest.mark.skipif(os.name == "nt", reason="permissions are those of POSIX")
+
+
+def mode(path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_lies_beside_the_output(tmp_path):
+    assert private_folder(tmp_path / "out.d") == tmp_path / "out.d-private"
+
+
+@posix
+def test_only_its_owner_can_read_it(tmp_path):
+    folder = tmp_path / "öffentlich" / "private"
+    make_private_folder(folder)
+    secret = make_secret(folder / SECRET)
+    append_private(folder / "table.csv", "a\n")
+    assert mode(folder) == 0o700 and mode(folder / SECRET) == mode(folder / "table.csv") == 0o600
+    assert len(secret) == 32 and make_secret(folder / SECRET) == read_secret(folder / SECRET) == secret
+    assert sorted(os.listdir(folder)) == ["secret.key", "table.csv"]
+
+
+@posix
+def test_a_folder_that_is_open_is_closed(tmp_path):
+    (tmp_path / "private").mkdir(mode=0o755)
+    make_private_folder(tmp_path / "private")
+    assert mode(tmp_path / "private") == 0o700
+
+
+@pytest.mark.parametrize("content", ["", "no secret", "00" * 4, "ö"])
+def test_file_without_a_secret(tmp_path, content):
+    (tmp_path / SECRET).write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match="does not hold one"):
+        make_secret(tmp_path / SECRET)
+    assert (tmp_path / SECRET).read_text(encoding="utf-8") == content
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    with pytest.raises(OutputError, match="secret could not be written"):
+        make_secret(tmp_path / "no folder" / SECRET)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be made"):
+        make_private_folder(tmp_path / "file" / "private")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to tell what a descriptor is")
+def test_secret_and_tables_are_on_the_disk_before_they_are_used(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def noted(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    folder = tmp_path / "private"
+    make_private_folder(folder)
+    assert synced == [str(tmp_path)]
+    make_secret(folder / SECRET)
+    assert synced[1].endswith(".part.key") and synced[2:] == [str(folder), str(folder / SECRET), str(folder)]
+    synced.clear()
+    pseudonyms = Pseudonyms(b"x" * 32)
+    pseudonyms.patient("Döe")
+    pseudonyms.append_to(folder / "pseudonyms.csv")
+    assert synced == [str(folder / "pseudonyms.csv"), str(folder)]
+    pseudonyms.append_to(folder / "pseudonyms.csv")
+    assert len((folder / "pseudonyms.csv").read_bytes().split(b"\r\n")) == 3  # nothing twice
+
+
+@posix
+def test_killed_while_it_is_made(tmp_path):
+    """Either there is no secret, and the next run makes one, or it is whole."""
+    script = f"""
+        import os, signal
+        from CTDefaceLib import private
+        private.put_new = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        private.make_secret({str(tmp_path / SECRET)!r})
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=environment, timeout=60)
+    assert not (tmp_path / SECRET).exists()
+    assert len(make_secret(tmp_path / SECRET)) == 32
+
+
+def test_two_processes_get_the_same_one(tmp_path, monkeypatch):
+    from CTDefaceLib import private
+
+    put_new = private.put_new
+
+    def slower(part, path):
+        if not path.exists():
+            path.write_text("ab" * 32 + "\n")  # the other process, in the last moment
+        put_new(part, path)
+
+    monkeypatch.setattr(private, "put_new", slower)
+    assert make_secret(tmp_path / SECRET) == bytes.fromhex("ab" * 32)
