@@ -75,8 +75,10 @@ ON_THE_WAY_MM = 6.0
 """Air or fat from this on, in mm, counts: two voxels of the work grid."""
 
 PITCHES = (-45, -30, -15, 0, 15, 30, 45)
+"""Pitches in degrees that are tried for each turn: chins are lifted and lowered further than heads are turned."""
+
 TILTS = (-30, -15, 0, 15, 30)
-"""Pitches, yaws and rolls in degrees that are tried for each turn."""
+"""Yaws and rolls in degrees that are tried for each turn."""
 
 SAME_WAY_DEG = 50.0
 """Heads up to this far apart, in degrees, lie the same way: the pose is found from either."""
@@ -180,7 +182,7 @@ def turned_volume(volume: sitk.Image, turn: np.ndarray) -> sitk.Image:
 def turned_array(array: np.ndarray, turn: np.ndarray) -> np.ndarray:
     """An array, shape (z, y, x), on the grid of a :func:`turned_volume`."""
     axis, backwards = np.abs(turn).argmax(axis=1), turn.sum(axis=1) < 0
-    return np.ascontiguousarray(np.flip(array.transpose(axis), np.flatnonzero(backwards)))
+    return np.ascontiguousarray(np.flip(array.transpose(axis), tuple(np.flatnonzero(backwards).tolist())))
 
 
 def side_of(direction: np.ndarray) -> str:
