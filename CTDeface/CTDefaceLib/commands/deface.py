@@ -141,7 +141,8 @@ def retained_from(args: argparse.Namespace) -> list[str] | None:
 def add_parameters(parser: argparse.ArgumentParser) -> None:
     """The choices of a defacing, which :func:`parameters_from` collects."""
     from .. import segmenters
-    from ..parameters import DEPTH_MM, DefaceParameters
+    from ..parameters import DEPTH_MM
+    from ..pipeline import DefaceParameters
     from ..removal.fill import FILLS
 
     defaults = DefaceParameters()
