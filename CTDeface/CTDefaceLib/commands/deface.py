@@ -141,9 +141,7 @@ def retained_from(args: argparse.Namespace) -> list[str] | None:
 def add_parameters(parser: argparse.ArgumentParser) -> None:
     """The choices of a defacing, which :func:`parameters_from` collects."""
     from .. import segmenters
-    from ..parameters import DEPTH_MM
-    from ..pipeline import DefaceParameters
-    from ..removal.fill import FILLS
+    from ..parameters import DEPTH_MM, FILLS, DefaceParameters
 
     defaults = DefaceParameters()
     face = parser.add_argument_group("how the face is found")
