@@ -180,7 +180,7 @@ def turned_volume(volume: sitk.Image, turn: np.ndarray) -> sitk.Image:
 def turned_array(array: np.ndarray, turn: np.ndarray) -> np.ndarray:
     """An array, shape (z, y, x), on the grid of a :func:`turned_volume`."""
     axis, backwards = np.abs(turn).argmax(axis=1), turn.sum(axis=1) < 0
-    return np.ascontiguousarray(np.flip(array.transpose(axis), np.flatnonzero(backwards)))
+    return np.ascontiguousarray(np.flip(array.transpose(axis), tuple(np.flatnonzero(backwards).tolist())))
 
 
 def side_of(direction: np.ndarray) -> str:
