@@ -169,12 +169,12 @@ def test_a_node_selector_falls_to_the_row_before_when_its_node_goes():
     a, b, c = (slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name) for name in "abc")
     selector.setCurrentNode(b)
     selector.connect(
-        "currentNodeChanged(vtkMRMLNode*)", lambda node: heard.append((node, slicer.mrmlScene.IsNodePresent(b)))
+        "currentNodeChanged(vtkMRMLNode*)", lambda node: heard.append((node, bool(slicer.mrmlScene.IsNodePresent(b))))
     )
     slicer.mrmlScene.RemoveNode(c)
     assert selector.currentNode() is b
     slicer.mrmlScene.RemoveNode(b)
-    assert selector.currentNode() is a and heard == [(a, 1)], "before the scene forgets the one that goes"
+    assert selector.currentNode() is a and heard == [(a, True)], "before the scene forgets the one that goes"
     slicer.mrmlScene.RemoveNode(a)
     assert selector.currentNode() is None
 

@@ -2,7 +2,7 @@
 
 from slicer.i18n import tr as _
 
-from .shared import hints, nodes, views
+from .shared import hints, nodes
 from .shared.step_panel import StepPanel
 from .tasks import Task
 
@@ -34,11 +34,9 @@ class InputPanel(StepPanel):
         volumeNode = next(nodes.offeredCTs(volumeNodes), None)
         if volumeNode is not None:
             self.parameters.inputVolume = volumeNode
-            views.showInSlices(volumeNode, fit=True)
 
     def onLoadSample(self):
         def done(volumeNode):
             self.parameters.inputVolume = volumeNode
-            views.showInSlices(volumeNode, fit=True)
 
         self.panel.run(Task.SAMPLE, self.logic.loadSample, done)
