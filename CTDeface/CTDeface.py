@@ -175,7 +175,10 @@ class CTDefaceWidget(TaskPanel):
             parameters.defacedVolume = self.logic.resultOf(self._volume)
             parameters.showAfter = False
         self._isInputNew = True
-        qt.QTimer.singleShot(0, self.showInput)  # a node may be on its way out of the scene now
+        if self._volume is not None:
+            self.showInput()
+        else:  # perhaps since it is on its way out of the scene, which must not be changed meanwhile
+            qt.QTimer.singleShot(0, self.showInput)
 
     def showInput(self):
         """Show the input in the views once it is chosen, as soon as the module is open."""

@@ -72,9 +72,10 @@ def defaced(panel, volume):
     """Choose a volume and press all that leads to its result."""
     ui = panel.ui
     ui.inputSelector.setCurrentNode(volume)
-    ui.segmentButton.click()
-    ui.defaceButton.click()
-    run_for(0.02)
+    for button in (ui.segmentButton, ui.defaceButton):
+        slicer.app.processEvents()
+        button.click()
+    slicer.app.processEvents()
     assert (ui.defaceHintLabel.visible, panel.parameterNode.inputVolume) == (False, volume)
     return {INPUT: volume, MASK: ui.maskSelector.currentNode(), RESULT: ui.defacedSelector.currentNode()}
 
@@ -119,7 +120,7 @@ def backgrounds():
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-@pytest.mark.parametrize("kinds", itertools.permutations(KINDS), ids="-".join)
+@pytest.mark.parametrize("kinds", list(itertools.permutations(KINDS)), ids="-".join)
 def test_whatever_is_deleted_only_a_result_is_exported(panel, head, number, kinds):
     parameters, logic = panel.parameterNode, panel.logic
     patients = [defaced(panel, patient(head, n)) for n in range(number)]
@@ -137,7 +138,7 @@ def test_whatever_is_deleted_only_a_result_is_exported(panel, head, number, kind
                 assert panel.ui.defacedSelector.currentNode() is parameters.defacedVolume
                 assert panel.ui.maskSelector.currentNode() is parameters.faceMask
                 assert panel.ui.exportButton.enabled <= (parameters.defacedVolume is not None)
-                run_for(0.01)
+                slicer.app.processEvents()
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
         assert not logic.isResult(node)
 
@@ -173,25 +174,25 @@ def test_what_is_no_result_is_not_exported(panel, head, tmp_path):
                           slicer.util.arrayFromVolume(made[RESULT]))  # fmt: skip
 
 
-@pytest.mark.parametrize("order", itertools.permutations(range(4)))
-def test_the_evaluation_never_falls_to_another_volume(head, order):
+def test_the_evaluation_never_falls_to_another_volume(head, monkeypatch):
     with gui.user("CTDefaceEval") as panel:
-        volumes = []
-        for n in range(2):
-            volumes.append(patient(head, n))
-            volumes.append(nodes.addVolumeLike(volumes[-1], slicer.util.arrayFromVolume(volumes[-1]), f"Defaced {n}"))
-            volumes[-1].SetNodeReferenceID("CTDeface.original", volumes[-2].GetID())
-        slicer.app.processEvents()
+        monkeypatch.setattr(panel.headsPanel, "showSoon", lambda: None)
+        monkeypatch.setattr(panel, "preselect", lambda volumeNodes=None: None)
         parameters = panel.parameterNode
-        with slicer.util.NodeModify(parameters):
-            parameters.originalVolume, parameters.defacedVolume = volumes[2], volumes[3]
-        for index in order:
-            slicer.mrmlScene.RemoveNode(volumes[index])
-            assert parameters.originalVolume in (None, volumes[2]) and parameters.defacedVolume in (None, volumes[3])
-            assert panel.ui.originalSelector.currentNode() is parameters.originalVolume
-            assert panel.ui.defacedSelector.currentNode() is parameters.defacedVolume
-            slicer.app.processEvents()
-        panel.headsPanel.stop()
+        for order in itertools.permutations(range(4)):
+            volumes = [patient(head, n) for n in range(4)]
+            with slicer.util.NodeModify(parameters):
+                parameters.originalVolume, parameters.defacedVolume = volumes[2], volumes[3]
+            left = set(volumes)
+            for index in order:
+                slicer.mrmlScene.RemoveNode(volumes[index])
+                left.remove(volumes[index])
+                for moment in ("at once", "later"):
+                    assert parameters.originalVolume is (volumes[2] if volumes[2] in left else None), moment
+                    assert parameters.defacedVolume is (volumes[3] if volumes[3] in left else None), moment
+                    assert panel.ui.originalSelector.currentNode() is parameters.originalVolume
+                    assert panel.ui.defacedSelector.currentNode() is parameters.defacedVolume
+                    slicer.app.processEvents()
 
 
 # ---------------------------------------------------------------------------------------------------------------- views
@@ -305,6 +306,7 @@ def test_export_with_a_file_chosen_by_the_button(panel, head, folder):
         dialogs.answers.append(str(folder / name))
         ui.exportPathLineEdit.browse()
         assert ui.exportButton.enabled, name
+        dialogs.answers += [] if name == "out.nii.gz" else [qt.QMessageBox.Yes]  # the report of the one before
         ui.exportButton.click()
         assert ui.exportHintLabel.text == f"Exported to {folder / name}"
         assert read_ct(folder / name).GetSize() == head.GetSize()
@@ -315,7 +317,7 @@ def test_export_with_a_file_chosen_by_the_button(panel, head, folder):
     ui.exportPathLineEdit.browse()
     before = (folder / "out.nii.gz").stat().st_mtime_ns
     ui.exportButton.click()
-    assert "exists already" in dialogs.shown[-1] and (folder / "out.nii.gz").stat().st_mtime_ns == before
+    assert "out.nii.gz and out.json exists already" in dialogs.shown[-1] and (folder / "out.nii.gz").stat().st_mtime_ns == before
     assert made[RESULT] is panel.parameterNode.defacedVolume
 
 

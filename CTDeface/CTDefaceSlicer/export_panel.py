@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 import slicer
+from CTDefaceLib.volume_io import WRITABLE, suffix
 from slicer.i18n import tr as _
 
 from . import database
-from .logic import MADE_FROM
+from .logic import MADE_FROM, reportOf
 from .parameters import ExportKind, Headers
 from .shared import hints, paths
 from .shared.step_panel import StepPanel
@@ -138,8 +139,10 @@ class ExportPanel(StepPanel):
     def _exportVolume(self):
         volumeNode, path = self.parameters.defacedVolume, self._path()
         self.ui.exportPathLineEdit.currentPath = path
-        overwrite = os.path.isfile(path)
-        question = _("{name} exists already. Replace it?").format(name=os.path.basename(path))
+        files = (path, reportOf(path)) if suffix(path) in WRITABLE else ()
+        existing = [os.path.basename(file) for file in files if os.path.isfile(file)]
+        overwrite = bool(existing)
+        question = _("{name} exists already. Replace it?").format(name=_(" and ").join(existing))
         if not overwrite or slicer.util.confirmYesNoDisplay(question):
             self._proposed = path  # once it is written, another result needs another
             self._run(path, lambda **callbacks: self.logic.exportVolume(volumeNode, path, overwrite, **callbacks))

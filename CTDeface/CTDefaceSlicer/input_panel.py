@@ -28,10 +28,10 @@ class InputPanel(StepPanel):
         hints.show(ui.inputHintLabel, problem, problem if self.parameters.inputVolume is not None else "")
 
     def preselect(self, volumeNodes=None):
-        """Choose the first CT, of the scene or of those given, when none is chosen."""
+        """Choose the first CT, of the scene or of those given, that is no result, when none is chosen."""
         if self.parameters is None or self.parameters.inputVolume is not None:
             return
-        volumeNode = next(nodes.offeredCTs(volumeNodes), None)
+        volumeNode = next((n for n in nodes.offeredCTs(volumeNodes) if not self.logic.isResult(n)), None)
         if volumeNode is not None:
             self.parameters.inputVolume = volumeNode
 

@@ -31,6 +31,11 @@ MADE_FROM = PROVENANCE + "madeFrom"
 """Attribute that every preview and result has, and no other volume: what it was made from, see ``_key``."""
 
 
+def reportOf(path):
+    """The file beside an exported volume that tells how it was made."""
+    return path[: len(path) - len(suffix(path))] + ".json"
+
+
 class CTDefaceLogic(ScriptedLoadableModuleLogic):
     """Everything the panel does, with nodes as arguments and without any window.
 
@@ -147,8 +152,8 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         name = _("{name} defaced").format(name=original.GetName())
         for older in self.results(original):
             if older.GetName() == older.GetAttribute(PROVENANCE + "name"):
-                older.SetName(slicer.mrmlScene.GetUniqueNameByString(_("{name} (older)").format(name=name)))
-        name = slicer.mrmlScene.GetUniqueNameByString(name)
+                older.SetName(nodes.freeName(_("{name} (older)").format(name=name)))
+        name = nodes.freeName(name)
         attributes = {attribute: resultNode.GetAttribute(attribute) for attribute in resultNode.GetAttributeNames()}
         attributes[PROVENANCE + "name"] = name
         node = nodes.addVolumeLike(original, None, name, attributes=attributes)
@@ -243,7 +248,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         self._checkResult(volumeNode)
         path = str(path)
         check_volume_name(path)
-        reportPath = path[: -len(suffix(path))] + ".json"
+        reportPath = reportOf(path)
         for output in (path, reportPath):
             check_output(output, overwrite)
 

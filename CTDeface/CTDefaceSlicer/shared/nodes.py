@@ -88,6 +88,12 @@ def addVolumeLike(volumeNode, array, name, isHelper=False, attributes=None):
     return node
 
 
+def freeName(name):
+    """A name that no node has: this one, or one made of it (the scene's own way never gives a name a second time)."""
+    scene = slicer.mrmlScene
+    return name if scene.GetFirstNodeByName(name) is None else scene.GetUniqueNameByString(name)
+
+
 def fingerprint(volumeNode):
     """A number that changes with the voxels of a volume, and not when the scene is saved and opened again."""
     return _crc(volumeNode, volumeNode.GetImageData(), lambda: slicer.util.arrayFromVolume(volumeNode))
