@@ -317,7 +317,8 @@ def test_export_with_a_file_chosen_by_the_button(panel, head, folder):
     ui.exportPathLineEdit.browse()
     before = (folder / "out.nii.gz").stat().st_mtime_ns
     ui.exportButton.click()
-    assert "out.nii.gz and out.json exists already" in dialogs.shown[-1] and (folder / "out.nii.gz").stat().st_mtime_ns == before
+    assert "out.nii.gz and out.json exist already" in dialogs.shown[-1]
+    assert (folder / "out.nii.gz").stat().st_mtime_ns == before
     assert made[RESULT] is panel.parameterNode.defacedVolume
 
 

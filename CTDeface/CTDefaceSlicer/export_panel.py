@@ -16,7 +16,6 @@ from .shared import hints, paths
 from .shared.step_panel import StepPanel
 from .tasks import Task
 
-
 PROPOSED = "defaced_head_ct"
 """A file name that names nobody, as the name of a volume may."""
 
@@ -142,7 +141,8 @@ class ExportPanel(StepPanel):
         files = (path, reportOf(path)) if suffix(path) in WRITABLE else ()
         existing = [os.path.basename(file) for file in files if os.path.isfile(file)]
         overwrite = bool(existing)
-        question = _("{name} exists already. Replace it?").format(name=_(" and ").join(existing))
+        question = _("{name} exists already. Replace it?") if len(existing) < 2 else _("{name} exist already. Replace?")
+        question = question.format(name=_(" and ").join(existing))
         if not overwrite or slicer.util.confirmYesNoDisplay(question):
             self._proposed = path  # once it is written, another result needs another
             self._run(path, lambda **callbacks: self.logic.exportVolume(volumeNode, path, overwrite, **callbacks))

@@ -156,8 +156,9 @@ class EvaluationPanel(StepPanel):
         if level is Level.NOT_ALL_TRIED and not outcome.evaluation.settings.attacks:
             sentence += _(" Step 4 tries it.")
         ui.verdictLevelLabel.text = level[0].upper() + level[1:]
+        color = COLOUR_OF_LEVEL[level]
         ui.verdictLevelLabel.styleSheet = (
-            f"background-color: {COLOUR_OF_LEVEL[level]}; color: white; padding: 4px; font-weight: bold; font-size: 14pt;"
+            f"background-color: {color}; color: white; padding: 4px; font-weight: bold; font-size: 14pt;"
         )
         ui.verdictLabel.text = sentence
         found = [finding for finding in verdict.findings if finding.startswith(f"{outcome.recovery}: ")]
