@@ -262,8 +262,8 @@ ctkPathLineEdit = stand_in(
 )
 
 
-# qMRMLNodeComboBox: the nodes of the scene that fit, one of them current. When that one goes, or fits no more, the one in
-# the row before is current
+# qMRMLNodeComboBox: the nodes of the scene that fit, one of them current. When that one goes, or fits no more, the one
+# in the row before is current
 
 
 def _combo_init(self, parent=None):
