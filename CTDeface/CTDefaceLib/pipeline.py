@@ -1,4 +1,4 @@
-"""The main job: a head CT goes in, the same CT without its face and a report come out."""
+"""The main job: a head CT goes in, the same CT with another skin in place of its face and a report come out."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def deface(
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> DefaceResult:
-    """Remove the face from a CT.
+    """Replace the face in a CT.
 
     Parameters
     ----------
@@ -223,5 +223,5 @@ def deface(
     }
     report["warnings"] = [*notes["warnings"]] + report["warnings"] + parameters.weaknesses
     report["seconds"] = round(time.perf_counter() - start, 2)
-    step(1.0, "Face removed")
+    step(1.0, "Result ready")
     return DefaceResult(defaced, mask, region, report, cylinder, surface)
