@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -29,6 +30,7 @@ for module in MODULES:
 slicer.app.startupCompleted()
 window = slicer.util.mainWindow()
 window.show()
+scroll_area, splitter = window._panel, window._split  # what scrolls the open panel; what lies between it and the views
 dialogs = pythonqt.dialogs
 assert not pythonqt.problems
 
@@ -91,6 +93,20 @@ def user(module="CTDeface"):
     assert not dialogs.answers, "a dialog that the test expected did not open"
     left = [path for path in Path(slicer.app.temporaryPath).rglob("*") if path.is_file()]
     assert [path.name for path in left] == ["presets.xml"], "files were left behind"
+
+
+def caches():
+    """What module-wide caches of the Slicer layer hold, by name: containers that are no constants, and lru_cache."""
+    held = {}
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("CTDefaceSlicer", "CTDefaceEvalSlicer")):
+            for key, value in vars(module).items():
+                size = value.cache_info().currsize if hasattr(value, "cache_info") else 0
+                if isinstance(value, (dict, list, set)) and not key.startswith("__") and not key.isupper():
+                    size = len(value)
+                if size:
+                    held[f"{name}.{key}"] = size
+    return held
 
 
 def background(panel):

@@ -49,13 +49,13 @@ def main():
 
 def defacing(take):
     with gui.user() as panel:
-        gui.window._split.setSizes([400, WINDOW[0] - 400])
+        gui.splitter.setSizes([400, WINDOW[0] - 400])
         ui = panel.ui
         ui.loadSampleButton.click()
-        gui.wait(lambda: not panel._task)
+        gui.wait(lambda: not panel.busy)
         slicer.util.setSliceViewerLayers(background=ui.inputSelector.currentNode(), fit=True)
         ui.segmentButton.click()
-        gui.wait(lambda: not panel._task and panel.currentResult() is not None)
+        gui.wait(lambda: not panel.busy and panel.currentResult() is not None)
         take("ctdeface_before")
         ui.afterRadioButton.click()
         take("ctdeface_after")
@@ -69,28 +69,34 @@ def evaluation(take):
     image = make_phantom(PhantomParameters(matrix=(256, 256), spacing=(1.0, 1.0, 1.5), field_of_view="head")).image
     with gui.user("CTDefaceEval") as panel:
         slicer.app.resumeRender()
-        gui.window._split.setSizes([400, WINDOW[0] - 400])
+        gui.splitter.setSizes([400, WINDOW[0] - 400])
         ui = panel.ui
 
         def show(defaced, name):
-            panel._parameterNode.defacedVolume = gui.volume(defaced, name)
-            gui.wait(lambda: panel._heads is not None and len(panel._heads[0]) == 2 and not panel._showing)
-            gui.wait(lambda: panel.scaleKey() in panel._scales, 300)
+            panel.parameterNode.defacedVolume = gui.volume(defaced, name)
+            gui.wait(
+                lambda: (
+                    panel.headsPanel.head is not None
+                    and len(panel.headsPanel.key) == 2
+                    and not panel.headsPanel.isMaking
+                )
+            )
+            gui.wait(lambda: panel.meterPanel.scaleKey() in panel.meterPanel.scales, 300)
             gui.wait(lambda: "usual here" in ui.similarityLabel.text, 60)
 
-        original = panel._parameterNode.originalVolume = gui.volume(image, "Head CT")
+        original = panel.parameterNode.originalVolume = gui.volume(image, "Head CT")
         show(deface(image).image, "Head CT defaced")
-        panel.look(15.0, 5.0)
+        panel.headsPanel.turnTo(15.0, 5.0)
         gui.run_for(3)
         take("ctdefaceeval_meter")
         show(poor_defacings.constant_filled(image, head_pose(image)), "Head CT, skin set to one value")
         ui.viewsComboBox.currentIndex = 1  # few views and one attack take minutes
         evaluation_panel.ATTACKS = ("constant region",)
         ui.attackButton.click()
-        gui.wait(lambda: not panel._task and head_views.surface(head_views.RECOVERED) is not None, 1800)
-        panel.onFront()
+        gui.wait(lambda: not panel.busy and head_views.surface(head_views.RECOVERED) is not None, 1800)
+        ui.frontButton.click()
         gui.run_for(3)
-        gui.window._panel.ensureWidgetVisible(ui.verdictHintLabel)
+        gui.scroll_area.ensureWidgetVisible(ui.verdictHintLabel)
         for step in (ui.inputCollapsibleButton, ui.meterCollapsibleButton):
             step.collapsed = True
         take("ctdefaceeval_attack")

@@ -29,7 +29,7 @@ finish() {
 }
 check style ruff check --quiet .
 check format ruff format --quiet --check .
-check types mypy CTDeface/CTDefaceLib CTDefaceEval/CTDefaceEvalLib
+check types mypy
 check spelling codespell_lib
 check layout pytest --quiet Testing/test_layers.py Testing/test_cmake_lists.py
 [ $mode != checks ] || finish

@@ -76,6 +76,7 @@ def results(output):
 # ------------------------------------------------------------------------------------------------ what becomes of scans
 
 
+@pytest.mark.slow
 def test_every_kind_of_bad_scan_gets_its_sentence_and_the_rest_is_done(folders):
     source, output, private = folders
     expected = make_archive(source, good=6)
@@ -87,6 +88,7 @@ def test_every_kind_of_bad_scan_gets_its_sentence_and_the_rest_is_done(folders):
     assert summary.counts[Status.DOUBLE] == 2
 
 
+@pytest.mark.slow
 def test_nothing_of_the_patient_is_in_the_output_folder(folders):
     source, output, private = folders
     make_archive(source, good=6, bad=["DICOM, an MR"], copies=0)
@@ -185,6 +187,7 @@ def test_a_scan_that_changed_before_it_was_done_is_done_as_it_is_now(folders, pl
     assert planned()[0] == ["a.nii.gz"]
 
 
+@pytest.mark.slow
 def test_each_ct_series_of_a_folder_is_a_scan(folders):
     source, output, private = folders
     write = batch_cases.dicom_files.write_series
@@ -226,6 +229,7 @@ def test_a_file_of_somebody_else_is_not_overwritten(folders):
     assert (output / "a.nii.gz").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_a_complete_result_that_nobody_noted_is_kept_and_a_half_one_is_not(folders):
     source, output, private = folders
     for number in range(3):
@@ -278,6 +282,7 @@ def test_other_choices_and_a_second_run_at_the_same_time_are_refused(folders):
             assert reader.counts() == {Status.DONE: 1}
 
 
+@pytest.mark.slow
 def test_what_the_audit_still_finds_is_held_back(folders):
     source, output, private = folders
     batch_cases.write(source / "a.nii.gz", head())
@@ -303,6 +308,7 @@ def test_a_random_cut_that_the_audit_finds_a_face_in_is_drawn_anew(folders, para
     assert bool(results(output)) is (status == Status.DONE)
 
 
+@pytest.mark.slow
 def test_the_quick_audit(folders):
     pytest.importorskip("dlib", reason="needs dlib-bin and face_recognition_models")
     source, output, private = folders
@@ -333,6 +339,7 @@ def found_at_first(original, defaced):
     return {"verdict": str(Level.NONE_OF_THESE if len(looked_at) > 1 else Level.FACE_FOUND), "sentence": "There it is."}
 
 
+@pytest.mark.slow
 def test_sent_back_scans_are_redone_with_the_present_choices(folders):
     source, output, private = folders
     for number in range(2):
@@ -361,6 +368,7 @@ def test_sent_back_scans_are_redone_with_the_present_choices(folders):
         quick()(source, output, redo=decisions)
 
 
+@pytest.mark.slow
 def test_seeds_make_the_batch_repeatable_and_differ_between_scans(folders):
     source, output, private = folders
     for name in "ab":
@@ -475,6 +483,7 @@ def visible_card(job):
     return Outcome(Status.DONE, f"{name} {sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()}")
 
 
+@pytest.mark.slow
 def test_a_script_of_the_user_needs_no_guard(folders, tmp_path):
     """Python's own worker processes would run it again; so would those in “Slicer --python-script”."""
     source, output, _ = folders
@@ -490,6 +499,7 @@ def test_a_script_of_the_user_needs_no_guard(folders, tmp_path):
     assert done.stdout == "once\n{'done': 2}\n", done.stderr
 
 
+@pytest.mark.slow
 @POSIX
 def test_workers_start_within_slicer(folders, tmp_path):
     """There ``sys.executable`` is a launcher; a process that it starts does not get the pipes."""
@@ -560,6 +570,7 @@ def misbehave(job):
     return Outcome(Status.DONE, str(os.getpid()))
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_or_hangs_costs_its_own_scan_only(tmp_path):
     started = []
     ended = {
@@ -580,6 +591,7 @@ def test_a_worker_that_dies_or_hangs_costs_its_own_scan_only(tmp_path):
         assert not processes.with_argument(str(tmp_path / "2.nii"))
 
 
+@pytest.mark.slow
 def test_a_scan_whose_worker_dies_is_tried_again_and_given_up_in_the_end(folders, monkeypatch):
     source, output, private = folders
     for number in range(3):
@@ -609,6 +621,7 @@ def start_batch(source, output, *more):
     return subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_killed_again_and_again_it_goes_on(folders, tmp_path, workers):
@@ -632,6 +645,7 @@ def test_killed_again_and_again_it_goes_on(folders, tmp_path, workers):
     assert problems(expected, source, output, private, before) == []
 
 
+@pytest.mark.slow
 @POSIX
 def test_workers_killed_and_the_run_goes_on(folders):
     source, output, private = folders
@@ -652,6 +666,7 @@ def test_workers_killed_and_the_run_goes_on(folders):
     assert problems(expected, source, output, private, before) == []
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_it_leaves_nothing_unfinished(folders, number, status):

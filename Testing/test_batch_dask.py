@@ -19,7 +19,10 @@ from CTDefaceLib.errors import CTDefaceError
 from dask_cluster import dask_cluster
 
 pytest.importorskip("distributed", reason="needs Dask: pip install 'ctdeface[cluster]'")
-pytestmark = pytest.mark.skipif(not processes.PROC.is_dir(), reason="finds the workers in /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not processes.PROC.is_dir(), reason="finds the workers in /proc"),
+]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 

@@ -96,8 +96,8 @@ def test_what_is_wrong_is_said(panel, folders):
     batch_cases.make_archive(source, good=1, bad=[], copies=0)
     choose(panel, source, output)
     panel.ui.batchButton.click()
-    wait(lambda: panel.logic.batchProcess._pid is not None)
-    end_process_group(panel.logic.batchProcess._pid)
+    wait(lambda: panel.logic.batchProcess.pid is not None)
+    end_process_group(panel.logic.batchProcess.pid)
     wait(lambda: not panel.batchPanel.running)
     assert "stopped unexpectedly" in panel.ui.batchHintLabel.text
 
@@ -110,7 +110,7 @@ def test_the_panel_can_be_used_while_a_batch_runs(panel, folders):
     gui.volume(batch_cases.head(), "CT")
     wait(lambda: panel.ui.segmentButton.enabled)
     panel.ui.segmentButton.click()
-    wait(lambda: not panel._task and panel.currentResult() is not None)
+    wait(lambda: not panel.busy and panel.currentResult() is not None)
     wait(lambda: not panel.batchPanel.running)
     assert panel.ui.batchHintLabel.text == "2 done"
 

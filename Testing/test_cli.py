@@ -290,7 +290,7 @@ def ctdeface():
 
     def call(*args, **options):
         command = [sys.executable, "-m", "CTDefaceLib", *map(str, args)]
-        return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, **options)
+        return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, **options)
 
     return call
 
@@ -305,6 +305,7 @@ def demo_folder(ctdeface, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_demo_shows_a_head_and_no_face(demo_folder):
     picture = sitk.GetArrayFromImage(sitk.ReadImage(str(demo_folder / "before_after.png"))).astype(int)
     rows, columns, _ = picture.shape
@@ -314,6 +315,7 @@ def test_demo_shows_a_head_and_no_face(demo_folder):
     assert np.abs(before[front] - after[front]).mean() > 5
 
 
+@pytest.mark.slow
 def test_demo_report(demo_folder):
     text = (demo_folder / "defaced.json").read_text()
     report = json.loads(text)
@@ -331,6 +333,7 @@ def head(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_demo_runs_twice_and_on_a_scan_that_is_only_read(ctdeface, head, tmp_path):
     before = head.read_bytes()
     for _ in range(2):
@@ -364,6 +367,7 @@ def test_no_face_in_view(ctdeface, tmp_path):
     assert os.listdir(tmp_path) == ["head.nii"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize("after", [1.0, 1.5, 2.0, 3.0])
 def test_real_work_stopped_by_ctrl_c(head, tmp_path, after):

@@ -21,6 +21,7 @@ from CTDefaceLib.processes import end_process_group
 from CTDefaceLib.volume_io import check_ct, read_ct
 from CTDefaceSlicer.shared import hints, nodes, views
 from CTDefaceSlicer.shared.process import BackgroundProcess
+from CTDefaceSlicer.tasks import Task
 from gui import dialogs, run_for, wait
 from stored_phantoms import stored_phantom
 
@@ -66,7 +67,7 @@ def keep(widget, name, folder):
 
 
 def idle(panel):
-    return not panel._task and panel.currentResult() is not None
+    return not panel.busy and panel.currentResult() is not None
 
 
 def segment(panel):
@@ -78,7 +79,7 @@ def segment(panel):
 
 def deface(panel):
     panel.ui.defaceButton.click()
-    wait(lambda: not panel._task)
+    wait(lambda: not panel.busy)
     return panel.ui.defacedSelector.currentNode()
 
 
@@ -134,7 +135,7 @@ def test_from_input_to_evaluation_by_mouse(panel, scans, name, tmp_path):
     ui.segmentButton.click()
     assert ui.segmentButton.text == "Cancel"
     assert ui.segmentProgressBar.visible
-    wait(lambda: panel._task != "segment")
+    wait(lambda: panel.task is not Task.SEGMENT)
     timer.stop()
     assert len(ticks) > 5
     assert ui.logTextEdit.plainText
@@ -215,7 +216,7 @@ def test_from_input_to_evaluation_by_mouse(panel, scans, name, tmp_path):
     # 6. export and evaluate
     ui.exportPathLineEdit.currentPath = str(tmp_path / "süß out.nii.gz")
     ui.exportButton.click()
-    wait(lambda: not panel._task)
+    wait(lambda: not panel.busy)
     written = read_ct(tmp_path / "süß out.nii.gz")
     assert np.array_equal(sitk.GetArrayViewFromImage(written), removed)
     assert np.allclose(written.GetOrigin(), image.GetOrigin(), atol=1e-3)
@@ -298,7 +299,7 @@ def test_a_scan_without_a_face_ends_in_its_sentence(panel):
     gui.volume(image, "Vertex")
     wait(lambda: panel.ui.segmentButton.enabled)
     panel.ui.segmentButton.click()
-    wait(lambda: not panel._task)
+    wait(lambda: not panel.busy)
     assert "face" in panel.ui.segmentHintLabel.text
     assert panel.ui.maskSelector.currentNode() is None
 
@@ -308,7 +309,7 @@ def test_load_sample_and_sample_data(panel):
 
     panel.ui.loadSampleButton.click()
     assert not panel.ui.loadSampleButton.enabled
-    wait(lambda: not panel._task)
+    wait(lambda: not panel.busy)
     volume = panel.ui.inputSelector.currentNode()
     assert not nodes.ctProblem(volume)
     assert panel.ui.segmentButton.enabled
@@ -347,10 +348,10 @@ def test_deface_takes_over_a_running_preview(panel, phantom):
     wait(lambda: panel.ui.segmentButton.enabled)
     segment(panel)
     panel.ui.marginSlider.value = 3
-    wait(lambda: panel._task == "preview")
-    jobs = panel.logic.process._count
+    wait(lambda: panel.task is Task.PREVIEW)
+    jobs = panel.logic.process.count
     assert deface(panel) is not None
-    assert panel.logic.process._count == jobs, "what the preview computes is the result"
+    assert panel.logic.process.count == jobs, "what the preview computes is the result"
 
 
 def test_the_skin_level_shifts_the_rendering(panel, phantom):
@@ -441,11 +442,11 @@ def start_segmenting(panel, phantom):
     volume = gui.volume(phantom, "CT")
     wait(lambda: panel.ui.segmentButton.enabled)
     panel.ui.segmentButton.click()
-    wait(lambda: panel.logic.process._pid is not None)
-    pid, folder = panel.logic.process._pid, panel.logic.process.folder
+    wait(lambda: panel.logic.process.pid is not None)
+    pid, folder = panel.logic.process.pid, panel.logic.process.folder
     assert is_alive(pid)
     assert os.path.isdir(folder)
-    assert panel._task == "segment"
+    assert panel.task is Task.SEGMENT
     return volume, pid, folder
 
 
@@ -470,6 +471,15 @@ def test_closing_the_scene_in_mid_run_is_safe(panel, phantom):
     assert "Load sample" in panel.ui.inputHintLabel.text
 
 
+def test_closing_the_scene_empties_the_module_wide_caches(panel, phantom):
+    gui.volume(phantom, "CT")
+    wait(lambda: panel.ui.segmentButton.enabled)
+    assert {f"CTDefaceSlicer.shared.nodes.{name}" for name in ("_crcs", "_problems")} <= gui.caches().keys()
+    slicer.mrmlScene.Clear()
+    run_for(0.1)
+    assert gui.caches() == {}
+
+
 def test_closing_slicer_in_mid_run_is_safe(phantom):
     with gui.user() as panel:
         volume, pid, folder = start_segmenting(panel, phantom)
@@ -484,7 +494,7 @@ def test_closing_slicer_in_mid_run_is_safe(phantom):
 def test_deleting_the_volume_in_mid_run_is_safe(panel, phantom):
     volume, pid, folder = start_segmenting(panel, phantom)
     slicer.mrmlScene.RemoveNode(volume)
-    wait(lambda: not panel._task)
+    wait(lambda: not panel.busy)
     assert panel.ui.maskSelector.currentNode() is None
     assert "removed" in panel.ui.logTextEdit.plainText
 
@@ -502,7 +512,7 @@ def test_after_the_scene_is_closed_no_widget_is_connected_to_it(panel):
         gui.host.select_module("SegmentEditor")
         gui.host.select_module("CTDeface")
     changes = []
-    panel._parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: changes.append(1))
+    panel.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: changes.append(1))
     panel.ui.marginSlider.value = 5
     assert len(changes) == 1
 
@@ -512,12 +522,12 @@ def test_the_views_belong_to_the_module_that_is_open(panel, phantom, monkeypatch
     wait(lambda: panel.ui.segmentButton.enabled)
     segment(panel)
     panel.ui.marginSlider.value = 6
-    wait(lambda: panel._task == "preview")
+    wait(lambda: panel.task is Task.PREVIEW)
     stops = []
     monkeypatch.setattr(panel.logic.process, "stop", lambda: stops.append(1))
     gui.host.select_module("SegmentEditor")
     views.showInSlices(None)
-    wait(lambda: not panel._task)
+    wait(lambda: not panel.busy)
     run_for(0.6)
     assert backgrounds() == {None}
     assert stops, "the background process ends when its work is done and the module is left"
@@ -534,7 +544,7 @@ def test_the_views_belong_to_the_module_that_is_open(panel, phantom, monkeypatch
 def test_a_worker_that_dies_is_reported_and_replaced(panel, phantom):
     volume, pid, folder = start_segmenting(panel, phantom)
     end_process_group(pid)
-    wait(lambda: not panel._task)
+    wait(lambda: not panel.busy)
     assert "stopped unexpectedly" in panel.ui.segmentHintLabel.text
     assert not os.path.exists(folder)
     assert segment(panel) is not None
@@ -547,7 +557,7 @@ def test_a_python_that_cannot_be_started_is_reported(panel, phantom, monkeypatch
     gui.stop_process(panel.logic.process)
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     panel.ui.segmentButton.click()
-    wait(lambda: not panel._task)
+    wait(lambda: not panel.busy)
     assert "could not be started" in panel.ui.segmentHintLabel.text
     assert panel.logic.process.folder is None
 
@@ -662,7 +672,7 @@ def test_export_asks_before_it_replaces_a_file(panel, phantom, tmp_path):
     assert path.read_text() == "precious"
     dialogs.answers.append(YES)
     panel.ui.exportButton.click()
-    wait(lambda: not panel._task)
+    wait(lambda: not panel.busy)
     assert path.stat().st_size > 1000
     with pytest.raises(OutputError, match="exists"):
         panel.logic.exportVolume(result, path)
@@ -690,7 +700,7 @@ def test_saving_and_reopening_the_scene_restores_the_panel(panel, phantom, tmp_p
     slicer.mrmlScene.Clear()
     run_for(0.05)
     assert (panel.ui.marginSlider.value, panel.ui.maskSelector.currentNode()) == (0, None)
-    jobs = panel.logic.process._count
+    jobs = panel.logic.process.count
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     run_for(0.05)
 
@@ -702,7 +712,7 @@ def test_saving_and_reopening_the_scene_restores_the_panel(panel, phantom, tmp_p
     assert np.array_equal(slicer.util.arrayFromVolume(result), removed)
     assert panel.currentResult() is result, "the result is recognized; nothing is computed again"
     run_for(0.8)
-    assert panel.logic.process._count == jobs
+    assert panel.logic.process.count == jobs
     names = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
     assert sorted(n for n in names if "preview" in n) == []
     assert views.isSideBySide()
@@ -788,8 +798,8 @@ def test_the_panel_fits_400_pixels_and_explains_itself(panel, phantom, tmp_path)
     gui.volume(phantom, "A head CT with quite a long name, as they come out of the archive")
     wait(lambda: panel.ui.segmentButton.enabled)
     form = panel.parent
-    scroll = gui.window._panel
-    splitter = gui.window._split
+    scroll = gui.scroll_area
+    splitter = gui.splitter
     sizes = splitter.sizes()
     splitter.setSizes([402, 900])
     for state in ("chosen", "segmented", "defaced"):
@@ -821,7 +831,7 @@ def test_errors_can_be_read_in_both_styles(panel):
         palette = qt.QPalette()
         palette.setColor(qt.QPalette.Window, background)
         label.palette = palette
-        hints.show(label, "Look here.", isError=True)
+        hints.show(label, "", "Look here.")
         assert red in label.styleSheet
     label.palette = qt.QPalette()
 

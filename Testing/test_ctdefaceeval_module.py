@@ -18,6 +18,7 @@ from CTDefaceEvalLib.findings import Level, Scale
 from CTDefaceEvalLib.views import head_pose
 from CTDefaceEvalSlicer import cohort_node, evaluation_panel, head_views, results
 from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL, RECOVERED
+from CTDefaceEvalSlicer.tasks import Task
 from CTDefaceLib import tasks
 from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.phantom import PhantomParameters
@@ -40,7 +41,7 @@ SCANS = ["phantom", "head_ct_brain_fov.nii.gz", "head_ct_full_face_lowres.nii.gz
 def panel(monkeypatch):
     with gui.user("CTDefaceEval") as panel:
         slicer.app.resumeRender()  # the meter looks at what is drawn
-        monkeypatch.setattr(panel.logic, "measureScale", lambda volume, model, done, failed: done(SCALE))
+        monkeypatch.setattr(panel.logic, "measureScale", lambda volume, model, done, **callbacks: done(SCALE))
         yield panel
         slicer.app.pauseRender()
 
@@ -71,8 +72,8 @@ def show(panel, original, defaced=None):
     if defaced is not None:
         nodes.append(gui.volume(defaced, "Head CT defaced"))
         nodes[1].SetNodeReferenceID("CTDeface.original", nodes[0].GetID())
-    panel.preselectVolumes()
-    wait(lambda: panel._heads is not None)
+    panel.preselect()
+    wait(lambda: panel.headsPanel.head is not None)
     run_for(0.1)
     return nodes
 
@@ -106,12 +107,13 @@ def come_to_rest(panel):
 
 
 class Answers(list):
-    """What the meter was told, and the pictures that it sent."""
+    """What the meter was answered, and the pictures that it sent."""
 
     def __init__(self, panel, monkeypatch):
-        told, save = panel.meter._told, panel.logic.meterProcess.save
+        meter, save = panel.meterPanel.meter, panel.logic.meterProcess.save
+        show = meter.answered
         self.pictures = []
-        monkeypatch.setattr(panel.meter, "_told", lambda answer: (self.append(answer), told(answer)))
+        monkeypatch.setattr(meter, "answered", lambda answer: (self.append(answer), show(answer)))
         monkeypatch.setattr(
             panel.logic.meterProcess,
             "save",
@@ -153,7 +155,7 @@ def test_the_heads_side_by_side_and_the_live_meter(panel, answers, pairs, name, 
     direction = np.subtract(left.GetPosition(), left.GetFocalPoint())
     assert np.argmax(direction) == 1  # in front, a little up or down where the head is tilted
 
-    # what is found is told and drawn
+    # what is found is shown in words and drawn
     answer = answers.at_rest()
     assert answer["faces"]["original"]["score"] > 0
     assert answer["faces"]["defaced"] is None
@@ -172,7 +174,7 @@ def test_the_heads_side_by_side_and_the_live_meter(panel, answers, pairs, name, 
 def test_what_is_scored_is_what_is_seen_without_the_marks(panel, volumes, answers):
     answers.at_rest()
     shown, count = dict(answers.pictures), len(answers)
-    panel.meter.refresh()
+    panel.meterPanel.meter.refresh()
     wait(lambda: len(answers) > count)
     again = dict(answers.pictures)
     assert shown[ORIGINAL] is not again[ORIGINAL]
@@ -188,8 +190,8 @@ def test_what_is_scored_is_what_is_seen_without_the_marks(panel, volumes, answer
 
 def test_the_standard_rendering_shows_the_same_face(panel, volumes, answers):
     seen = answers.at_rest()
-    marks = panel.meter._eyes[0]._marks
-    box = np.array([marks._lines.GetPoints().GetPoint(i)[:2] for i in range(8)])
+    marks = panel.meterPanel.meter.marks(ORIGINAL)
+    box = np.array([marks.lines.GetPoints().GetPoint(i)[:2] for i in range(8)])
     count = len(answers)
     panel.ui.pictureComboBox.currentIndex = 1
     wait(lambda: len(answers) > count)
@@ -197,8 +199,8 @@ def test_the_standard_rendering_shows_the_same_face(panel, volumes, answers):
     assert standard["sizes"][ORIGINAL] == 300
     assert standard["faces"][ORIGINAL] and not standard["faces"][DEFACED]
     assert abs(standard["faces"][ORIGINAL]["score"] - seen["faces"][ORIGINAL]["score"]) < 0.6
-    marks = panel.meter._eyes[0]._marks
-    other = np.array([marks._lines.GetPoints().GetPoint(i)[:2] for i in range(8)])
+    marks = panel.meterPanel.meter.marks(ORIGINAL)
+    other = np.array([marks.lines.GetPoints().GetPoint(i)[:2] for i in range(8)])
     size = min(head_views.threeDView(ORIGINAL).renderWindow().GetSize())
     assert np.abs(box.mean(axis=0) - other.mean(axis=0)).max() < 0.12 * size
     assert np.array_equal(np.round(answers.pictures[-1][1], 3), [0, 0])
@@ -206,7 +208,7 @@ def test_the_standard_rendering_shows_the_same_face(panel, volumes, answers):
 
 def test_turning_turns_both_and_is_scored_without_a_queue(panel, volumes, answers):
     answers.at_rest()
-    count, jobs = len(answers), panel.logic.meterProcess._count
+    count, jobs = len(answers), panel.logic.meterProcess.count
     for _step in range(60):
         turn(1.0)
         assert np.allclose(*(camera.GetPosition() for camera in cameras()))
@@ -216,13 +218,13 @@ def test_turning_turns_both_and_is_scored_without_a_queue(panel, volumes, answer
     assert not any("similarities" in answer for answer in answers[count:]), "similarity is for the head at rest"
     run_for(0.5)
     wait(lambda: not panel.logic.meterProcess.busy)
-    assert panel.logic.meterProcess._count - jobs <= while_turning + 4, "what is late is left out"
-    yaw, pitch = panel._heads[1].angles(cameras()[0])
+    assert panel.logic.meterProcess.count - jobs <= while_turning + 4, "what is late is left out"
+    yaw, pitch = panel.headsPanel.head.angles(cameras()[0])
     assert abs(abs(yaw) - 60) < 3
     assert answers[-1]["faces"][ORIGINAL] is None
     panel.ui.frontButton.click()
     wait(lambda: answers[-1]["faces"][ORIGINAL])
-    assert np.allclose(panel._heads[1].angles(cameras()[0]), 0, atol=0.1)
+    assert np.allclose(panel.headsPanel.head.angles(cameras()[0]), 0, atol=0.1)
 
 
 def test_the_pictures_of_one_answer_show_one_side(panel, volumes, answers):
@@ -246,7 +248,7 @@ def test_the_meter_can_be_switched_off(panel, volumes, answers):
     windows = [head_views.threeDView(name).renderWindow() for name in (ORIGINAL, DEFACED)]
     layers = [window.GetRenderers().GetNumberOfItems() for window in windows]
     panel.ui.meterCheckBox.click()
-    wait(lambda: not panel.meter.running)
+    wait(lambda: not panel.meterPanel.meter.running)
     assert not panel.ui.meterFrame.visible
     assert [window.GetRenderers().GetNumberOfItems() for window in windows] == [n - 1 for n in layers]
     count = len(answers)
@@ -286,13 +288,13 @@ def test_the_heads_stay_whole_when_the_views_change_their_shape(panel, volumes, 
         columns, rows = head_views.threeDView(ORIGINAL).renderWindow().GetSize()
         return 2 * cameras()[0].GetParallelScale() * min(columns, rows) / rows
 
-    shown, sizes, count = millimetres(), gui.window._split.sizes(), len(answers)
+    shown, sizes, count = millimetres(), gui.splitter.sizes(), len(answers)
     cameras()[0].SetParallelScale(cameras()[0].GetParallelScale() * 0.9)  # the user's zoom stays as well
     for widths in ([900, 430], [130, 1200]):
-        gui.window._split.setSizes(widths)
+        gui.splitter.setSizes(widths)
         run_for(0.3)
         assert abs(millimetres() - 0.9 * shown) < 0.5
-    gui.window._split.setSizes(sizes)
+    gui.splitter.setSizes(sizes)
     wait(lambda: len(answers) > count and "similarities" in answers[-1])
     assert abs(millimetres() - 0.9 * shown) < 0.5
     assert answers[-1]["faces"][ORIGINAL]
@@ -320,16 +322,16 @@ def test_the_scale_of_other_volumes_is_measured_when_there_is_time(panel, volume
         type(process), "busy", property(lambda self: bool(waiting) if self is process else isBusy(self))
     )
     monkeypatch.setattr(panel.logic, "measureScale", lambda volume, model, **calls: waiting.append((volume, calls)))
-    panel._scales.clear()
-    panel.updateMeter()
+    panel.meterPanel.scales.clear()
+    panel.meterPanel.startOrStop()
     panel.ui.originalSelector.setCurrentNode(volumes[1])
     panel.ui.defacedSelector.setCurrentNode(volumes[0])
-    wait(lambda: panel._heads and panel._heads[0][0][0] == volumes[1].GetID())
+    wait(lambda: panel.headsPanel.key and panel.headsPanel.key[0][0] == volumes[1].GetID())
     assert [volume for volume, _calls in waiting] == [volumes[0]]
     waiting.pop()[1]["done"](SCALE)
     assert [volume for volume, _calls in waiting] == [volumes[1]]
     waiting.pop()[1]["failed"](CTDefaceError("no"))
-    assert not waiting and panel._task == "", "it is not tried again and again"
+    assert not waiting and not panel.busy, "it is not tried again and again"
 
 
 def test_what_is_handed_over_by_ctdeface_is_shown(panel, pairs):
@@ -337,7 +339,7 @@ def test_what_is_handed_over_by_ctdeface_is_shown(panel, pairs):
     first = gui.volume(pairs("phantom")[0], "Another")
     original, defaced = (gui.volume(image, "CT") for image in pairs("phantom"))
     slicer.util.getModuleWidget("CTDeface").logic.evaluate(original, defaced)
-    wait(lambda: panel._heads is not None)
+    wait(lambda: panel.headsPanel.head is not None)
     ui = panel.ui
     assert (ui.originalSelector.currentNode(), ui.defacedSelector.currentNode()) == (original, defaced)
     assert head_views.surface(ORIGINAL).GetNodeReference(head_views.SURFACE_OF) is original is not first
@@ -380,7 +382,7 @@ def test_bad_volumes_end_in_a_sentence(panel, pairs):
     assert ui.inputHintLabel.text == nodes.ctProblem(noise)
     assert not ui.showButton.enabled
     ui.defacedSelector.setCurrentNode(None)
-    wait(lambda: panel._heads is not None)
+    wait(lambda: panel.headsPanel.head is not None)
     assert not ui.inputHintLabel.visible
 
 
@@ -395,13 +397,13 @@ def sweep(panel):
     panel.ui.sweepButton.click()
     assert panel.ui.sweepButton.text == "Cancel"
     assert panel.ui.sweepProgressBar.visible
-    wait(lambda: not panel._task, 120)
+    wait(lambda: not panel.busy, 120)
 
 
 def attack(panel):
     panel.ui.attackButton.click()
     assert panel.ui.attackButton.text == "Cancel"
-    wait(lambda: not panel._task, 120)
+    wait(lambda: not panel.busy, 120)
 
 
 @pytest.mark.parametrize("name", SCANS[:2])
@@ -434,7 +436,7 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
     assert cells == [[int((yaw, pitch, "top") in faces) for yaw in (-30, 0, 30)] for pitch in (15, 0, -15)]
     keep(gui.window, f"eval-{name}-sweep", tmp_path)
     shown.cellClicked(0, 2)
-    assert np.allclose(panel._heads[1].angles(cameras()[1]), [30, 15], atol=0.1)
+    assert np.allclose(panel.headsPanel.head.angles(cameras()[1]), [30, 15], atol=0.1)
     ui.mapModelComboBox.currentIndex = 1
     assert str(len(evaluation.subject("original").scores("dlib-cnn"))) in ui.originalMapLabel.text
 
@@ -445,7 +447,7 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
     run_for(0.1)
     mapped = [n.GetName() for n in slicer.util.getNodesByClass("vtkMRMLViewNode") if n.IsMappedInLayout()]
     assert mapped[2] == "ViewCTDefaceEvalRecovered"
-    assert np.allclose(panel._heads[1].angles(cameras(NAMES)[2]), [30, 15], atol=0.1)
+    assert np.allclose(panel.headsPanel.head.angles(cameras(NAMES)[2]), [30, 15], atol=0.1)
     assert head_views.surface(RECOVERED).GetPolyData().GetNumberOfPoints() > 1000
     ui.frontButton.click()
     come_to_rest(panel)
@@ -480,7 +482,7 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
     run_for(0.1)
     assert not ui.mapFrame.visible
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
-    wait(lambda: panel._heads is not None)
+    wait(lambda: panel.headsPanel.head is not None)
     table = results.resultOf(ui.originalSelector.currentNode(), "views")
     assert str(results.facesByView(table, "original", "dlib-hog")) == str(before)
     assert ui.mapFrame.visible and ui.originalMapTable.columnCount == 3
@@ -495,13 +497,13 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
 
 def test_cancel_a_sweep(panel, volumes):
     panel.ui.sweepButton.click()
-    wait(lambda: panel.logic.process._pid is not None and panel.ui.sweepProgressBar.value > 0)
+    wait(lambda: panel.logic.process.pid is not None and panel.ui.sweepProgressBar.value > 0)
     folder = panel.logic.process.folder
     panel.ui.sweepButton.click()
-    assert not panel._task and not os.path.exists(folder)
+    assert not panel.busy and not os.path.exists(folder)
     assert panel.ui.sweepButton.text == "Run sweep"
     assert panel.evaluationPanel.outcome is None
-    assert panel.meter.running, "the meter goes on"
+    assert panel.meterPanel.meter.running, "the meter goes on"
 
 
 def test_one_volume_alone_is_swept_but_not_attacked(panel, pairs):
@@ -557,17 +559,17 @@ def test_a_cohort_by_mouse(panel, people, cohort_files, monkeypatch):
     assert [row[0] for row in cells(panel)] == ["Person 0", "Person 1"]
     assert cells(panel)[1][3] == str(cohort_files / "out" / "süß 1.nrrd")
     volumes = [gui.volume(image, name) for image, name in zip(people[2], ("Scan", "Scan defaced"))]
-    panel._parameterNode.originalVolume, panel._parameterNode.defacedVolume = volumes
+    panel.parameterNode.originalVolume, panel.parameterNode.defacedVolume = volumes
     ui.cohortMethodLineEdit.text = "blur"
     ui.cohortAddPairButton.click()
     assert cells(panel)[2] == ["Scan", "1", "Scan", "Scan defaced", "blur"]
-    wait(lambda: panel._heads is not None)
+    wait(lambda: panel.headsPanel.head is not None)
 
     # run, with an answer for each method
     ui.cohortViewsComboBox.currentIndex = QUICK
     ui.cohortButton.click()
     assert ui.cohortButton.text == "Cancel" and not ui.cohortLoadButton.enabled
-    wait(lambda: not panel._task, 120)
+    wait(lambda: not panel.busy, 120)
     assert not ui.cohortHintLabel.visible, ui.cohortHintLabel.text
     assert [line.partition(":")[0] for line in ui.cohortResultLabel.text.split("\n")] == ["original", "blur"]
     table = ui.cohortTableView.mrmlTableNode()
@@ -603,7 +605,7 @@ def test_a_cohort_by_mouse(panel, people, cohort_files, monkeypatch):
 
 def test_a_line_of_a_cohort_names_one_volume_only(panel, pairs):
     first, second, third = (gui.volume(pairs("phantom")[0], name) for name in ("CT", "CT", "CT defaced"))
-    panel._parameterNode.originalVolume, panel._parameterNode.defacedVolume = second, third
+    panel.parameterNode.originalVolume, panel.parameterNode.defacedVolume = second, third
     panel.ui.cohortMethodLineEdit.text = "CTDeface"
     panel.ui.cohortAddPairButton.click()
     assert cells(panel)[0] == ["CT", "1", second.GetID(), "CT defaced", "CTDeface"]
@@ -635,10 +637,10 @@ def test_cancel_a_cohort(panel, cohort_files):
     gui.dialogs.answers.append(str(cohort_files / "table.csv"))
     panel.ui.cohortLoadButton.click()
     panel.ui.cohortButton.click()
-    wait(lambda: panel.logic.process._pid is not None and panel.ui.cohortProgressBar.format != "%p%")
+    wait(lambda: panel.logic.process.pid is not None and panel.ui.cohortProgressBar.format != "%p%")
     folder = panel.logic.process.folder
     panel.ui.cohortButton.click()
-    assert not panel._task and not os.path.exists(folder)
+    assert not panel.busy and not os.path.exists(folder)
     assert panel.ui.cohortButton.text == "Run cohort" and panel.ui.cohortButton.enabled
 
 
@@ -654,12 +656,12 @@ def models(panel, monkeypatch):
     wait(lambda: panel.ui.modelsTable.rowCount == 5 and not panel.modelsPanel.process.busy)
     yield installed
     panel.ui.modelsCollapsibleButton.collapsed = True
-    panel.modelsPanel._there = []
+    panel.modelsPanel.models = []
     panel.ui.modelsTable.setRowCount(0)
 
 
 def choose(panel, name):
-    panel.ui.modelsTable.setCurrentCell([m["name"] for m in panel.modelsPanel._there].index(name), 0)
+    panel.ui.modelsTable.setCurrentCell([m["name"] for m in panel.modelsPanel.models].index(name), 0)
 
 
 def test_the_models_box_says_what_is_there_and_asks_before_it_installs(panel, models, monkeypatch):
@@ -697,9 +699,9 @@ def test_a_model_that_is_not_there_is_named_by_the_meter(panel, volumes, answers
     panel.ui.faceModelComboBox.currentIndex = 2
     wait(lambda: panel.ui.meterHintLabel.visible)
     assert "FaceNet needs a folder" in panel.ui.meterHintLabel.text
-    assert not panel.meter.running
+    assert not panel.meterPanel.meter.running
     panel.ui.sweepButton.click()
-    wait(lambda: not panel._task)
+    wait(lambda: not panel.busy)
     assert "FaceNet needs a folder" in panel.ui.sweepHintLabel.text
     count = len(answers)
     panel.ui.faceModelComboBox.currentIndex = 3
@@ -719,10 +721,10 @@ def test_the_folder_of_models_is_remembered_by_this_computer(panel, tmp_path):
 def test_heads_appear_when_models_change_while_their_skins_are_made(panel, pairs):
     for image, name in zip(pairs("phantom"), ("Head CT", "Head CT defaced")):
         gui.volume(image, name)
-    panel.preselectVolumes()
-    wait(lambda: panel._showing is not None)
+    panel.preselect()
+    wait(lambda: panel.headsPanel.isMaking)
     panel.onModelsChanged()
-    wait(lambda: panel._heads is not None, 60)
+    wait(lambda: panel.headsPanel.head is not None, 60)
 
 
 # ------------------------------------------------------------------------------------------------ while the meter runs
@@ -732,16 +734,23 @@ def in_full_swing(panel, answers):
     answers.at_rest()
     turn(5)
     run_for(0.1)
-    assert panel.meter.running
+    assert panel.meterPanel.meter.running
 
 
 def test_closing_the_scene_while_the_meter_runs(panel, volumes, answers):
     in_full_swing(panel, answers)
     slicer.mrmlScene.Clear()
     run_for(0.6)
-    assert not panel.meter.running
+    assert not panel.meterPanel.meter.running
     assert panel.ui.originalSelector.currentNode() is None
     assert all(head_views.surface(name) is None for name in NAMES)
+
+
+def test_closing_the_scene_empties_the_module_wide_caches(panel, volumes):
+    assert {"CTDefaceSlicer.shared.nodes._crcs", "CTDefaceEvalSlicer.head_views._followed"} <= gui.caches().keys()
+    slicer.mrmlScene.Clear()
+    run_for(0.1)
+    assert gui.caches() == {}
 
 
 @pytest.mark.parametrize("which", ["original", "defaced", "surface", "camera"])
@@ -757,9 +766,9 @@ def test_deleting_a_node_while_the_meter_runs(panel, volumes, answers, which):
     run_for(1.0)
     wait(lambda: not panel.logic.meterProcess.busy)
     if which == "original":
-        assert not panel.meter.running and head_views.surface(DEFACED) is None
+        assert not panel.meterPanel.meter.running and head_views.surface(DEFACED) is None
     if which == "defaced":
-        assert panel.names() == [ORIGINAL] and head_views.surface(DEFACED) is None
+        assert panel.headsPanel.names() == [ORIGINAL] and head_views.surface(DEFACED) is None
 
 
 def test_changing_the_layout_while_the_meter_runs(panel, volumes, answers):
@@ -768,7 +777,7 @@ def test_changing_the_layout_while_the_meter_runs(panel, volumes, answers):
     run_for(0.8)
     count = len(answers)
     run_for(0.5)
-    assert len(answers) == count and not panel.meter.running, "nobody sees the heads"
+    assert len(answers) == count and not panel.meterPanel.meter.running, "nobody sees the heads"
     assert not panel.ui.meterFrame.visible
     panel.ui.showButton.click()
     wait(lambda: len(answers) > count)
@@ -780,7 +789,7 @@ def test_changing_the_module_while_the_meter_runs(panel, volumes, answers):
     count = len(answers)
     turn(10)
     run_for(0.6)
-    assert not panel.meter.running and len(answers) == count
+    assert not panel.meterPanel.meter.running and len(answers) == count
     assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView, "as it was before"
     gui.host.select_module("CTDefaceEval")
     wait(lambda: len(answers) > count)
@@ -821,15 +830,15 @@ def start_job(panel, job, monkeypatch):
     """Have the panel start a job; returns the background process that does it."""
     if job == "skin":
         gui.stop_process(panel.logic.meterProcess)
-        panel.showHeads()
+        panel.headsPanel.show()
         return panel.logic.meterProcess
     if job == "models":
-        panel.modelsPanel.look()
+        panel.modelsPanel.refresh()
         return panel.modelsPanel.process
     if job == "scale":
         monkeypatch.setattr(panel.logic, "measureScale", type(panel.logic).measureScale.__get__(panel.logic))
-        panel._scales.clear()
-        panel.updateScale()
+        panel.meterPanel.scales.clear()
+        panel.meterPanel.updateScale()
     elif job == "cohort":
         names = [panel.ui.originalSelector.currentNode().GetID(), panel.ui.defacedSelector.currentNode().GetID()]
         panel.cohortPanel.add([dict(zip(PAIR_COLUMNS, (who, "1", *names, "CTDeface"))) for who in ("A", "B")])
@@ -837,16 +846,16 @@ def start_job(panel, job, monkeypatch):
         panel.ui.cohortButton.click()
     else:
         getattr(panel.ui, f"{job}Button").click()
-    assert panel._task == job
+    assert panel.task is Task(job)
     return panel.logic.process
 
 
 def end_job(process, result, report):
-    """Have the running job say that it is done, without waiting for that."""
-    job = process._running.job
+    """Have the process answer that its job is done, without waiting for that."""
+    job = process.job
     with open(job.result, "wb") as file:
         pickle.dump(result, file)
-    process._onAnswer(tasks.Done(job.id, report))
+    process.onAnswer(tasks.Done(job.id, report))
     gui.stop_process(process)
 
 
@@ -868,17 +877,17 @@ def interrupt(event, volumes):
 @pytest.mark.parametrize(("job", "event"), INTERRUPTIONS)
 def test_nothing_is_raised(panel, volumes, job, event, monkeypatch):
     process = start_job(panel, job, monkeypatch)
-    wait(lambda: process._pid is not None)
+    wait(lambda: process.pid is not None)
     interrupt(event, volumes)
     run_for(0.3)
     if event == CLOSE:
         assert not process.busy or job == "models", "that has nothing to do with the scene"
-        assert not panel._task and not panel._heads and not panel.meter.running
+        assert not panel.busy and not panel.headsPanel.head and not panel.meterPanel.meter.running
     elif event == MODULE:
-        assert panel._task == (job if job in ("sweep", "attack", "cohort") else ""), "what was asked for goes on"
-    if panel._task == "scale" == job:
+        assert panel.task is (Task(job) if job in ("sweep", "attack", "cohort") else None), "what was asked for goes on"
+    if panel.task is Task.SCALE and job == "scale":
         end_job(process, None, vars(SCALE))
-    elif panel._task == job:
+    elif panel.busy and panel.task.value == job:
         isDropped = event == TABLES_GONE if job == "cohort" else event in (ORIGINAL_GONE, DEFACED_GONE)
         if isDropped:  # what came out of it belongs to what is gone
             end_job(process, {"evaluation": None, "recovered": None}, {"recovered": ""})
@@ -888,12 +897,12 @@ def test_nothing_is_raised(panel, volumes, job, event, monkeypatch):
             assert "removed" in getattr(panel.ui, f"{job}HintLabel").text
     wait(lambda: not process.busy)
     run_for(0.3)
-    assert panel._task in ("", "scale")
+    assert panel.isFree
     if event == MODULE:
         gui.host.select_module("CTDefaceEval")
     if event in (LAYOUT, MODULE, TABLES_GONE):
         panel.ui.showButton.click()
-        wait(lambda: panel._heads is not None and head_views.shownHeads() == 2)
+        wait(lambda: panel.headsPanel.head is not None and head_views.shownHeads() == 2)
     assert panel.ui.sweepButton.enabled == (event not in (CLOSE, ORIGINAL_GONE))
 
 
@@ -943,7 +952,7 @@ def test_the_console_lines_of_the_readme(pairs, name, tmp_path):
 
 def test_the_panel_fits_400_pixels_and_explains_itself(panel, volumes, answers, tmp_path):
     answers.at_rest()
-    scroll, splitter = gui.window._panel, gui.window._split
+    scroll, splitter = gui.scroll_area, gui.splitter
     sizes = splitter.sizes()
     splitter.setSizes([402, 900])
     for step in (panel.ui.cohortCollapsibleButton, panel.ui.modelsCollapsibleButton):

@@ -53,7 +53,7 @@ def choose(panel, kind, headers="keep"):
 
 def export(panel):
     panel.ui.exportButton.click()
-    wait(lambda: not panel._task)
+    wait(lambda: not panel.busy)
     return panel.ui.exportHintLabel.text
 
 
@@ -197,7 +197,7 @@ def test_package_is_installed_only_when_the_user_agrees(panel, loaded, tmp_path,
     monkeypatch.setattr(slicer.util, "pip_install", installed.append, raising=False)
     gui.dialogs.answers.append(qt.QMessageBox.Cancel)
     panel.ui.exportButton.click()
-    assert not installed and not panel._task
+    assert not installed and not panel.busy
     assert "dicom-anonymizer" in gui.dialogs.shown[-1]
     gui.dialogs.answers.append(qt.QMessageBox.Ok)
-    assert panel.confirmPackage() and installed == ["dicom-anonymizer>=2.1,<3"]
+    assert panel.exportPanel.confirmPackage() and installed == ["dicom-anonymizer>=2.1,<3"]

@@ -21,6 +21,8 @@ from coarse_phantoms import scan
 from CTDefaceLib.dicom.deface import deface_series
 from test_dicom import assert_defaced, by_place
 
+pytestmark = pytest.mark.slow
+
 
 def tool(name):
     """Path of a program; skips the test where it is not installed."""

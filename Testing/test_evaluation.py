@@ -133,6 +133,7 @@ def test_numbers_hold_no_names_and_survive_json():
 # --------------------------------------------------------------------------------------------------- on synthetic heads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attack", "deface"),
     [
@@ -151,6 +152,7 @@ def test_poor_defacings_are_caught_by_the_attack_meant_for_them(original, other,
     assert any(name.startswith(attack) for name in result.verdict.recovered_by)
 
 
+@pytest.mark.slow
 def test_the_sealed_removal_leaves_nothing_to_find(original, other):
     pytest.importorskip("dlib")
     defaced = deface(original, DefaceParameters(seed=1)).image
@@ -159,6 +161,7 @@ def test_the_sealed_removal_leaves_nothing_to_find(original, other):
     assert result.verdict.level == Level.NONE_OF_THESE, result.verdict
 
 
+@pytest.mark.slow
 def test_the_original_itself_is_found_and_recognised(original, other):
     pytest.importorskip("dlib")
     result = evaluate(original, original, Settings(("dlib-hog",), None, "quick", ()), others=[other])
@@ -168,6 +171,7 @@ def test_the_original_itself_is_found_and_recognised(original, other):
     assert result.subject("original").pictures[0].startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_interrupted_evaluation_goes_on(original, tmp_path, monkeypatch):
     pytest.importorskip("dlib")
     memory = tmp_path / "memory.json"

@@ -117,6 +117,7 @@ def test_a_seed_is_reproducible_and_another_is_not():
         assert abs(np.corrcoef(a, b)[0, 1]) < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [dict(noise=30), dict(clip=-1000), dict(clip=-1000, noise=30)], ids=str)
 def test_values_of_air(changes):
     s, here, filled, air = filled_with_air(**changes)
@@ -132,6 +133,7 @@ def test_clipped_air_stays_clipped():
     assert (filled[here] == -1000).mean() == pytest.approx((s.hu[air] == -1000).mean(), abs=0.05)
 
 
+@pytest.mark.slow
 def test_texture_of_air():
     s, here, filled, air = filled_with_air(matrix=(256, 256), spacing=(1.0, 1.0, 3.0))
     assert filled[here].std() == pytest.approx(s.hu[air].std(), rel=0.1)
@@ -153,6 +155,7 @@ def test_slices_that_belong_together_stay_together():
         assert correlation(filled, here, axis) == pytest.approx(correlation(hu, ~here, axis), abs=0.1)
 
 
+@pytest.mark.slow
 def test_no_constant_runs_and_no_repeated_patches():
     s, here, filled, _ = filled_with_air(noise=30)
     runs = sliding_window_view(filled, 6, axis=2)

@@ -47,6 +47,7 @@ def test_every_field_of_view_and_artefact(name):
     assert_found(case(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pose", POSES, ids=str)
 def test_every_pose(pose):
     assert_found(scan(person=3, **pose))
@@ -83,6 +84,7 @@ def test_sampling_reads_the_work_grid_where_it_lies():
 # --------------------------------------------------------------------------------------------- however the grid is laid
 
 
+@pytest.mark.slow
 @examples(6)
 @given(st.permutations(range(3)), st.tuples(*[st.booleans()] * 3))
 def test_axis_order_and_flips_do_not_matter(order, flips):
@@ -91,6 +93,7 @@ def test_axis_order_and_flips_do_not_matter(order, flips):
     same_head(find_head(image), s.cylinder.head, degrees=1.5, mm=4)
 
 
+@pytest.mark.slow
 @examples(5)
 @given(st.tuples(*[st.floats(-25, 25)] * 3), st.tuples(*[st.floats(-500, 500)] * 3))
 def test_a_patient_laid_otherwise_takes_the_axes_along(turn, shift):
@@ -133,6 +136,7 @@ def with_pelvis(s, head=True):
     return image
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", [dict(), dict(child=True), dict(person=2, pitch=15)], ids=str)
 def test_the_head_is_found_on_a_body_whose_pelvis_holds_more(who):
     s = scan(**who)
@@ -210,6 +214,7 @@ def test_a_round_field_of_view_need_not_lie_in_the_middle(person):
     assert 0 <= (voxels(work) < -1500).mean() - (~circle).mean() < 0.06
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", [-1024, -2000, -3024])
 @pytest.mark.parametrize("forward_mm", [0, 50])
 @pytest.mark.parametrize("radius_mm", [60, 75, 90])
@@ -254,6 +259,7 @@ def convex_hull(mask):
     return triangles.find_simplex(np.argwhere(np.ones_like(mask))).reshape(mask.shape) >= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["frontal", "brain_fov", "cut_at_orbits", "child_brain_fov"])
 @pytest.mark.parametrize("value", [-1024, -1000])
 @pytest.mark.parametrize("banded", [False, True])
@@ -269,6 +275,7 @@ def test_air_that_was_set_to_one_value_is_no_padding(name, value, banded):
     assert not (voxels(work) < -1500).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pitch", [-20, 0, 20])
 def test_pitch_where_the_skull_base_is_not_in_view(pitch):
     found = [find_head(scan(person=p, pitch=pitch, field_of_view="orbits").image).axes for p in range(3)]
@@ -276,6 +283,7 @@ def test_pitch_where_the_skull_base_is_not_in_view(pitch):
     assert np.mean([angles(axes, true).max() for axes in found]) < 17
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", [None, -2000, -1024])
 @pytest.mark.parametrize("tilt", [-20, -10, 0, 10])
 def test_pitch_where_an_oblique_volume_ends_above_the_skull_base(tilt, padding):

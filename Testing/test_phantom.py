@@ -175,6 +175,7 @@ def test_masks_have_the_grid_of_the_volume():
         assert set(np.unique(voxels(mask))) == {0, 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pose", [dict(), dict(yaw=25, pitch=-15, roll=10)], ids=["straight", "turned"])
 @pytest.mark.parametrize("name", ["nasion", "nose_tip", "upper_lip", "chin"])
 def test_landmarks_lie_on_the_skin(name, pose):
@@ -318,6 +319,7 @@ def test_metal_makes_streaks_at_the_teeth_only():
     assert change[teeth.max() + 8 :].max() == 0
 
 
+@pytest.mark.slow
 def test_tube_runs_from_outside_into_the_windpipe():
     head = phantom(**{**FINE, "matrix": (176, 176)}, tube=True, jaw_open=8, field_of_view="neck")
     tube = labelled(head, Label.DEVICE)
@@ -411,6 +413,7 @@ def face_model(name):
         pytest.skip(str(reason))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dlib-hog", "dlib-cnn"])
 def test_detectors_find_the_face_of_most_phantoms(name):
     model = face_model(name)
@@ -422,6 +425,7 @@ def test_detectors_find_the_face_of_most_phantoms(name):
     assert np.mean(found) >= 0.75
 
 
+@pytest.mark.slow
 def test_embeddings_tell_the_people_apart():
     model = face_model("dlib-cnn")
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from phantom_cases import CASES
 from scipy import ndimage
 
+pytestmark = pytest.mark.slow
 GUARD_MM = 5.0
 FACES = [name for name, p in CASES.items() if p.field_of_view != "orbits"]
 RAY_MM = np.arange(20.0, 200.0)

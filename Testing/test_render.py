@@ -165,7 +165,7 @@ def test_nothing_above_the_level_is_one_clear_sentence(renderer):
 
 
 def test_without_opengl_one_clear_sentence(monkeypatch):
-    monkeypatch.setattr(render, "_supports_opengl", lambda window: False)
+    monkeypatch.setattr(render.renderer, "_supports_opengl", lambda window: False)
     with pytest.raises(CTDefaceError, match="No OpenGL"):
         render.Renderer()
 

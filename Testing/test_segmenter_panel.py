@@ -19,6 +19,7 @@ from CTDefaceLib.errors import NotReadyError
 from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.segmenters import nnunet_runtime, totalsegmentator
 from CTDefaceSlicer.shared import nodes
+from CTDefaceSlicer.tasks import Task
 from gui import dialogs, run_for, wait
 from models import CTA_DEFACE, FACE, dice, make_home, says_elsewhere, torch_python
 from models import PLACEHOLDER as KEY
@@ -79,7 +80,7 @@ FIELDS = ("weightsPathLineEdit", "faceLabelComboBox", "deviceComboBox", "licence
 
 def test_each_method_shows_its_state(panel, monkeypatch, phantom, tmp_path):
     monkeypatch.setattr(nnunet_runtime, "is_installed", lambda: False)
-    panel.segmenterPanel.look()
+    panel.segmentationPanel.method.refresh()
     assert texts(panel) == {
         "builtin": "Built-in",
         "cta-deface": "CTA-DEFACE (has to be installed)",
@@ -90,13 +91,13 @@ def test_each_method_shows_its_state(panel, monkeypatch, phantom, tmp_path):
     wait(lambda: panel.ui.segmentButton.enabled)
     assert seen(panel, *BUTTONS, *FIELDS) == [] and "Geometry" in panel.ui.stateLabel.text
     choose(panel, "totalsegmentator")
-    assert panel._parameterNode.segmenter == "totalsegmentator"
+    assert panel.parameterNode.segmenter == "totalsegmentator"
     assert seen(panel, *BUTTONS, *FIELDS) == ["installButton", "deviceComboBox"]
     assert not panel.ui.segmentButton.enabled and "not installed" in panel.ui.stateLabel.text
     picture(panel, tmp_path, "method_to_install")
     monkeypatch.setattr(nnunet_runtime, "is_installed", lambda: True)
     monkeypatch.setattr(nnunet_runtime, "version", lambda package: (2, 18))
-    panel.segmenterPanel.look()
+    panel.segmentationPanel.method.refresh()
     assert texts(panel)["totalsegmentator"] == "TotalSegmentator (needs a licence key)"
     assert texts(panel)["cta-deface"] == "CTA-DEFACE (needs its weights)"
     assert seen(panel, *BUTTONS) == ["licenceButton"]
@@ -109,8 +110,8 @@ def test_each_method_shows_its_state(panel, monkeypatch, phantom, tmp_path):
 
 
 def test_an_unknown_method_of_a_scene_is_the_built_in_one(panel):
-    panel._parameterNode.segmenter = "of-the-future"
-    wait(lambda: panel.segmenterPanel.name == "builtin")
+    panel.parameterNode.segmenter = "of-the-future"
+    wait(lambda: panel.segmentationPanel.method.name == "builtin")
 
 
 # ---------------------------------------------------------------------------------------------------------- installing
@@ -298,11 +299,11 @@ def test_a_download_is_agreed_to_and_its_error_is_one_sentence(panel, installed,
     choose(panel, "totalsegmentator")
     dialogs.answers[:] = [CANCEL]
     panel.ui.downloadButton.click()
-    assert "about 230 MB" in dialogs.shown[-1] and "is sent the licence key" in dialogs.shown[-1] and not panel._task
+    assert "about 230 MB" in dialogs.shown[-1] and "is sent the licence key" in dialogs.shown[-1] and not panel.busy
     dialogs.answers[:] = [OK]
     panel.ui.downloadButton.click()
-    assert panel._task == "download" and panel.ui.segmentButton.text == "Cancel"
-    wait(lambda: not panel._task)
+    assert panel.task is Task.DOWNLOAD and panel.ui.segmentButton.text == "Cancel"
+    wait(lambda: not panel.busy)
     assert "cannot be loaded" in panel.ui.segmentHintLabel.text  # this Python has none
     panel.logic.process.cancel()
 
@@ -313,10 +314,10 @@ def test_folders_of_weights_are_settings_and_not_in_the_scene(panel, installed, 
     panel.ui.weightsPathLineEdit.currentPath = str(mine)
     box = panel.ui.faceLabelComboBox
     assert [box.itemText(index) for index in range(box.count)] == ["face"] and box.currentText == "face"
-    assert panel.segmenterPanel.isReady and texts(panel)["nnunet"] == "nnU-Net model"
-    assert panel.segmenterPanel.choice() == {"weights": str(mine), "label": "", "device": "auto"}
+    assert panel.segmentationPanel.method.isReady and texts(panel)["nnunet"] == "nnU-Net model"
+    assert panel.segmentationPanel.method.choice() == {"weights": str(mine), "label": "", "device": "auto"}
     choose(panel, "cta-deface")
-    assert panel.ui.weightsPathLineEdit.currentPath == "" and not panel.segmenterPanel.isReady
+    assert panel.ui.weightsPathLineEdit.currentPath == "" and not panel.segmentationPanel.method.isReady
     choose(panel, "nnunet")
     assert panel.ui.weightsPathLineEdit.currentPath == str(mine), "kept for each method"
     slicer.util.saveScene(str(tmp_path / "scene.mrml"))
@@ -324,10 +325,10 @@ def test_folders_of_weights_are_settings_and_not_in_the_scene(panel, installed, 
     dataset = nnunet_runtime.find_model(mine).folder / "dataset.json"
     labels = {"background": 0, "brain": 1, "skin": 2}
     dataset.write_text(json.dumps({**json.loads(dataset.read_text()), "labels": labels}))
-    panel.segmenterPanel.look()
-    assert not panel.segmenterPanel.isReady and "several labels" in panel.ui.stateLabel.text
+    panel.segmentationPanel.method.refresh()
+    assert not panel.segmentationPanel.method.isReady and "several labels" in panel.ui.stateLabel.text
     box.currentIndex = 1
-    assert panel.segmenterPanel.isReady and panel.segmenterPanel.choice()["label"] == "skin"
+    assert panel.segmentationPanel.method.isReady and panel.segmentationPanel.method.choice()["label"] == "skin"
 
 
 def test_what_is_not_ready_is_refused_by_the_logic(panel, phantom):
@@ -347,7 +348,7 @@ def models(panel, installed, monkeypatch, tmp_path):
     make_home(tmp_path / "home")
     slicer.app.settings().setValue("CTDeface/cta-deface/weights", str(CTA_DEFACE))
     slicer.app.settings().setValue("CTDeface/device", "auto")
-    panel.segmenterPanel.look()
+    panel.segmentationPanel.method.refresh()
     yield panel
     gui.stop_process(panel.logic.process)
 
@@ -373,7 +374,7 @@ def test_a_model_end_to_end(name, models, phantom, said, tmp_path):
     wait(lambda: panel.ui.segmentButton.enabled)
     choose(panel, name)
     wait(lambda: "It will take about" in panel.ui.expectedTimeLabel.text, 120)
-    wait(lambda: not panel._task)
+    wait(lambda: not panel.busy)
     assert [panel.ui.deviceComboBox.itemText(i).split(":")[0] for i in (0, -1 + panel.ui.deviceComboBox.count)] == [
         "Automatic",
         "cpu",
@@ -381,7 +382,7 @@ def test_a_model_end_to_end(name, models, phantom, said, tmp_path):
     picture(panel, tmp_path, f"method_ready_{name}")
     panel.ui.segmentButton.click()
     wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 120)
-    wait(lambda: not panel._task and panel.currentResult() is not None, 120)
+    wait(lambda: not panel.busy and panel.currentResult() is not None, 120)
     maskNode = panel.ui.maskSelector.currentNode()
     assert dice(nodes.faceMask(maskNode, volumeNode) > 0, said(name)) >= 0.99
     report = panel.logic.report(panel.currentResult())
@@ -389,7 +390,7 @@ def test_a_model_end_to_end(name, models, phantom, said, tmp_path):
     assert str(CTA_DEFACE) not in json.dumps(report) and KEY not in json.dumps(report)
     removed = report["removed_ml"]
     panel.ui.asIsCheckBox.checked = True
-    wait(lambda: not panel._task and panel.currentResult() is not None, 120)
+    wait(lambda: not panel.busy and panel.currentResult() is not None, 120)
     assert not panel.ui.marginSlider.enabled and not panel.ui.sealedCheckBox.enabled
     assert panel.logic.report(panel.currentResult())["removed_ml"] < removed
     assert "used as it is" in panel.ui.warningLabel.text
@@ -404,11 +405,11 @@ def test_cancelling_and_dying(models, phantom):
     wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 120)
     folder = panel.logic.process.folder
     panel.ui.segmentButton.click()
-    assert not panel._task and not os.path.exists(folder)
+    assert not panel.busy and not os.path.exists(folder)
     panel.ui.segmentButton.click()
     wait(lambda: "Tile" in panel.ui.segmentProgressBar.format, 120)
-    os.kill(panel.logic.process._pid, 9)
-    wait(lambda: not panel._task)
+    os.kill(panel.logic.process.pid, 9)
+    wait(lambda: not panel.busy)
     assert "stopped unexpectedly, perhaps because memory ran out" in panel.ui.segmentHintLabel.text
     run_for(0.1)
 
@@ -443,7 +444,7 @@ def fresh(panel, phantom, monkeypatch):
 def segmented(panel):
     """Press the button, and tell what is said when it has ended."""
     panel.ui.segmentButton.click()
-    wait(lambda: not panel._task)
+    wait(lambda: not panel.busy)
     return panel.ui.segmentHintLabel.text
 
 

@@ -12,13 +12,8 @@ from enum import Enum
 import numpy as np
 import SimpleITK as sitk
 
+from .anatomy.hounsfield import BONE_HU, HALFWAY_HU
 from .errors import InputError
-
-AIR_HU = -500
-"""Below: air, for the check that a volume is a CT. Far from the -1000 HU of air and from the fat of skin (-100 HU)."""
-
-BONE_HU = 250
-"""Above: bone, also a child's, for the same check."""
 
 SMALLEST_SHARE = 0.001
 """Of the voxels, that are air and that are bone; every head CT has far more of both."""
@@ -166,7 +161,7 @@ def _sample(image: sitk.Image) -> np.ndarray:
 
 
 def _shares(hu: np.ndarray) -> tuple[float, float]:
-    return float((hu < AIR_HU).mean()), float((hu > BONE_HU).mean())
+    return float((hu < HALFWAY_HU).mean()), float((hu > BONE_HU).mean())
 
 
 def _lost_its_intercept(image: sitk.Image, low: float, high: float) -> bool:
@@ -177,7 +172,7 @@ def _lost_its_intercept(image: sitk.Image, low: float, high: float) -> bool:
     if low < 0 or high >= 2**15:  # above: negative values stored as unsigned ones
         return False
     hu = _sample(image) - STORED_OFFSET
-    between = np.abs(hu[(hu > AIR_HU) & (hu < -AIR_HU)])
+    between = np.abs(hu[(hu > HALFWAY_HU) & (hu < -HALFWAY_HU)])
     return min(_shares(hu)) >= SMALLEST_SHARE and between.size > 0 and float((between < SOFT_TISSUE_HU).mean()) > 0.5
 
 
@@ -198,7 +193,7 @@ def _check_values(image: sitk.Image, low: float, high: float) -> None:
     air, bone = _shares(_sample(image))
     if min(air, bone) < SMALLEST_SHARE:
         missing = "air" if air < SMALLEST_SHARE else "bone"
-        level = f"below {AIR_HU}" if air < SMALLEST_SHARE else f"above {BONE_HU}"
+        level = f"below {HALFWAY_HU:g}" if air < SMALLEST_SHARE else f"above {BONE_HU:g}"
         raise InputError(
             f"The values ({low:g} to {high:g}) cannot be Hounsfield units of a head: there is no {missing} ({level}); "
             "choose a CT in Hounsfield units."

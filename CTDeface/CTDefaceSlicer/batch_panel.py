@@ -27,7 +27,7 @@ class BatchPanel:
         self._ui, self._logic, self._parameters = ui, logic, parameters
         self._pace = Pace()
         self._rows = {}  # number of a scan → its row in the table
-        self._message, self._isError = "", False
+        self._message = self._error = ""
         ui.batchTable.setColumnCount(len(COLUMNS))
         ui.batchTable.setHorizontalHeaderLabels(COLUMNS)
         ui.batchTable.verticalHeader().hide()
@@ -45,7 +45,7 @@ class BatchPanel:
         return self._logic.batchProcess.busy
 
     def update(self):
-        """Enable what can be done now, and say what is missing."""
+        """Enable what can be done now, and show what is missing."""
         ui = self._ui
         source, output = ui.batchInputPathLineEdit.currentPath, ui.batchOutputPathLineEdit.currentPath
         missing = "" if source and output else _("Choose the folder with the scans, and one for the results.")
@@ -56,10 +56,10 @@ class BatchPanel:
         ui.batchProgressBar.visible = self.running
         ui.batchTable.visible = bool(self._rows)
         ui.batchGalleryButton.enabled = bool(output) and os.path.isfile(self._logic.galleryOf(output))
-        hints.show(ui.batchHintLabel, self._message or missing, self._isError)
+        hints.show(ui.batchHintLabel, self._message or missing, self._error)
 
     def onPathChanged(self, path):
-        self.say("")
+        self.show("")
 
     def onStart(self):
         if self.running:
@@ -84,7 +84,7 @@ class BatchPanel:
             except CTDefaceError as error:
                 self.onFailed(error)
             else:
-                self.say("")
+                self.show("")
 
     def onEvent(self, event):
         """Show what happens in the batch."""
@@ -95,7 +95,7 @@ class BatchPanel:
             seconds = "" if event["seconds"] is None else f"{event['seconds']:.1f}"
             self.showScan(event["number"], event["scan"], event["status"], seconds, event["sentence"])
         elif event["event"] == Event.NOTE:
-            self.say(event["text"])
+            self.show(event["text"])
         total, left = self._pace.total, self._pace.left
         self._ui.batchProgressBar.value = round(100 * (total - left) / max(total, 1))
         self._ui.batchProgressBar.format = _("{done} of {total}, {pace}").format(
@@ -106,7 +106,7 @@ class BatchPanel:
         """Add a row to the table, or change the one that the scan has."""
         table = self._ui.batchTable
         bar = table.verticalScrollBar()
-        atEnd = bar.value == bar.maximum  # otherwise somebody looks at what is above
+        atEnd = bar.value == bar.maximum  # otherwise somebody reads what is above
         if number not in self._rows:
             self._rows[number] = table.rowCount
             table.insertRow(table.rowCount)
@@ -121,16 +121,17 @@ class BatchPanel:
             table.scrollToBottom()
 
     def onDone(self, counts):
-        self.say(", ".join(f"{count} {status}" for status, count in counts.items()) or _("No scans were found."))
+        self.show(", ".join(f"{count} {status}" for status, count in counts.items()) or _("No scans were found."))
 
     def onFailed(self, error):
         if isinstance(error, Cancelled):
-            self.say(_("Cancelled. Start it again, and it goes on where it was."))
+            self.show(_("Cancelled. Start it again, and it goes on where it was."))
         else:
-            self.say(str(error), isError=True)
+            self.show("", str(error))
 
-    def say(self, text, isError=False):
-        self._message, self._isError = text, isError
+    def show(self, text, error=""):
+        """Show what there is to know of the batch, or in its place an error."""
+        self._message, self._error = text, error
         self.update()
 
     def onGallery(self):

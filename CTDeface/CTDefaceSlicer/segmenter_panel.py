@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from .segmenter_install import install
 from .shared import hints
+from .tasks import Task
 
 SETTINGS = "CTDeface/"
 """Folders of weights and the device are settings of this Slicer: a scene goes to other machines."""
@@ -30,15 +31,15 @@ class SegmenterPanel:
 
     :param ui: widgets of the panel by name.
     :param logic: of the module.
-    :param changed: called when another segmenter is chosen, or it is told something else, or something was installed.
-    :param run: called with a task, a function that starts it and one for its result, as ``CTDefaceWidget.run``.
+    :param changed: called when another segmenter is chosen, or its choices change, or something was installed.
+    :param run: called with a task, a function that starts it and one for its result, as ``TaskPanel.run``.
     """
 
     def __init__(self, ui, logic, changed, run):
         self._ui, self._logic, self._changed, self._run = ui, logic, changed, run
         self._names = segmenters.names()
         self._states = {}
-        self._devices = [AUTOMATIC, PROCESSOR]  # until the background process has looked what there is
+        self._devices = [AUTOMATIC, PROCESSOR]  # until the background process has found out which there are
         self._message = ""
         self._expected = {}  # what a segmentation was expected for → seconds
         self._isUpdating = False
@@ -67,9 +68,9 @@ class SegmenterPanel:
         return segmenters.module(self.name)
 
     def choice(self):
-        """What the chosen segmenter is told, a dict with the members of Choice that it takes."""
-        told = {"weights": self._setting("weights"), "label": self._setting("label"), "device": self._device()}
-        return {name: value for name, value in told.items() if name in self.module.OPTIONS}
+        """The choices for the chosen segmenter, a dict with the members of Choice that it takes."""
+        known = {"weights": self._setting("weights"), "label": self._setting("label"), "device": self._device()}
+        return {name: value for name, value in known.items() if name in self.module.OPTIONS}
 
     @property
     def isReady(self):
@@ -90,10 +91,10 @@ class SegmenterPanel:
             for widget in widgets:
                 widget.visible = option in options
         self._isUpdating = False
-        self.look()
+        self.refresh()
 
-    def look(self):
-        """Look again what each segmenter lacks, and show it."""
+    def refresh(self):
+        """Find out again what each segmenter lacks, and show it."""
         self._states.clear()
         self._isUpdating = True
         for index, name in enumerate(self._names):
@@ -105,7 +106,7 @@ class SegmenterPanel:
         self.update()
 
     def update(self, isFree=True):
-        """Enable what can be done now, and say what is missing.
+        """Enable what can be done now, and show what is missing.
 
         :param isFree: whether nothing else runs.
         """
@@ -129,16 +130,16 @@ class SegmenterPanel:
         for widget in (ui.segmenterComboBox, ui.weightsPathLineEdit, ui.faceLabelComboBox, ui.deviceComboBox):
             widget.enabled = isFree
         isMissing = bool(sentence) and Action.CHOOSE_FOLDER not in state.actions
-        hints.show(ui.stateLabel, self._message or sentence or self.module.ABOUT, isMissing or bool(self._message))
+        hints.show(ui.stateLabel, sentence or self.module.ABOUT, self._message or (sentence if isMissing else ""))
 
     # What it takes
 
     def expectation(self, volumeKey):
-        """Seconds that a segmentation of a volume is expected to take as it is told now, or None."""
+        """Seconds that a segmentation of a volume is expected to take with the present choices, or None."""
         return self._expected.get(self._expectationKey(volumeKey))
 
     def startExpecting(self, volumeKey):
-        """Whether it has to be found out how long a segmentation will take; asked once for each way to be told."""
+        """Whether it has to be found out how long a segmentation will take; asked once for each set of choices."""
         key = self._expectationKey(volumeKey)
         if key in self._expected or not isinstance(self.module, Trained):
             return False
@@ -169,13 +170,13 @@ class SegmenterPanel:
             self._message = ""
             self._set("weights", path)
             self._set("label", "")
-            self.look()
+            self.refresh()
             self._changed()
 
     def onLabel(self, index):
         if not self._isUpdating and index >= 0:
             self._set("label", self._ui.faceLabelComboBox.currentText)
-            self.look()
+            self.refresh()
             self._changed()
 
     def onDevice(self, index):
@@ -191,7 +192,7 @@ class SegmenterPanel:
         except Exception as error:  # an installer of another extension can raise anything
             logging.exception("The installation failed.")
             self._message = str(error)
-        self.look()
+        self.refresh()
         self._changed()
 
     def onLicence(self):
@@ -201,7 +202,7 @@ class SegmenterPanel:
         except CTDefaceError as error:
             self._message = str(error)
         self._ui.licenceLineEdit.text = ""
-        self.look()
+        self.refresh()
         self._changed()
 
     def onDownload(self):
@@ -214,7 +215,7 @@ class SegmenterPanel:
             self._logic.process.start(tasks.Download(name), **callbacks)
 
         self._message = ""
-        self._run("download", start, lambda report: self.look(), self._ui.segmentProgressBar)
+        self._run(Task.DOWNLOAD, start, lambda report: self.refresh(), self._ui.segmentProgressBar)
 
     def onImport(self):
         path = qt.QFileDialog.getOpenFileName(
@@ -228,7 +229,7 @@ class SegmenterPanel:
             self._message = ""
         except CTDefaceError as error:
             self._message = str(error)
-        self.look()
+        self.refresh()
         self._changed()
 
     # Settings and lists
@@ -236,8 +237,8 @@ class SegmenterPanel:
     def _state(self, name=None):
         name = name or self.name
         if name not in self._states:
-            told = {"weights": self._setting("weights", name), "label": self._setting("label", name)}
-            self._states[name] = segmenters.module(name).state(Choice(**told))
+            choice = Choice(weights=self._setting("weights", name), label=self._setting("label", name))
+            self._states[name] = segmenters.module(name).state(choice)
         return self._states[name]
 
     def _setting(self, option, name=None):

@@ -11,7 +11,7 @@ What was found in a scan is remembered (:mod:`.memory`), so that one more scan c
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError
+from CTDefaceLib.progress import IsCancelled, Progress, never, silent
 from CTDefaceLib.render import Renderer
 from CTDefaceLib.volume_io import read_ct
 
@@ -56,8 +57,8 @@ def evaluate_cohort(
     model_folder: str | os.PathLike | None = None,
     views: str = "study",
     seed: int = 0,
-    progress: Callable[[float, str], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    progress: Progress | None = None,
+    cancelled: IsCancelled | None = None,
 ) -> Cohort:
     """Find the faces of every volume, or recall them from `cache`, and compare them all.
 
@@ -83,8 +84,8 @@ def evaluate_cohort(
     CTDefaceError
         The model does not embed or is missing, or cancelled.
     """
-    progress = progress or (lambda fraction, text: None)
-    cancelled = cancelled or (lambda: False)
+    progress = progress or silent
+    cancelled = cancelled or never
     grid = view_grid(views)
     face_model = load_model(model, model_folder)
     if not face_model.embeds:
@@ -117,7 +118,7 @@ def _memory(folder: Path, model: FaceModel, model_folder: str | os.PathLike | No
 class _FaceFinder:
     """Finds the faces of one volume after another, or recalls them."""
 
-    def __init__(self, model: FaceModel, grid: ViewGrid, cancelled: Callable[[], bool], memory: VolumeMemory) -> None:
+    def __init__(self, model: FaceModel, grid: ViewGrid, cancelled: IsCancelled, memory: VolumeMemory) -> None:
         self._model, self._grid, self._cancelled, self._memory = model, grid, cancelled, memory
         self._renderer: Renderer | None = None
         self._pose: tuple[Path, Pose] | None = None

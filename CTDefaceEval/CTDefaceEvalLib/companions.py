@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from CTDefaceLib.anatomy.hounsfield import HALFWAY_HU, TISSUE_HU
+from CTDefaceLib.anatomy.hounsfield import BLANK_HU, HALFWAY_HU, TISSUE_HU
 from CTDefaceLib.dicom.tree import tree_of
 from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.volume_io import IMAGE_IO, read_ct
@@ -29,8 +29,6 @@ SMALLEST_PICTURE = 20
 SAME_PATIENT = 0.5
 """Correlation of the tissue from which on another CT in the same place is one of the same patient. (*) The tissue of
 two people in the same pose correlates by up to 0.7, so that the place is what decides."""
-NOT_COVERED_HU = -3000.0
-"""What lies outside the other volume is given this value in HU, below any of a CT."""
 LOWEST_HU = -2000.0
 """Below this lies what is not covered, or padding. (*)"""
 LEAST_TISSUE = 100
@@ -105,7 +103,7 @@ def _same_patient(defaced: sitk.Image, image: sitk.Image) -> bool:
     """Whether a volume is a CT whose tissue lies where the defaced one's does."""
     shrunk = sitk.Shrink(defaced, [max(1, n // 64) for n in defaced.GetSize()])
     a = sitk.GetArrayFromImage(shrunk).ravel().astype(float)
-    b = sitk.GetArrayFromImage(sitk.Resample(image, shrunk, sitk.Transform(), sitk.sitkLinear, NOT_COVERED_HU)).ravel()
+    b = sitk.GetArrayFromImage(sitk.Resample(image, shrunk, sitk.Transform(), sitk.sitkLinear, BLANK_HU)).ravel()
     body = (a > TISSUE_HU) & (b > TISSUE_HU)
     if b.max() <= HALFWAY_HU or b[b > LOWEST_HU].min() > HALFWAY_HU or np.count_nonzero(body) < LEAST_TISSUE:
         return False

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 from CTDefaceLib.errors import Cancelled
+from CTDefaceLib.progress import IsCancelled, never
 from CTDefaceLib.render import Renderer, skin_surface, skin_volume
 
 from .face_models import Face, FaceModel
@@ -37,7 +38,7 @@ def find_faces(
     embedders: Collection[str] = (),
     embed_at: Mapping[View, Face] | None = None,
     perspective: bool = False,
-    cancelled: Callable[[], bool] = lambda: False,
+    cancelled: IsCancelled = never,
 ) -> list[Sighting]:
     """Show every view of a skin (:func:`surface_of`, :func:`skin_of`) to every model.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -19,6 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 from CTDefaceLib.errors import InputError, NoFaceError
+from CTDefaceLib.progress import IsCancelled, Progress, never, silent
 
 from . import attacks
 from .attacks import Recovery, around_head
@@ -31,8 +32,6 @@ from .similarity_scale import measured_scale
 from .sweep import Sweep
 from .verdict import judge
 from .views import View, head_pose
-
-Progress = Callable[[float, str], None]
 
 COMPARED_VIEWS = 16
 """Faces are compared in so many views, those in which the original's is found best: embedding them is what costs most,
@@ -61,7 +60,7 @@ def evaluate(
     memory: str | os.PathLike | None = None,
     keep_memory: bool = False,
     progress: Progress | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: IsCancelled | None = None,
 ) -> Evaluation:
     """Evaluate a defaced CT, best against its original.
 
@@ -90,8 +89,8 @@ def evaluate(
         No head is in view (NoFaceError), a model is missing (NotReadyError), there is no OpenGL, or cancelled.
     """
     start, settings = time.perf_counter(), settings or Settings()
-    progress = progress or (lambda fraction, text: None)
-    sweep = _prepared(original, defaced, settings, memory, progress, cancelled or (lambda: False))
+    progress = progress or silent
+    sweep = _prepared(original, defaced, settings, memory, progress, cancelled or never)
     reference = _reference(sweep, original, others, progress)
     attempts = attacks.recoveries(defaced, sweep.pose, settings.attacks)
     pictures = []
@@ -115,7 +114,7 @@ def _prepared(
     settings: Settings,
     memory: str | os.PathLike | None,
     progress: Progress,
-    cancelled: Callable[[], bool],
+    cancelled: IsCancelled,
 ) -> Sweep:
     """Check what was given, find the head and load the models."""
     settings.check()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
+from CTDefaceLib.progress import IsCancelled
 from CTDefaceLib.render import Renderer, png_bytes
 
 from .detection import Skin, find_faces, is_empty, picture_of, skin_of
@@ -42,7 +43,7 @@ class Sweep:
         models: Sequence[FaceModel],
         pose: Pose,
         memory: SubjectMemory,
-        cancelled: Callable[[], bool],
+        cancelled: IsCancelled,
     ) -> None:
         self.settings, self.models, self.pose, self.memory = settings, models, pose, memory
         self.renderer = Renderer()

@@ -3,31 +3,24 @@
 import qt
 import slicer
 from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS, pairs_in, pairs_of, read_table
-from CTDefaceLib.errors import CTDefaceError
+from CTDefaceEvalLib.pairs import BY_PATIENT
+from CTDefaceSlicer.shared import hints
+from CTDefaceSlicer.shared.step_panel import StepPanel
 from slicer.i18n import tr as _
 
 from . import results
 from .cohort_node import cohortTable, makeCohortTable, nameOf, pairsIn, setPairs
-from .hints import say
 from .reports import saveReport
+from .tasks import Task
 
 
-class CohortPanel:
-    """The widgets of the step, and what they do.
+class CohortPanel(StepPanel):
+    """The widgets of the step, and what they do."""
 
-    :param ui: widgets of the panel by name.
-    :param logic: of the module.
-    :param parameters: called for the parameter node.
-    :param run: called with the name of the task, what starts it, what to do with its result, and its progress bar.
-    :param task: called for what runs in the background.
-    :param showResults: called with the table and the chart to show.
-    """
-
-    def __init__(self, ui, logic, parameters, run, task, showResults):
-        self._ui, self._logic, self._parameters = ui, logic, parameters
-        self._run, self._task, self._showResults = run, task, showResults
+    def __init__(self, panel):
+        super().__init__(panel)
+        ui = self.ui
         self._cohort = None  # the last result
-        self._error = ""
         ui.cohortLoadButton.connect("clicked()", self.onLoad)
         ui.cohortAddPairButton.connect("clicked()", self.onAddPair)
         ui.cohortAddFoldersButton.connect("clicked()", self.onAddFolders)
@@ -39,22 +32,19 @@ class CohortPanel:
     def setScene(self, isOpen):
         """Show the table of the scene, or none while it closes or when the table was deleted."""
         table = cohortTable() if isOpen else None
-        if table is not self._ui.cohortTableView.mrmlTableNode():
-            self._ui.cohortTableView.setMRMLTableNode(table)
-            self._cohort, self._error = None, ""
+        if table is not self.ui.cohortTableView.mrmlTableNode():
+            self.ui.cohortTableView.setMRMLTableNode(table)
+            self._cohort, self.error = None, ""
 
-    def update(self, error=""):
-        """Enable what can be done now, and say what is missing.
-
-        :param error: of the last run.
-        """
-        ui, parameters, task = self._ui, self._parameters(), self._task()
+    def update(self):
+        """Enable what can be done now, and show what is missing."""
+        ui, parameters = self.ui, self.parameters
         table = ui.cohortTableView.mrmlTableNode()
         isEmpty = table is None or table.GetNumberOfRows() == 0
-        isRunning = task == "cohort"
+        isRunning = self.panel.task is Task.COHORT
         missing = _("Load a table, or add pairs of volumes of at least two patients.") if isEmpty else ""
         ui.cohortButton.text = _("Cancel") if isRunning else _("Run cohort")
-        ui.cohortButton.enabled = isRunning or (task in ("", "scale") and not missing)
+        ui.cohortButton.enabled = isRunning or (self.panel.isFree and not missing)
         ui.cohortProgressBar.visible = isRunning
         ui.cohortAddPairButton.enabled = parameters.originalVolume is not None and parameters.defacedVolume is not None
         ui.cohortRemoveButton.enabled = not isEmpty
@@ -62,38 +52,21 @@ class CohortPanel:
             widget.enabled = not isRunning
         ui.cohortResultsButton.enabled = not isEmpty and results.resultOf(table, "cohort") is not None
         ui.cohortReportButton.enabled = self._cohort is not None
-        say(ui.cohortHintLabel, missing, error or self._error)
+        hints.show(ui.cohortHintLabel, missing, self.panel.errors.get(Task.COHORT) or self.error)
         ui.cohortResultLabel.visible = self._cohort is not None
-
-    def _attempt(self, action, failed):
-        """Do what may end in a sentence, which is shown.
-
-        :param failed: what to say above an error that nobody expected.
-        """
-        self._error = ""
-        with slicer.util.tryWithErrorDisplay(failed):
-            try:
-                action()
-            except CTDefaceError as error:
-                self._error = str(error)
-        self.update()
 
     def _add(self, find):
         """Add the lines that ``find`` gives, which may take a moment."""
 
-        def add():
-            with slicer.util.WaitCursor():
-                self.add(find())
-
-        self._attempt(add, _("The lines could not be added."))
+        self.attempt(lambda: self.add(find()), _("The lines could not be added."), waitCursor=True)
 
     def add(self, pairs):
         """Add lines to the table."""
         table = cohortTable() or makeCohortTable()
         setPairs(table, pairsIn(table) + pairs)
-        self._ui.cohortTableView.setMRMLTableNode(table)
+        self.ui.cohortTableView.setMRMLTableNode(table)
         for column in range(len(PAIR_COLUMNS)):
-            self._ui.cohortTableView.resizeColumnToContents(column)
+            self.ui.cohortTableView.resizeColumnToContents(column)
 
     def onLoad(self):
         path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Cohort"), "", _("Table (*.csv)"))
@@ -101,9 +74,9 @@ class CohortPanel:
             self._add(lambda: pairs_of(read_table(path)))
 
     def onAddPair(self):
-        parameters = self._parameters()
+        parameters = self.parameters
         original, defaced = parameters.originalVolume, parameters.defacedVolume
-        line = original.GetName(), "1", nameOf(original), nameOf(defaced), self._ui.cohortMethodLineEdit.text
+        line = original.GetName(), "1", nameOf(original), nameOf(defaced), self.ui.cohortMethodLineEdit.text
         self._add(lambda: [dict(zip(PAIR_COLUMNS, line))])
 
     def onAddFolders(self):
@@ -113,26 +86,26 @@ class CohortPanel:
             return
         defaced = qt.QFileDialog.getExistingDirectory(window, _("Folder with the same scans, defaced"))
         if defaced:
-            self._add(lambda: pairs_in(originals, defaced, self._ui.cohortMethodLineEdit.text))
+            self._add(lambda: pairs_in(originals, defaced, self.ui.cohortMethodLineEdit.text))
 
     def onRemove(self):
-        self._attempt(self._ui.cohortTableView.deleteRow, _("The lines could not be removed."))
+        self.attempt(self.ui.cohortTableView.deleteRow, _("The lines could not be removed."))
 
     def onRun(self):
-        if self._task() == "cohort":
-            self._logic.process.cancel()
+        if self.panel.task is Task.COHORT:
+            self.panel.cancel()
             return
-        self._cohort, self._error = None, ""
-        parameters, table = self._parameters(), self._ui.cohortTableView.mrmlTableNode()
+        self._cohort, self.error = None, ""
+        parameters, table = self.parameters, self.ui.cohortTableView.mrmlTableNode()
 
         def start(**callbacks):
-            self._logic.evaluateCohort(table, parameters.faceModel.live, parameters.cohortViews.value, **callbacks)
+            self.logic.evaluateCohort(table, parameters.faceModel.live, parameters.cohortViews.value, **callbacks)
 
         def done(cohort):
-            if table is self._ui.cohortTableView.mrmlTableNode():  # else it was deleted meanwhile
+            if table is self.ui.cohortTableView.mrmlTableNode():  # else it was deleted meanwhile
                 self.show(cohort, table)
 
-        self._run("cohort", start, done, self._ui.cohortProgressBar)
+        self.panel.run(Task.COHORT, start, done, self.ui.cohortProgressBar)
 
     def show(self, cohort, table):
         """Show what came out of a table."""
@@ -140,7 +113,7 @@ class CohortPanel:
         results.cohortResults(cohort, table)
         lines = []
         for method in cohort.methods:
-            auc = method.within["by patient"].auc
+            auc = method.within[BY_PATIENT].auc
             figure = _("too few patients or faces to compare")
             if auc:
                 figure = _("ROC-AUC {mean:.2f} ± {sd:.2f}").format(mean=auc[0], sd=auc[1])
@@ -150,14 +123,14 @@ class CohortPanel:
                     method=method.method, found=found, figure=figure
                 )
             )
-        self._ui.cohortResultLabel.text = "\n".join(lines)
+        self.ui.cohortResultLabel.text = "\n".join(lines)
 
     def onResults(self):
-        table = self._ui.cohortTableView.mrmlTableNode()
-        self._showResults(results.resultOf(table, "cohort"), results.resultOf(table, "ROC"))
+        table = self.ui.cohortTableView.mrmlTableNode()
+        self.panel.headsPanel.showResults(results.resultOf(table, "cohort"), results.resultOf(table, "ROC"))
 
     def onReport(self):
-        self._attempt(
-            lambda: saveReport(self._logic, self._cohort, self._parameters().reportPictures),
+        self.attempt(
+            lambda: saveReport(self.logic, self._cohort, self.parameters.reportPictures),
             _("The report could not be written."),
         )

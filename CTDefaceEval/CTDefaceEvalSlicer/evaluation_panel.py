@@ -1,39 +1,33 @@
 """Steps 3 to 5 of the CTDefaceEval panel: sweep and attack, what they mean, and the report."""
 
-import slicer
 from CTDefaceEvalLib.attacks import ATTACKS
 from CTDefaceEvalLib.evaluation_page import COLOUR_OF_LEVEL
 from CTDefaceEvalLib.findings import DEFACED, ORIGINAL, Level
-from CTDefaceLib.errors import CTDefaceError
+from CTDefaceSlicer.shared import hints
+from CTDefaceSlicer.shared.step_panel import StepPanel
 from slicer.i18n import tr as _
 
 from . import results
 from .head_views import LABELS
 from .heat_map import HeatMap
-from .hints import say
 from .reports import saveReport
+from .tasks import Task
 
 
-class EvaluationPanel:
+class EvaluationPanel(StepPanel):
     """The widgets of the steps, and what they do.
 
-    :param ui: widgets of the panel by name.
-    :param logic: of the module.
-    :param parameters: called for the parameter node.
-    :param run: called with the name of the task, what starts it, what to do with its result, and its progress bar.
-    :param task: called for what runs in the background.
-    :param evaluated: called with what came out of the volumes that are chosen still.
-    :param look: called with the yaw and pitch in degrees that the heads are to be turned to.
-    :param showResults: called with the table and the chart to show.
+    Attributes
+    ----------
+    outcome: of the last sweep or attack on the volumes that are chosen, or None
     """
 
-    def __init__(self, ui, logic, parameters, run, task, evaluated, look, showResults):
-        self._ui, self._logic, self._parameters = ui, logic, parameters
-        self._run, self._task, self._evaluated, self._showResults = run, task, evaluated, showResults
-        self.outcome = None  # of the last sweep or attack on the volumes that are chosen
+    def __init__(self, panel):
+        super().__init__(panel)
+        ui, turn = self.ui, panel.headsPanel.turnTo
+        self.outcome = None
         self._mapped = None  # what the heat maps show
-        self._error = ""  # of the last report
-        self._maps = {ORIGINAL: HeatMap(ui.originalMapTable, look), DEFACED: HeatMap(ui.defacedMapTable, look)}
+        self._maps = {ORIGINAL: HeatMap(ui.originalMapTable, turn), DEFACED: HeatMap(ui.defacedMapTable, turn)}
         ui.sweepButton.connect("clicked()", self.onSweep)
         ui.mapModelComboBox.connect("currentIndexChanged(int)", self.onMapModelChanged)
         ui.attackButton.connect("clicked()", self.onAttack)
@@ -42,29 +36,27 @@ class EvaluationPanel:
 
     def forget(self):
         """Drop what came out: other volumes are chosen."""
-        self.outcome, self._error = None, ""
+        self.outcome, self.error = None, ""
 
-    def update(self, missing, errors):
-        """Enable what can be done now, and say what is missing.
+    def update(self, missing):
+        """Enable what can be done now, and show what is missing.
 
         :param missing: what is missing or wrong with the volumes, in one sentence.
-        :param errors: of the last tries, by task.
         """
-        ui, parameters, task = self._ui, self._parameters(), self._task()
-        isFree = task in ("", "scale")  # which gives way to what the user starts
+        ui, task, errors, isFree = self.ui, self.panel.task, self.panel.errors, self.panel.isFree
         hasVolumes = not missing
-        ui.sweepButton.text = _("Cancel") if task == "sweep" else _("Run sweep")
-        ui.sweepButton.enabled = task == "sweep" or (isFree and not missing)
+        ui.sweepButton.text = _("Cancel") if task is Task.SWEEP else _("Run sweep")
+        ui.sweepButton.enabled = task is Task.SWEEP or (isFree and not missing)
         ui.viewsComboBox.enabled = isFree
-        ui.sweepProgressBar.visible = task == "sweep"
-        say(ui.sweepHintLabel, missing, errors.get("sweep", ""))
+        ui.sweepProgressBar.visible = task is Task.SWEEP
+        hints.show(ui.sweepHintLabel, missing, errors.get(Task.SWEEP, ""))
 
-        if not missing and parameters.defacedVolume is None:
+        if not missing and self.parameters.defacedVolume is None:
             missing = _("Choose the defaced volume as well (step 1).")
-        ui.attackButton.text = _("Cancel") if task == "attack" else _("Try to recover the face")
-        ui.attackButton.enabled = task == "attack" or (isFree and not missing)
-        ui.attackProgressBar.visible = task == "attack"
-        say(ui.attackHintLabel, missing, errors.get("attack", ""))
+        ui.attackButton.text = _("Cancel") if task is Task.ATTACK else _("Try to recover the face")
+        ui.attackButton.enabled = task is Task.ATTACK or (isFree and not missing)
+        ui.attackProgressBar.visible = task is Task.ATTACK
+        hints.show(ui.attackHintLabel, missing, errors.get(Task.ATTACK, ""))
 
         if hasVolumes and self.outcome is None:
             missing = _("Run the sweep (step 3) or the attack (step 4) first.")
@@ -72,45 +64,53 @@ class EvaluationPanel:
             missing = ""
         ui.reportButton.enabled = not missing
         ui.resultsButton.enabled = hasVolumes and self._result("summary") is not None
-        say(ui.verdictHintLabel, missing, self._error)
+        hints.show(ui.verdictHintLabel, missing, self.error)
         self._showMaps()
         self._showVerdict()
 
     def _result(self, what):
         """The table or chart of a kind that the chosen original has, or None."""
-        original = self._parameters().originalVolume
+        original = self.parameters.originalVolume
         return results.resultOf(original, what) if original is not None else None
 
     def onSweep(self):
-        self._evaluate("sweep", (), self._ui.sweepProgressBar)
+        self._evaluate(Task.SWEEP, (), self.ui.sweepProgressBar)
 
     def onAttack(self):
-        self._evaluate("attack", ATTACKS, self._ui.attackProgressBar)
+        self._evaluate(Task.ATTACK, ATTACKS, self.ui.attackProgressBar)
 
     def _evaluate(self, task, attacks, bar):
         """Start a sweep, with attacks or without, or cancel the one that runs."""
-        if self._task() == task:
-            self._logic.process.cancel()
+        if self.panel.task is task:
+            self.panel.cancel()
             return
-        parameters = self._parameters()
+        parameters = self.parameters
         original, defaced = parameters.originalVolume, parameters.defacedVolume
-        key, models, preset = self._logic.headsKey(original, defaced), parameters.faceModel.all, parameters.views.value
+        key, models, preset = self.logic.headsKey(original, defaced), parameters.faceModel.all, parameters.views.value
 
         def start(**callbacks):
-            self._logic.evaluate(original, defaced, models, preset, attacks, **callbacks)
+            self.logic.evaluate(original, defaced, models, preset, attacks, **callbacks)
 
         def done(outcome):
             present = parameters.originalVolume, parameters.defacedVolume
-            if present == (original, defaced) and self._logic.headsKey(original, defaced) == key:
-                self.outcome = outcome
-                self._logic.makeResults(outcome.evaluation, original)
-                self._evaluated(outcome)
+            if present == (original, defaced) and self.logic.headsKey(original, defaced) == key:
+                self._take(outcome, original)
 
-        self._run(task, start, done, bar)
+        self.panel.run(task, start, done, bar)
+
+    def _take(self, outcome, original):
+        """Keep what came out of the chosen volumes, with its numbers as tables; show the face that was won back."""
+        self.outcome = outcome
+        self.logic.makeResults(outcome.evaluation, original)
+        if self.parameters is None:  # while a scene is read
+            return
+        self.panel.meterPanel.keepScale(outcome.evaluation)
+        if outcome.surface is not None:
+            self.panel.headsPanel.showRecovered(outcome.surface)
 
     def _showMaps(self):
         """The heat maps, from the table in the scene."""
-        ui, table = self._ui, self._result("views")
+        ui, table = self.ui, self._result("views")
         models = results.models(table) if table is not None else []
         ui.mapFrame.visible = bool(models)
         box = ui.mapModelComboBox
@@ -140,12 +140,12 @@ class EvaluationPanel:
         self._mapped = table.GetID(), table.GetMTime(), box.currentText
 
     def onMapModelChanged(self, index):
-        if self._parameters() is not None:
+        if self.parameters is not None:
             self._showMaps()
 
     def _showVerdict(self):
         """What the last sweep or attack means."""
-        ui, outcome = self._ui, self.outcome
+        ui, outcome = self.ui, self.outcome
         verdict = outcome.evaluation.verdict if outcome is not None else None
         isPair = verdict is not None and outcome.evaluation.original is not None
         ui.verdictLevelLabel.visible = ui.verdictLabel.visible = isPair
@@ -167,13 +167,10 @@ class EvaluationPanel:
         )
 
     def onReport(self):
-        self._error = ""
-        with slicer.util.tryWithErrorDisplay(_("The report could not be written.")):
-            try:
-                saveReport(self._logic, self.outcome.evaluation, self._parameters().reportPictures)
-            except CTDefaceError as error:
-                self._error = str(error)
-        say(self._ui.verdictHintLabel, "", self._error)
+        self.attempt(
+            lambda: saveReport(self.logic, self.outcome.evaluation, self.parameters.reportPictures),
+            _("The report could not be written."),
+        )
 
     def onResults(self):
-        self._showResults(self._result("summary"), self._result("similarity") or self._result("by yaw"))
+        self.panel.headsPanel.showResults(self._result("summary"), self._result("similarity") or self._result("by yaw"))

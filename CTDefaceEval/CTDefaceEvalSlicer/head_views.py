@@ -164,11 +164,18 @@ def _prepare(name):
     renderer = view.renderWindow().GetRenderers().GetFirstRenderer()
     set_light(renderer, "top")
     if name not in _followed:
-        _followed.add(name)
-        renderer.AddObserver(vtk.vtkCommand.StartEvent, lambda caller, event: _followSize(name))
+        tag = renderer.AddObserver(vtk.vtkCommand.StartEvent, lambda caller, event: _followSize(name))
+        _followed[name] = renderer, tag
 
 
-_followed = set()
+_followed = {}  # by head: the renderer of its view, and the tag of the observer
+
+
+def forget():
+    """Follow no view any more; :func:`showLayout` begins anew."""
+    for renderer, tag in _followed.values():
+        renderer.RemoveObserver(tag)
+    _followed.clear()
 
 
 def _followSize(name):
@@ -291,7 +298,7 @@ def removeOrphans():
     removeSurfaces(gone)
 
 
-def look(head, yaw=0.0, pitch=0.0):
+def turnTo(head, yaw=0.0, pitch=0.0):
     """Turn all views to the side of a head, with the field of view of the pictures that faces are looked for in."""
     towards, up = head.side(yaw, pitch)
     for name in NAMES:

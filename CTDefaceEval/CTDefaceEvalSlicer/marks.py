@@ -13,13 +13,17 @@ class FaceMarks:
     """Box, landmarks and a caption over a view, in a renderer of their own, so that pictures can be had without them.
 
     :param window: the render window of the view. Positions are its pixels, counted from the lower left corner.
+
+    Attributes
+    ----------
+    lines: of the box and the landmarks, vtkPolyData
     """
 
     def __init__(self, window):
         self._window = window
-        self._lines = vtk.vtkPolyData()
+        self.lines = vtk.vtkPolyData()
         mapper = vtk.vtkPolyDataMapper2D()
-        mapper.SetInputData(self._lines)
+        mapper.SetInputData(self.lines)
         actor = vtk.vtkActor2D()
         actor.SetMapper(mapper)
         actor.GetProperty().SetColor(*COLOR)
@@ -54,8 +58,8 @@ class FaceMarks:
             lines.InsertNextCell(2)
             for x, y in ends:
                 lines.InsertCellPoint(points.InsertNextPoint(x, y, 0.0))
-        self._lines.SetPoints(points)
-        self._lines.SetLines(lines)
+        self.lines.SetPoints(points)
+        self.lines.SetLines(lines)
         columns, rows = self._window.GetSize()
         self._caption.SetInput(caption)
         self._caption.GetTextProperty().SetFontSize(max(12, min(columns, rows) // 24))

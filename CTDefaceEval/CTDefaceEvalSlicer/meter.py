@@ -22,21 +22,21 @@ REST_MSEC = 350
 
 
 class LiveMeter:
-    """Watches the views, sends their pictures to the background process and draws what it finds over them.
+    """Follows the views, sends their pictures to the background process and draws what it finds over them.
 
-    Every frame tells whether its camera has moved. While it moves, pictures are taken of frames that are drawn anyway,
+    Every frame shows whether its camera has moved. While it moves, pictures are taken of frames that are drawn anyway,
     whenever the process is free; when it has come to rest, one frame more is drawn. How similar the faces are takes
     longer and is measured at rest.
 
     :param process: BackgroundProcess of :mod:`CTDefaceEvalLib.worker`, which other jobs may keep busy.
     :param choices: called for the members of the task that depend on the user's choices: model and folder.
-    :param told: called with each answer, see :class:`CTDefaceEvalLib.tasks.Score`.
+    :param answered: called with each answer, see :class:`CTDefaceEvalLib.tasks.Score`.
     :param failed: called with the error that ends it.
     """
 
-    def __init__(self, process, choices, told, failed):
-        self._process, self._choices, self._told, self._failed = process, choices, told, failed
-        self._eyes = []
+    def __init__(self, process, choices, answered, failed):
+        self._process, self._choices, self.answered, self._failed = process, choices, answered, failed
+        self._views = []
         self._head = None
         self._asked = None  # "moving" or "rest": what the pictures that are being taken are for
         self._askedAt = 0.0
@@ -48,32 +48,37 @@ class LiveMeter:
 
     @property
     def running(self):
-        return bool(self._eyes)
+        return bool(self._views)
 
     def start(self, names, head=None):
-        """Watch the views of these heads.
+        """Score the views of these heads.
 
         :param head: where the head is, to score the standard rendering from the camera's side; None for what is seen.
         """
         self.stop()
         self._head = head
-        self._eyes = [_Eye(name, view, self._onFrame) for name in names if (view := head_views.threeDView(name))]
+        shown = [(name, widget) for name in names if (widget := head_views.threeDView(name))]
+        self._views = [_ScoredView(name, widget, self._onFrame) for name, widget in shown]
         self.refresh()
 
     def stop(self):
-        """Watch no longer, and take away what was drawn."""
+        """Score no longer, and take away what was drawn."""
         self._restTimer.stop()
-        eyes, self._eyes = self._eyes, []
+        views, self._views = self._views, []
         self._asked, self._isLate = None, False
-        for eye in eyes:
-            eye.close()
+        for view in views:
+            view.close()
+
+    def marks(self, name):
+        """What is drawn over the view of a head that is scored, a ``FaceMarks``."""
+        return next(view.marks for view in self._views if view.name == name)
 
     def refresh(self):
         """Score what is seen now, as after a turn."""
-        if self._eyes:
+        if self._views:
             self._restTimer.start()
 
-    def _onFrame(self, eye, moved):
+    def _onFrame(self, view, moved):
         """The scene of a view has been drawn."""
         if moved:
             self._restTimer.start()
@@ -84,51 +89,51 @@ class LiveMeter:
             patience = MOVING_SECONDS if self._asked is None else LOST_SECONDS
             if not self._process.busy and time.monotonic() - self._askedAt > patience:
                 self._ask("moving")
-        isOld = moved and eye.picture is not None and self._head is None  # it waits for that of another view
-        if eye.wanted or isOld:
-            eye.wanted, eye.picture = False, eye.grab()
+        isOld = moved and view.picture is not None and self._head is None  # it waits for that of another view
+        if view.wanted or isOld:
+            view.wanted, view.picture = False, view.grab()
             self._sendSoon()
 
     def _onRest(self):
         self._isLate = self._process.busy
-        if self._eyes and not self._isLate:
+        if self._views and not self._isLate:
             self._ask("rest")
-            for eye in self._eyes:
-                eye.view.scheduleRender()
+            for view in self._views:
+                view.widget.scheduleRender()
 
     def _ask(self, why):
         """Have a picture taken of the next frame of each view that is seen."""
         self._asked, self._askedAt = why, time.monotonic()
-        for eye in self._eyes:
-            eye.wanted, eye.picture = self._head is None and eye.view.visible, None
-            if self._head is not None and eye.view.visible and eye.name != head_views.RECOVERED:
-                eye.picture = np.array(self._head.angles(eye.camera))  # the process has no surface of the recovered
+        for view in self._views:
+            view.wanted, view.picture = self._head is None and view.widget.visible, None
+            if self._head is not None and view.widget.visible and view.name != head_views.RECOVERED:
+                view.picture = np.array(self._head.angles(view.camera))  # the process has no surface of the recovered
         self._sendSoon()
 
     def _sendSoon(self):
-        if not any(eye.wanted for eye in self._eyes):
+        if not any(view.wanted for view in self._views):
             qt.QTimer.singleShot(0, self._send)  # not in the middle of the drawing
 
     def _send(self):
         why, self._asked = self._asked, None
-        eyes = [eye for eye in self._eyes if eye.picture is not None]
-        if why is None or not eyes:
+        views = [view for view in self._views if view.picture is not None]
+        if why is None or not views:
             return
         if self._process.busy:
             self._isLate = why == "rest"
             return
-        pictures = {eye.name: self._process.save(eye.name, eye.picture) for eye in eyes}
-        for eye in eyes:
-            eye.looked = eye.square if self._head is None else (self._head, *eye.picture)
-            eye.picture = None
+        pictures = {view.name: self._process.save(view.name, view.picture) for view in views}
+        for view in views:
+            view.scored = view.square if self._head is None else (self._head, *view.picture)
+            view.picture = None
         task = tasks.Score(pictures, embed=why == "rest", **self._choices())
         self._process.start(task, done=self._onScores, failed=self._onFailed)
 
     def _onScores(self, answer):
-        for eye in self._eyes:
-            if eye.name in answer["faces"] and eye.looked is not None:  # else it was asked before this start
-                eye.show(answer["faces"][eye.name], answer["sizes"][eye.name])
-        self._told(answer)
+        for view in self._views:
+            if view.name in answer["faces"] and view.scored is not None:  # else it was asked before this start
+                view.show(answer["faces"][view.name], answer["sizes"][view.name])
+        self.answered(answer)
         if self._isLate:
             self._onRest()
 
@@ -137,17 +142,17 @@ class LiveMeter:
         self._failed(error)
 
 
-class _Eye:
-    """One view that is watched."""
+class _ScoredView:
+    """One view whose pictures are scored."""
 
-    def __init__(self, name, view, onFrame):
-        self.name, self.view = name, view
+    def __init__(self, name, widget, onFrame):
+        self.name, self.widget = name, widget
         self.wanted, self.picture = False, None
         self.square = None  # left, bottom and size of the picture taken last, in pixels of the window
-        self.looked = None  # where the picture comes from that is being scored
-        self._window = view.renderWindow()
+        self.scored = None  # where the picture comes from that is being scored
+        self._window = widget.renderWindow()
         self._renderer = self._window.GetRenderers().GetFirstRenderer()
-        self._marks = FaceMarks(self._window)
+        self.marks = FaceMarks(self._window)
         self._seen = self._pose()
         self._onFrame = onFrame
         self._tag = self._renderer.AddObserver(vtk.vtkCommand.EndEvent, self._onEnd)
@@ -158,8 +163,8 @@ class _Eye:
 
     def close(self):
         self._renderer.RemoveObserver(self._tag)
-        self._marks.remove()
-        self.view.scheduleRender()
+        self.marks.remove()
+        self.widget.scheduleRender()
 
     def _pose(self):
         camera = self.camera
@@ -188,22 +193,22 @@ class _Eye:
         """Draw what was found in a picture of ``size`` pixels."""
         name = head_views.LABELS[self.name]
         if face is None:
-            self._marks.show(_("{name}: no face").format(name=name))
+            self.marks.show(_("{name}: no face").format(name=name))
         else:
             left, top, right, bottom = face["box"]
             box = [self._place(x, y, size) for x, y in ((left, top), (right, top), (right, bottom), (left, bottom))]
             landmarks = [self._place(x, y, size) for x, y in face["landmarks"]]
-            self._marks.show(_("{name}: face {score:.2f}").format(name=name, score=face["score"]), box, landmarks)
-        self.view.scheduleRender()
+            self.marks.show(_("{name}: face {score:.2f}").format(name=name, score=face["score"]), box, landmarks)
+        self.widget.scheduleRender()
 
     def _place(self, x, y, size):
         """Where in the window a pixel of the picture is, counted from its upper left corner."""
-        if isinstance(self.looked[0], head_views.Head):
-            head, yaw, pitch = self.looked
+        if isinstance(self.scored[0], head_views.Head):
+            head, yaw, pitch = self.scored
             millimetres = FIELD_OF_VIEW_MM / size
             point = head.point(yaw, pitch, (x - size / 2) * millimetres, (size / 2 - y) * millimetres)
             self._renderer.SetWorldPoint(*point, 1.0)
             self._renderer.WorldToDisplay()
             return self._renderer.GetDisplayPoint()[:2]
-        left, bottom, side = self.looked
+        left, bottom, side = self.scored
         return left + x * side / size, bottom + (size - y) * side / size

@@ -5,15 +5,15 @@ import slicer
 from CTDefaceEvalLib import tasks, worker
 from CTDefaceEvalLib.face_models import COHORT_PACKAGES, MODELS, PACK_SIZE, InsightFace
 from CTDefaceLib.errors import CTDefaceError
+from CTDefaceSlicer.shared import hints
 from CTDefaceSlicer.shared.process import BackgroundProcess
 from slicer.i18n import tr as _
 
-from .hints import BAD, GOOD, say
 from .parameters import FOLDER_SETTING, modelFolder
 
 ROW_PIXELS = 22
 TYPING_MSEC = 600
-"""A folder that is typed is looked into when no key was pressed for that long."""
+"""A folder that is typed is searched when no key was pressed for that long."""
 
 
 class ModelsPanel:
@@ -21,13 +21,17 @@ class ModelsPanel:
 
     :param ui: widgets of the panel by name.
     :param changed: called when a model may have become available.
+
+    Attributes
+    ----------
+    models: what the library says of each model, dicts; empty until that was found out
     """
 
     def __init__(self, ui, changed):
         self._ui, self._changed = ui, changed
-        self.process = BackgroundProcess(worker)  # looks which models load, and ends with them
-        self._there = []  # what the library says of each model
-        self._message, self._isError = "", False
+        self.process = BackgroundProcess(worker)  # finds out which models load, and ends with them
+        self.models = []
+        self._message = self._error = ""
         table = ui.modelsTable
         table.setColumnCount(2)
         table.setHorizontalHeaderLabels([_("Model"), _("State")])
@@ -54,10 +58,10 @@ class ModelsPanel:
         self.process.stop()
 
     def onCollapsed(self, collapsed):
-        if not collapsed and not self._there:
-            self.look()
+        if not collapsed and not self.models:
+            self.refresh()
 
-    def look(self):
+    def refresh(self):
         """Find out in the background which models are there."""
 
         def onDone(rows):
@@ -70,7 +74,7 @@ class ModelsPanel:
     def _start(self, task, text, onDone):
         def onFailed(error):
             self.process.stop()
-            self.say(str(error), isError=True)
+            self._inform("", str(error))
 
         self.process.stop()
         try:
@@ -78,15 +82,16 @@ class ModelsPanel:
         except CTDefaceError as error:
             onFailed(error)
         else:
-            self.say(text)
+            self._inform(text)
 
     def show(self, report):
-        self._there = report["models"]
+        self.models = report["models"]
         table = self._ui.modelsTable
-        table.setRowCount(len(self._there))
-        for row, model in enumerate(self._there):
+        table.setRowCount(len(self.models))
+        for row, model in enumerate(self.models):
             state = qt.QTableWidgetItem(_("not there") if model["missing"] else _("ready"))
-            state.setForeground(qt.QBrush(qt.QColor(BAD if model["missing"] else GOOD)))
+            color = hints.errorColor(table) if model["missing"] else hints.GOOD_COLOR
+            state.setForeground(qt.QBrush(qt.QColor(color)))
             for column, item in enumerate((qt.QTableWidgetItem(model["name"]), state)):
                 item.setToolTip(model["missing"] or model["licence"])
                 table.setItem(row, column, item)
@@ -98,10 +103,10 @@ class ModelsPanel:
     def chosen(self):
         """What the library says of the chosen model, or None."""
         row = self._ui.modelsTable.currentRow()
-        return self._there[row] if 0 <= row < len(self._there) else None
+        return self.models[row] if 0 <= row < len(self.models) else None
 
     def update(self):
-        """Say what the chosen model needs, and enable what can be done about it."""
+        """Show what the chosen model needs, and enable what can be done about it."""
         ui, model = self._ui, self.chosen()
         lines = []
         if model is not None:
@@ -111,10 +116,10 @@ class ModelsPanel:
         isMissing = model is not None and model["missing"] is not None and not self.process.busy
         ui.installModelButton.enabled = isMissing and bool(MODELS[model["name"]].packages)
         ui.downloadModelButton.enabled = isMissing and model["name"] == InsightFace.name
-        say(ui.modelsHintLabel, self._message, self._message if self._isError else "")
+        hints.show(ui.modelsHintLabel, self._message, self._error)
 
-    def say(self, text, isError=False):
-        self._message, self._isError = text, isError
+    def _inform(self, text, error=""):
+        self._message, self._error = text, error
         self.update()
 
     def onFolderChanged(self, path):
@@ -123,8 +128,8 @@ class ModelsPanel:
 
     def onFolderTyped(self):
         self._changed()
-        if self._there:
-            self.look()
+        if self.models:
+            self.refresh()
 
     def onInstall(self):
         model = self.chosen()
@@ -138,7 +143,7 @@ class ModelsPanel:
         with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
             slicer.util.pip_install(packages)
             self._changed()
-        self.look()
+        self.refresh()
 
     def onDownload(self):
         model = self.chosen()
@@ -151,6 +156,6 @@ class ModelsPanel:
 
         def onDone(report):
             self._changed()
-            self.look()
+            self.refresh()
 
         self._start(tasks.DownloadModels(), _("Downloading the model pack…"), onDone)

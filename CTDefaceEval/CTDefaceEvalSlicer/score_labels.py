@@ -1,10 +1,10 @@
 """What the live meter has found, in words in the panel."""
 
 import numpy as np
+from CTDefaceSlicer.shared import hints
 from slicer.i18n import tr as _
 
 from .head_views import DEFACED, LABELS, ORIGINAL, RECOVERED
-from .hints import BAD, GOOD
 
 
 class ScoreLabels:
@@ -33,7 +33,7 @@ class ScoreLabels:
             title.visible = label.visible = name in faces
             face = faces.get(name)
             label.text = _("face found, score {score:.2f}").format(score=face["score"]) if face else _("no face found")
-            color = "" if name == ORIGINAL else f"color: {BAD if face else GOOD};"
+            color = "" if name == ORIGINAL else f"color: {hints.errorColor(label) if face else hints.GOOD_COLOR};"
             label.styleSheet = f"{color} font-weight: bold;"
         if not faces.get(ORIGINAL):
             similarities = {}

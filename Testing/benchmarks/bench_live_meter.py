@@ -71,20 +71,20 @@ def main():
     image = read_ct(options.ct) if options.ct else make_phantom(coarse).image
     with gui.user("CTDefaceEval") as panel:
         slicer.app.resumeRender()
-        panel.logic.measureScale = lambda volume, model, done, failed: done(Scale([0.98], [0.85]))
+        panel.logic.measureScale = lambda volume, model, done, **callbacks: done(Scale([0.98], [0.85]))
         for volume, name in ((image, "Head CT"), (deface(image).image, "Head CT defaced")):
             node = gui.volume(volume, name)
-            setattr(panel._parameterNode, "defacedVolume" if "defaced" in name else "originalVolume", node)
-        gui.wait(lambda: panel._heads is not None)
-        answers, told = [], panel.meter._told
-        panel.meter._told = lambda answer: (answers.append(answer), told(answer))
+            setattr(panel.parameterNode, "defacedVolume" if "defaced" in name else "originalVolume", node)
+        gui.wait(lambda: panel.headsPanel.head is not None)
+        answers, meter = [], panel.meterPanel.meter
+        show, meter.answered = meter.answered, lambda answer: (answers.append(answer), show(answer))
         gui.wait(lambda: answers)  # the model is loaded
-        head, frames = panel._heads[1], Frames()
+        head, frames = panel.headsPanel.head, Frames()
         print(f"{head_views.threeDView(NAMES[0]).renderWindow().GetSize()} pixels per view")
         rates, scores = {False: [], True: []}, []
         for number in range(2 * options.rounds):
             isOn = bool(number % 2)
-            panel._parameterNode.liveMeter = isOn
+            panel.parameterNode.liveMeter = isOn
             gui.run_for(1.0)
             count = len(answers)
             rates[isOn].append(turn(head, frames, options.seconds))

@@ -31,8 +31,8 @@ class Answers(list):
     """What the meter finds."""
 
     def __init__(self, panel):
-        told = panel.meter._told
-        panel.meter._told = lambda answer: (self.append(answer), told(answer))
+        meter = panel.meterPanel.meter
+        show, meter.answered = meter.answered, lambda answer: (self.append(answer), show(answer))
 
     def at_rest(self):
         """The faces when the heads have come to rest."""
@@ -72,21 +72,21 @@ def steps(panel, image, phantom, options):
 
     def run(button):
         button.click()
-        gui.wait(lambda: not panel._task, 3000)
-        gui.wait(lambda: panel._heads is not None, 60)
+        gui.wait(lambda: not panel.busy, 3000)
+        gui.wait(lambda: panel.headsPanel.head is not None, 60)
         gui.run_for(0.3)
 
-    gui.wait(lambda: not panel._showing)
+    gui.wait(lambda: not panel.headsPanel.isMaking)
     original, defaced = gui.volume(image, "Head CT"), gui.volume(deface(image).image, "Head CT defaced")
     ui.originalSelector.setCurrentNode(original)
     ui.defacedSelector.setCurrentNode(defaced)
-    gui.wait(lambda: panel._heads is not None and len(panel._heads[0]) == 2)
+    gui.wait(lambda: panel.headsPanel.head is not None and len(panel.headsPanel.key) == 2)
     tell("1 volumes", f"{head_views.shownHeads()} linked views")
-    gui.wait(lambda: panel.scaleKey() in panel._scales, 600)
+    gui.wait(lambda: panel.meterPanel.scaleKey() in panel.meterPanel.scales, 600)
     for picture in Picture:
         ui.pictureComboBox.currentIndex = list(Picture).index(picture)
         for yaw, pitch in TURNS:
-            panel.look(yaw, pitch)
+            panel.headsPanel.turnTo(yaw, pitch)
             tell(f"2 meter, {picture.value}, yaw {yaw} pitch {pitch}", answers.at_rest())
         ui.frontButton.click()
         answers.at_rest()
@@ -99,13 +99,13 @@ def steps(panel, image, phantom, options):
         ui.mapModelComboBox.currentIndex = number
         tell("3 sweep", ui.mapModelComboBox.currentText, ui.originalMapLabel.text, ui.defacedMapLabel.text)
     ui.originalMapTable.cellClicked(0, 0)
-    tell("3 sweep, click", *(f"{angle:.0f}" for angle in head_views.sideSeen(panel._heads[1])))
+    tell("3 sweep, click", *(f"{angle:.0f}" for angle in head_views.sideSeen(panel.headsPanel.head)))
     answers.at_rest()
     take("3 sweep")
     run(ui.attackButton)
     ui.frontButton.click()
     tell("4 attack", answers.at_rest(), ui.attackResultLabel.text)
-    gui.window._panel.ensureWidgetVisible(ui.verdictHintLabel)
+    gui.scroll_area.ensureWidgetVisible(ui.verdictHintLabel)
     take("4 attack")
     tell("5 verdict", ui.verdictLevelLabel.text, ui.verdictLabel.text)
     gui.dialogs.answers.append(str(options.folder / "report.html"))

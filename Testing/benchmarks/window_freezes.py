@@ -20,6 +20,7 @@ import gui  # noqa: E402
 import slicer  # noqa: E402
 from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
 from CTDefaceLib.volume_io import read_ct  # noqa: E402
+from CTDefaceSlicer.tasks import Task  # noqa: E402
 
 import qt  # noqa: E402  isort: skip
 
@@ -68,12 +69,12 @@ def run(image, drawing):
         longest.append(watch.step(*arguments))
 
     step("input", lambda: gui.volume(image, "CT"), lambda: ui.segmentButton.enabled)
-    step("segment", ui.segmentButton.click, lambda: panel._task != "segment")
-    step("preview", lambda: None, lambda: not panel._task and panel.currentResult() is not None)
+    step("segment", ui.segmentButton.click, lambda: panel.task is not Task.SEGMENT)
+    step("preview", lambda: None, lambda: not panel.busy and panel.currentResult() is not None)
     step("after", ui.afterRadioButton.click, lambda: True)
     step("before", ui.beforeRadioButton.click, lambda: True)
-    step("margin", lambda: setattr(ui.marginSlider, "value", 3), lambda: panel._task == "preview")
-    step("preview again", lambda: None, lambda: not panel._task and panel.currentResult() is not None)
+    step("margin", lambda: setattr(ui.marginSlider, "value", 3), lambda: panel.task is Task.PREVIEW)
+    step("preview again", lambda: None, lambda: not panel.busy and panel.currentResult() is not None)
     step("deface", ui.defaceButton.click, lambda: ui.defacedSelector.currentNode() is not None)
     panel.stop()
     watch.timer.stop()

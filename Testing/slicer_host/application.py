@@ -73,11 +73,21 @@ def _scripted_widget(self):
     holder = qSlicerScriptedLoadableModuleWidget()
     QtWidgets.QVBoxLayout(holder)
     holder._qt("setLayout")  # PySide6 gives the parent its layout on construction
-    widget = getattr(self._source, f"{self._name}Widget")(holder)
-    holder._self = widget
-    setattr(slicer.modules, f"{self._name}Widget", widget)
-    widget.setup()
+    _fill(holder, self._source, self._name)
     return holder
+
+
+def _fill(holder, source, name):
+    """Make the widget of a module's source, in the holder that the application shows."""
+    holder._self = getattr(source, f"{name}Widget")(holder)
+    setattr(slicer.modules, f"{name}Widget", holder._self)
+    holder._self.setup()
+
+
+def _reload_widget(self):
+    """Make the widget anew, from the source that slicer.util.reloadScriptedModule() has loaded."""
+    name = self._self.moduleName
+    _fill(self, sys.modules[name], name)
 
 
 _MODULE = {
@@ -117,6 +127,7 @@ qSlicerScriptedLoadableModuleWidget = stand_in(
     mrmlSceneChanged=QtCore.Signal(object),
     setMRMLScene=lambda self, scene: self._qt("mrmlSceneChanged").emit(scene),
     self=lambda holder: holder._self,
+    reload=_reload_widget,
     layout=_layout_of_holder,
     _get_moduleName=lambda self: self._self.moduleName,
     _entered=False,

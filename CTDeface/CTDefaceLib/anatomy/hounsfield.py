@@ -19,6 +19,12 @@ So low that no average of it with tissue looks like air. When padding was averag
 field of view opened the brain (184 to 1070 voxels in 7 of 8 coarse phantoms).
 """
 
+BLANK_HU = -3000.0
+"""What is stored where nothing was measured: between slices that are missing, beyond the end of another volume.
+
+Below :data:`PADDING_HU`, so that it is read as padding; within int16, unlike :data:`OUTSIDE_HU`.
+"""
+
 PURE_AIR_HU = -700.0
 """Below this a voxel holds air alone: no tissue in part, only noise. Chosen by eye; not varied."""
 

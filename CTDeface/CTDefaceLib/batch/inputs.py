@@ -86,7 +86,7 @@ def find_scans(
         paths = [(path, "", "") for path in _paths_in_tree(source, tuple(path.resolve() for path in ignore))]
     else:
         paths = _rows_of_table(source)
-    found = [_look(root, path, patient, output, known(path)) for path, patient, output in paths]
+    found = [_scans_at(root, path, patient, output, known(path)) for path, patient, output in paths]
     return _identified(root, [scan for scans in found for scan in scans])
 
 
@@ -149,7 +149,7 @@ def is_safe_name(name: str) -> bool:
                for part in parts)  # fmt: skip
 
 
-def _look(root: Path, path: str, patient: str, output: str, known: list[FoundScan]) -> list[FoundScan]:
+def _scans_at(root: Path, path: str, patient: str, output: str, known: list[FoundScan]) -> list[FoundScan]:
     """The scans at a path."""
     stamp = _stamp(root / path)
     if known and known[0].stamp == stamp:

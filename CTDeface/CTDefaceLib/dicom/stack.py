@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ..anatomy.hounsfield import BLANK_HU
 from ..errors import InputError
 from ..progress import Progress, silent
 from .even_series import PLACE_TOLERANCE, PLACE_TOLERANCE_MM, TILT_TOLERANCE_DEGREES
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 LARGEST_GAP_MM = 20.0
 """Between neighbouring slices; across more, what lies between cannot be guessed (1.5 times the usual gap can)."""
-
-OUTSIDE_HU = -3000.0
-"""Of the regular grid where no slice lies: below anything that is measured."""
 
 NO_DECODER = (
     "The DICOM pixels are compressed in a way that needs the package python-gdcm; install it with "
@@ -226,16 +224,16 @@ def on_regular_grid(stack: Stack, image: sitk.Image) -> sitk.Image:
     low, high = np.floor(shifts.min(axis=0)).astype(int), np.ceil(shifts.max(axis=0)).astype(int)
     columns, rows = stack.size + high - low
     heights = np.arange(round((along[-1] - along[0]) / usual_gap(stack)) + 1) * usual_gap(stack) + along[0]
-    volume = np.full((len(heights), rows, columns), OUTSIDE_HU, np.float32)
+    volume = np.full((len(heights), rows, columns), BLANK_HU, np.float32)
     straight: dict[int, np.ndarray] = {}
     for plane, parts in zip(volume, map(lambda height: _neighbours(along, height), heights)):
         for index in [index for index in straight if index not in [i for i, _ in parts]]:
             del straight[index]
         for index, _ in parts:
             if index not in straight:
-                wide = np.full(plane.shape, OUTSIDE_HU, np.float32)
+                wide = np.full(plane.shape, BLANK_HU, np.float32)
                 wide[-low[1] :, -low[0] :][: stack.size[1], : stack.size[0]] = hu[index]
-                straight[index] = _shifted(wide, shifts[index], OUTSIDE_HU)
+                straight[index] = _shifted(wide, shifts[index], BLANK_HU)
         plane[:] = sum(np.float32(weight) * straight[index] for index, weight in parts)
     grid = sitk.GetImageFromArray(volume)
     grid.SetSpacing([*stack.spacing, usual_gap(stack)])

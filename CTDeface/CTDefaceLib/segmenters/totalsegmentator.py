@@ -28,6 +28,7 @@ import SimpleITK as sitk
 from ..anatomy.face_map import Cylinder
 from ..errors import CTDefaceError, InputError, NotReadyError, OutputError
 from ..files import replaced_folder, write_whole
+from ..processes import environment
 from ..progress import IsCancelled, Progress, stop_if
 from . import nnunet_runtime
 from .segmenter import Action, Choice, Notes, State, Status
@@ -179,14 +180,8 @@ def _own_home(**changes: str) -> Iterator[None]:
     weights = str(_weights_folder())
     with tempfile.TemporaryDirectory(prefix="ctdeface-home-") as folder:
         _write_config(Path(folder), {"send_usage_stats": False, "license_number": key} if key else {})
-        changes = {"TOTALSEG_HOME_DIR": folder, "TOTALSEG_WEIGHTS_PATH": weights, **changes}
-        before = {name: os.environ.get(name) for name in changes}
-        os.environ.update(changes)
-        try:
+        with environment({"TOTALSEG_HOME_DIR": folder, "TOTALSEG_WEIGHTS_PATH": weights, **changes}):
             yield
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 @contextlib.contextmanager

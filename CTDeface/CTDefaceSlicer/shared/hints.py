@@ -1,6 +1,9 @@
-"""Hints below the steps of the panel: what is missing, and in red what went wrong."""
+"""Hints below the steps of a panel: what is missing, and in red what went wrong."""
 
 import qt
+
+GOOD_COLOR = "#3d8b48"
+"""A green that can be read on a bright and on a dark panel."""
 
 
 def errorColor(widget):
@@ -8,8 +11,8 @@ def errorColor(widget):
     return "#ff8a7a" if widget.palette.color(qt.QPalette.Window).lightness() < 128 else "#c0392b"
 
 
-def show(label, text, isError=False):
-    """Show a text in a label, in red if it tells of an error; hide a label without a text."""
-    label.text = text
-    label.styleSheet = f"color: {errorColor(label)};" if isError else ""
-    label.visible = bool(text)
+def show(label, text, error=""):
+    """Show a hint in a label, or in its place an error in red; with neither the label is hidden."""
+    label.text = error or text
+    label.styleSheet = f"color: {errorColor(label)};" if error else ""
+    label.visible = bool(label.text)

@@ -120,7 +120,7 @@ def _crc(node, imageData, voxels):
     return known[1]
 
 
-_crcs = {}
+_crcs = {}  # by node ID: when the voxels last changed, and their checksum
 
 
 def modality(volumeNode):
@@ -147,7 +147,24 @@ def ctProblem(volumeNode):
     return known[1]
 
 
-_problems = {}
+_problems = {}  # by node ID: what was looked at, and the sentence
+
+
+def forget():
+    """Drop what is known of the nodes of a scene, which is closed now."""
+    _crcs.clear()
+    _problems.clear()
+
+
+def offeredCTs(volumeNodes=None):
+    """Those volumes that selectors offer and that are CTs, one by one.
+
+    :param volumeNodes: the volumes to choose from, some of which may be gone again; None for all of the scene.
+    """
+    for volumeNode in volumeNodes or slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        isOffered = volumeNode.GetClassName() == "vtkMRMLScalarVolumeNode" and not volumeNode.GetHideFromEditors()
+        if isOffered and volumeNode.GetScene() and not ctProblem(volumeNode):
+            yield volumeNode
 
 
 def checkCT(volumeNode):

@@ -60,9 +60,24 @@ class BackgroundProcess:
         return self._running is not None
 
     @property
+    def job(self):
+        """The ``CTDefaceLib.tasks.Job`` that runs, or None."""
+        return self._running.job if self._running is not None else None
+
+    @property
     def running(self):
         """Whether the process is there, with all that it remembers."""
         return self._process is not None
+
+    @property
+    def pid(self):
+        """Process ID once the process is ready for jobs, else None."""
+        return self._pid
+
+    @property
+    def count(self):
+        """How many jobs were started so far."""
+        return self._count
 
     @property
     def folder(self):
@@ -218,7 +233,7 @@ class BackgroundProcess:
         *lines, self._output = (self._output + self._process.readAllStandardOutput().data()).split(b"\n")
         for line in lines:
             if line.startswith(b"{"):
-                self._onAnswer(tasks.from_line(line, tasks.ANSWERS))
+                self.onAnswer(tasks.from_line(line, tasks.ANSWERS))
             else:  # of Python or its launcher, before the worker has the channel to itself
                 self._keepLog(line)
 
@@ -230,7 +245,8 @@ class BackgroundProcess:
         self._log += output.decode(errors="replace").splitlines()
         del self._log[:-50]
 
-    def _onAnswer(self, answer):
+    def onAnswer(self, answer):
+        """Take an answer of the process, one of ``CTDefaceLib.tasks.ANSWERS``."""
         running = self._running
         if isinstance(answer, tasks.Ready):
             self._pid = answer.pid

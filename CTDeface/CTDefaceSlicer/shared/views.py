@@ -4,10 +4,10 @@ import numpy as np
 import qt
 import SimpleITK as sitk
 import slicer
+from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 
 from . import nodes
 
-SKIN_HU = -300.0
 SKIN_COLOR = (0.87, 0.68, 0.57)
 SOFTWARE_OPENGL = ("llvmpipe", "softpipe", "swr", "software", "gdi generic", "basic render")
 SOFTWARE_VOXELS, HARDWARE_VOXELS = 6_000_000, 64_000_000
@@ -143,7 +143,7 @@ def setSkinShift(volumeNode, shift):
     opacity, color = material.GetScalarOpacity(), material.GetRGBTransferFunction()
     opacity.RemoveAllPoints()
     color.RemoveAllPoints()
-    low = SKIN_HU + shift
+    low = TISSUE_HU + shift
     for value, opaque in ((-4000.0, 0.0), (low - 120.0, 0.0), (low + 120.0, 1.0), (4000.0, 1.0)):
         opacity.AddPoint(value, opaque)
     for value in (-4000.0, 4000.0):

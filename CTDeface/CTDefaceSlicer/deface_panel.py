@@ -1,0 +1,83 @@
+"""Step 5 of the CTDeface panel: the result, a new volume beside the original."""
+
+import slicer
+from slicer.i18n import tr as _
+
+from .logic import AS_SEGMENTED
+from .shared import hints
+from .shared.step_panel import StepPanel
+from .tasks import Task
+
+ASK_OVERLAP_ML = 0.1
+"""From this much of a mask made by hand inside the skull on, the panel asks before it defaces."""
+
+
+class DefacePanel(StepPanel):
+    """The widgets of the step, and what they do."""
+
+    def __init__(self, panel):
+        super().__init__(panel)
+        self.ui.defaceButton.connect("clicked()", self.onDeface)
+        self.ui.compareButton.connect("clicked()", self.panel.previewPanel.showSideBySide)
+
+    def update(self, hasInput, missing):
+        """Enable what can be done now, and show what is missing.
+
+        :param hasInput: whether a CT is chosen.
+        """
+        ui, isRunning = self.ui, self.panel.task is Task.DEFACE
+        ui.defaceButton.text = _("Cancel") if isRunning else _("Deface")
+        ui.defaceButton.enabled = isRunning or (self.panel.isFree and not missing)
+        ui.defaceProgressBar.visible = isRunning
+        ui.compareButton.enabled = hasInput and self.parameters.defacedVolume is not None
+        hints.show(ui.defaceHintLabel, missing, self.panel.errors.get(Task.DEFACE, ""))
+
+    def onDeface(self):
+        panel, parameters = self.panel, self.parameters
+        if panel.task is Task.DEFACE:
+            panel.cancel()
+            return
+        madeFrom = parameters.inputVolume, parameters.faceMask, parameters.defaceParameters()
+
+        def done(result):
+            self._publish(result, parameters, madeFrom[0])
+
+        result = panel.currentResult()
+        if result is not None:
+            panel.errors.pop(Task.DEFACE, None)
+            with slicer.util.tryWithErrorDisplay(_("The volume could not be defaced.")):
+                done(result)
+            panel.updateGUI()
+        elif panel.task is Task.PREVIEW and panel.previewPanel.madeFrom == madeFrom:
+            panel.takeOver(Task.DEFACE, done, self.ui.defaceProgressBar)
+            panel.updateGUI()
+        else:
+            panel.run(
+                Task.DEFACE,
+                lambda **callbacks: self.logic.preview(*madeFrom, **callbacks),
+                done,
+                self.ui.defaceProgressBar,
+            )
+
+    def _publish(self, preview, parameters, volumeNode):
+        """Make a preview the result, if the user agrees, and show it where its volume is still the chosen one."""
+        if not self._confirm(self.logic.report(preview)):
+            self.panel.errors[Task.DEFACE] = _("Not defaced. Correct the mask in step 4.")
+            return
+        result = self.logic.publish(preview)
+        if parameters.inputVolume is volumeNode:
+            parameters.defacedVolume = result
+            if self.panel.parent.isEntered:
+                self.panel.previewPanel.showSideBySide()
+
+    def _confirm(self, report):
+        """Ask when a mask made by hand reaches into the skull: nothing in there is removed, whatever was painted."""
+        overlap = report["mask_intracranial_ml"]
+        if overlap < ASK_OVERLAP_ML or report["mask"] == AS_SEGMENTED:
+            return True
+        return slicer.util.confirmYesNoDisplay(
+            _(
+                "The face mask covers {ml:.1f} mL of the space inside the skull. That part stays as it is: "
+                "nothing inside the skull is ever removed.\n\nDeface with the rest of the mask?"
+            ).format(ml=overlap)
+        )
