@@ -19,7 +19,20 @@ from CTDefaceLib.anatomy.face_map import head_cylinder  # noqa: E402
 from CTDefaceLib.anatomy.map_grid import ANGLES, HEIGHT_STEP_MM, HEIGHTS  # noqa: E402
 from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
 from CTDefaceLib.removal.donors import SMOOTH, donor_heights  # noqa: E402
-from scipy import ndimage  # noqa: E402
+from scipy import ndimage, spatial  # noqa: E402
+
+
+def without_features(skin: np.ndarray, chin: float) -> np.ndarray:
+    """A map of the skin without nose, lips and brows, and without a hollow of the eyes: convex down to the chin."""
+    smooth = ndimage.gaussian_filter(ndimage.grey_opening(skin, FEATURES), SMOOTHING, mode="nearest")
+    above = HEIGHTS > chin
+    for column in smooth.T:
+        points = np.column_stack([HEIGHTS[above], column[above]])
+        low = np.array([[points[0, 0], 0.0], [points[-1, 0], 0.0]])
+        corners = spatial.ConvexHull(np.concatenate([points, low])).vertices
+        corners = np.sort(corners[corners < len(points)])
+        column[above] = np.interp(points[:, 0], points[corners, 0], points[corners, 1])
+    return ndimage.gaussian_filter(smooth, SMOOTHING, mode="nearest")
 
 
 def _eyes(head):
@@ -51,7 +64,7 @@ def main() -> None:
         maps.append(skin * depth / head.depth_mm)
     mean = np.mean(maps, axis=0)
     mean = (mean + mean[:, ::-1]) / 2.0
-    smooth = ndimage.gaussian_filter(ndimage.grey_opening(mean, FEATURES), SMOOTHING, mode="nearest")
+    smooth = without_features(mean, chin)
     np.savez_compressed(SMOOTH, radius=smooth.astype(np.float32), eyes=eyes, chin=chin, depth=depth)
     print(f"{len(heads)} heads: eyes {eyes:.1f}, chin {chin:.1f}, depth {depth:.1f} mm; {SMOOTH.stat().st_size} bytes")
 

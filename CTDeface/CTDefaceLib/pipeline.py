@@ -145,8 +145,9 @@ def deface(
     Returns
     -------
     DefaceResult
-        Its report holds ``removed_ml`` (tissue gone), ``removed_share`` (of the head's tissue),
-        ``facial_skin_covered`` (0 to 1), ``intracranial_voxels_touched``, ``mask_ml``, ``mask_intracranial_ml``
+        Its report holds ``replaced_ml`` (tissue), ``replaced_share`` (of the head's tissue), both also by their old names
+        ``removed_ml`` and ``removed_share``, ``fill``, ``strength``, ``depth_mm``, ``facial_skin_covered`` (0 to 1),
+        ``intracranial_voxels_touched``, ``skull_gaps`` (how many were found and left in place), ``mask_ml``, ``mask_intracranial_ml``
         (part of the mask that was spared), ``warnings``, ``seconds``, ``version``, ``method`` (the segmenter; of a mask
         that was given, what ``mask_report`` says, or ``"mask"``), ``parameters`` and, for a trained model, ``model``.
 
@@ -208,6 +209,9 @@ def deface(
         "method": notes["method"],
         "parameters": {name: value for name, value in asdict(parameters).items() if name not in UNREPORTED},
         **notes,
+        "fill": parameters.fill,
+        "strength": parameters.strength,
+        "depth_mm": parameters.depth,
         **check(image, mask, region, cylinder),
     }
     report["warnings"] = [*notes["warnings"]] + report["warnings"] + parameters.weaknesses

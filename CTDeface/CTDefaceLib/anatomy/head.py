@@ -14,9 +14,9 @@ from scipy import ndimage
 
 from ..errors import NoFaceError
 from .field_of_view import DEEP_CUT, hidden_share, unseen
-from .hounsfield import AIR_HU, TISSUE_HU
+from .hounsfield import AIR_HU, SKULL_HU, TISSUE_HU
 from .pose import head_axes, mirrored
-from .skull import GUARD_MM, intracranial_space
+from .skull import BULGE_MM, GUARD_MM, OVER_A_GAP_MM, intracranial_space, open_places
 from .work_grid import WORK_SPACING_MM, dilated, distance_to, eroded, work_volume
 
 FACE_REACH_MM = np.array([170.0, 150.0, 90.0])
@@ -121,12 +121,35 @@ class Head:
         return float(np.ptp(np.percentile(along, [0.5, 99.5])))
 
     @cached_property
+    def _gaps(self) -> tuple[np.ndarray, int]:
+        """What lies in gaps of the skull's vault under the scalp, and how many there are."""
+        hu = sitk.GetArrayViewFromImage(self.volume)
+        middles, count = open_places(self.intracranial, hu, self.grid()[..., 2])
+        if not count:
+            return middles, 0
+        under_scalp = eroded(self.solid, OVER_A_GAP_MM) & (hu < SKULL_HU)
+        return dilated(middles, BULGE_MM) & under_scalp & ~self.intracranial, count
+
+    @property
+    def in_gaps(self) -> np.ndarray:
+        """What lies in gaps of the skull, under the scalp: brain, scar, fluid; bool, work grid."""
+        return self._gaps[0]
+
+    @property
+    def skull_gaps(self) -> int:
+        """How many gaps the skull's vault has, as far as it is in view."""
+        return self._gaps[1]
+
+    @cached_property
     def guard(self) -> np.ndarray:
         """Distance in mm of each voxel of the work grid to the guarded space around the intracranial space.
 
-        Negative within it; float32, shape (z, y, x).
+        What lies in gaps of the skull is guarded as well. Negative within it; float32, shape (z, y, x).
         """
-        return distance_to(self.intracranial) - np.float32(GUARD_MM)
+        guard = distance_to(self.intracranial) - np.float32(GUARD_MM)
+        if self.skull_gaps:
+            guard = np.minimum(guard, distance_to(self.in_gaps) - np.float32(WORK_SPACING_MM))
+        return guard
 
     def sample(self, array: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Values of ``array`` (work grid) at ``points`` (head coordinates in mm, shape (…, 3)), linear, 0 outside."""

@@ -24,7 +24,7 @@ UNDER_THE_SKIN_MM = 1.0
 """How far under the skin found, in mm, a voxel is looked up: half a step along a ray, to be in the skin. By eye."""
 
 MUCH_TISSUE = 0.25
-"""Share (0 to 1) of the head's tissue above which there is a warning. Chosen by eye: a cut takes a fifth at most."""
+"""Share (0 to 1) of the head's tissue above which there is a warning. Chosen by eye: a strict one takes a fifth at most."""
 
 FLAT_NOSE_MM = 8.0
 """How far an adult's nose has to stand out, in mm, for there not to be a warning.
@@ -52,25 +52,28 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
     Returns
     -------
     dict
-        ``removed_ml``, ``removed_share``, ``facial_skin_covered``, ``intracranial_voxels_touched``, ``warnings`` and
-        what :func:`mask_report` gives; see :func:`CTDefaceLib.pipeline.deface`.
+        ``replaced_ml`` and ``replaced_share`` (also by their old names ``removed_ml`` and ``removed_share``),
+        ``facial_skin_covered``, ``intracranial_voxels_touched``, ``skull_gaps``, ``warnings`` and what :func:`mask_report` gives; see :func:`CTDefaceLib.pipeline.deface`.
     """
     box = bounding_box(region)
-    removed_ml, touched = 0.0, 0
+    replaced_ml, touched = 0.0, 0
     if box:
         here = voxels(region, box) > 0
-        removed_ml = np.count_nonzero(here & (voxels(image, box) > TISSUE_HU)) * _voxel_ml(image)
+        replaced_ml = float(np.count_nonzero(here & (voxels(image, box) > TISSUE_HU)) * _voxel_ml(image))
         touched = int(np.count_nonzero(here & _intracranial(cylinder, region[box])))
     tissue_ml = cylinder.tissue_mm3 / 1000.0
     covered = _facial_skin_covered(region, cylinder)
     masked = mask_report(mask, cylinder)
     return {
-        "removed_ml": round(removed_ml, 1),
-        "removed_share": round(removed_ml / tissue_ml, 3),
+        "removed_ml": round(replaced_ml, 1),
+        "removed_share": round(replaced_ml / tissue_ml, 3),
+        "replaced_ml": round(replaced_ml, 1),
+        "replaced_share": round(replaced_ml / tissue_ml, 3),
         "facial_skin_covered": round(covered, 3),
         "intracranial_voxels_touched": touched,
+        "skull_gaps": cylinder.head.skull_gaps,
         **masked,
-        "warnings": _warnings(removed_ml, tissue_ml, covered, touched, masked["mask_intracranial_ml"], cylinder),
+        "warnings": _warnings(replaced_ml, tissue_ml, covered, touched, masked["mask_intracranial_ml"], cylinder),
     }
 
 
@@ -89,7 +92,7 @@ def mask_report(mask: sitk.Image, cylinder: Cylinder) -> dict[str, float]:
 
 
 def _warnings(
-    removed_ml: float, tissue_ml: float, covered: float, touched: int, in_skull_ml: float, cylinder: Cylinder
+    replaced_ml: float, tissue_ml: float, covered: float, touched: int, in_skull_ml: float, cylinder: Cylinder
 ) -> list[str]:
     """One sentence for each thing that looks wrong."""
     warnings = []
@@ -97,8 +100,11 @@ def _warnings(
         warnings.append(f"{touched} intracranial voxels were touched: do not use this result.")
     if covered < LITTLE_SKIN:
         warnings.append(f"Only {covered:.0%} of the facial skin is covered: look at the result before you share it.")
-    if removed_ml > MUCH_TISSUE * tissue_ml:
-        warnings.append(f"{removed_ml:.0f} mL of tissue were removed, more than usual: look at the result.")
+    if replaced_ml > MUCH_TISSUE * tissue_ml:
+        warnings.append(f"{replaced_ml:.0f} mL of tissue were replaced, more than usual: look at the result.")
+    if gaps := cylinder.head.skull_gaps:
+        what = "a gap" if gaps == 1 else f"{gaps} gaps"
+        warnings.append(f"The skull has {what}: what lies there under the scalp was left in place.")
     if cylinder.landmarks.nose_mm < FLAT_NOSE_MM * cylinder.scale:
         warnings.append(
             "No nose stands out where the face should be. The volume's orientation may be wrong (upside down, back to "
@@ -115,8 +121,8 @@ def _warnings(
 
 
 def _intracranial(cylinder: Cylinder, part: sitk.Image) -> np.ndarray:
-    """The intracranial space on the grid of ``part``; bool, shape (z, y, x)."""
-    return on_image_grid(cylinder.head.intracranial - 0.5, cylinder.head, part)
+    """The intracranial space, and what lies in gaps of the skull, on the grid of ``part``; bool, shape (z, y, x)."""
+    return on_image_grid((cylinder.head.intracranial | cylinder.head.in_gaps) - 0.5, cylinder.head, part)
 
 
 def _facial_skin_covered(region: sitk.Image, cylinder: Cylinder) -> float:

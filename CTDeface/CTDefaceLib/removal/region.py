@@ -49,11 +49,12 @@ def removal_region(image: sitk.Image, surface: Surface, *, keep_bone: bool = Fal
 
 
 def mask_as_region(mask: sitk.Image, cylinder: Cylinder) -> sitk.Image:
-    """The mask itself (uint8, its grid), without what of it lies in the intracranial space."""
+    """The mask itself (uint8, its grid), without what of it lies in the intracranial space and in gaps of the skull."""
     box = bounding_box(mask)
     if box is None:
         return mask_of(None, None, mask)
-    intracranial = on_image_grid(cylinder.head.intracranial - 0.5, cylinder.head, mask[box])
+    kept = cylinder.head.intracranial | cylinder.head.in_gaps
+    intracranial = on_image_grid(kept - 0.5, cylinder.head, mask[box])
     return mask_of((voxels(mask, box) > 0) & ~intracranial, box, mask)
 
 

@@ -28,7 +28,7 @@ STIFF_MM = 50.0
 By eye: with 12 a crease runs along the brow, with 30 a faint one; with 80 a chin comes to stand out.
 """
 
-SCALP_MM = 4.0
+SCALP_MM = 3.0
 """How far the new skin passes outside what has to stay, in mm. By eye: as thick as a scalp."""
 
 EDGE_MM = 14.0
@@ -156,7 +156,8 @@ def face_surface(
     kept = head.guard < 0
     if keep_bone:
         kept |= head.solid & (sitk.GetArrayViewFromImage(head.volume) > SKULL_HU)
-    floor = _over(kept, cylinder) - donor - FAR_MM * (1.0 - ramp(outline, 0.5 * EDGE_MM))
+    sunken = cylinder.landmarks.smooth_skin - depth_mm * cylinder.scale
+    floor = np.maximum(_over(kept, cylinder), sunken) - donor - FAR_MM * (1.0 - ramp(outline, 0.5 * EDGE_MM))
     skin = np.where(inside, donor + membrane(own - donor, cylinder.skin_in_view & ~inside, inside, floor), own)
     under = skin - ndimage.gaussian_filter(ndimage.maximum_filter(np.maximum(skin - own, 0.0), 3), SMOOTHING)
     inner = under - depth_mm * cylinder.scale * ramp(outline, EDGE_MM) * slope(under)
