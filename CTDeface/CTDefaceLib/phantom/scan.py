@@ -105,7 +105,7 @@ def make_phantom(parameters: PhantomParameters | None = None) -> Phantom:
     return Phantom(_image(image, p, origin), _image(labels, p, origin), landmarks, patient.rotation.T, p)
 
 
-def paint_part(patient: Patient, low: np.ndarray, high: np.ndarray, spacing: float) -> sitk.Image:
+def paint_part(patient: Patient, low: np.ndarray, high: np.ndarray, spacing: float, blur: float) -> sitk.Image:
     """Paint the tissues in a part of a head, as a scan without noise, holder and devices would show them.
 
     Parameters
@@ -116,6 +116,8 @@ def paint_part(patient: Patient, low: np.ndarray, high: np.ndarray, spacing: flo
         Corners of the part in LPS mm, shape (3,).
     spacing: float
         Distance of the voxels in mm along all axes.
+    blur: float
+        Point spread, standard deviation in mm.
 
     Returns
     -------
@@ -123,7 +125,7 @@ def paint_part(patient: Patient, low: np.ndarray, high: np.ndarray, spacing: flo
         Hounsfield units, float32.
     """
     nx, ny, nz = (int(n) for n in np.ceil((high - low) / spacing).astype(int) + 1)
-    p = PhantomParameters(matrix=(nx, ny), spacing=(spacing,) * 3, holder=False)
+    p = PhantomParameters(matrix=(nx, ny), spacing=(spacing,) * 3, blur=blur, holder=False)
     zs = low[2] + np.arange(nz) * spacing
     at_once = max(1, _VOXELS_AT_ONCE // (3 * nx * ny))
     hu = np.empty((nz, ny, nx), np.float32)

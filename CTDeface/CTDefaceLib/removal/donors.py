@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from ..anatomy.face_map import Cylinder
+from ..anatomy.face_map import Cylinder, outermost
 from ..anatomy.grids import values_at
 from ..anatomy.hounsfield import HALFWAY_HU, PADDING_HU
 from ..anatomy.landmarks import Landmarks
@@ -41,8 +41,17 @@ HALF_LENGTH_MM = 77.0
 PITCH_DEG = {False: 4.0, True: 9.0}
 """By how many degrees an adult's, a child's chin has to be lifted for the axes found to be those of the scanner."""
 
-VOXEL_MM = 1.5
-"""Distance of the voxels of a synthetic face in mm. Chosen by eye: with 2 the lids are gone."""
+VOXEL_MM, BLUR_MM = 1.25, 0.8
+"""Distance of the voxels of a synthetic face, and the standard deviation of its point spread, in mm.
+
+Chosen by eye: with 2 the lids are gone; with 1.5 and 0.5 the voxels show as ripples on cheeks.
+"""
+
+EDGE_WIDTH_MM = float(np.sqrt(12.0 * BLUR_MM**2 + VOXEL_MM**2))
+"""Over how many mm a synthetic face turns from air into tissue: its edges are ramps."""
+
+FINE_STEP_MM = 0.25
+"""Step in mm with which the place of the skin is looked for: a linear ramp of air and tissue is wider."""
 
 LOW_MM, HIGH_MM = (-92.0, -42.0, -36.0), (92.0, 48.0, 64.0)
 """What is made of a synthetic person, for one of average size: to the left and right of its middle, in front of the
@@ -130,7 +139,7 @@ def face_donor(cylinder: Cylinder, seed: int | None = None) -> Donor:
     front, chin = brow[1], patient.landmarks["chin"][2]
     low = np.array([brow[0], min(front, patient.landmarks["nose_tip"][1] + 30.0), chin]) + np.array(LOW_MM) * size
     high = np.array([brow[0], patient.landmarks["left_tragus"][1], brow[2]]) + np.array(HIGH_MM) * size
-    image = paint_part(patient, low, high, VOXEL_MM)
+    image = paint_part(patient, low, high, VOXEL_MM, BLUR_MM)
     skin = _skin(image, brow, depth)
     known = Landmarks(skin, skin > 0, depth, size)
     factor = cylinder.depth_mm / depth
@@ -160,16 +169,21 @@ def _at_heights(values: np.ndarray, heights: np.ndarray) -> np.ndarray:
 
 
 def _skin(image: sitk.Image, brow: np.ndarray, depth: float) -> np.ndarray:
-    """Map of the radius in mm of the skin of a donor, 0 where a ray meets none."""
-    height, angle, radius = np.meshgrid(HEIGHTS, np.radians(ANGLES), RADII, indexing="ij", sparse=True)
-    points = np.broadcast_arrays(radius * np.sin(angle), depth - radius * np.cos(angle), height)
-    hu = values_at(image, np.stack(points, axis=-1) + brow)
-    tissue = hu > HALFWAY_HU
-    last = (tissue.shape[-1] - 1 - tissue[..., ::-1].argmax(axis=-1))[..., None]
-    at, beyond = (np.take_along_axis(hu, np.minimum(last + k, len(RADII) - 1), -1)[..., 0] for k in (0, 1))
-    share = np.clip((at - HALFWAY_HU) / np.maximum(at - beyond, 1.0), 0.0, 1.0)
-    skin = tissue.any(axis=-1) & (beyond > PADDING_HU)
-    return np.where(skin, RADII[last[..., 0]] + RADIUS_STEP_MM * share, 0.0)
+    """Map of the radius in mm of the skin of a donor, 0 where a ray meets none in view."""
+    height, angle = (part[..., None] for part in np.meshgrid(HEIGHTS, np.radians(ANGLES), indexing="ij"))
+
+    def along(radius: np.ndarray) -> np.ndarray:
+        place = radius * np.sin(angle), depth - radius * np.cos(angle), height
+        return values_at(image, np.stack(np.broadcast_arrays(*place), axis=-1) + brow)
+
+    tissue = along(RADII) > HALFWAY_HU
+    coarse = outermost(tissue)[..., None]
+    fine = coarse + np.arange(0.0, RADIUS_STEP_MM + FINE_STEP_MM, FINE_STEP_MM)
+    hu = along(fine)
+    last = hu.shape[-1] - 2 - (hu[..., -2::-1] > HALFWAY_HU).argmax(axis=-1)[..., None]
+    radius, at, beyond = (np.take_along_axis(part, k, -1)[..., 0] for part, k in ((fine, last), (hu, last), (hu, last + 1)))
+    radius = radius + FINE_STEP_MM * np.clip((at - HALFWAY_HU) / np.maximum(at - beyond, 1.0), 0.0, 1.0)
+    return np.where(tissue.any(axis=-1) & (hu.min(axis=-1) > PADDING_HU), radius, 0.0)
 
 
 @cache

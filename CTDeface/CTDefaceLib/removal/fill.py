@@ -11,6 +11,7 @@ from scipy import ndimage, special
 from ..anatomy.grids import bounding_box, box_around, sampled, values_at, voxels
 from ..anatomy.map_grid import RADII
 from ..errors import InputError
+from .donors import EDGE_WIDTH_MM
 from .surface import Surface, slope
 from .texture import TISSUE, Texture, measure, noise_in_slices
 
@@ -34,6 +35,9 @@ FINE_MM = 2.0
 
 NEAR_MM = 10.0
 """How far outside the new skin, in mm, a donor's tissue is looked for: a nose is narrower than the map's steps."""
+
+FATTY_HU = -100.0
+"""Below this, in HU, a donor's voxels are partly air."""
 
 Inside = Callable[[np.ndarray, int, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Gives, of the depth of all voxels (z, y, x), the number of a slice and where in it is to be filled: the share of
@@ -210,9 +214,11 @@ def _face(surface: Surface, part: sitk.Image, levels: list[float]) -> Inside:
         voxels_here = np.stack([x, y, np.full(len(x), index)], axis=-1)
         hu = np.full(len(near), -1000.0, np.float32)
         hu[near] = np.mean([at(voxels_here + shift) for shift in shifts], axis=0) if len(x) else -1000.0
-        cover = np.clip(1.0 + hu / 1000.0, 0.0, 1.0)
         matched = np.where(np.abs(hu) < DONOR_OTHER_HU[1], np.interp(hu, known, wanted).astype(np.float32), hu)
-        return cover, matched + 1000.0 * (1.0 - cover)
+        sharp = np.sqrt(SHARPNESS_MM**2 + _across_a_voxel(below, index)[where] / 12.0)
+        cover = special.ndtr(_within(hu) / sharp) / special.ndtr(_within(FATTY_HU) / sharp)
+        cover = np.minimum(cover, 1.0).astype(np.float32)
+        return cover, cover * np.maximum(matched, FATTY_HU).astype(np.float32)
 
     def at(place: np.ndarray) -> np.ndarray:
         on_work_grid = (place @ step.T + first)[:, ::-1].T
@@ -220,6 +226,11 @@ def _face(surface: Surface, part: sitk.Image, levels: list[float]) -> Inside:
         return ndimage.map_coordinates(donor, there, output=np.float32, order=1, mode="nearest")
 
     return inside
+
+
+def _within(hu: np.ndarray | float) -> np.ndarray:
+    """How far in mm within a donor's tissue a place near air lies, by its value in HU on a ramp between both."""
+    return np.minimum((hu + 1000.0) / 1045.0 - 0.5, 0.5) * EDGE_WIDTH_MM
 
 
 def _across_a_voxel(below: np.ndarray, index: int) -> np.ndarray:

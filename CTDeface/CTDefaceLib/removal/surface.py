@@ -58,7 +58,7 @@ SKIN_SEARCH_MM = np.arange(6.0, -6.1, -0.5)
 NODE_MM = (HEIGHT_STEP_MM, 5.0)
 """Distance in mm of the nodes of a map over heights and over angles, about."""
 
-FACE_STIFF_MM, FACE_LEVEL_MM = 20.0, 40.0
+FACE_STIFF_MM, FACE_LEVEL_MM = 30.0, 60.0
 """The same for a synthetic face, and how far within the outline the difference of both heads is back at its usual level.
 
 A slope between brow and forehead says nothing of a chin: without it, some noses lie 30 mm too deep. Chosen by eye.
@@ -66,6 +66,9 @@ A slope between brow and forehead says nothing of a chin: without it, some noses
 
 SLACK = 1e-6
 """Pull of the sheet to the usual level: for a part of it that is fixed nowhere."""
+
+EDGE_STEEP = 2.0
+"""From how many mm over a mm on, along a ray, skin is an edge: of a chin or an ear, and two of them never match."""
 
 RIM_MM = 30.0
 """How wide around the outline, in mm, the usual level is taken."""
@@ -168,14 +171,17 @@ def face_surface(
     kept = head.guard < 0
     if keep_bone:
         kept |= head.solid & (sitk.GetArrayViewFromImage(head.volume) > SKULL_HU)
-    sunken = cylinder.landmarks.smooth_skin - depth_mm * cylinder.scale
-    floor = np.maximum(_over(kept, cylinder), sunken) - other - FAR_MM * (1.0 - ramp(outline, 0.5 * EDGE_MM))
+    over = _over(kept, cylinder)
+    if donor is None:
+        over = np.maximum(over, cylinder.landmarks.smooth_skin - depth_mm * cylinder.scale)
+    floor = over - other - FAR_MM * (1.0 - ramp(outline, 0.5 * EDGE_MM))
     known = cylinder.skin_in_view & ~inside
     if donor is None:
         sheet = membrane(own - other, known, inside, floor)
     else:
         level = float(np.median((own - other)[known & (outline > -RIM_MM)]))
-        sheet = membrane(own - other, known, inside, floor, FACE_STIFF_MM, level, FACE_LEVEL_MM)
+        edges = known & (np.maximum(_steepness(own), _steepness(other)) > EDGE_STEEP)
+        sheet = membrane(own - other, known & ~edges, inside | edges, floor, FACE_STIFF_MM, level, FACE_LEVEL_MM)
     skin = np.where(inside, other + sheet, own)
     under = skin - ndimage.gaussian_filter(ndimage.maximum_filter(np.maximum(skin - own, 0.0), 3), SMOOTHING)
     inner = under - depth_mm * cylinder.scale * ramp(outline, EDGE_MM) * slope(under)
@@ -265,9 +271,14 @@ def _energy(domain: np.ndarray, stiff_mm: float) -> sparse.csr_matrix:
 
 def slope(radius: np.ndarray) -> np.ndarray:
     """Map of how many mm a ray goes for a mm of depth below a surface given as a radius map, at most STEEPEST."""
+    return np.minimum(ndimage.gaussian_filter(np.sqrt(1.0 + _steepness(radius) ** 2), 1.0), STEEPEST)
+
+
+def _steepness(radius: np.ndarray) -> np.ndarray:
+    """Map of how many mm the radius changes over a mm of the surface's heights and angles."""
     up = np.gradient(radius, HEIGHT_STEP_MM, axis=0)
     around = np.gradient(radius, np.radians(ANGLE_STEP_DEG), axis=1) / np.maximum(radius, RADII[0])
-    return np.minimum(ndimage.gaussian_filter(np.sqrt(1.0 + up**2 + around**2), 1.0), STEEPEST)
+    return np.hypot(up, around)
 
 
 def _over(kept: np.ndarray, cylinder: Cylinder) -> np.ndarray:
