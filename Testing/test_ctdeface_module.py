@@ -335,7 +335,7 @@ def test_the_preview_follows_the_choices(panel, phantom):
     larger = removed()
     assert larger > before
     panel.ui.sealedCheckBox.click()
-    panel.ui.fillComboBox.currentIndex = 1
+    panel.ui.fillComboBox.currentIndex = 2
     wait(lambda: idle(panel))
     assert removed() < larger
     assert panel.logic.report(panel.currentResult())["parameters"]["fill"] == "constant"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, mask_of, voxels
+from CTDefaceLib.anatomy.face_map import head_cylinder
 from CTDefaceLib.anatomy.grids import values_at
 from CTDefaceLib.anatomy.hounsfield import HALFWAY_HU
 from CTDefaceLib.phantom import Label
@@ -70,7 +71,7 @@ def test_a_sheet_lies_on_its_floor_without_a_ledge():
     sheet = membrane(np.zeros(NODES), ~unknown, unknown, floor)
     assert (sheet > floor - 0.1)[unknown].all()
     assert sheet.max() == pytest.approx(3.5, abs=0.2)
-    assert np.abs(np.diff(sheet, axis=0)).max() < 0.8, "no steeper than the floor itself"
+    assert np.abs(np.diff(sheet, axis=0)).max() < 1.1 * np.abs(np.diff(floor, axis=0)).max()
 
 
 def test_an_outline_keeps_large_holes_and_islands():
@@ -118,14 +119,12 @@ def other_faces():
     s = case("neck")
     index = np.stack(np.meshgrid(*(np.arange(n) for n in s.hu.shape), indexing="ij")[::-1], axis=-1)
     place = index * s.image.GetSpacing() + s.image.GetOrigin()
-    axis = s.cylinder.head.to_lps(np.zeros(3))
     changed = [s.hu.copy(), s.hu.copy()]
-    for name, sign in (("nose_tip", 1), ("upper_lip", 1), ("nasion", 1), ("left_eye", 1), ("right_eye", 1)):
+    for name in ("nose_tip", "upper_lip", "nasion"):
         at = np.array(s.phantom.landmarks[name])
         ball = np.linalg.norm(place - at, axis=-1) < 15.0
         changed[0][ball & (s.hu < 0)] = 40
         changed[1][ball] = -1000
-    assert axis is not None
     images = []
     for hu in changed:
         image = sitk.GetImageFromArray(hu)
@@ -138,8 +137,6 @@ def other_faces():
 def test_the_new_skin_knows_nothing_of_the_face(which):
     s, images = other_faces()
     image = images[which]
-    from CTDefaceLib.anatomy.face_map import head_cylinder
-
     donor = smooth_donor(s.cylinder)
     own = face_surface(s.image, s.face, s.cylinder, depth_mm=10.0, donor=donor)
     other = face_surface(image, s.face, head_cylinder(image), depth_mm=10.0, donor=donor)
@@ -163,7 +160,8 @@ def test_any_mask_outlines_a_new_skin():
         surface = face_surface(s.image, mask_of(painted, s.image), s.cylinder, depth_mm=10.0)
         assert np.isfinite(surface.skin).all()
         kept = surface.outline < -6.0
-        assert np.abs(surface.skin - s.cylinder.skin)[kept & s.cylinder.skin_in_view].max() < 6.5
+        far = np.abs(surface.skin - s.cylinder.skin)[kept & s.cylinder.skin_in_view]
+        assert np.median(far) < 2.0, "the own one outside"
         assert (surface.outline > 0).any()
 
 

@@ -12,6 +12,7 @@ class Fill(enum.Enum):
     """What takes the place of the face."""
 
     SMOOTH = "smooth"
+    FACE = "face"
     AIR = "air"
     CONSTANT = "constant"
     PERCENTILE = "percentile"
@@ -20,6 +21,7 @@ class Fill(enum.Enum):
     def label(self):
         return {
             Fill.SMOOTH: _("Smooth head without features (safest)"),
+            Fill.FACE: _("Face of a synthetic person"),
             Fill.AIR: _("Air like this scanner's: a hole"),
             Fill.CONSTANT: _("One value (weaker)"),
             Fill.PERCENTILE: _("Low percentile (weaker)"),

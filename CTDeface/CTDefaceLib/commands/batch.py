@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names.add_argument(
         "--audit",
         choices=["quick"],
-        help="look for the face in each result, cut anew where it is found, and hold the scan back after three cuts",
+        help="look for the face in each result, and hold the scan back where it is found",
     )
     names.add_argument("--no-gallery", dest="gallery", action="store_false", help="no pictures, no page")
     names.add_argument(

@@ -48,6 +48,8 @@ strengths:
 
 fills and their weakness:
   smooth      a head without features, with this scan's noise (default).
+  face        the face of a synthetic person, drawn at random, with its tissues below. A
+              viewer cannot tell by looking that it is not the patient's: say so.
   air         the same region emptied: a hole, with air like this scan's own.
   constant    one value. Shows exactly which voxels were removed.
   percentile  one value, a percentile of the volume (CTA-DEFACE uses the 10th).
@@ -141,8 +143,8 @@ def retained_from(args: argparse.Namespace) -> list[str] | None:
 def add_parameters(parser: argparse.ArgumentParser) -> None:
     """The choices of a defacing, which :func:`parameters_from` collects."""
     from .. import segmenters
-    from ..parameters import DEPTH_MM, DefaceParameters
-    from ..removal.fill import FILLS
+    from ..parameters import DEPTH_MM, FILLS
+    from ..pipeline import DefaceParameters
 
     defaults = DefaceParameters()
     face = parser.add_argument_group("how the face is found")

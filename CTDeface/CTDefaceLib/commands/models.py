@@ -112,7 +112,7 @@ def _list(weights: str, label: str) -> None:
     for name in segmenters.names():
         module = segmenters.module(name)
         state = module.state(segmenters.Choice(weights, label))
-        print(f"{name}: {state.status}\n  {module.ABOUT}")
+        print(f"{name}: {state.status.value}\n  {module.ABOUT}")
         if state.sentence:
             extra = module.EXTRA if isinstance(module, segmenters.Trained) else ""
             helps = [HELPS[action].format(extra=extra) for action in state.actions]

@@ -24,7 +24,7 @@ UNDER_THE_SKIN_MM = 1.0
 """How far under the skin found, in mm, a voxel is looked up: half a step along a ray, to be in the skin. By eye."""
 
 MUCH_TISSUE = 0.25
-"""Share (0 to 1) of the head's tissue above which there is a warning. Chosen by eye: a strict one takes a fifth at most."""
+"""Share (0 to 1) of the head's tissue above which there is a warning. By eye: strict ones take a fifth at most."""
 
 FLAT_NOSE_MM = 8.0
 """How far an adult's nose has to stand out, in mm, for there not to be a warning.
@@ -53,7 +53,8 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
     -------
     dict
         ``replaced_ml`` and ``replaced_share`` (also by their old names ``removed_ml`` and ``removed_share``),
-        ``facial_skin_covered``, ``intracranial_voxels_touched``, ``skull_gaps``, ``warnings`` and what :func:`mask_report` gives; see :func:`CTDefaceLib.pipeline.deface`.
+        ``facial_skin_covered``, ``intracranial_voxels_touched``, ``skull_gaps``, ``warnings`` and what
+        :func:`mask_report` gives; see :func:`CTDefaceLib.pipeline.deface`.
     """
     box = bounding_box(region)
     replaced_ml, touched = 0.0, 0

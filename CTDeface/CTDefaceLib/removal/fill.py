@@ -16,13 +16,33 @@ from .surface import Surface, slope
 from .texture import TISSUE, Texture, measure, noise_in_slices
 
 FILLS = ("smooth", "face", "air", "constant", "percentile", "blur")
+
 BLEND_MM = (0.3, 1.5, 4.0)
-"""Over which the fill turns into what is left: at the new skin, below it towards air, below it towards tissue."""
+"""Over which the fill turns into what is left, in mm: at the new skin, below it towards air, below it towards tissue.
+
+By eye: with the last at the skin as well, own skin that lies further out leaves lumps.
+"""
+
 AIRY_HU = -500.0
+"""Below this there is more air than tissue in a voxel."""
+
 SHARPNESS_MM = 0.5
-"""Standard deviation of the scanner's point spread at the new skin; that of the voxels is added."""
+"""Standard deviation of the scanner's point spread at the new skin, in mm; that of the voxels is added.
+
+From the skin of three scans and two phantoms: from -900 to -100 HU it lies as steep, to 0.1 mm.
+"""
+
 DEPTHS_MM = np.arange(1.5, 20.1, 0.5)
+"""Where below the skin soft tissue is measured."""
+
+IN_THE_SKIN = 1.2
+"""Depth in voxels from which on a value holds no air. Chosen by eye."""
+
 SOFT_HU = (-200.0, 150.0)
+"""Values of soft tissue, from fat to muscle with contrast medium."""
+
+ENOUGH_RAYS = 20
+"""At how many places there has to be soft tissue for a depth to be measured; the one above it stands in."""
 
 DONOR_SOFT_HU, DONOR_OTHER_HU = (-95.0, 55.0), (-300.0, 300.0)
 """Fat and muscle of synthetic persons in HU, and what is left as it is: beyond these lie air and bone."""
@@ -128,7 +148,9 @@ def skin_layers(image: sitk.Image, surface: Surface) -> np.ndarray:
     layers, usual = np.empty(len(DEPTHS_MM)), 0.0
     for number, at_depth in enumerate(_beside_the_face(image, surface).T):
         soft = at_depth[(at_depth > SOFT_HU[0]) & (at_depth < SOFT_HU[1])]
-        usual = layers[number] = float(np.median(soft)) if len(soft) > 20 else usual
+        usual = layers[number] = float(np.median(soft)) if len(soft) > ENOUGH_RAYS else usual
+    shallow = int(np.searchsorted(DEPTHS_MM, IN_THE_SKIN * min(image.GetSpacing())))
+    layers[:shallow] = layers[min(shallow, len(layers) - 1)]  # air in part
     return ndimage.gaussian_filter1d(layers, 1.0, mode="nearest")
 
 
@@ -170,7 +192,7 @@ def _fill_with_head(
     """Put tissue and air into ``values``, those of ``part``, where ``here`` is true."""
     head = surface.cylinder.head
     below, reach = (sampled(function, head, part) for function in (surface.below, surface.reach))
-    table, rough = air.table().astype(np.float32), np.float32(np.std(tissue.values))
+    table, rough = air.table().astype(np.float32), np.float32(tissue.deviation)
     for index, (air_noise, tissue_noise) in noise_in_slices((air, tissue), here, rng):
         where = here[index]
         depth, scanned = below[index][where], values[index][where].astype(np.float32)

@@ -12,9 +12,14 @@ from scipy import fft, special
 from ..anatomy.hounsfield import PADDING_HU, PURE_AIR_HU
 
 BLOCKS_WANTED = 48
+"""Blocks that are measured; enough for a spectrum of noise, few enough to be found in a moment. Chosen by eye."""
+
 MOST_NOISE = 1.25
-"""Times the usual noise: blocks with more hold something else."""
+"""Times the usual noise: blocks with more hold something else. Chosen by eye."""
+
 CORNERS = (slice(0, 4), slice(-4, None))
+"""Rows and columns at the corners of a block: one that is flat there is padding in part. Chosen by eye."""
+
 Box = tuple[slice, ...]
 
 
@@ -30,7 +35,10 @@ class Material:
 
 
 AIR = Material(24, (-1100.0, -900.0), (PADDING_HU, PURE_AIR_HU), (-1000.0, 10.0))
+"""Air around a head, which scanners show at -1000 HU, give or take their calibration. Chosen by eye."""
+
 TISSUE = Material(12, (0.0, 90.0), (-250.0, 300.0), (40.0, 8.0))
+"""Brain and muscle, without and with contrast medium; smaller blocks, since little of it is even. Chosen by eye."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,8 @@ class Texture:
     ----------
     values: numpy.ndarray
         Sorted sample of its values in HU.
+    deviation: float
+        Standard deviation of the noise in HU, without what is brighter and darker in other places.
     kernel: numpy.ndarray
         Turns white noise into noise of its texture, in the plane of a slice, shape (rows, columns).
     between_slices: float
@@ -48,6 +58,7 @@ class Texture:
     """
 
     values: np.ndarray
+    deviation: float
     kernel: np.ndarray
     between_slices: float
 
@@ -82,7 +93,8 @@ def measure(volume: np.ndarray, box: Box, rng: np.random.Generator, material: Ma
     if not blocks:
         mean, deviation = material.otherwise
         level = max(mean, float(volume.min()))
-        return Texture(level + deviation * special.ndtri(np.linspace(0.001, 0.999, 999)), np.ones((1, 1)), 0.0)
+        values = level + deviation * special.ndtri(np.linspace(0.001, 0.999, 999))
+        return Texture(values, deviation, np.ones((1, 1)), 0.0)
     pairs = np.array(blocks, dtype=np.float32)
     noise = pairs - pairs.mean(axis=(2, 3), keepdims=True)
     power = (np.abs(fft.fft2(noise)) ** 2).mean(axis=(0, 1))
@@ -91,7 +103,8 @@ def measure(volume: np.ndarray, box: Box, rng: np.random.Generator, material: Ma
     variance = float((noise**2).mean())
     correlation = float((noise[:, 0] * noise[:, -1]).mean()) / variance if variance and pairs.shape[1] > 1 else 0.0
     values = np.sort(pairs, axis=None)[:: max(1, pairs.size // 20000)]
-    return Texture(values, kernel / size if size else np.ones((1, 1)), float(np.clip(correlation, 0.0, 0.95)))
+    kernel = kernel / size if size else np.ones((1, 1))
+    return Texture(values, variance**0.5, kernel, float(np.clip(correlation, 0.0, 0.95)))
 
 
 def _blocks(volume: np.ndarray, box: Box, rng: np.random.Generator, material: Material) -> list[np.ndarray]:
