@@ -23,7 +23,7 @@ UPDATE_DELAY_MSEC = 400
 
 
 class CTDeface(ScriptedLoadableModule):
-    """Removes the face from a head CT: segment, preview in 3D, correct, deface, export."""
+    """Replaces the face in a head CT: segment, preview in 3D, correct, deface, export."""
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
@@ -32,7 +32,7 @@ class CTDeface(ScriptedLoadableModule):
         self.parent.dependencies = ["Cameras", "Segmentations", "SubjectHierarchy", "VolumeRendering"]
         self.parent.contributors = ["CTDeface contributors"]
         self.parent.helpText = _(
-            "<p>Removes the face from head CTs, so that they can be shared for research.</p>"
+            "<p>Replaces the face in head CTs by another skin, so that they can be shared for research.</p>"
             "<p>Work through the panel from top to bottom. Each step says what is missing before it can run, and "
             "everything explains itself when the mouse rests on it. To try things out, press <i>Load sample</i>.</p>"
             "<p>Look at every result before you share it. Names and other entries in DICOM headers stay, unless they "
@@ -293,7 +293,7 @@ class CTDefaceTest(ScriptedLoadableModuleTest):
             after = slicer.util.arrayFromVolume(result)
             report = logic.report(result)
             self.assertEqual(report["intracranial_voxels_touched"], 0)
-            self.assertGreater(report["removed_ml"], 100)
+            self.assertGreater(report["replaced_ml"], 100)
             self.assertTrue(np.array_equal(before, slicer.util.arrayFromVolume(volumeNode)))
             self.assertFalse(np.array_equal(before, after))
             self.assertLess(after[(mask > 0) & (before > 0)].mean(), -500)

@@ -9,6 +9,7 @@ from CTDefaceLib.anatomy.face_map import Cylinder, head_cylinder
 from CTDefaceLib.anatomy.head import Head
 from CTDefaceLib.phantom import Label, PhantomParameters
 from CTDefaceLib.removal.region import removal_region
+from CTDefaceLib.removal.surface import Surface, face_surface
 from CTDefaceLib.segmenters.builtin import segment_face
 from phantom_cases import CASES
 from stored_phantoms import stored_phantom
@@ -37,8 +38,12 @@ class Scan:
         return segment_face(self.image, self.cylinder)
 
     @lru_cache(maxsize=16)  # noqa: B019, scans live as long as the tests do
-    def region(self, **choices) -> sitk.Image:
-        return removal_region(self.image, self.face, self.cylinder, **choices)
+    def surface(self, depth_mm: float = 10.0, **choices) -> Surface:
+        return face_surface(self.image, self.face, self.cylinder, depth_mm=depth_mm, **choices)
+
+    @lru_cache(maxsize=16)  # noqa: B019
+    def region(self, depth_mm: float = 10.0, keep_bone: bool = False, **choices) -> sitk.Image:
+        return removal_region(self.image, self.surface(depth_mm, keep_bone=keep_bone, **choices), keep_bone=keep_bone)
 
 
 @cache

@@ -40,6 +40,7 @@ def series_of(output):
     return {path.parent for path in output.rglob("IM*.dcm")}
 
 
+@pytest.mark.slow
 def test_series_in_series_out(archive, tmp_path):
     output = tmp_path / "out"
     choices = Choices(names="keep", ending=".dicom")
@@ -63,6 +64,7 @@ def test_series_in_series_out(archive, tmp_path):
     assert len(series_of(output)) == 3
 
 
+@pytest.mark.slow
 def test_cleaned_headers_and_pseudonyms_apart(archive, tmp_path):
     pytest.importorskip("dicomanonymizer", reason="pip install ctdeface[dicom]")
     output = tmp_path / "out"

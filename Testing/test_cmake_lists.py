@@ -31,7 +31,7 @@ def files_below(folder, pattern):
     "name, patterns",
     [
         ("MODULE_PYTHON_SCRIPTS", ["*.py"]),
-        ("MODULE_PYTHON_RESOURCES", ["Resources/**/*", "*Lib/**/*.html", "*Lib/py.typed"]),
+        ("MODULE_PYTHON_RESOURCES", ["Resources/**/*", "*Lib/**/*.html", "*Lib/**/*.npz", "*Lib/py.typed"]),
     ],
 )
 def test_every_file_is_listed(module, name, patterns):

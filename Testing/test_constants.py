@@ -11,7 +11,8 @@ LIBRARY = CHECKOUT / "CTDeface" / "CTDefaceLib"
 PAGE = (CHECKOUT / "docs" / "constants.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### `([\w/]+\.py)`\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
 TUNED = [path.relative_to(LIBRARY).as_posix() for path in sorted((LIBRARY / "anatomy").glob("*.py"))]
-TUNED += ["removal/check.py", "segmenters/builtin.py", "segmenters/nnunet_runtime.py"]
+TUNED += [path.relative_to(LIBRARY).as_posix() for path in sorted((LIBRARY / "removal").glob("*.py"))]
+TUNED += ["parameters.py", "segmenters/builtin.py", "segmenters/nnunet_runtime.py"]
 NO_NUMBERS = {"OLDEST", "AXIAL_NEIGHBOURS"}
 
 

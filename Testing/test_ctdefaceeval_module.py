@@ -15,6 +15,7 @@ import SimpleITK as sitk
 import slicer
 from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS
 from CTDefaceEvalLib.findings import Level, Scale
+from CTDefaceEvalLib.tasks import DownloadModels
 from CTDefaceEvalLib.views import head_pose
 from CTDefaceEvalSlicer import cohort_node, evaluation_panel, head_views, results
 from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL, RECOVERED
@@ -691,7 +692,7 @@ def test_the_models_box_says_what_is_there_and_asks_before_it_installs(panel, mo
     monkeypatch.setattr(panel.modelsPanel.process, "start", lambda task, **message: jobs.append(task))
     gui.dialogs.answers.append(qt.QMessageBox.Yes)
     ui.downloadModelButton.click()
-    assert jobs == ["download"]
+    assert jobs == [DownloadModels()]
 
 
 def test_a_model_that_is_not_there_is_named_by_the_meter(panel, volumes, answers):

@@ -1,12 +1,15 @@
-"""Filling the region: nothing else changes, and the air fill cannot be told from this scanner's own air."""
+"""Filling the region: nothing else changes, and what is new looks like this scanner's own air and tissue."""
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from coarse_phantoms import mask_of, scan, voxels
+from coarse_phantoms import case, mask_of, scan, voxels
+from CTDefaceLib.anatomy.grids import sampled, values_at
+from CTDefaceLib.anatomy.hounsfield import OUTSIDE_HU
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.phantom import Label
-from CTDefaceLib.removal.fill import FILLS, fill_region
+from CTDefaceLib.removal.fill import FILLS, fill_region, skin_layers
+from CTDefaceLib.removal.surface import slope
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
@@ -40,9 +43,9 @@ def open_air(s):
 def filled_with_air(seed=0, **changes):
     """A scan, where its region is, its fill, and where its own air is."""
     s = scan(**changes)
-    region = s.region(seed=0)
+    region = s.region()
     here = voxels(region) > 0
-    return s, here, voxels(fill_region(s.image, region, seed=seed)).astype(float), open_air(s) & ~here
+    return s, here, voxels(fill_region(s.image, region, fill="air", seed=seed)).astype(float), open_air(s) & ~here
 
 
 @st.composite
@@ -84,22 +87,22 @@ def test_only_the_region_changes(volume, fill, seed):
 
 def test_other_values_of_the_mask_count_too():
     s = scan()
-    a = fill_region(s.image, s.region(seed=0), fill="constant")
-    b = fill_region(s.image, s.region(seed=0) * 255, fill="constant")
+    a = fill_region(s.image, s.region(), fill="constant")
+    b = fill_region(s.image, s.region() * 255, fill="constant")
     assert np.array_equal(voxels(a), voxels(b))
 
 
 @pytest.mark.parametrize("fill", FILLS)
 def test_an_empty_region_changes_nothing(fill):
     s = scan()
-    assert np.array_equal(voxels(fill_region(s.image, s.region(seed=0) * 0, fill=fill)), s.hu)
+    assert np.array_equal(voxels(fill_region(s.image, s.region() * 0, fill=fill)), s.hu)
 
 
 @pytest.mark.parametrize("fill", ["", "Air", "zeros"])
 def test_unknown_fill_is_refused(fill):
     s = scan()
-    with pytest.raises(InputError, match="air, constant, percentile, blur"):
-        fill_region(s.image, s.region(seed=0), fill=fill)
+    with pytest.raises(InputError, match="smooth, air, constant, percentile, blur"):
+        fill_region(s.image, s.region(), fill=fill)
 
 
 # ------------------------------------------------------------------------------------------------------------ air
@@ -107,10 +110,11 @@ def test_unknown_fill_is_refused(fill):
 
 def test_a_seed_is_reproducible_and_another_is_not():
     s = scan()
-    region = s.region(seed=0)
+    region = s.region()
     here = voxels(region) > 0
     one, same, other, any_, again = (
-        voxels(fill_region(s.image, region, seed=seed))[here].astype(float) for seed in (1, 1, 2, None, None)
+        voxels(fill_region(s.image, region, fill="air", seed=seed))[here].astype(float)
+        for seed in (1, 1, 2, None, None)
     )
     assert np.array_equal(one, same)
     for a, b in ((one, other), (any_, again), (one, any_)):
@@ -149,7 +153,7 @@ def test_slices_that_belong_together_stay_together():
     image = sitk.GetImageFromArray(hu.astype(np.float32))
     here = np.zeros(hu.shape, bool)
     here[2:28, 50:85, 5:85] = True
-    filled = voxels(fill_region(image, mask_of(here, image), seed=0)).astype(float)
+    filled = voxels(fill_region(image, mask_of(here, image), fill="air", seed=0)).astype(float)
     assert filled[here].std() == pytest.approx(hu[~here].std(), rel=0.1)
     for axis in range(3):
         assert correlation(filled, here, axis) == pytest.approx(correlation(hu, ~here, axis), abs=0.1)
@@ -180,10 +184,10 @@ def test_neither_seams_nor_slices_stand_out():
 
 def test_types_hold_the_same_air():
     s = scan(noise=30)
-    region = s.region(seed=0)
+    region = s.region()
     here = voxels(region) > 0
-    whole = voxels(fill_region(s.image, region, seed=3))[here]
-    real = voxels(fill_region(sitk.Cast(s.image, sitk.sitkFloat32), region, seed=3))[here]
+    whole = voxels(fill_region(s.image, region, fill="air", seed=3))[here]
+    real = voxels(fill_region(sitk.Cast(s.image, sitk.sitkFloat32), region, fill="air", seed=3))[here]
     assert np.abs(whole - real).max() <= 1
 
 
@@ -192,7 +196,7 @@ def test_float_air_is_not_rounded():
     image = sitk.GetImageFromArray(rng.normal(-1000, 0.2, (4, 80, 80)).astype(np.float32))
     here = np.zeros((4, 80, 80), bool)
     here[1:3, 40:70, 10:70] = True
-    filled = voxels(fill_region(image, mask_of(here, image), seed=0))[here]
+    filled = voxels(fill_region(image, mask_of(here, image), fill="air", seed=0))[here]
     assert 0.15 < filled.std() < 0.25
     assert len(np.unique(filled)) > 500
 
@@ -202,8 +206,88 @@ def test_even_air_stays_even():
     image[60:, :, :] = 50
     here = np.zeros((4, 80, 80), bool)
     here[:, 20:60, 20:75] = True
-    filled = voxels(fill_region(image, mask_of(here, image)))
+    filled = voxels(fill_region(image, mask_of(here, image), fill="air"))
     assert (filled[here] == -1000).all()
+
+
+# ---------------------------------------------------------------------------------------------------- a smooth head
+
+
+def filled_smoothly(s, image=None, **choices):
+    image = s.image if image is None else image
+    return voxels(fill_region(image, s.region(), s.surface(), fill="smooth", **choices)).astype(float)
+
+
+@pytest.mark.parametrize("thick_mm", [1.0, 3.0, 6.0])
+def test_no_staircase_at_any_level(thick_mm):
+    """Where the new skin lies at a level is as smooth as the skin itself, whatever the slices."""
+    s = scan(person=4, field_of_view="neck", matrix=(160, 160), spacing=(1.5, 1.5, thick_mm), noise=1.0)
+    filled = sitk.GetImageFromArray(filled_smoothly(s, seed=0))
+    filled.CopyInformation(s.image)
+    surface = s.surface()
+    steps = np.arange(6.0, -6.1, -0.2)
+    along = values_at(filled, s.cylinder.points(surface.skin[..., None] + steps))
+    deep = (surface.outline > 20.0) & s.cylinder.skin_in_view & (slope(surface.skin) < 1.2)
+    for level in (-900, -700, -500, -300, -100):
+        place = steps[np.argmax(along > level, axis=-1)]
+        assert place[deep].std() < 0.25 * max(1.5, thick_mm) ** 0.5 + 0.1, level
+
+
+def test_layers_are_those_beside_the_face():
+    s = scan(person=2, noise=2.0)
+    layers = skin_layers(s.image, s.surface())
+    assert -100 < layers[:8].min() < -50, "the phantom's fat"
+    assert 30 < layers[-1] < 70, "its muscle"
+
+
+def test_noise_of_tissue_is_this_scanners():
+    for noise in (12.0, 30.0):
+        s = scan(person=2, noise=noise)  # noise grows towards the brain, in which it is measured
+        filled = voxels(fill_region(s.image, s.region(18.0), s.surface(18.0), seed=0)).astype(float)
+        below = sampled(s.surface(18.0).below, s.cylinder.head, s.image)
+        reach = sampled(s.surface(18.0).reach, s.cylinder.head, s.image)
+        here = (reach > 6.0) & (below > 7.0) & (below < 13.0)
+        brain = ndimage.binary_erosion(s.labelled(Label.INTRACRANIAL), iterations=4)
+        rough, usual = (
+            np.std((values - ndimage.uniform_filter(values, (1, 3, 3)))[mask])
+            for values, mask in ((filled, here), (s.hu.astype(float), brain))
+        )
+        assert here.sum() > 500
+        assert rough == pytest.approx(usual, rel=0.4)
+
+
+def test_a_smooth_head_has_no_hole_in_it():
+    s = case("frontal")
+    filled, surface = filled_smoothly(s, seed=0), s.surface()
+    image = sitk.GetImageFromArray(filled)
+    image.CopyInformation(s.image)
+    just_below = values_at(image, s.cylinder.points(surface.skin - 4.0))
+    deep = (surface.outline > 10.0) & s.cylinder.skin_in_view
+    in_volume = deep & (just_below > OUTSIDE_HU / 2)
+    assert just_below[in_volume].min() > -400
+
+
+def test_the_seed_makes_a_smooth_head_repeatable():
+    s = case("frontal")
+    one, same, other = (filled_smoothly(s, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(one, same) and not np.array_equal(one, other)
+
+
+def test_values_stay_in_the_range_of_the_volume():
+    s = case("metal")
+    filled = filled_smoothly(s, sitk.Clamp(s.image, sitk.sitkInt16, -1000, 200))
+    here = voxels(s.region()) > 0
+    assert filled[here].min() >= -1000 and filled[here].max() <= 200
+
+
+def test_metal_ends_without_a_bright_edge():
+    s = case("metal")
+    here = voxels(s.region()) > 0
+    filled = filled_smoothly(s, seed=0)
+    edge = here & ~ndimage.binary_erosion(here, iterations=1)
+    inner = ndimage.binary_erosion(here, iterations=4)
+    assert filled[inner].max() < 400
+    assert filled[edge & (s.hu < 300)].max() < 400
 
 
 # ------------------------------------------------------------------------------------------------- for comparison
@@ -213,7 +297,7 @@ def test_even_air_stays_even():
 @given(st.floats(-3000, 4000))
 def test_constant_is_clipped_to_the_range_of_the_volume(value):
     s = scan()
-    region = s.region(seed=0)
+    region = s.region()
     filled = voxels(fill_region(s.image, region, fill="constant", constant=value))
     assert (filled[voxels(region) > 0] == round(np.clip(value, s.hu.min(), s.hu.max()))).all()
 
@@ -221,7 +305,7 @@ def test_constant_is_clipped_to_the_range_of_the_volume(value):
 @pytest.mark.parametrize("percentile", [0, 10, 66.6, 100])
 def test_percentile_of_the_whole_volume(percentile):
     s = scan()
-    region = s.region(seed=0)
+    region = s.region()
     filled = voxels(fill_region(s.image, region, fill="percentile", percentile=percentile))
     assert (filled[voxels(region) > 0] == np.rint(np.percentile(s.hu, percentile))).all()
 
@@ -229,7 +313,7 @@ def test_percentile_of_the_whole_volume(percentile):
 @pytest.mark.parametrize("blur_mm", [4.0, 10.0])
 def test_blur_is_gaussian_in_millimetres(blur_mm):
     s = scan(spacing=(2.0, 2.0, 4.0))
-    region = s.region(seed=0)
+    region = s.region()
     here = voxels(region) > 0
     filled = voxels(fill_region(s.image, region, fill="blur", blur_mm=blur_mm)).astype(float)
     truth = ndimage.gaussian_filter(s.hu.astype(float), [blur_mm / n for n in (4.0, 2.0, 2.0)], mode="nearest")

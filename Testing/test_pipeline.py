@@ -21,6 +21,12 @@ KEYS = {
     "parameters",
     "removed_ml",
     "removed_share",
+    "replaced_ml",
+    "replaced_share",
+    "fill",
+    "strength",
+    "depth_mm",
+    "skull_gaps",
     "facial_skin_covered",
     "intracranial_voxels_touched",
     "mask_ml",
@@ -55,31 +61,11 @@ def test_a_head_comes_out_without_its_face(name):
     assert_defaced(s.image, result)
     assert np.array_equal(voxels(before), voxels(s.image)), "the input is not changed"
     here, skin = voxels(result.region) > 0, s.labelled(Label.FACE_SKIN)
-    assert np.median(voxels(result.image)[skin]) < -900
-    assert (here & skin).sum() > 0.94 * skin.sum()
+    assert (here & skin).sum() > 0.92 * skin.sum()
+    before, after = (voxels(image)[here & skin].astype(float) for image in (s.image, result.image))
+    assert abs(np.corrcoef(before, after)[0, 1]) < 0.5, "another skin, elsewhere"
+    assert voxels(result.image)[here].min() >= s.hu.min() and voxels(result.image)[here].max() <= s.hu.max()
     assert not (here & s.labelled(Label.INTRACRANIAL)).any()
-
-
-@pytest.mark.parametrize("name", ["frontal", "brain_fov", "cut_at_orbits", "leaning", "child", "near_the_edge"])
-def test_a_head_that_lies_upside_down_in_its_volume_is_told(name):
-    told = told_of(case(name), axis=0)
-    assert "orientation may be wrong" in told
-
-
-@pytest.mark.parametrize("name", ["frontal", "cut_at_orbits", "no_vertex", "craniectomy"])
-def test_a_head_that_lies_back_to_front_in_its_volume_is_told(name):
-    """In about half of the heads; others have a ridge at their back as well."""
-    assert "orientation" in told_of(case(name), axis=1)
-
-
-def told_of(s, axis):
-    """Warnings, or the reason of a refusal, for a volume whose slices or rows were put in wrong order."""
-    flipped = sitk.GetImageFromArray(np.flip(s.hu, axis))
-    flipped.CopyInformation(s.image)
-    try:
-        return " ".join(deface(flipped, DefaceParameters(seed=1)).report["warnings"])
-    except NoFaceError as error:
-        return str(error)
 
 
 @pytest.mark.parametrize("pitch", [-25, 0, 25])
@@ -108,7 +94,7 @@ def test_real_heads(real_data, name):
     assert_defaced(image, result)
     head = find_head(image)
     assert np.degrees(np.arccos(head.axes[0] @ (1, 0, 0))) < 20, "patients lie nearly straight"
-    assert result.report["mask_ml"] > 100 and result.report["removed_ml"] > 150
+    assert result.report["mask_ml"] > 100 and 150 < result.report["replaced_ml"] < 450
 
 
 def test_real_dicom_phantom_volume(real_data, tmp_path):
@@ -134,6 +120,8 @@ def test_report_says_what_was_done():
     assert report["parameters"] == {k: v for k, v in parameters.items() if k not in UNREPORTED}
     assert report["warnings"] == [] and report["seconds"] > 0
     here = voxels(result.region) > 0
+    assert (report["fill"], report["strength"], report["depth_mm"]) == ("smooth", "standard", 10.0)
+    assert report["skull_gaps"] == 0 and report["replaced_ml"] == report["removed_ml"]
     assert report["removed_ml"] == pytest.approx((here & (s.hu > TISSUE_HU)).sum() * ML, rel=0.01)
     assert report["mask_ml"] == pytest.approx(voxels(result.mask).sum() * ML, rel=0.01)
 
@@ -151,8 +139,7 @@ def test_report_is_plain_json_without_seed_or_places():
         (dict(fill="constant"), "constant fill"),
         (dict(fill="percentile"), "percentile fill"),
         (dict(fill="blur"), "blurred"),
-        (dict(sealed=False), "not sealed"),
-        (dict(keep_bone=True), "bone was kept"),
+        (dict(strength="light"), "bone was kept"),
         (dict(as_is=True), "used as it is"),
     ],
     ids=str,
@@ -177,7 +164,7 @@ def test_a_mask_that_misses_the_face_is_warned_of():
     corner = np.zeros(s.hu.shape, bool)
     nose = s.image.TransformPhysicalPointToIndex(s.phantom.landmarks["nose_tip"])[::-1]
     corner[tuple(slice(max(i - 4, 0), i + 5) for i in nose)] = True
-    report = deface(s.image, DefaceParameters(sealed=False), mask=mask_of(corner, s.image)).report
+    report = deface(s.image, DefaceParameters(as_is=True), mask=mask_of(corner, s.image)).report
     assert report["facial_skin_covered"] < 0.2
     assert any("facial skin" in warning for warning in report["warnings"])
 
@@ -192,7 +179,7 @@ def test_a_field_of_view_that_cuts_deep_into_the_skull_is_warned_of(radius_mm, f
 
 def test_a_mask_that_takes_half_the_head_is_warned_of():
     s = case("frontal")
-    report = deface(s.image, DefaceParameters(sealed=False), mask=mask_of(s.hu > -2000, s.image)).report
+    report = deface(s.image, DefaceParameters(as_is=True), mask=mask_of(s.hu > -2000, s.image)).report
     assert any("more than usual" in warning for warning in report["warnings"])
 
 
@@ -246,7 +233,7 @@ def test_mask_of_another_grid_is_refused():
         deface(s.image, mask=s.face[:, :, 1:])
 
 
-@pytest.mark.parametrize("choices", [dict(segmenter="nobody"), dict(fill="nothing")], ids=str)
+@pytest.mark.parametrize("choices", [dict(segmenter="nobody"), dict(fill="nothing"), dict(strength="weak")], ids=str)
 def test_unknown_choices_are_refused(choices):
     with pytest.raises(InputError):
         deface(case("frontal").image, DefaceParameters(**choices))

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import slicer
 from CTDefaceLib import segmenters
 from CTDefaceLib.errors import NotReadyError
 from CTDefaceLib.phantom import PhantomParameters
-from CTDefaceLib.segmenters import nnunet_runtime, totalsegmentator
+from CTDefaceLib.segmenters import mede, nnunet_runtime, totalsegmentator
 from CTDefaceSlicer.shared import nodes
 from CTDefaceSlicer.tasks import Task
 from gui import dialogs, run_for, wait
@@ -84,6 +85,7 @@ def test_each_method_shows_its_state(panel, monkeypatch, phantom, tmp_path):
     assert texts(panel) == {
         "builtin": "Built-in",
         "cta-deface": "CTA-DEFACE (has to be installed)",
+        "mede": "mede (has to be installed)",
         "nnunet": "nnU-Net model (has to be installed)",
         "totalsegmentator": "TotalSegmentator (has to be installed)",
     }
@@ -250,6 +252,26 @@ def test_packages_are_installed_by_the_extensions(panel, monkeypatch, restarts, 
     assert install(panel, OK) == "Installed." and total.asked == [False, True, False]
 
 
+def test_mede_is_installed_after_its_licence_was_shown(panel, monkeypatch, extensions):
+    torch, *_ = extensions
+    installed = []
+    monkeypatch.setattr(slicer.util, "pip_install", installed.append)
+    choose(panel, "mede")
+    assert "--no-deps" in panel.ui.stateLabel.text
+    assert install(panel, CANCEL) == "Nothing was installed." and not installed and not torch.asked
+    assert "Commons Clause" in dialogs.shown[-1] and "commercially" in dialogs.shown[-1]
+    with monkeypatch.context() as patch:
+        patch.setattr(mede, "state", lambda choice: segmenters.State())
+        assert install(panel, OK) == "Installed." and panel.segmentationPanel.method.isReady
+    assert installed == ["--no-deps mede==0.0.12"] and torch.asked == [False]
+
+    def fail(requirement):
+        raise subprocess.CalledProcessError(1, ["pip"])
+
+    monkeypatch.setattr(slicer.util, "pip_install", fail)
+    assert "mede could not be installed; Slicer's log" in install(panel, OK)
+
+
 def test_an_installer_that_fails(panel, monkeypatch, restarts, extensions):
     torch, nnunet_extension, _total = extensions
     monkeypatch.setattr(nnunet_runtime, "is_installed", lambda: False)
@@ -388,11 +410,11 @@ def test_a_model_end_to_end(name, models, phantom, said, tmp_path):
     report = panel.logic.report(panel.currentResult())
     assert report["method"] == name and report["model"]["dataset"] == DATASETS[name]
     assert str(CTA_DEFACE) not in json.dumps(report) and KEY not in json.dumps(report)
-    removed = report["removed_ml"]
+    removed = report["replaced_ml"]
     panel.ui.asIsCheckBox.checked = True
     wait(lambda: not panel.busy and panel.currentResult() is not None, 120)
-    assert not panel.ui.marginSlider.enabled and not panel.ui.sealedCheckBox.enabled
-    assert panel.logic.report(panel.currentResult())["removed_ml"] < removed
+    assert not panel.ui.marginSlider.enabled and not panel.ui.strengthComboBox.enabled
+    assert panel.logic.report(panel.currentResult())["replaced_ml"] < removed
     assert "used as it is" in panel.ui.warningLabel.text
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .errors import InputError
+from .removal.fill import FILLS
 from .segmenters import Choice
 
 UNREPORTED = ("segmenter", "weights", "label", "device", "seed")
 """Parameters that are not in a report's list: they name places, stand elsewhere in it, or would undo the work."""
 
+DEPTH_MM = {"light": 10.0, "standard": 10.0, "strict": 18.0}
+"""Strength → depth in mm below the new skin. Where to start from: to be measured against what can be recognised."""
+
 WEAK_FILLS = {
-    "constant": "A constant fill marks the region for everybody: use the air fill to share the volume.",
-    "percentile": "A percentile fill is one value and marks the region: use the air fill to share the volume.",
-    "blur": "A blurred face keeps its rough shape: use the air fill to share the volume.",
+    "constant": "A constant fill marks the region for everybody: use the smooth fill to share the volume.",
+    "percentile": "A percentile fill is one value and marks the region: use the smooth fill to share the volume.",
+    "blur": "A blurred face keeps its rough shape: use the smooth fill to share the volume.",
 }
-"""What is said of a fill that is weaker than air."""
+"""What is said of a fill that is weaker than a smooth head."""
 
 
 @dataclass(frozen=True)
@@ -28,21 +33,29 @@ class DefaceParameters:
     weights, label, device: str
         What it is told, see :class:`CTDefaceLib.segmenters.Choice`.
     as_is: bool
-        Remove the mask itself, but for the intracranial space: no margin, no seal, bone as well. The outline of what
-        was removed is then the face.
+        Replace the mask itself, but for the intracranial space, whatever the depth. The outline of what was replaced is
+        then the face.
     margin_mm: float
-        Remove this much more around the face mask, in mm.
-    keep_bone: bool
-        Leave facial bone; weaker, since a face can be estimated from its bones.
-    sealed: bool
-        Reach through the air in front of the face and to a random depth; without it the outline of what was removed
-        is the face.
+        Move the outline of the face outwards by this much, in mm.
+    strength: str
+        How much is replaced: ``"light"`` leaves the facial bones, from which a face can be estimated; ``"standard"``
+        takes what lies less deep than a depth, bones included; ``"strict"`` goes deeper, and takes the ears.
+    depth_mm: float or None
+        Depth in mm below the new skin; None takes that of the strength.
+    ears: bool or None
+        Whether the ears are replaced; None does what the strength does.
     fill: str
-        ``"air"``, ``"constant"``, ``"percentile"`` or ``"blur"``, see :func:`CTDefaceLib.removal.fill.fill_region`.
+        What takes the face's place: ``"smooth"``, ``"air"``, ``"constant"``, ``"percentile"`` or ``"blur"``, see
+        :func:`CTDefaceLib.removal.fill.fill_region`.
     constant, percentile, blur_mm: float
         HU, percentile and mm of those fills.
     seed: int or None
-        Seed of depth and noise; None draws a new one, which nobody then knows.
+        Seed of all that is random; None draws a new one, which nobody then knows.
+
+    Raises
+    ------
+    InputError
+        When there is no such strength or fill.
     """
 
     segmenter: str = "builtin"
@@ -51,23 +64,39 @@ class DefaceParameters:
     device: str = "auto"
     as_is: bool = False
     margin_mm: float = 0.0
-    keep_bone: bool = False
-    sealed: bool = True
-    fill: str = "air"
+    strength: str = "standard"
+    depth_mm: float | None = None
+    ears: bool | None = None
+    fill: str = "smooth"
     constant: float = -1000.0
     percentile: float = 10.0
     blur_mm: float = 10.0
     seed: int | None = None
 
+    def __post_init__(self) -> None:
+        for name, value, known in (("fill", self.fill, FILLS), ("strength", self.strength, DEPTH_MM)):
+            if value not in known:
+                raise InputError(f"There is no {name} “{value}”: choose {', '.join(known)}.")
+
+    @property
+    def depth(self) -> float:
+        """Depth in mm below the new skin."""
+        return DEPTH_MM[self.strength] if self.depth_mm is None else self.depth_mm
+
+    @property
+    def keeps_bone(self) -> bool:
+        """Whether facial bone stays."""
+        return self.strength == "light"
+
+    @property
+    def takes_ears(self) -> bool:
+        """Whether the ears are replaced."""
+        return self.strength == "strict" if self.ears is None else self.ears
+
     @property
     def choice(self) -> Choice:
         """What the segmenter is told."""
         return Choice(self.weights, self.label, self.device)
-
-    @property
-    def cut_is_random(self) -> bool:
-        """Whether a second defacing with the same choices cuts elsewhere."""
-        return self.seed is None and self.sealed and not self.as_is
 
     @property
     def weaknesses(self) -> list[str]:
@@ -76,8 +105,6 @@ class DefaceParameters:
         if self.as_is:
             warnings.append("The face mask was used as it is: the outline of what was removed is the face.")
             return warnings
-        if not self.sealed:
-            warnings.append("The region is not sealed: the outline of what was removed is the face.")
-        if self.keep_bone:
+        if self.keeps_bone:
             warnings.append("Facial bone was kept: a face can be estimated from it.")
         return warnings

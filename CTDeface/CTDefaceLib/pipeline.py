@@ -1,4 +1,4 @@
-"""The main job: a head CT goes in, the same CT without its face and a report come out."""
+"""The main job: a head CT goes in, the same CT with another skin in place of its face and a report come out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import SimpleITK as sitk
 
 from . import segmenters
-from .anatomy.face_map import Cylinder, head_cylinder
+from .anatomy.face_map import Cylinder, as_the_head_lies, head_cylinder
 from .errors import InputError
 from .parameters import UNREPORTED, DefaceParameters
 from .progress import IsCancelled, Progress, never, part, steps
@@ -18,6 +18,7 @@ from .removal.check import check
 from .removal.check import mask_report as mask_numbers
 from .removal.fill import fill_region
 from .removal.region import mask_as_region, removal_region
+from .removal.surface import Surface, face_surface
 from .version import __version__
 
 GIVEN = "mask"
@@ -43,6 +44,8 @@ class DefaceResult:
         Numbers and warnings, ready for JSON, nothing of the patient; see :func:`deface`.
     cylinder: Cylinder
         Where the head lies.
+    surface: Surface
+        The new skin, which other series of this patient take as well.
     """
 
     image: sitk.Image
@@ -50,6 +53,7 @@ class DefaceResult:
     region: sitk.Image
     report: dict[str, Any]
     cylinder: Cylinder
+    surface: Surface
 
 
 def segment(
@@ -106,9 +110,15 @@ def _face(
     step: Progress,
     cancelled: IsCancelled | None,
 ) -> tuple[sitk.Image, dict[str, Any]]:
-    """Mask and notes of a segmenter."""
+    """Mask and notes of a segmenter.
+
+    A model knows heads the right way up: it is given the volume as the head lies, not as the file has it.
+    """
     step(0.0, "Segmenting the face")
-    return segmenters.module(segmenter).segment(image, cylinder, choice, step, cancelled or never)
+    upright = as_the_head_lies(image, cylinder)
+    mask, notes = segmenters.module(segmenter).segment(*upright, choice, step, cancelled or never)
+    mask.CopyInformation(image)
+    return mask, notes
 
 
 def deface(
@@ -120,7 +130,7 @@ def deface(
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> DefaceResult:
-    """Remove the face from a CT.
+    """Replace the face in a CT.
 
     Parameters
     ----------
@@ -141,10 +151,12 @@ def deface(
     Returns
     -------
     DefaceResult
-        Its report holds ``removed_ml`` (tissue gone), ``removed_share`` (of the head's tissue),
-        ``facial_skin_covered`` (0 to 1), ``intracranial_voxels_touched``, ``mask_ml``, ``mask_intracranial_ml``
-        (part of the mask that was spared), ``warnings``, ``seconds``, ``version``, ``method`` (the segmenter; of a mask
-        that was given, what ``mask_report`` says, or ``"mask"``), ``parameters`` and, for a trained model, ``model``.
+        Its report holds ``replaced_ml`` (tissue) and ``replaced_share`` (of the head's tissue), also by their old names
+        ``removed_ml`` and ``removed_share``, ``fill``, ``strength``, ``depth_mm``, ``facial_skin_covered`` (0 to 1),
+        ``intracranial_voxels_touched``, ``skull_gaps`` (how many were found and left in place), ``mask_ml``,
+        ``mask_intracranial_ml`` (part of the mask that was spared), ``warnings``, ``seconds``, ``version``, ``method``
+        (the segmenter; of a mask that was given, what ``mask_report`` says, or ``"mask"``), ``parameters`` and, for a
+        trained model, ``model``.
 
     Raises
     ------
@@ -173,23 +185,25 @@ def deface(
     else:
         told = mask_report or {}
         notes = {"method": GIVEN, "warnings": [], **{key: told[key] for key in OF_A_MASK if key in told}}
-    step(0.5, "Making the region to remove")
+    step(0.5, "Making the new skin")
+    surface = face_surface(
+        image,
+        mask,
+        cylinder,
+        depth_mm=parameters.depth,
+        margin_mm=parameters.margin_mm,
+        with_ears=parameters.takes_ears,
+        keep_bone=parameters.keeps_bone,
+    )
     if parameters.as_is:
         region = mask_as_region(mask, cylinder)
     else:
-        region = removal_region(
-            image,
-            mask,
-            cylinder,
-            margin_mm=parameters.margin_mm,
-            keep_bone=parameters.keep_bone,
-            sealed=parameters.sealed,
-            seed=parameters.seed,
-        )
+        region = removal_region(image, surface, keep_bone=parameters.keeps_bone)
     step(0.7, "Filling the region")
     defaced = fill_region(
         image,
         region,
+        surface,
         fill=parameters.fill,
         constant=parameters.constant,
         percentile=parameters.percentile,
@@ -202,9 +216,12 @@ def deface(
         "method": notes["method"],
         "parameters": {name: value for name, value in asdict(parameters).items() if name not in UNREPORTED},
         **notes,
+        "fill": parameters.fill,
+        "strength": parameters.strength,
+        "depth_mm": parameters.depth,
         **check(image, mask, region, cylinder),
     }
     report["warnings"] = [*notes["warnings"]] + report["warnings"] + parameters.weaknesses
     report["seconds"] = round(time.perf_counter() - start, 2)
-    step(1.0, "Face removed")
-    return DefaceResult(defaced, mask, region, report, cylinder)
+    step(1.0, "Result ready")
+    return DefaceResult(defaced, mask, region, report, cylinder, surface)

@@ -20,7 +20,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import database
-from .parameters import CTDefaceParameterNode
+from .parameters import CTDefaceParameterNode, takeOldChoices
 from .shared import nodes, views
 from .shared.process import BackgroundProcess
 
@@ -50,7 +50,9 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         self._batchOutput = None
 
     def getParameterNode(self):
-        return CTDefaceParameterNode(super().getParameterNode())
+        node = super().getParameterNode()
+        takeOldChoices(node)
+        return CTDefaceParameterNode(node)
 
     def loadSample(self, parameters=None, **callbacks):
         """Make the phantom, a synthetic head CT. Returns its volume node.
@@ -102,9 +104,9 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         return self.process.run(tasks.Expect(segmenter, dict(choice or {})), volumeNode, **callbacks)
 
     def deface(self, volumeNode, maskNode, parameters=None, **callbacks):
-        """Remove the face into a new volume node, named after the input.
+        """Replace the face in a new volume node, named after the input.
 
-        :param parameters: dict with any of margin_mm, keep_bone, sealed, fill, constant, percentile, blur_mm, seed.
+        :param parameters: dict with any field of CTDefaceLib.parameters.DefaceParameters.
         """
         done = callbacks.get("done")
         if done is None:

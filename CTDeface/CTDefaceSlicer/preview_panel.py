@@ -1,9 +1,10 @@
-"""Steps 3 and 4 of the CTDeface panel: what will remain of the head, and the mask corrected by hand."""
+"""Steps 3 and 4 of the CTDeface panel: how the result will look, and the mask corrected by hand."""
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
+from .parameters import Fill, Strength
 from .shared import hints, nodes, views
 from .shared.step_panel import StepPanel
 from .tasks import Task
@@ -32,8 +33,10 @@ class PreviewPanel(StepPanel):
         """Enable what can be done now, and show what is missing."""
         ui, parameters = self.ui, self.parameters
         ui.previewFrame.enabled = not missing
-        for widget in (ui.marginSlider, ui.sealedCheckBox, ui.keepBoneCheckBox):
+        for widget in (ui.strengthComboBox, ui.marginSlider, ui.depthSpinBox):
             widget.enabled = not parameters.asIs
+        self._explain(ui.fillComboBox, Fill, parameters.fill)
+        self._explain(ui.strengthComboBox, Strength, parameters.strength)
         ui.beforeRadioButton.checked = not parameters.showAfter
         ui.afterRadioButton.checked = parameters.showAfter
         ui.previewProgressBar.visible = self.panel.task is Task.PREVIEW
@@ -42,25 +45,32 @@ class PreviewPanel(StepPanel):
         ui.editButton.enabled = not missing and self.panel.isFree
         hints.show(ui.correctHintLabel, missing)
 
+    def _explain(self, comboBox, choices, chosen):
+        """Let a combo box, and each of its entries, say what the choice means."""
+        comboBox.toolTip = chosen.explanation()
+        for index, choice in enumerate(choices):
+            comboBox.setItemData(index, choice.explanation(), qt.Qt.ToolTipRole)
+
     def _showReport(self, report):
         """The numbers of the preview, and its warnings."""
         lines = []
         if report:
             lines = [
-                _("Removed: {ml:.0f} mL, {share:.0%} of the head's tissue").format(
-                    ml=report["removed_ml"], share=report["removed_share"]
+                _("Replaced {ml:.0f} mL, {share:.0%} of the head's tissue").format(
+                    ml=report["replaced_ml"], share=report["replaced_share"]
                 ),
                 _("Facial skin covered: {share:.0%}").format(share=report["facial_skin_covered"]),
                 _("Face mask: {ml:.0f} mL, {inside:.1f} mL of it inside the skull").format(
                     ml=report["mask_ml"], inside=report["mask_intracranial_ml"]
                 ),
                 _("Intracranial voxels touched: {count}").format(count=report["intracranial_voxels_touched"]),
+                _("Gaps in the skull: {count}").format(count=report["skull_gaps"]),
             ]
         hints.show(self.ui.reportLabel, "\n".join(lines))
         hints.show(self.ui.warningLabel, "", "\n".join(report.get("warnings", [])))
 
     def afterVolume(self):
-        """The volume that shows what will remain, or None; it may be out of date while the preview is made."""
+        """The volume that shows how the result will look, or None; it may be out of date while the preview is made."""
         if self.parameters is None or self.parameters.inputVolume is None:
             return None
         return self.panel.currentResult() or self.logic.previewVolume(self.parameters.inputVolume)
@@ -85,6 +95,7 @@ class PreviewPanel(StepPanel):
             self.logic.preview(volumeNode, maskNode, choices, **callbacks)
 
         def done(result):
+            self.panel.log(_("Preview ready"))
             if self.panel.parent.isEntered:  # else the views belong to another module now
                 self.show()
                 self.panel.updateSoon()  # the choices may have changed meanwhile

@@ -8,20 +8,11 @@ from .landmarks import Landmarks
 from .map_grid import ANGLE_STEP_DEG, ANGLES, HEIGHT_STEP_MM, HEIGHTS
 
 ABOVE_EYES_MM = 36.0
-"""How far above the eyes the face ends in the middle, in mm; eyebrows lie up to 25 mm above them.
+"""How far above the eyes the face ends, in mm; eyebrows lie up to 25 mm above them. Chosen by eye.
 
 Chosen by eye, with detectors. While it was measured from the brain, the edge had to lie high enough for the person
 whose brows lie highest above that.
 """
-
-RISE_MM = 70.0
-"""By how much, in mm, the upper edge rises to the temples (from 10° to 60°), to run above the ears.
-
-30 mm before: an edge that is level or falls closes what a defacing leaves to an oval, in which detectors find faces.
-"""
-
-RISES_DEG = (10.0, 60.0)
-"""Degrees from the middle between which it rises. Chosen by eye."""
 
 CROWN = 0.85
 """Highest that the face reaches above the brow, in half lengths of the intracranial space, so that the crown stays.
@@ -30,32 +21,22 @@ CROWN = 0.85
 """
 
 BELOW_CHIN_MM = 28.0
-"""How far below the chin the face ends, in mm, so that no chin is left.
+"""How far below the chin the face ends, in mm, so that no chin is left; 12 and 16 left one to be found."""
 
-12 and 16 in early versions left a chin to be found; 32 until the cut's furrows were set wider apart.
-"""
-
-ALONG_THE_JAW = 0.6
+ALONG_THE_JAW = 0.4
 """By how much, in mm for each degree from the middle, the lower edge rises along the jaw to the ears. By eye."""
 
-SIDE_HEIGHTS_MM = (-100.0, -60.0, -30.0, 50.0)
+SIDE_HEIGHTS_MM = (-100.0, -60.0, -30.0)
 """Heights in mm above the brow, of an adult, for which SIDE_DEG holds; between them it is interpolated."""
 
-SIDE_DEG = (68.0, 76.0, 90.0, 96.0)
-"""How far the face reaches to the sides, in degrees: to the ears, less at the angle of the jaw.
+SIDE_DEG = (72.0, 77.0, 83.0)
+"""How far the face reaches to the sides, in degrees: in front of the ears, less at the angle of the jaw. By eye."""
 
-86 and 80 in place of 90 and 96 before the upper edge ran above the ears.
-"""
+EAR_BELOW_EYES_MM = 20.0
+"""How far below the eyes the middle of an ear lies, in mm, of an adult. Chosen by eye."""
 
-ONE_SIDED_DEG = 8.0
-"""By how much further, in degrees, the face reaches on the head's left than in the middle of both, from the cheek up.
-
-Two equal side edges frame what is left like a face: without it HOG found more than one view in 4 instead of 1 of 64
-sweeps over eight heads.
-"""
-
-ONE_SIDED_ABOVE_MM = -30.0
-"""Height in mm above the brow, of an adult, from which on the sides differ: the cheek. Chosen by eye."""
+EAR_MM, EAR_DEG = 48.0, (90.0, 35.0)
+"""Half the height in mm that an ear and its surroundings take; middle and half the width in degrees. Chosen by eye."""
 
 SKIN_BELOW_MM = 6.0
 """Height in mm above the brow below which skin in front is counted as a face's. Chosen by eye."""
@@ -68,19 +49,21 @@ def face_outline(landmarks: Landmarks) -> np.ndarray:
     """Map of the distance in mm to the outline of the face, positive inside; shape (heights, angles).
 
     The face ends above the eyebrows, below the chin and the jaw, and in front of the ears, further forward at the angle
-    of the jaw. Its upper edge rises to the temples and runs above the ears: one that is level or falls closes what a
-    defacing leaves to an oval, in which detectors find faces; so does taking the jaw away up to the neck. From the
-    cheek up it reaches further back on the head's left than on its right, since two equal side edges frame what is left
-    like a face.
+    of the jaw; the same on both sides.
     """
     height, angle = np.meshgrid(HEIGHTS, np.abs(ANGLES), indexing="ij")
     scale, depth_mm = landmarks.scale, landmarks.depth_mm
-    top = landmarks.eye_height + scale * (ABOVE_EYES_MM + np.interp(angle, RISES_DEG, [0.0, RISE_MM]))
-    top = np.minimum(top, CROWN * depth_mm)
+    top = min(landmarks.eye_height + scale * ABOVE_EYES_MM, CROWN * depth_mm)
     bottom = landmarks.chin_height - scale * (BELOW_CHIN_MM - ALONG_THE_JAW * angle)
     side = np.interp(height / scale, SIDE_HEIGHTS_MM, SIDE_DEG)
-    side += ONE_SIDED_DEG * np.sign(ANGLES) * (height > ONE_SIDED_ABOVE_MM * scale)
     return np.minimum.reduce([top - height, height - bottom, np.radians(side - angle) * depth_mm])
+
+
+def ears(landmarks: Landmarks) -> np.ndarray:
+    """Map of the ears and what lies around them and between them and the face; bool, shape (heights, angles)."""
+    up = (HEIGHTS - landmarks.eye_height) / landmarks.scale + EAR_BELOW_EYES_MM
+    back = (np.abs(ANGLES) - EAR_DEG[0]) / EAR_DEG[1]
+    return (up[:, None] / EAR_MM) ** 2 + back**2 < 1.0
 
 
 def facial_skin_mm2(landmarks: Landmarks, deeply_cut: bool) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 
 from .head import Head
+from .hounsfield import OUTSIDE_HU
 from .work_grid import box_of, shrink_factors
 
 Box = tuple[slice, ...]
@@ -31,13 +33,29 @@ def on_image_grid(inside: np.ndarray, head: Head, part: sitk.Image, only_above: 
     numpy.ndarray
         Bool, shape (z, y, x) of ``part``.
     """
-    function = sitk.GetImageFromArray(inside.astype(np.float32, copy=False))
-    function.CopyInformation(head.volume)
-    smooth = sitk.Resample(function, part, sitk.Transform(), sitk.sitkLinear, -1.0)
-    here = sitk.GetArrayViewFromImage(smooth) > 0
+    here = sampled(inside, head, part) > 0
     if only_above is not None:
         here &= sitk.GetArrayViewFromImage(part) > only_above
     return here
+
+
+def sampled(function: np.ndarray, head: Head, part: sitk.Image) -> np.ndarray:
+    """A function on the work grid of a head, shape (z, y, x), at the voxels of a CT or a part of it; -1 beyond."""
+    values = sitk.GetImageFromArray(function.astype(np.float32, copy=False))
+    values.CopyInformation(head.volume)
+    return sitk.GetArrayFromImage(sitk.Resample(values, part, sitk.Transform(), sitk.sitkLinear, -1.0))
+
+
+def values_at(image: sitk.Image, points: np.ndarray) -> np.ndarray:
+    """Values of an image at LPS points in mm, shape (…, 3), linear, ``OUTSIDE_HU`` beyond it; float32, shape (…)."""
+    index = (points - image.GetOrigin()) @ np.reshape(image.GetDirection(), (3, 3)) / image.GetSpacing()
+    return ndimage.map_coordinates(
+        sitk.GetArrayViewFromImage(image),
+        np.moveaxis(index[..., ::-1], -1, 0),
+        output=np.float32,
+        order=1,
+        cval=OUTSIDE_HU,
+    )
 
 
 def to_work_grid(mask: sitk.Image, head: Head) -> np.ndarray:

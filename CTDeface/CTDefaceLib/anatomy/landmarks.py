@@ -108,7 +108,8 @@ class Landmarks:
         """
         lowest = -CHIN_BELOW_BROW * max(self.depth_mm, SHORTEST_HALF_MM * self.scale)
         middle = ndimage.grey_opening(self.skin, (1, NOSE_ANGLES))[:, len(ANGLES) // 2]
-        for index in np.flatnonzero((HEIGHTS < HIGHEST_CHIN * lowest) & (HEIGHTS > lowest))[::-1]:
+        seen = self.skin_in_view[:, len(ANGLES) // 2]
+        for index in np.flatnonzero((HEIGHTS < HIGHEST_CHIN * lowest) & (HEIGHTS > lowest) & seen)[::-1]:
             if middle[index] < middle[index : index + CHIN_STEPS].max() - CHIN_DRAWS_BACK_MM:
                 return float(HEIGHTS[index])
         return float(lowest)

@@ -19,8 +19,8 @@ RADIUS_STEP_MM = 2.0
 HEIGHTS = np.arange(-180.0, 79.0, HEIGHT_STEP_MM)
 """Millimetres above the brow: from below any chin to below the crown, which is no face."""
 
-ANGLES = np.arange(-99.0, 100.0, ANGLE_STEP_DEG)
-"""Degrees about the long axis; 0 is anterior, positive to the head's left. They end behind the ears."""
+ANGLES = np.arange(-135.0, 136.0, ANGLE_STEP_DEG)
+"""Degrees about the long axis; 0 is anterior, positive to the head's left. They end well behind the ears."""
 
 RADII = np.arange(16.0, 170.0, RADIUS_STEP_MM)
 """Millimetres from the long axis: from within any head to beyond any nose."""

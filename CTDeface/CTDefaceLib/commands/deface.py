@@ -16,11 +16,11 @@ from .terminal import Progress, say, warn
 if TYPE_CHECKING:
     from ..pipeline import DefaceParameters
 
-HELP = "remove the face from one head CT"
+HELP = "replace the face in one head CT"
 
 DESCRIPTION = """\
-Remove the face from one head CT. Everything else stays as it is, voxel for voxel;
-the space inside the skull is never touched."""
+Replace the face in one head CT by another skin. Everything else stays as it is, voxel
+for voxel; the space inside the skull is never touched."""
 
 EPILOG = """\
 examples:
@@ -28,28 +28,34 @@ examples:
   ctdeface deface "DICOM/series 4" "DICOM/series 4 defaced"
   ctdeface deface DICOM defaced --series 4 --headers ps315 --retain dates device
   ctdeface deface "DICOM/series 4" head_defaced.nrrd
-  ctdeface deface head.mha out.mha --margin 8 --keep-bone
+  ctdeface deface head.mha out.mha --strength light
   ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
   ctdeface deface head.nii.gz out.nii.gz --segmenter totalsegmentator
   ctdeface deface head.nii.gz out.nii.gz --segmenter cta-deface --weights Dataset001_DEFACE
 
-what "sealed" means:
-  A face that is cut out exactly and filled stays in the file: the outline of the
-  filled voxels is the face. Therefore the removed region starts at a random depth
-  below the skin and reaches out through the air in front of the face to a smooth
-  boundary that has nothing to do with the skin. --no-seal removes facial tissue
-  only, and the face can be recovered from the result, whatever the fill.
+what takes the face's place:
+  The head gets another skin: it goes on from the skin around the face and knows
+  nothing of the face itself. From a depth below it (--strength) out through the air
+  in front of the face all is replaced, so that neither what is filled nor where the
+  filled voxels end shows the face.
+
+strengths:
+  light       soft tissue, down to the facial bones, which stay, for work on head and
+              neck, injuries or teeth; weaker: a face can be estimated from its bones.
+  standard    10 mm below the new skin, bone in it included (default).
+  strict      18 mm, the ears as well, and the front wall of the frontal sinus as far
+              as the space inside the skull allows.
 
 fills and their weakness:
-  air         like this scan's own air, noise included (default). That something
-              was removed stays plain to see, from where the tissue ends.
-  constant    one value. Shows exactly which voxels were removed.
+  smooth      a head without features, with this scan's noise (default).
+  air         the same region emptied: a hole, with air like this scan's own.
+  constant    one value. Shows exactly which voxels were replaced.
   percentile  one value, a percentile of the volume (CTA-DEFACE uses the 10th).
-              Shows exactly which voxels were removed.
+              Shows exactly which voxels were replaced.
   blur        the face smeared. Much of it comes back by lowering the level of the
               rendered surface; only for comparison with other tools.
 
-OUT.json beside the result tells version, parameters, removed volume, warnings and
+OUT.json beside the result tells version, parameters, replaced volume, warnings and
 no names, paths or identifiers. Look at every result before you share it, and never
 share it together with the mask: the mask shows the face.
 
@@ -135,6 +141,7 @@ def retained_from(args: argparse.Namespace) -> list[str] | None:
 def add_parameters(parser: argparse.ArgumentParser) -> None:
     """The choices of a defacing, which :func:`parameters_from` collects."""
     from .. import segmenters
+    from ..parameters import DEPTH_MM, FILLS
     from ..pipeline import DefaceParameters
 
     defaults = DefaceParameters()
@@ -155,37 +162,43 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         "--device", metavar="NAME", help="auto, cpu, gpu, gpu:1 or mps (default: a graphics card where there is one)"
     )
 
-    region = parser.add_argument_group("what is removed")
+    region = parser.add_argument_group("what is replaced")
+    region.add_argument(
+        "--strength",
+        choices=list(DEPTH_MM),
+        default=defaults.strength,
+        help="how much: see below (default: %(default)s)",
+    )
+    region.add_argument(
+        "--depth",
+        dest="depth_mm",
+        metavar="MM",
+        type=_number(2, 40),
+        help="for experts: depth below the new skin (default: what the strength says)",
+    )
+    region.add_argument("--ears", action="store_true", default=None, help="the ears as well, as --strength strict does")
+    region.add_argument("--no-ears", dest="ears", action="store_false", help="not the ears, whatever the strength")
     region.add_argument(
         "--margin",
         dest="margin_mm",
         metavar="MM",
         type=_number(0, 50),
         default=defaults.margin_mm,
-        help="remove this much more around the face (default: %(default)g)",
+        help="move the outline of the face outwards by this much (default: %(default)g)",
     )
-    region.add_argument(
-        "--keep-bone",
-        action="store_true",
-        help="leave facial bone, for work on sinuses, jaw or teeth; weaker: a face can be told by its bones",
-    )
-    region.add_argument(
-        "--no-seal",
-        dest="sealed",
-        action="store_false",
-        help="remove facial tissue only; weak: the outline of what was removed is the face",
-    )
+    region.add_argument("--keep-bone", action="store_true", help="the old name of --strength light")
+    region.add_argument("--no-seal", action="store_true", help=argparse.SUPPRESS)
     region.add_argument(
         "--as-is",
         action="store_true",
-        help="remove the face mask itself, as other tools do (CTA-DEFACE with --fill percentile); weak for the same "
+        help="replace the face mask itself, as other tools do (CTA-DEFACE with --fill percentile); weak for the same "
         "reason; the space inside the skull is spared",
     )
 
     fill = parser.add_argument_group("what takes its place")
     fill.add_argument(
         "--fill",
-        choices=["air", "constant", "percentile", "blur"],
+        choices=FILLS,
         default=defaults.fill,
         help="default: %(default)s; see below for the weakness of each",
     )
@@ -205,7 +218,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
     fill.add_argument(
         "--seed",
         type=int,
-        help="makes the result repeatable, for tests; who knows the seed can work out depth and fill (default: random)",
+        help="makes the result repeatable, for tests; who knows the seed can work out the fill (default: random)",
     )
 
 
@@ -316,8 +329,14 @@ def parameters_from(args: argparse.Namespace) -> DefaceParameters:
     for given in ("weights", "label", "device"):
         if getattr(args, given) is not None and given not in options:
             args.error(f"argument --{given}: the segmenter {args.segmenter} has no use for it")
-    if args.as_is and (args.margin_mm or args.keep_bone or not args.sealed):
-        args.error("argument --as-is: goes without --margin, --keep-bone and --no-seal")
+    if args.no_seal:
+        args.error("argument --no-seal: is no more; --as-is replaces the face mask itself")
+    if args.keep_bone:
+        if args.strength == "strict":
+            args.error("argument --keep-bone: is --strength light, and goes without another strength")
+        args.strength = "light"
+    if args.as_is and (args.margin_mm or args.strength != "standard" or args.depth_mm or args.ears):
+        args.error("argument --as-is: goes without --strength, --depth, --ears, --margin and --keep-bone")
     for given, fill in (("constant", "constant"), ("percentile", "percentile"), ("blur_mm", "blur")):
         if getattr(args, given) is not None and args.fill != fill:
             args.error(f"argument --{given.removesuffix('_mm')}: goes with --fill {fill}")
@@ -360,6 +379,6 @@ def save_report(report: dict, path: Path) -> None:
 
 def summary(report: dict) -> str:
     return (
-        f"Removed {report['removed_ml']:.0f} mL in {report['seconds']:.1f} s; "
+        f"Replaced {report['replaced_ml']:.0f} mL in {report['seconds']:.1f} s; "
         f"{report['intracranial_voxels_touched']} intracranial voxels touched. Look at the result before you share it."
     )

@@ -14,7 +14,7 @@ from ..pipeline import DefaceParameters, DefaceResult, deface
 from ..progress import IsCancelled, Progress, part, silent
 from ..removal.fill import fill_region
 from ..scan import in_hounsfield
-from .stack import is_regular, oddities, on_regular_grid, read_stack, slice_images, to_slices
+from .stack import is_regular, oddities, on_regular_grid, on_slices, read_stack, slice_images, to_slices
 from .tree import Series, Stack
 
 BURNED_IN = "The images say that text is burned into their pixels: look at them before you share them."
@@ -113,6 +113,10 @@ def _filled_slices(
     mask.CopyInformation(image)
     if bounding_box(mask) is None:
         raise NoFaceError("The face lies between the slices of this series; nothing was changed.")
+    if parameters.fill == "smooth":  # it lies in the volume, not in the slices
+        values = sitk.GetArrayFromImage(image)
+        values[region] = np.rint(on_slices(sitk.Cast(result.image, sitk.sitkFloat32), stack)[region])
+        return region, sitk.GetImageFromArray(values)
     filled = fill_region(
         image,
         mask,

@@ -254,9 +254,13 @@ def slice_images(stack: Stack) -> Iterator[sitk.Image]:
 
 def to_slices(mask: sitk.Image, stack: Stack) -> np.ndarray:
     """A mask on any grid, as bool on the slices of a stack: where it fills half of a voxel or more."""
-    smooth = sitk.Cast(mask, sitk.sitkFloat32)
+    return on_slices(sitk.Cast(mask, sitk.sitkFloat32), stack) >= 0.5
+
+
+def on_slices(image: sitk.Image, stack: Stack) -> np.ndarray:
+    """Values of an image on any grid on the slices of a stack, linear, 0 beyond it."""
     planes = [
-        sitk.GetArrayFromImage(sitk.Resample(smooth, place, sitk.Transform(), sitk.sitkLinear, 0.0))[0] >= 0.5
+        sitk.GetArrayFromImage(sitk.Resample(image, place, sitk.Transform(), sitk.sitkLinear, 0.0))[0]
         for place in slice_images(stack)
     ]
     return np.array(planes)
