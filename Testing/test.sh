@@ -66,7 +66,7 @@ if [ ! -x "$models" ]; then
     complain "Tests of trained models were skipped: PyTorch is not here. CTDEFACE_TORCH=1 installs it into .venv-models" \
         "(about 3 GB); CTDEFACE_TORCH_PYTHON=/path/to/python names one that has it, TotalSegmentator and pytest."
 elif [ $mode = all ] && [ $# = 0 ]; then
-    "$models" -m pytest Testing/test_nnunet.py Testing/test_totalsegmentator.py Testing/test_model_worker.py ||
-        failed="$failed models"
+    "$models" -m pytest Testing/test_nnunet.py Testing/test_totalsegmentator.py Testing/test_model_worker.py \
+        Testing/test_mede.py || failed="$failed models"
 fi
 finish

@@ -34,9 +34,11 @@ import SimpleITK as sitk
 class DefaceParameters:
     segmenter: str = "builtin"
     margin_mm: float = 5.0
-    keep_bone: bool = False
-    sealed: bool = True
-    fill: str = "air"
+    as_is: bool = False
+    strength: str = "standard"
+    depth_mm: float | None = None
+    ears: bool | None = None
+    fill: str = "smooth"
     percentile: float = 10.0
     constant: float = -1000.0
     blur_mm: float = 10.0
@@ -50,7 +52,7 @@ def deface(image, parameters, mask=None, progress=None, cancelled=None):
     progress(0.5, "Working")
     time.sleep(delay)
     mask = sitk.Cast(image > 200, sitk.sitkUInt8)
-    report = dict(removed_ml=12.0, seconds=0.1, intracranial_voxels_touched=0, warnings=["from the pipeline"])
+    report = dict(replaced_ml=12.0, seconds=0.1, intracranial_voxels_touched=0, warnings=["from the pipeline"])
     return types.SimpleNamespace(image=sitk.Mask(image, mask == 0, -1000), mask=mask, region=mask, report=report)
 
 calls = []
@@ -90,7 +92,7 @@ def test_defaces_and_reports(pipeline, scan, capfd):
     assert result.GetPixelID() == scan.GetPixelID()
     assert sitk.GetArrayFromImage(result).max() <= 200
     report = json.loads(Path("out.json").read_text())
-    assert report["removed_ml"] == 12
+    assert report["replaced_ml"] == 12
     assert report["warnings"] == ["from the pipeline"]
     out, err = capfd.readouterr()
     assert out == "" and err == "ctdeface: warning: from the pipeline\n"
@@ -98,14 +100,14 @@ def test_defaces_and_reports(pipeline, scan, capfd):
 
 def test_options_reach_the_pipeline(pipeline, scan):
     assert run("deface", "head.nii.gz", "a.nii") == 0
-    assert run("deface", "head.nii.gz", "b.nii", "--margin", 7, "--keep-bone", "--no-seal", "--seed", 3) == 0
+    assert run("deface", "head.nii.gz", "b.nii", "--margin", 7, "--keep-bone", "--depth", 12, "--seed", 3) == 0
     assert run("deface", "head.nii.gz", "c.nii", "--fill", "percentile", "--percentile", 5) == 0
     assert run("deface", "head.nii.gz", "d.nii", "--fill", "constant", "--constant", -900) == 0
     assert run("deface", "head.nii.gz", "e.nii", "--fill", "blur", "--blur", 4) == 0
     default = pipeline.DefaceParameters()
     changes = [
         {},
-        {"margin_mm": 7, "keep_bone": True, "sealed": False, "seed": 3},
+        {"margin_mm": 7, "strength": "light", "depth_mm": 12, "seed": 3},
         {"fill": "percentile", "percentile": 5},
         {"fill": "constant", "constant": -900},
         {"fill": "blur", "blur_mm": 4},
@@ -256,7 +258,7 @@ def test_progress_shows_on_a_terminal_only(scan):
     assert process.wait(timeout=60) == 0
     assert process.stdout.read() == b""
     shown = os.read(ours, 10000).decode()
-    assert " 50% Working" in shown and "Removed 12 mL in 0.1 s; 0 intracranial voxels touched" in shown
+    assert " 50% Working" in shown and "Replaced 12 mL in 0.1 s; 0 intracranial voxels touched" in shown
 
 
 def test_help_teaches(pipeline, capfd, monkeypatch):
@@ -265,7 +267,7 @@ def test_help_teaches(pipeline, capfd, monkeypatch):
     assert run("deface", "--help") == 0
     assert run("demo", "--help") == 0
     text = capfd.readouterr().out
-    for words in ("examples:", "sealed", "--keep-bone", "CTA-DEFACE", "weakness", "exit status", "default: 5"):
+    for words in ("examples:", "another skin", "--keep-bone", "CTA-DEFACE", "weakness", "exit status", "default: 5"):
         assert words in text
     assert max(map(len, text.splitlines())) <= 100
     assert text.isascii()
@@ -345,7 +347,9 @@ def test_demo_runs_twice_and_on_a_scan_that_is_only_read(ctdeface, head, tmp_pat
     assert ctdeface("demo", "--ct", tmp_path / "ctdeface-demo" / "defaced.nii.gz", cwd=tmp_path).returncode == 2
 
 
-@pytest.mark.parametrize("options", [[], ["--fill", "percentile", "--no-seal"], ["--keep-bone", "--margin", 2]])
+@pytest.mark.parametrize(
+    "options", [[], ["--fill", "percentile", "--strength", "strict"], ["--keep-bone", "--margin", 2]]
+)
 def test_deface_end_to_end(ctdeface, head, tmp_path, options):
     original = sitk.ReadImage(str(head))
     shown = ctdeface("deface", head, "out.nrrd", "--mask", "mask.nii.gz", *options, cwd=tmp_path)

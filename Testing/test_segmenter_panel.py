@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import slicer
 from CTDefaceLib import segmenters
 from CTDefaceLib.errors import NotReadyError
 from CTDefaceLib.phantom import PhantomParameters
-from CTDefaceLib.segmenters import nnunet_runtime, totalsegmentator
+from CTDefaceLib.segmenters import mede, nnunet_runtime, totalsegmentator
 from CTDefaceSlicer.shared import nodes
 from CTDefaceSlicer.tasks import Task
 from gui import dialogs, run_for, wait
@@ -84,6 +85,7 @@ def test_each_method_shows_its_state(panel, monkeypatch, phantom, tmp_path):
     assert texts(panel) == {
         "builtin": "Built-in",
         "cta-deface": "CTA-DEFACE (has to be installed)",
+        "mede": "mede (has to be installed)",
         "nnunet": "nnU-Net model (has to be installed)",
         "totalsegmentator": "TotalSegmentator (has to be installed)",
     }
@@ -248,6 +250,26 @@ def test_packages_are_installed_by_the_extensions(panel, monkeypatch, restarts, 
     assert total.asked == [False, True] and restarts == [1], "an old one is replaced, and then unloaded"
     versions["TotalSegmentator"] = (2, 18)
     assert install(panel, OK) == "Installed." and total.asked == [False, True, False]
+
+
+def test_mede_is_installed_after_its_licence_was_shown(panel, monkeypatch, extensions):
+    torch, *_ = extensions
+    installed = []
+    monkeypatch.setattr(slicer.util, "pip_install", installed.append)
+    choose(panel, "mede")
+    assert "--no-deps" in panel.ui.stateLabel.text
+    assert install(panel, CANCEL) == "Nothing was installed." and not installed and not torch.asked
+    assert "Commons Clause" in dialogs.shown[-1] and "commercially" in dialogs.shown[-1]
+    with monkeypatch.context() as patch:
+        patch.setattr(mede, "state", lambda choice: segmenters.State())
+        assert install(panel, OK) == "Installed." and panel.segmentationPanel.method.isReady
+    assert installed == ["--no-deps mede==0.0.12"] and torch.asked == [False]
+
+    def fail(requirement):
+        raise subprocess.CalledProcessError(1, ["pip"])
+
+    monkeypatch.setattr(slicer.util, "pip_install", fail)
+    assert "mede could not be installed; Slicer's log" in install(panel, OK)
 
 
 def test_an_installer_that_fails(panel, monkeypatch, restarts, extensions):

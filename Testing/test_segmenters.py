@@ -215,7 +215,7 @@ def head(tmp_path, monkeypatch):
         (["--weights", "x"], "the segmenter builtin has no use for it"),
         (["--segmenter", "cta-deface", "--label", "face"], "has no use for it"),
         (["--as-is", "--margin", "3"], "argument --as-is"),
-        (["--as-is", "--no-seal"], "argument --as-is"),
+        (["--as-is", "--no-seal"], "argument --no-seal"),
         (["--as-is", "--keep-bone"], "argument --as-is"),
     ],
     ids=str,

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 class Level(str, Enum):
-    """What an audit or an evaluation makes of a defaced scan, worst first; the last one proves nothing."""
+    """What an audit or an evaluation makes of a defaced scan, worst first; the last two pass nobody."""
 
     FACE_FOUND = "face found"
     RECOGNISABLE = "recognisable"
     RECOVERABLE = "recoverable"
     NONE_OF_THESE = "none of these"
+    NOT_ALL_TRIED = "not all tried"
     NOT_EVALUABLE = "not evaluable"
 
     __str__ = str.__str__

@@ -99,11 +99,6 @@ class DefaceParameters:
         return Choice(self.weights, self.label, self.device)
 
     @property
-    def cut_is_random(self) -> bool:
-        """Whether a second defacing with the same choices cuts elsewhere."""
-        return False
-
-    @property
     def weaknesses(self) -> list[str]:
         """One sentence for each choice that leaves more of the face than the defaults do."""
         warnings = [WEAK_FILLS[self.fill]] if self.fill in WEAK_FILLS else []

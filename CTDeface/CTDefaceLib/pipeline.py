@@ -154,9 +154,9 @@ def deface(
         Its report holds ``replaced_ml`` (tissue) and ``replaced_share`` (of the head's tissue), also by their old names
         ``removed_ml`` and ``removed_share``, ``fill``, ``strength``, ``depth_mm``, ``facial_skin_covered`` (0 to 1),
         ``intracranial_voxels_touched``, ``skull_gaps`` (how many were found and left in place), ``mask_ml``,
-        ``mask_intracranial_ml`` (part of the mask that was spared), ``warnings``, ``seconds``, ``version``,
-        ``method`` (the segmenter; of a mask
-        that was given, what ``mask_report`` says, or ``"mask"``), ``parameters`` and, for a trained model, ``model``.
+        ``mask_intracranial_ml`` (part of the mask that was spared), ``warnings``, ``seconds``, ``version``, ``method``
+        (the segmenter; of a mask that was given, what ``mask_report`` says, or ``"mask"``), ``parameters`` and, for a
+        trained model, ``model``.
 
     Raises
     ------

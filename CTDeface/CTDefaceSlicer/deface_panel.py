@@ -29,7 +29,7 @@ class DefacePanel(StepPanel):
         ui.defaceButton.text = _("Cancel") if isRunning else _("Deface")
         ui.defaceButton.enabled = isRunning or (self.panel.isFree and not missing)
         ui.defaceProgressBar.visible = isRunning
-        ui.compareButton.enabled = hasInput and self.parameters.defacedVolume is not None
+        ui.compareButton.enabled = hasInput and not self.panel.resultProblem()
         hints.show(ui.defaceHintLabel, missing, self.panel.errors.get(Task.DEFACE, ""))
 
     def onDeface(self):

@@ -1,18 +1,24 @@
 """Install what a segmenter needs, with the installers of the extensions that know how.
 
 torch, nnunetv2 and TotalSegmentator are never installed by pip from here: the PyTorch extension chooses the torch that
-suits the graphics card, and the two others leave alone what Slicer brings itself.
+suits the graphics card, and the two others leave alone what Slicer brings itself. mede is, without its requirements: it
+works with the torch that is there.
 """
 
 import importlib
 import importlib.util
+import subprocess
 
 import slicer
 from CTDefaceLib import segmenters
-from CTDefaceLib.segmenters import nnunet_runtime, totalsegmentator
+from CTDefaceLib.segmenters import mede, nnunet_runtime, totalsegmentator
 from slicer.i18n import tr as _
 
-EXTENSIONS = {"nnunet": ("PyTorch", "NNUNet"), "totalsegmentator": ("PyTorch", "NNUNet", "TotalSegmentator")}
+EXTENSIONS = {
+    "mede": ("PyTorch",),
+    "nnunet": ("PyTorch", "NNUNet"),
+    "totalsegmentator": ("PyTorch", "NNUNet", "TotalSegmentator"),
+}
 MODULES = {"PyTorch": "PyTorchUtils", "NNUNet": "SlicerNNUNetLib", "TotalSegmentator": "TotalSegmentator"}
 """What of an extension can be imported once Slicer was started with it."""
 
@@ -28,13 +34,16 @@ def install(segmenter):
     missing = [name for name in extensions if importlib.util.find_spec(MODULES[name]) is None]
     if missing:
         return _installExtensions(missing)
+    isRestricted = isinstance(segmenter, segmenters.Restricted)
     question = _(
         "PyTorch and {name} will be downloaded and installed into Slicer (about 3 GB, several minutes, during which "
         "the window stands still). Nothing of your scans is sent.\n\nInstall them now?"
-    ).format(name=extensions[-1])
+    ).format(name=segmenter.TITLE if isRestricted else extensions[-1])
+    if isRestricted:
+        question = _("{terms} By going on you agree to it.").format(terms=segmenter.TERMS) + "\n\n" + question
     if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("CTDeface")):
         return _("Nothing was installed.")
-    if {"nnunet": _installNNUNet, "totalsegmentator": _installTotalSegmentator}[segmenter.EXTRA]():
+    if INSTALLERS[segmenter.EXTRA]():
         return _restart(_("Slicer has to be started again to finish the installation."))
     state = segmenter.state(segmenters.Choice())
     if state.status is segmenters.Status.NO_PACKAGE:
@@ -65,7 +74,6 @@ def _installExtensions(names):
 
 def _installNNUNet():
     """Returns whether Slicer has to be started again."""
-    from PyTorchUtils import PyTorchUtilsLogic
     from SlicerNNUNetLib import InstallLogic
 
     logic = InstallLogic()
@@ -73,11 +81,28 @@ def _installNNUNet():
     needed = "nnunetv2>=" + ".".join(map(str, nnunet_runtime.OLDEST))
     if logic.setupPythonRequirements(needed) is False:  # older versions of the extension return nothing
         raise RuntimeError(_("nnU-Net could not be installed; Slicer's log says why."))
-    isTorchMissing = importlib.util.find_spec("torch") is None  # it is not looked for where nnU-Net was there
-    if isTorchMissing and not logic.needsRestart and PyTorchUtilsLogic().installTorch(askConfirmation=False) is None:
-        raise RuntimeError(_("PyTorch could not be installed; Slicer's log says why."))
+    if not logic.needsRestart:  # PyTorch is not looked for where nnU-Net was there
+        _installTorch()
     importlib.invalidate_caches()
     return logic.needsRestart
+
+
+def _installTorch():
+    from PyTorchUtils import PyTorchUtilsLogic
+
+    if importlib.util.find_spec("torch") is None and PyTorchUtilsLogic().installTorch(askConfirmation=False) is None:
+        raise RuntimeError(_("PyTorch could not be installed; Slicer's log says why."))
+
+
+def _installMede():
+    """Returns whether Slicer has to be started again."""
+    _installTorch()
+    try:
+        slicer.util.pip_install(" ".join(mede.PIP))
+    except subprocess.CalledProcessError as error:
+        raise RuntimeError(_("mede could not be installed; Slicer's log says why.")) from error
+    importlib.invalidate_caches()
+    return False
 
 
 def _installTotalSegmentator():
@@ -97,3 +122,7 @@ def _restart(reason):
     if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("CTDeface")):
         slicer.util.restart()
     return reason
+
+
+INSTALLERS = {"mede": _installMede, "nnunet": _installNNUNet, "totalsegmentator": _installTotalSegmentator}
+"""What installs an extra once the extensions are there; it returns whether Slicer has to be started again."""

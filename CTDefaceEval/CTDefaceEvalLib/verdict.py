@@ -104,12 +104,27 @@ def _level(evidence: Evidence, recovered: list[Subject]) -> tuple[Level, str]:
         return Level.NOT_EVALUABLE, (
             "No face was found or recovered, but without the original nobody can say whether its face would have been."
         )
-    sentence = (
-        "No face was found, recognised or recovered with these models and attacks. That does not prove that nobody can."
-    )
-    if evidence.scale.threshold is None:
-        sentence += " Whether what is left resembles the original could not be measured with these models."
-    return Level.NONE_OF_THESE, sentence
+    if evidence.scale.threshold is not None and evidence.settings.attacks:
+        return Level.NONE_OF_THESE, (
+            "No face was found, recognised or recovered with these models and attacks. "
+            "That does not prove that nobody can."
+        )
+    return Level.NOT_ALL_TRIED, _not_all_tried(evidence)
+
+
+def _not_all_tried(evidence: Evidence) -> str:
+    """What was not seen, and what nobody has tried to see: that is never passed."""
+    seen, sentences = ["found"], []
+    if evidence.scale.threshold is not None:
+        seen.append("recognised")
+    else:
+        sentences.append("Whether what is left resembles the original could not be measured with these models.")
+    if evidence.settings.attacks:
+        seen.append("recovered")
+    else:
+        sentences.append("Whether the face can be recovered was not tried: no attack was made.")
+    *first, last = seen
+    return " ".join([f"No face was {', '.join(first)}{' or ' if first else ''}{last} in these views.", *sentences])
 
 
 def _false_alarms(evidence: Evidence) -> str:

@@ -33,6 +33,7 @@ def run(job: str, source: Path, shrink: int, folder: Path) -> dict:
     from CTDefaceLib.anatomy.face_map import head_cylinder
     from CTDefaceLib.removal.fill import fill_region
     from CTDefaceLib.removal.region import removal_region
+    from CTDefaceLib.removal.surface import face_surface
     from CTDefaceLib.segmenters.builtin import segment_face
     from CTDefaceLib.volume_io import read_ct, write_volume
 
@@ -61,9 +62,10 @@ def run(job: str, source: Path, shrink: int, folder: Path) -> dict:
         cylinder = head_cylinder(image)
         mask = segment_face(image, cylinder)
         done("segment")
-        region = removal_region(image, mask, cylinder)
+        surface = face_surface(image, mask, cylinder, depth_mm=10.0)
+        region = removal_region(image, surface)
         done("refine")
-        defaced = fill_region(image, region)
+        defaced = fill_region(image, region, surface)
         done("fill")
         write_volume(defaced, output, overwrite=True)
         done("write")

@@ -30,7 +30,7 @@ WAYS = {
     "shaved by 8 mm": lambda image, pose: poor_defacings.shaved(image, pose),
     "rim left": lambda image, pose: poor_defacings.rim_left(image, pose),
     "sealed": lambda image, pose: deface(image, DefaceParameters()).image,
-    "sealed, bone kept": lambda image, pose: deface(image, DefaceParameters(keep_bone=True)).image,
+    "sealed, bone kept": lambda image, pose: deface(image, DefaceParameters(strength="light")).image,
 }
 
 

@@ -38,9 +38,6 @@ DICOM = ".dicom"
 WORK_FOLDER = ".ctdeface-unfinished"
 """Folder for unfinished files in the output folder; nothing but a batch makes one of this name."""
 
-CUTS = 3
-"""This many random cuts are tried until the audit finds no face: now and then the ground of a cut looks like one."""
-
 NOT_OURS = "A file with the name of the result is there already, not made by this batch: move it away."
 
 
@@ -187,15 +184,10 @@ def _deface(job: Job, work: Path) -> Outcome:
         if job.audit:
             audits.append(audited(job.audit, image, result.image))
 
-    cuts = CUTS if DefaceParameters(**job.parameters).cut_is_random else 1
-    for cut in range(1, cuts + 1):
-        audits.clear()
-        report, write = (_deface_series if suffix(job.output) == DICOM else _deface_volume)(job, show)
-        left = next((audit for audit in audits if audit["verdict"] in FACE_LEFT), None)
-        if audits:
-            report["audit"] = {**(left or audits[0]), "cuts": cut}
-        if left is None:
-            break
+    report, write = (_deface_series if suffix(job.output) == DICOM else _deface_volume)(job, show)
+    left = next((audit for audit in audits if audit["verdict"] in FACE_LEFT), None)
+    if audits:
+        report["audit"] = left or audits[0]
     report["batch"] = {"run": job.run, "scan": job.name, "attempt": job.attempt}
     report["software"] = software()
     if left is not None:

@@ -141,7 +141,8 @@ def retained_from(args: argparse.Namespace) -> list[str] | None:
 def add_parameters(parser: argparse.ArgumentParser) -> None:
     """The choices of a defacing, which :func:`parameters_from` collects."""
     from .. import segmenters
-    from ..parameters import DEPTH_MM, FILLS, DefaceParameters
+    from ..parameters import DEPTH_MM, FILLS
+    from ..pipeline import DefaceParameters
 
     defaults = DefaceParameters()
     face = parser.add_argument_group("how the face is found")

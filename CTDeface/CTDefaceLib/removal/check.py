@@ -183,7 +183,10 @@ def _what_is_left(facial: float, over_eyes_and_nose: float | None) -> list[str]:
     if facial < LITTLE_SKIN:
         warnings.append(f"Only {facial:.0%} of the facial skin is covered: look at the result before you share it.")
     if over_eyes_and_nose is None:
-        warnings.append("Eyes and nose could not be found to check the result by them: look at it before you share it.")
+        warnings.append(
+            "Eyes and nose could not be found to check the result by them: too little of the face is in view, or it was "
+            "removed before. Look at the result before you share it."
+        )
     elif over_eyes_and_nose < EYES_AND_NOSE:
         warnings.append(
             f"Only {over_eyes_and_nose:.0%} of the skin over eyes and nose was removed: the face may be left. Look at "

@@ -15,15 +15,16 @@ A trained one has more of the abilities of :mod:`.segmenter`:
    that is called what its ``EXTRA`` is, and, since the panel's *Install* asks Slicer's extensions for them, one in
    ``EXTENSIONS`` of ``CTDefaceSlicer/segmenter_install.py``. With an ``EXTRA`` that is there both are done.
 5. An nnU-Net can be run by :func:`.nnunet.segment_with`, as :mod:`.cta_deface` does in a dozen lines.
-6. :class:`.segmenter.Labelled`, :class:`.segmenter.Licensed` and :class:`.segmenter.Downloadable` where they fit; panel
-   and ``ctdeface models`` find these by themselves and offer what ``state`` names as :class:`.segmenter.Action`.
+6. :class:`.segmenter.Labelled`, :class:`.segmenter.Licensed`, :class:`.segmenter.Downloadable` and
+   :class:`.segmenter.Restricted` where they fit; panel and ``ctdeface models`` find these by themselves and offer what
+   ``state`` names as :class:`.segmenter.Action`.
 """
 
 from __future__ import annotations
 
 from ..errors import InputError, NotReadyError
-from . import builtin, cta_deface, nnunet, totalsegmentator
-from .segmenter import Action, Choice, Downloadable, Labelled, Licensed, Segmenter, State, Status, Trained
+from . import builtin, cta_deface, mede, nnunet, totalsegmentator
+from .segmenter import Action, Choice, Downloadable, Labelled, Licensed, Restricted, Segmenter, State, Status, Trained
 
 __all__ = [
     "SEGMENTERS",
@@ -32,6 +33,7 @@ __all__ = [
     "Downloadable",
     "Labelled",
     "Licensed",
+    "Restricted",
     "Segmenter",
     "State",
     "Status",
@@ -44,6 +46,7 @@ __all__ = [
 SEGMENTERS: dict[str, Segmenter] = {
     "builtin": builtin,
     "cta-deface": cta_deface,
+    "mede": mede,
     "nnunet": nnunet,
     "totalsegmentator": totalsegmentator,
 }

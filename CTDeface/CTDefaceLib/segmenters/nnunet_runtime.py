@@ -282,7 +282,7 @@ def predict(
             found, described = _predict(model, array, spacing, device, progress, cancelled)
             return found, {"model": described, "warnings": [CARD_FULL] if device != wanted else []}
 
-        return _on_card_or_processor(work, wanted)
+        return on_card_or_processor(work, wanted)
 
 
 def expected_seconds(model: Model, shape: tuple[int, ...], spacing: tuple[float, ...], device: str) -> float:
@@ -291,7 +291,7 @@ def expected_seconds(model: Model, shape: tuple[int, ...], spacing: tuple[float,
     Loads the model, so that it is there when the work begins.
     """
     with alone, quiet():
-        each, predictor = _on_card_or_processor(lambda device: _try(model, device), torch_device(device))
+        each, predictor = on_card_or_processor(lambda device: _try(model, device), torch_device(device))
         from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
 
         manager, axes = predictor.configuration_manager, predictor.plans_manager.transpose_forward
@@ -340,7 +340,7 @@ def _predict(
     return found, described
 
 
-def _on_card_or_processor(work: Callable[[str], T], device: str) -> T:
+def on_card_or_processor(work: Callable[[str], T], device: str) -> T:
     """What ``work`` gives on a device; on the processor when the memory of a graphics card runs out."""
     try:
         return work(device)
@@ -351,22 +351,26 @@ def _on_card_or_processor(work: Callable[[str], T], device: str) -> T:
     return work("cpu")
 
 
-_kept: tuple[tuple[Any, ...], Any, dict[str, Any]] | None = None
-"""Key, predictor and description of the model used last."""
+_kept: tuple[Any, Any] | None = None
+"""Key of the model used last, and what was loaded for it."""
+
+
+def kept(key: tuple[Any, ...], load: Callable[[], T]) -> T:
+    """What ``load`` returns for a key: only the last one is kept. Hold :data:`alone` meanwhile."""
+    global _kept
+    if _kept is None or _kept[0] != key:
+        forget()
+        _kept = key, load()
+    return _kept[1]
 
 
 def _loaded(model: Model, device: str) -> tuple[Any, dict[str, Any]]:
     """A model's predictor and description; loaded when it is not the one used last, or has changed on disk."""
-    global _kept
     try:
         stamp = [(path.stat().st_mtime_ns, path.stat().st_size) for path in model.checkpoints]
     except OSError as error:
         raise NotReadyError("The weights are no longer there: choose their folder again.") from error
-    key = model, device, stamp
-    if _kept is None or _kept[0] != key:
-        forget()
-        _kept = key, _load(model, device), _described(model, device)
-    return _kept[1:]
+    return kept((model, device, stamp), lambda: (_load(model, device), _described(model, device)))
 
 
 def _load(model: Model, device: str) -> Any:

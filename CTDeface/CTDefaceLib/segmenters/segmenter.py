@@ -1,8 +1,9 @@
 """What a segmenter is: the seam between the ways to find a face and all that use them.
 
-:class:`Segmenter` is what each has to have. :class:`Trained`, :class:`Labelled`, :class:`Licensed` and
-:class:`Downloadable` are abilities that some have beyond it. Who uses one asks ``isinstance(segmenter, Trained)``, so
-that none has to be registered. How to add a segmenter stands in :mod:`CTDefaceLib.segmenters`.
+:class:`Segmenter` is what each has to have. :class:`Trained`, :class:`Labelled`, :class:`Licensed`,
+:class:`Downloadable` and :class:`Restricted` are abilities that some have beyond it. Who uses one asks
+``isinstance(segmenter, Trained)``, so that none has to be registered. How to add a segmenter stands in
+:mod:`CTDefaceLib.segmenters`.
 """
 
 from __future__ import annotations
@@ -192,3 +193,19 @@ class Downloadable(Segmenter, Protocol):
 
     def import_weights(self, path: str | os.PathLike[str]) -> None:
         """Take the weights from a file. All of them appear, or none."""
+
+
+@runtime_checkable
+class Restricted(Segmenter, Protocol):
+    """A segmenter with a package that is installed only after the user agreed to its licence.
+
+    Attributes
+    ----------
+    TERMS: str
+        What the licence says, in a sentence; the user is asked with it.
+    PIP: tuple of str
+        What ``pip install`` takes to install it.
+    """
+
+    TERMS: str
+    PIP: tuple[str, ...]
