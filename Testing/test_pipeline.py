@@ -68,12 +68,14 @@ def test_a_head_comes_out_without_its_face(name):
     assert not (here & s.labelled(Label.INTRACRANIAL)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["frontal", "brain_fov", "cut_at_orbits", "leaning", "child", "near_the_edge"])
 def test_a_head_that_lies_upside_down_in_its_volume_is_told(name):
     told = told_of(case(name), axis=0)
     assert "orientation may be wrong" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["frontal", "cut_at_orbits", "no_vertex", "craniectomy"])
 def test_a_head_that_lies_back_to_front_in_its_volume_is_told(name):
     """In about half of the heads; others have a ridge at their back as well."""
@@ -119,6 +121,7 @@ def test_real_heads(real_data, name):
     assert result.report["mask_ml"] > 100 and 150 < result.report["replaced_ml"] < 450
 
 
+@pytest.mark.slow
 def test_real_dicom_phantom_volume(real_data, tmp_path):
     import zipfile
 
@@ -241,6 +244,7 @@ def test_the_report_says_where_a_given_mask_comes_from():
     assert told["warnings"] == ["drawn over"]
 
 
+@pytest.mark.slow
 def test_two_runs_differ_unless_the_seed_is_given():
     s = case("frontal")
     one, two = (voxels(deface(s.image).image) for _ in range(2))
