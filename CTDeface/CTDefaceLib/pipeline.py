@@ -10,7 +10,7 @@ from typing import Any
 import SimpleITK as sitk
 
 from . import segmenters
-from .anatomy.face_map import Cylinder, head_cylinder
+from .anatomy.face_map import Cylinder, as_the_head_lies, head_cylinder
 from .errors import InputError
 from .parameters import UNREPORTED, DefaceParameters
 from .progress import IsCancelled, Progress, never, part, steps
@@ -110,9 +110,15 @@ def _face(
     step: Progress,
     cancelled: IsCancelled | None,
 ) -> tuple[sitk.Image, dict[str, Any]]:
-    """Mask and notes of a segmenter."""
+    """Mask and notes of a segmenter.
+
+    A model knows heads the right way up: it is given the volume as the head lies, not as the file has it.
+    """
     step(0.0, "Segmenting the face")
-    return segmenters.module(segmenter).segment(image, cylinder, choice, step, cancelled or never)
+    upright = as_the_head_lies(image, cylinder)
+    mask, notes = segmenters.module(segmenter).segment(*upright, choice, step, cancelled or never)
+    mask.CopyInformation(image)
+    return mask, notes
 
 
 def deface(

@@ -2,12 +2,12 @@
 
     python Testing/benchmarks/bench_strength.py -o RESULTS [--people 24] [--depths 4 8 10 12 18 24] [--models dlib-hog]
 
-The bound: all that lies in the region is independent of the patient, so an attacker who knows the region exactly is left
-with the voxels outside it. For each depth the region is therefore emptied (fill "air"), and what remains is compared
-with another scan of the same person and of all others: rank-1, and ROC-AUC of own against other heads, each with a 95 %
-interval (bootstrap over people). The same is done for the fills, and for two controls: the untouched second scan, and
-that scan with its whole front blanked, from the ears on. The outline of the head, the ears and the field of view alone
-link heads; no fill is to blame for what the control shows.
+The bound: all that lies in the region is independent of the patient, so an attacker who knows the region exactly is
+left with the voxels outside it. For each depth the region is therefore emptied (fill "air"), and what remains is
+compared with another scan of the same person and of all others: rank-1, and ROC-AUC of own against other heads, each
+with a 95 % interval (bootstrap over people). The same is done for the fills, and for two controls: the untouched second
+scan, and that scan with its whole front blanked, from the ears on. The outline of the head, the ears and the field of
+view alone link heads; no fill is to blame for what the control shows.
 
 People are phantoms, two scans each, that differ in noise and pose and share one field of view; the real heads of
 ../shared/data (CTDEFACE_TEST_DATA names another folder), where they are at hand, have one scan, with which they are

@@ -70,7 +70,7 @@ class Cylinder:
     def skin_in_view(self) -> np.ndarray:
         """Map of where a ray leaves the head through its skin, not through the end of what was scanned (bool)."""
         volume = self.head.volume
-        beyond = (self.points(self.skin + BEYOND_THE_SKIN_MM) - volume.GetOrigin()) / WORK_SPACING_MM
+        beyond = self.head.to_index(self.points(self.skin + BEYOND_THE_SKIN_MM))
         within = ((beyond >= 0) & (beyond <= np.array(volume.GetSize()) - 1)).all(axis=-1)
         nearest = np.moveaxis(np.rint(beyond[..., ::-1]).astype(int), -1, 0)
         unseen = ndimage.map_coordinates(self.head.unseen, nearest, order=0, output=bool)
@@ -149,6 +149,28 @@ class Cylinder:
         )
         place = radius * np.sin(angle), self.depth_mm - radius * np.cos(angle), height
         return self.head.to_lps(np.stack(np.broadcast_arrays(*place), axis=-1))
+
+
+def as_the_head_lies(image: sitk.Image, cylinder: Cylinder) -> tuple[sitk.Image, Cylinder]:
+    """A CT and its cylinder, turned in space so that the patient's directions are the head's.
+
+    Both are as they were where the file has them so. Voxels stay in their order.
+    """
+    head = cylinder.head
+    if not head.orientation.turned:
+        return image, cylinder
+    turn = head.direction.T
+    sight = replace(head.sight, skin=head.sight.skin @ turn.T)
+    moved = replace(head, volume=_moved(head.volume, turn), axes=head.axes @ turn.T, brow=turn @ head.brow, sight=sight)
+    return _moved(image, turn), replace(cylinder, head=moved)
+
+
+def _moved(image: sitk.Image, rotation: np.ndarray) -> sitk.Image:
+    """The same voxels, turned about the origin of space."""
+    moved = sitk.Image(image)
+    moved.SetDirection((rotation @ np.reshape(image.GetDirection(), (3, 3))).ravel().tolist())
+    moved.SetOrigin((rotation @ image.GetOrigin()).tolist())
+    return moved
 
 
 def head_cylinder(image: sitk.Image) -> Cylinder:

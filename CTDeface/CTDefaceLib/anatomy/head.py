@@ -12,11 +12,13 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from ..errors import NoFaceError
+from ..errors import InputError, NoFaceError
 from .field_of_view import DEEP_CUT, hidden_share, unseen
 from .hounsfield import AIR_HU, SKULL_HU, TISSUE_HU
+from .orientation import Orientation, find_orientation, shows_face, side_of, turned_array, turned_volume
 from .pose import head_axes, mirrored
-from .skull import BULGE_MM, GUARD_MM, OVER_A_GAP_MM, intracranial_space, open_places
+from .sight import Sight, look_around
+from .skull import BULGE_MM, GUARD_MM, OVER_A_GAP_MM, enclosure_of, intracranial_spaces, open_places
 from .work_grid import WORK_SPACING_MM, dilated, distance_to, eroded, work_volume
 
 FACE_REACH_MM = np.array([170.0, 150.0, 90.0])
@@ -54,7 +56,8 @@ class Head:
     Attributes
     ----------
     volume: SimpleITK.Image
-        CT in Hounsfield units on the work grid (float32, axes along LPS, 3 mm).
+        CT in Hounsfield units on the work grid (float32, 3 mm), its axes nearly along the head's own, in LPS unless the
+        file has the head lie otherwise than it does.
     padding: float or None
         The value above ``PADDING_HU`` that marks, in the CT, what lies outside the field of view, if there is one.
     solid: numpy.ndarray
@@ -67,6 +70,10 @@ class Head:
     brow: numpy.ndarray
         LPS point in mm: in the plane of symmetry, at the front of the intracranial space, at the level of its floor
         above the orbits. Origin of head coordinates.
+    orientation: Orientation
+        Which way the head lies, and how sure that is.
+    sight: Sight
+        What is seen from the middle of the intracranial space, with no regard to axes.
     """
 
     volume: sitk.Image
@@ -75,6 +82,13 @@ class Head:
     intracranial: np.ndarray
     axes: np.ndarray
     brow: np.ndarray
+    orientation: Orientation
+    sight: Sight
+
+    @property
+    def direction(self) -> np.ndarray:
+        """3×3, columns: unit vectors in LPS along the axes x, y, z of the work grid."""
+        return np.reshape(self.volume.GetDirection(), (3, 3))
 
     def to_head(self, points: np.ndarray) -> np.ndarray:
         """LPS points in mm, shape (…, 3), as head coordinates (left, posterior, superior) in mm."""
@@ -84,16 +98,35 @@ class Head:
         """Head coordinates in mm, shape (…, 3), as LPS points in mm."""
         return points @ self.axes + self.brow
 
+    def to_index(self, points: np.ndarray) -> np.ndarray:
+        """LPS points in mm, shape (…, 3), as places (x, y, z) on the work grid in voxels."""
+        return (points - self.volume.GetOrigin()) @ self.direction / WORK_SPACING_MM
+
     def grid(self) -> np.ndarray:
         """Head coordinates (left, posterior, superior) in mm of all voxels of the work grid, shape (z, y, x, 3)."""
+        brow = self.to_index(self.brow)
         x, y, z = (
-            origin + WORK_SPACING_MM * np.arange(size)
-            for origin, size in zip(self.volume.GetOrigin(), self.volume.GetSize())
+            (WORK_SPACING_MM * (np.arange(size) - start)).astype(np.float32)
+            for start, size in zip(brow, self.volume.GetSize())
         )
         z, y, x = np.meshgrid(z, y, x, indexing="ij", sparse=True)
-        points = (x - self.brow[0], y - self.brow[1], z - self.brow[2])
-        parts = [sum(np.float32(a) * p.astype(np.float32) for a, p in zip(axis, points)) for axis in self.axes]
+        parts = [sum(np.float32(a) * along for a, along in zip(axis, (x, y, z))) for axis in self.axes @ self.direction]
         return np.moveaxis(np.stack(parts), 0, -1)  # each part contiguous
+
+    @property
+    def tilt_deg(self) -> float:
+        """Angle in degrees between the head's axes and those of its work grid, which lies as the head does, nearly."""
+        return float(np.degrees(np.arccos(np.clip((np.trace(self.axes @ self.direction) - 1.0) / 2.0, -1.0, 1.0))))
+
+    @property
+    def facing(self) -> str:
+        """The side of the file, in words, that the front of the head is nearest to."""
+        return side_of(-self.axes[1])
+
+    @property
+    def topped(self) -> str:
+        """The side of the file, in words, that the top of the head is nearest to."""
+        return side_of(self.axes[2])
 
     @cached_property
     def unseen(self) -> np.ndarray:
@@ -117,7 +150,7 @@ class Head:
 
     def intracranial_extent(self, axis: int) -> float:
         """Extent in mm of the intracranial space along one of the ``axes``, without its outermost hundredth."""
-        along = (np.argwhere(self.intracranial)[:, ::-1] * WORK_SPACING_MM) @ self.axes[axis]
+        along = (np.argwhere(self.intracranial)[:, ::-1] * WORK_SPACING_MM) @ (self.axes[axis] @ self.direction)
         return float(np.ptp(np.percentile(along, [0.5, 99.5])))
 
     @cached_property
@@ -153,7 +186,7 @@ class Head:
 
     def sample(self, array: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Values of ``array`` (work grid) at ``points`` (head coordinates in mm, shape (…, 3)), linear, 0 outside."""
-        index = (self.to_lps(points) - self.volume.GetOrigin()) / WORK_SPACING_MM
+        index = self.to_index(self.to_lps(points))
         return ndimage.map_coordinates(
             array.astype(np.float32), np.moveaxis(index[..., ::-1], -1, 0), output=np.float32, order=1
         )
@@ -165,8 +198,8 @@ def find_head(image: sitk.Image) -> Head:
     Parameters
     ----------
     image: SimpleITK.Image
-        CT in Hounsfield units, LPS geometry, any axis order and obliquity. The patient's orientation in it has to be
-        right to about 45°; the head itself may be turned and tilted by 30°.
+        CT in Hounsfield units, LPS geometry, any axis order and obliquity. Where the head shows that it lies otherwise
+        than the file says, the head is believed, see :mod:`.orientation`.
 
     Returns
     -------
@@ -177,20 +210,45 @@ def find_head(image: sitk.Image) -> Head:
     ------
     NoFaceError
         When there is no skull with an intracranial space in view.
+    InputError
+        When two heads with faces are in view.
     """
     work, padding = work_volume(image)
-    intracranial = intracranial_space(sitk.GetArrayViewFromImage(work))
-    if intracranial is None:
-        raise NoFaceError(
-            "No head was found in this volume: there is no skull around an intracranial space, by which the face is "
-            "found (a volume of the jaw or the neck alone shows none). Nothing was changed."
-        )
+    intracranial, sight = _skull_with_a_face(work)
+    orientation = find_orientation(sight)
+    if orientation.turned:
+        work, intracranial = turned_volume(work, orientation.turn), turned_array(intracranial, orientation.turn)
     work, intracranial = _crop_to_head(work, intracranial)
     axes, brow = head_axes(work, intracranial)
     intracranial |= mirrored(work, intracranial, axes[0], brow)
     hidden = unseen(work)  # the edge of the view hides a part of the space
     intracranial |= dilated(intracranial, 1.5 * WORK_SPACING_MM) & hidden
-    return Head(work, padding, _head_solid(work, intracranial), intracranial, axes, brow)
+    solid = _head_solid(work, intracranial)
+    return Head(work, padding, solid, intracranial, axes, brow, orientation, sight)
+
+
+def _skull_with_a_face(work: sitk.Image) -> tuple[np.ndarray, Sight]:
+    """The space inside the skull, on the work grid, and what is seen from its middle; where there are several, the one
+    below which there is a face.
+    """
+    hu = sitk.GetArrayViewFromImage(work)
+    enclosure = enclosure_of(hu)
+    spaces = intracranial_spaces(hu, enclosure)
+    if not spaces:
+        raise NoFaceError(
+            "No head was found in this volume: there is no skull around an intracranial space, by which the face is "
+            "found (a volume of the jaw or the neck alone shows none). Nothing was changed."
+        )
+    skulls = [(space, look_around(work, space, enclosure)) for space in spaces]
+    if len(skulls) == 1:
+        return skulls[0]
+    with_face = [(space, sight) for space, sight in skulls if shows_face(sight)]
+    if len(with_face) > 1:
+        raise InputError(
+            "Two heads with faces are in view, and one volume can be defaced at one head only: crop it to each head. "
+            "Nothing was changed."
+        )
+    return (with_face or skulls)[0]
 
 
 def _crop_to_head(work: sitk.Image, intracranial: np.ndarray) -> tuple[sitk.Image, np.ndarray]:

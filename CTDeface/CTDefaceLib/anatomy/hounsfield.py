@@ -55,3 +55,6 @@ SKULL_HU = 220.0
 
 BONE_HU = 250.0
 """Above this lies bone on a CT's own grid, a child's too, and little contrast medium. Chosen by eye; not varied."""
+
+FAT_HU = (-150.0, -30.0)
+"""Between these lies fat, on the work grid, where it is averaged with what it surrounds. Chosen by eye."""

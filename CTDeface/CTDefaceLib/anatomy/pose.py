@@ -175,7 +175,8 @@ def head_axes(work: sitk.Image, intracranial: np.ndarray) -> tuple[np.ndarray, n
     frontal = front < np.percentile(front, OUTERMOST[0]) + FRONTAL_MM
     brow = front[frontal].min() * posterior + np.percentile(height[frontal], OUTERMOST[1]) * superior
     origin = work.TransformContinuousIndexToPhysicalPoint((point + brow / WORK_SPACING_MM)[::-1].tolist())
-    return np.stack([normal, posterior, superior])[:, ::-1], np.array(origin)
+    axes = np.stack([normal, posterior, superior])[:, ::-1] @ np.reshape(work.GetDirection(), (3, 3)).T
+    return axes, np.array(origin)
 
 
 def _fall_of_longest_line(middle: np.ndarray, back: np.ndarray, up: np.ndarray, hidden: np.ndarray) -> float:
@@ -188,7 +189,8 @@ def _fall_of_longest_line(middle: np.ndarray, back: np.ndarray, up: np.ndarray, 
     back, up: numpy.ndarray
         Unit vectors (z, y, x) in that plane.
     hidden: numpy.ndarray
-        What lies outside the field of view; bool, work grid. A steep line that goes on there tells nothing.
+        What lies outside the field of view; bool, work grid. A steep line that goes on there, or beyond a volume that
+        ends in front or behind, tells nothing.
     """
     angles = np.radians(np.arange(-70, 71, 2))
     lengths = np.ptp(middle @ (np.outer(back, np.cos(angles)) - np.outer(up, np.sin(angles))), axis=0)
@@ -199,7 +201,8 @@ def _fall_of_longest_line(middle: np.ndarray, back: np.ndarray, up: np.ndarray, 
     along = middle @ line
     for end, step in (along < along.min() + 2, -3), (along > along.max() - 2, 3):
         beyond = np.rint(middle[end] + step * line).astype(int)
-        if ndimage.map_coordinates(hidden, beyond.T, order=0, output=bool).mean() > 0.5:
+        off_the_volume = (beyond[:, 1] < 0) | (beyond[:, 1] >= hidden.shape[1])
+        if (off_the_volume | ndimage.map_coordinates(hidden, beyond.T, order=0, output=bool)).mean() > 0.5:
             return LENGTH_FALL
     return float(angle)
 

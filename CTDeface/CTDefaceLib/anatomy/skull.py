@@ -66,37 +66,11 @@ RIM_MM = 4.5
 CANDIDATES = 5
 """How many spaces, the largest first, are tried for a skull around them: a body holds pelvis and chest as well."""
 
+BETWEEN_SKULLS_MM = 30.0
+"""How far apart spaces in two skulls are, in mm, at least: two scalps, two walls, and the rim beside both cores."""
 
-def intracranial_space(hu: np.ndarray) -> np.ndarray | None:
-    """The largest soft space from which bone is seen in nearly all directions and that has a skull around it.
-
-    A pelvis at the end of a volume and the space under the ribs can be larger, but have gaps. The edge of the field of
-    view is no wall: the space is as wide there as one can tell.
-
-    Parameters
-    ----------
-    hu: numpy.ndarray
-        CT in Hounsfield units on the work grid, shape (z, y, x).
-
-    Returns
-    -------
-    numpy.ndarray or None
-        Bool, shape of ``hu``; None when no skull is in view.
-    """
-    enclosed = (_enclosure(hu) >= ENCLOSED_DIRECTIONS) & (hu < SKULL_HU) & (hu > CAVITY_HU)
-    box = box_of(enclosed, 4)
-    inside, unseen = enclosed[box], hu[box] < PADDING_HU
-    labels, count = ndimage.label(eroded(inside | unseen, LARGEST_GAP_MM / 2) & inside)
-    sizes = np.bincount(labels.ravel(), minlength=2)[1:]
-    for label in np.argsort(-sizes)[: min(count, CANDIDATES)] + 1:
-        space = dilated(labels == label, BESIDE_THE_CORE_MM) & inside
-        space = ndimage.binary_fill_holes(eroded(dilated(space, LARGEST_GAP_MM / 2), LARGEST_GAP_MM / 2))
-        large = space.sum() * WORK_SPACING_MM**3 > SMALLEST_INTRACRANIAL_MM3
-        if large and _bone_around(space, hu[box]) > SMALLEST_SKULL:
-            enclosed[...] = False
-            enclosed[box] = space
-            return enclosed
-    return None
+SMALLEST_CORE_MM3 = 30_000.0
+"""Smallest core of such a space, in mm³, that is tried once one was found: that of a child's head has 200 000."""
 
 
 def open_places(intracranial: np.ndarray, hu: np.ndarray, height: np.ndarray) -> tuple[np.ndarray, int]:
@@ -124,14 +98,7 @@ def open_places(intracranial: np.ndarray, hu: np.ndarray, height: np.ndarray) ->
     return np.isin(labels, large), len(large)
 
 
-def _bone_around(space: np.ndarray, hu: np.ndarray) -> float:
-    """Share of the surroundings of a space, as far as they are in view, that lie next to bone."""
-    box = box_of(space, 4)
-    rim = dilated(space[box], RIM_MM) & ~space[box] & (hu[box] > PADDING_HU)
-    return float(dilated(hu[box] > SKULL_HU, NEXT_TO_BONE_MM)[rim].mean()) if rim.any() else 0.0
-
-
-def _enclosure(hu: np.ndarray) -> np.ndarray:
+def enclosure_of(hu: np.ndarray) -> np.ndarray:
     """In how many of 26 directions a ray from each voxel meets bone, or leaves the volume out of tissue (uint8)."""
     bone, tissue, known = hu > SKULL_HU, hu > AIR_HU, well_in_view(hu)
     hits = np.zeros(hu.shape, np.uint8)
@@ -140,6 +107,56 @@ def _enclosure(hu: np.ndarray) -> np.ndarray:
         if bits != (1, 1, 1):
             hits[box] += _ray_hits(bone[box], tissue[box], known[box], np.array(bits) - 1)
     return hits
+
+
+def intracranial_spaces(hu: np.ndarray, enclosure: np.ndarray) -> list[np.ndarray]:
+    """The soft spaces from which bone is seen in nearly all directions and that have a skull around them.
+
+    A pelvis at the end of a volume and the space under the ribs can be larger, but have gaps. The edge of the field of
+    view is no wall: the space is as wide there as one can tell.
+
+    Parameters
+    ----------
+    hu: numpy.ndarray
+        CT in Hounsfield units on the work grid, shape (z, y, x).
+    enclosure: numpy.ndarray
+        What :func:`enclosure_of` it gives.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        Bool, shape of ``hu``, the largest first; none when no skull is in view.
+    """
+    enclosed = (enclosure >= ENCLOSED_DIRECTIONS) & (hu < SKULL_HU) & (hu > CAVITY_HU)
+    box = box_of(enclosed, 4)
+    inside, unseen = enclosed[box], hu[box] < PADDING_HU
+    labels, count = ndimage.label(eroded(inside | unseen, LARGEST_GAP_MM / 2) & inside)
+    sizes = np.bincount(labels.ravel(), minlength=2)[1:]
+    spaces: list[np.ndarray] = []
+    for label in np.argsort(-sizes)[: min(count, CANDIDATES)] + 1:
+        core = labels == label
+        if spaces and (core.sum() * WORK_SPACING_MM**3 < SMALLEST_CORE_MM3 or _beside(core, spaces, box)):
+            continue
+        space = dilated(core, BESIDE_THE_CORE_MM) & inside
+        space = ndimage.binary_fill_holes(eroded(dilated(space, LARGEST_GAP_MM / 2), LARGEST_GAP_MM / 2))
+        large = space.sum() * WORK_SPACING_MM**3 > SMALLEST_INTRACRANIAL_MM3
+        if large and _bone_around(space, hu[box]) > SMALLEST_SKULL:
+            spaces.append(np.zeros(hu.shape, bool))
+            spaces[-1][box] = space
+    return spaces
+
+
+def _beside(core: np.ndarray, spaces: list[np.ndarray], box: tuple[slice, ...]) -> bool:
+    """Whether one of the spaces is so near that both lie in the same skull."""
+    near = dilated(core, BETWEEN_SKULLS_MM)
+    return any((space[box] & near).any() for space in spaces)
+
+
+def _bone_around(space: np.ndarray, hu: np.ndarray) -> float:
+    """Share of the surroundings of a space, as far as they are in view, that lie next to bone."""
+    box = box_of(space, 4)
+    rim = dilated(space[box], RIM_MM) & ~space[box] & (hu[box] > PADDING_HU)
+    return float(dilated(hu[box] > SKULL_HU, NEXT_TO_BONE_MM)[rim].mean()) if rim.any() else 0.0
 
 
 def _ray_hits(bone: np.ndarray, tissue: np.ndarray, known: np.ndarray, step: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The work grid: 3 mm along the patient's axes (LPS), on which a head has under a million voxels.
 
-Arrays have axis order (z, y, x): inferior to superior, anterior to posterior, right to left.
+Arrays have axis order (z, y, x): inferior to superior, anterior to posterior, right to left; as the
+file has it at first, and as the head has it once :mod:`.orientation` has found how it lies.
 """
 
 from __future__ import annotations

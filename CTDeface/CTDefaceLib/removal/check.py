@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 
 from ..anatomy.face_map import Cylinder
 from ..anatomy.grids import bounding_box, on_image_grid, voxels
+from ..anatomy.head import Head
 from ..anatomy.hounsfield import TISSUE_HU
+from ..anatomy.orientation import FLAT_FACE_MM, ON_THE_WAY_MM
+from ..anatomy.sight import directions
 
 LITTLE_SKIN = 0.8
 """Share (0 to 1) of the facial skin in the region below which there is a warning.
@@ -33,6 +37,21 @@ In synthetic heads at least 16 where the volume goes down to the lip, 9 where it
 of 20 heads upside down and in about half of those back to front.
 """
 
+EYES_AND_NOSE = 0.75
+"""Share (0 to 1) of the skin over eyes and nose in the region below which the face counts as left.
+
+At least 0.91 in 25 heads that were defaced at the face, at most TODO in heads that were defaced elsewhere.
+"""
+
+AROUND_THE_NOSE_DEG = 30.0
+"""How far from their mean direction, in degrees, air and fat are those of nose, sinuses and orbits, not of ears."""
+
+FEWEST_RAYS = 5
+"""Directions in which air or fat and the skin over it are seen, below which the result cannot be checked by them."""
+
+FARTHEST_TILT_DEG = 55.0
+"""How far, in degrees, a head's axes may be from the way in which it was found to lie: 36 at most in the phantoms."""
+
 MUCH_BRAIN_ML = 0.05
 """Millilitres of a mask inside the skull from which on there is a warning: what rounds to 0.1. Chosen by eye."""
 
@@ -54,7 +73,8 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
     dict
         ``replaced_ml`` and ``replaced_share`` (also by their old names ``removed_ml`` and ``removed_share``),
         ``facial_skin_covered``, ``intracranial_voxels_touched``, ``skull_gaps``, ``warnings`` and what
-        :func:`mask_report` gives; see :func:`CTDefaceLib.pipeline.deface`.
+        :func:`mask_report` gives; see :func:`CTDefaceLib.pipeline.deface`. The skin is looked up twice: where the
+        head's axes have the face, and over eyes and nose, which are found without them; the smaller share counts.
     """
     box = bounding_box(region)
     replaced_ml, touched = 0.0, 0
@@ -63,7 +83,8 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
         replaced_ml = float(np.count_nonzero(here & (voxels(image, box) > TISSUE_HU)) * _voxel_ml(image))
         touched = int(np.count_nonzero(here & _intracranial(cylinder, region[box])))
     tissue_ml = cylinder.tissue_mm3 / 1000.0
-    covered = _facial_skin_covered(region, cylinder)
+    facial, over_eyes_and_nose = _facial_skin_covered(region, cylinder), _share_in(region, eyes_and_nose(cylinder.head))
+    covered = facial if over_eyes_and_nose is None else min(facial, over_eyes_and_nose)
     masked = mask_report(mask, cylinder)
     return {
         "removed_ml": round(replaced_ml, 1),
@@ -74,8 +95,30 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
         "intracranial_voxels_touched": touched,
         "skull_gaps": cylinder.head.skull_gaps,
         **masked,
-        "warnings": _warnings(replaced_ml, tissue_ml, covered, touched, masked["mask_intracranial_ml"], cylinder),
+        "warnings": [
+            *_oddities(cylinder),
+            *_faults(replaced_ml, tissue_ml, touched, masked["mask_intracranial_ml"], cylinder.head.skull_gaps),
+            *([] if _has_no_face(cylinder) else _what_is_left(facial, over_eyes_and_nose)),
+        ],
     }
+
+
+def eyes_and_nose(head: Head) -> np.ndarray:
+    """The skin over eyes and nose, found by the air and fat below it without any axes; LPS in mm, shape (n, 3).
+
+    Rays from the middle of the brain that pass the air of nose and sinuses or the fat of an orbit leave the head there.
+    Nothing where too little of it is in view.
+    """
+    sight, solid = head.sight, ndimage.binary_dilation(head.solid)
+    place = np.rint(head.to_index(sight.skin)).astype(int)[:, ::-1]
+    within = ((place >= 0) & (place < solid.shape)).all(axis=1)
+    of_the_head = np.zeros(len(place), bool)  # and not of what holds it
+    of_the_head[within] = solid[tuple(place[within].T)]
+    here = of_the_head & ~sight.cut & (np.maximum(sight.air, sight.fat) >= ON_THE_WAY_MM)
+    middle = ((sight.air + sight.fat) * here) @ directions()
+    near = directions() @ middle > np.cos(np.radians(AROUND_THE_NOSE_DEG)) * np.linalg.norm(middle)
+    found = here & near & sight.skin_in_view
+    return sight.skin[found] if np.count_nonzero(found) >= FEWEST_RAYS else np.empty((0, 3))
 
 
 def mask_report(mask: sitk.Image, cylinder: Cylinder) -> dict[str, float]:
@@ -92,33 +135,67 @@ def mask_report(mask: sitk.Image, cylinder: Cylinder) -> dict[str, float]:
     }
 
 
-def _warnings(
-    replaced_ml: float, tissue_ml: float, covered: float, touched: int, in_skull_ml: float, cylinder: Cylinder
-) -> list[str]:
-    """One sentence for each thing that looks wrong."""
-    warnings = []
-    if touched:
-        warnings.append(f"{touched} intracranial voxels were touched: do not use this result.")
-    if covered < LITTLE_SKIN:
-        warnings.append(f"Only {covered:.0%} of the facial skin is covered: look at the result before you share it.")
-    if replaced_ml > MUCH_TISSUE * tissue_ml:
-        warnings.append(f"{replaced_ml:.0f} mL of tissue were replaced, more than usual: look at the result.")
-    if gaps := cylinder.head.skull_gaps:
-        what = "a gap" if gaps == 1 else f"{gaps} gaps"
-        warnings.append(f"The skull has {what}: what lies there under the scalp was left in place.")
-    if cylinder.landmarks.nose_mm < FLAT_NOSE_MM * cylinder.scale:
+def _oddities(cylinder: Cylinder) -> list[str]:
+    """What is odd about how the head lies and what of it is in view."""
+    head, warnings = cylinder.head, []
+    if head.orientation.turned:
         warnings.append(
-            "No nose stands out where the face should be. The volume's orientation may be wrong (upside down, back to "
-            "front): look at the result."
+            f"The orientation in the file is wrong: the head faces what the file calls the {head.facing} and has its "
+            f"top where it says {head.topped}. The face was removed where the head itself shows it; correct the file's "
+            "orientation, and look at the result before you share it."
         )
-    if cylinder.head.deeply_cut:
+    elif not head.orientation.clear or head.tilt_deg > FARTHEST_TILT_DEG:
+        warnings.append(
+            "It could not be told for sure which way the head lies, as where too little of it is in view; the file was "
+            "believed. Look at the result before you share it."
+        )
+    if head.deeply_cut:
         warnings.append(
             "The field of view cuts deep into the skull, which hides how the head lies: look at the result before you "
             "share it."
         )
+    if _has_no_face(cylinder):
+        warnings.append(
+            "No face stands out from this head: it was removed before, or the field of view cuts it off. Look at the "
+            "result before you share it."
+        )
+    return warnings
+
+
+def _faults(replaced_ml: float, tissue_ml: float, touched: int, in_skull_ml: float, gaps: int) -> list[str]:
+    """What was removed that should not have been, or was spared."""
+    warnings = []
+    if touched:
+        warnings.append(f"{touched} intracranial voxels were touched: do not use this result.")
+    if replaced_ml > MUCH_TISSUE * tissue_ml:
+        warnings.append(f"{replaced_ml:.0f} mL of tissue were replaced, more than usual: look at the result.")
+    if gaps:
+        what = "a gap" if gaps == 1 else f"{gaps} gaps"
+        warnings.append(f"The skull has {what}: what lies there under the scalp was left in place.")
     if in_skull_ml >= MUCH_BRAIN_ML:
         warnings.append(f"{in_skull_ml:.1f} mL of the face mask lie inside the skull; they were left in place.")
     return warnings
+
+
+def _what_is_left(facial: float, over_eyes_and_nose: float | None) -> list[str]:
+    """What of a face was not removed."""
+    warnings = []
+    if facial < LITTLE_SKIN:
+        warnings.append(f"Only {facial:.0%} of the facial skin is covered: look at the result before you share it.")
+    if over_eyes_and_nose is None:
+        warnings.append("Eyes and nose could not be found to check the result by them: look at it before you share it.")
+    elif over_eyes_and_nose < EYES_AND_NOSE:
+        warnings.append(
+            f"Only {over_eyes_and_nose:.0%} of the skin over eyes and nose was removed: the face may be left. Look at "
+            "the result before you share it."
+        )
+    return warnings
+
+
+def _has_no_face(cylinder: Cylinder) -> bool:
+    """Whether nothing stands out where a face should, in view."""
+    flat = cylinder.landmarks.nose_mm < FLAT_NOSE_MM * cylinder.scale
+    return bool(flat or cylinder.head.orientation.face_mm < FLAT_FACE_MM * cylinder.scale)
 
 
 def _intracranial(cylinder: Cylinder, part: sitk.Image) -> np.ndarray:
@@ -131,11 +208,15 @@ def _facial_skin_covered(region: sitk.Image, cylinder: Cylinder) -> float:
     facial = (cylinder.outline > WELL_INSIDE_MM) & cylinder.skin_in_view
     if not facial.any():
         return 0.0
-    points = cylinder.points(cylinder.skin - UNDER_THE_SKIN_MM)[facial]
+    return _share_in(region, cylinder.points(cylinder.skin - UNDER_THE_SKIN_MM)[facial]) or 0.0
+
+
+def _share_in(region: sitk.Image, points: np.ndarray) -> float | None:
+    """Share of some points, LPS in mm, that lie in a region; None where none lies in its volume."""
     index = [region.TransformPhysicalPointToIndex(point) for point in points.tolist()]
     size = region.GetSize()
     inside = [region[i] > 0 for i in index if all(0 <= a < n for a, n in zip(i, size))]
-    return float(np.mean(inside)) if inside else 0.0
+    return float(np.mean(inside)) if inside else None
 
 
 def _voxel_ml(image: sitk.Image) -> float:
