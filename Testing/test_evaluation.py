@@ -212,6 +212,7 @@ def test_interrupted_evaluation_goes_on(original, tmp_path, monkeypatch):
     assert result.similarities(result.subject("defaced"))
 
 
+@pytest.mark.slow
 def test_what_is_the_same_is_searched_once(original, monkeypatch):
     pytest.importorskip("dlib")
     pose = head_pose(original)
