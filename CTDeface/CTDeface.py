@@ -23,7 +23,7 @@ UPDATE_DELAY_MSEC = 400
 
 
 class CTDeface(ScriptedLoadableModule):
-    """Removes the face from a head CT: segment, preview in 3D, correct, deface, export."""
+    """Replaces the face in a head CT: segment, preview in 3D, correct, deface, export."""
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
@@ -32,7 +32,7 @@ class CTDeface(ScriptedLoadableModule):
         self.parent.dependencies = ["Cameras", "Segmentations", "SubjectHierarchy", "VolumeRendering"]
         self.parent.contributors = ["CTDeface contributors"]
         self.parent.helpText = _(
-            "<p>Removes the face from head CTs, so that they can be shared for research.</p>"
+            "<p>Replaces the face in head CTs by another skin, so that they can be shared for research.</p>"
             "<p>Work through the panel from top to bottom. Each step says what is missing before it can run, and "
             "everything explains itself when the mouse rests on it. To try things out, press <i>Load sample</i>.</p>"
             "<p>Look at every result before you share it. Names and other entries in DICOM headers stay, unless they "
@@ -79,11 +79,15 @@ class CTDefaceWidget(TaskPanel):
     """The panel. Each step shows what is missing before it can run; all work is done by the logic."""
 
     GIVE_WAY = (Task.PREVIEW, Task.EXPECT)
+    SHOWN_CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode")
+    CHOICES = ("inputVolume", "faceMask", "defacedVolume")
     LIBRARIES = ("CTDefaceLib", "CTDefaceSlicer")
 
     def __init__(self, parent=None):
         TaskPanel.__init__(self, parent)
         self._volume = None  # the input volume that mask and result belong to
+        self._result = None  # the result that Export and the side-by-side views were made ready for
+        self._isInputNew = False  # whether the input was chosen and not shown yet
         self._observedMask = None
 
     # Life of the panel
@@ -110,6 +114,7 @@ class CTDefaceWidget(TaskPanel):
     def enter(self):
         self.showScene()
         self.segmentationPanel.method.refresh()  # something may have been installed meanwhile
+        self.showInput()
         self.updateSoon()
 
     def exit(self):
@@ -124,8 +129,16 @@ class CTDefaceWidget(TaskPanel):
         TaskPanel.onSceneStartClose(self, caller, event)
         self.exportPanel.forgetPaths()
 
+    def successor(self, name, node):
+        volumeNode = self.parameterNode.inputVolume
+        if name == "faceMask":
+            return self.logic.maskOf(volumeNode, without=node)
+        return self.logic.resultOf(volumeNode, without=node) if name == "defacedVolume" else None
+
     def onNodesGone(self):
         self.logic.removeOrphans()
+        self.updateGUI()
+        self.updateSoon()
 
     def preselect(self, volumeNodes=None):
         self.inputPanel.preselect(volumeNodes)
@@ -133,12 +146,17 @@ class CTDefaceWidget(TaskPanel):
     # The choices
 
     def onParameterNodeSet(self):
-        self._volume = self.parameterNode.inputVolume if self.parameterNode is not None else None
+        parameters = self.parameterNode
+        self._volume = parameters.inputVolume if parameters is not None else None
+        self._result = parameters.defacedVolume if parameters is not None else None
+        self._isInputNew = False
         self.observeMask()
 
     def onParametersChanged(self, caller=None, event=None):
         if self.parameterNode.inputVolume is not self._volume:
             self.onInputChanged()
+        if self.parameterNode.defacedVolume is not self._result:
+            self.onResultChanged()
         self.observeMask()
         if self.parameterNode.segmenter != self.segmentationPanel.method.name:
             self.segmentationPanel.method.show(self.parameterNode.segmenter)
@@ -155,6 +173,24 @@ class CTDefaceWidget(TaskPanel):
         with slicer.util.NodeModify(parameters):
             parameters.faceMask = self.logic.maskOf(self._volume)
             parameters.defacedVolume = self.logic.resultOf(self._volume)
+            parameters.showAfter = False
+        self._isInputNew = True
+        if self._volume is not None:
+            self.showInput()
+        else:  # perhaps since it is on its way out of the scene, which must not be changed meanwhile
+            qt.QTimer.singleShot(0, self.showInput)
+
+    def showInput(self):
+        """Show the input in the views once it is chosen, as soon as the module is open."""
+        if self._isInputNew and self.parameterNode is not None and self.parent.isEntered:
+            self._isInputNew = False
+            self.previewPanel.showInput()
+
+    def onResultChanged(self):
+        """Make the export and the views ready for another result, or for none."""
+        self._result = self.parameterNode.defacedVolume
+        self.exportPanel.propose()
+        qt.QTimer.singleShot(0, self.previewPanel.showResult)
 
     def observeMask(self):
         """Follow what is done to the chosen mask by hand."""
@@ -177,6 +213,20 @@ class CTDefaceWidget(TaskPanel):
         if parameters.inputVolume is None or parameters.faceMask is None:
             return None
         return self.logic.findResult(parameters.inputVolume, parameters.faceMask, parameters.defaceParameters())
+
+    def resultProblem(self):
+        """Why the chosen result is none of the chosen input, in one sentence; an empty text when it is one."""
+        result, volumeNode = self.parameterNode.defacedVolume, self.parameterNode.inputVolume
+        if not self.logic.isResult(result):
+            return _("Deface the volume first (step 5).")
+        original = self.logic.originalOf(result)
+        if original is None:
+            return _("The volume that this result was made from is no longer in the scene.")
+        if original is not volumeNode:
+            return _("This result was made from “{name}”: choose that volume in step 1, or another result.").format(
+                name=original.GetName()
+            )
+        return ""
 
     def batchParameters(self):
         """The choices for a batch: those of the removal, and the segmenter with its own."""
@@ -243,7 +293,7 @@ class CTDefaceTest(ScriptedLoadableModuleTest):
             after = slicer.util.arrayFromVolume(result)
             report = logic.report(result)
             self.assertEqual(report["intracranial_voxels_touched"], 0)
-            self.assertGreater(report["removed_ml"], 100)
+            self.assertGreater(report["replaced_ml"], 100)
             self.assertTrue(np.array_equal(before, slicer.util.arrayFromVolume(volumeNode)))
             self.assertFalse(np.array_equal(before, after))
             self.assertLess(after[(mask > 0) & (before > 0)].mean(), -500)

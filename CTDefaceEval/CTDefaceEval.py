@@ -54,6 +54,7 @@ class CTDefaceEvalWidget(TaskPanel):
 
     GIVE_WAY = (Task.SCALE,)
     SHOWN_CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLTableNode", "vtkMRMLPlotChartNode")
+    CHOICES = ("originalVolume", "defacedVolume")
     LIBRARIES = ("CTDefaceEvalLib", "CTDefaceEvalSlicer", "CTDefaceLib", "CTDefaceSlicer")
 
     # Life of the panel

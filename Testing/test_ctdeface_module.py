@@ -16,8 +16,10 @@ import slicer
 import vtk
 from CTDefaceLib import tasks
 from CTDefaceLib.errors import CTDefaceError, InputError, OutputError
+from CTDefaceLib.parameters import DEPTH_MM
 from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.processes import end_process_group
+from CTDefaceLib.removal.fill import FILLS
 from CTDefaceLib.volume_io import check_ct, read_ct
 from CTDefaceSlicer.shared import hints, nodes, views
 from CTDefaceSlicer.shared.process import BackgroundProcess
@@ -150,9 +152,11 @@ def test_from_input_to_evaluation_by_mouse(panel, scans, name, tmp_path):
     assert face.shape == voxels.shape
     assert 100 < face.sum() * np.prod(image.GetSpacing()) / 1000 < 1500
 
-    # 3. preview: what will remain, before anything is a result
+    # 3. preview: how it will look, before anything is a result
     wait(lambda: idle(panel))
-    assert ui.reportLabel.visible
+    assert ui.logTextEdit.plainText.splitlines()[-1] == "Preview ready"
+    assert ui.reportLabel.text.startswith("Replaced ")
+    assert "Gaps in the skull: " in ui.reportLabel.text
     assert "Intracranial voxels touched: 0" in ui.reportLabel.text
     assert ui.defacedSelector.currentNode() is None
     ui.afterRadioButton.click()
@@ -319,28 +323,55 @@ def test_load_sample_and_sample_data(panel):
 
 
 def test_the_preview_follows_the_choices(panel, phantom):
+    ui = panel.ui
     gui.volume(phantom, "CT")
-    wait(lambda: panel.ui.segmentButton.enabled)
+    wait(lambda: ui.segmentButton.enabled)
     segment(panel)
 
-    def removed():
-        return panel.logic.report(panel.currentResult())["removed_ml"]
+    def report():
+        wait(lambda: idle(panel))
+        return panel.logic.report(panel.currentResult())
 
-    before = removed()
-    panel.ui.segmenterComboBox.currentIndex = 1
-    assert removed() == before, "the method was for the mask, which stays as it is"
-    panel.ui.marginSlider.value = 8
+    before = report()["replaced_ml"]
+    ui.segmenterComboBox.currentIndex = 1
+    assert panel.currentResult() is not None, "the method was for the mask, which stays as it is"
+    choose(ui.strengthComboBox, "Strict")
     assert panel.currentResult() is None
-    wait(lambda: idle(panel))
-    larger = removed()
-    assert larger > before
-    panel.ui.sealedCheckBox.click()
-    panel.ui.fillComboBox.currentIndex = 2
-    wait(lambda: idle(panel))
-    assert removed() < larger
-    assert panel.logic.report(panel.currentResult())["parameters"]["fill"] == "constant"
+    strict = report()
+    assert (strict["strength"], strict["depth_mm"]) == ("strict", DEPTH_MM["strict"])
+    assert strict["replaced_ml"] > before
+    assert f"Replaced {strict['replaced_ml']:.0f} mL" in ui.reportLabel.text
+    choose(ui.strengthComboBox, "Light")
+    ui.depthSpinBox.value = 6
+    choose(ui.fillComboBox, "Air")
+    light = report()
+    assert (light["strength"], light["fill"], light["depth_mm"]) == ("light", "air", 6)
+    assert light["replaced_ml"] < before
+    assert "estimated" in ui.warningLabel.text
+    ui.asIsCheckBox.click()
+    assert not any(w.enabled for w in (ui.strengthComboBox, ui.depthSpinBox, ui.marginSlider)), "of no effect now"
+    assert report()["parameters"]["as_is"]
     previews = [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n.GetName().endswith("preview")]
     assert len(previews) == 1, "one preview is kept, not one for each choice"
+
+
+def choose(comboBox, text):
+    """Choose the entry of a combo box that starts with a text."""
+    texts = [comboBox.itemText(index) for index in range(comboBox.count)]
+    comboBox.currentIndex = next(index for index, label in enumerate(texts) if label.startswith(text))
+
+
+def test_each_fill_and_strength_says_what_it_means(panel):
+    ui = panel.ui
+    for box, names in ((ui.fillComboBox, FILLS), (ui.strengthComboBox, DEPTH_MM)):
+        assert box.count == len(names)
+        tips = [box.itemData(index, qt.Qt.ToolTipRole) for index in range(box.count)]
+        assert all(tips) and len(set(tips)) == box.count
+        box.currentIndex = 0
+        assert box.toolTip == tips[0]
+    assert panel.parameterNode.defaceParameters()["fill"] == "smooth"
+    assert "face can be estimated" in ui.strengthComboBox.toolTip
+    assert panel.batchParameters()["strength"] == "light", "a batch takes the same choices"
 
 
 def test_deface_takes_over_a_running_preview(panel, phantom):
@@ -503,11 +534,11 @@ def test_after_the_scene_is_closed_no_widget_is_connected_to_it(panel):
     gui.host.select_module(None)
     slicer.mrmlScene.Clear()
     panel.ui.marginSlider.value = 7
-    panel.ui.keepBoneCheckBox.click()
+    choose(panel.ui.strengthComboBox, "Strict")
     node = slicer.mrmlScene.GetSingletonNode("CTDeface", "vtkMRMLScriptedModuleNode")
-    assert (node.GetParameter("margin"), node.GetParameter("keepBone")) == ("0.0", "False")
+    assert (node.GetParameter("margin"), node.GetParameter("strength")) == ("0.0", "STANDARD")
     gui.host.select_module("CTDeface")
-    assert (panel.ui.marginSlider.value, panel.ui.keepBoneCheckBox.checked) == (0, False)
+    assert (panel.ui.marginSlider.value, panel.ui.strengthComboBox.currentText) == (0, "Standard")
     for _ in range(3):  # to leave and enter the module leaves nothing behind in its parameters
         gui.host.select_module("SegmentEditor")
         gui.host.select_module("CTDeface")
@@ -639,7 +670,7 @@ def test_deleting_the_result_undoes_it_and_deleting_the_input_leaves_nothing_hid
     slicer.mrmlScene.RemoveNode(volume)
     run_for(0.05)
     left = [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n.GetHideFromEditors()]
-    assert [node.GetNodeReference(views.RENDERING_OF) for node in left] == [second]
+    assert not left
 
 
 def test_each_input_has_its_own_mask_and_result(panel, phantom):
@@ -687,12 +718,33 @@ def test_export_asks_before_it_replaces_a_file(panel, phantom, tmp_path):
 # --------------------------------------------------------------------------------------------------- scenes and console
 
 
+def test_a_scene_of_the_first_version_keeps_what_was_chosen(panel, tmp_path):
+    node = panel.parameterNode.parameterNode
+    for name, value in {"keepBone": "True", "sealed": "False", "fill": "CONSTANT", "margin": "5.0"}.items():
+        node.SetParameter(name, value)
+    for name in ("strength", "depth", "asIs"):
+        node.UnsetParameter(name)
+    text = slicer.mrmlScene.GetRootDirectory()
+    path = tmp_path / "old.mrml"
+    slicer.mrmlScene.SetRootDirectory(str(tmp_path))
+    slicer.mrmlScene.Commit(str(path))
+    slicer.mrmlScene.SetRootDirectory(text)
+    slicer.mrmlScene.Clear()
+    slicer.util.loadScene(str(path))
+    run_for(0.05)
+    parameters = panel.parameterNode
+    assert parameters.strength.value == "light"
+    assert (parameters.fill.value, parameters.margin, parameters.asIs) == ("constant", 5, True)
+    assert not parameters.parameterNode.GetParameter("keepBone")
+
+
 def test_saving_and_reopening_the_scene_restores_the_panel(panel, phantom, tmp_path):
     volume = gui.volume(phantom, "CT")
     wait(lambda: panel.ui.segmentButton.enabled)
     mask = segment(panel)
     panel.ui.marginSlider.value = 4
-    panel.ui.keepBoneCheckBox.click()
+    choose(panel.ui.strengthComboBox, "Light")
+    panel.ui.depthSpinBox.value = 8
     wait(lambda: idle(panel))
     result = deface(panel)
     face, removed = nodes.faceMask(mask, volume), slicer.util.arrayFromVolume(result).copy()
@@ -705,7 +757,8 @@ def test_saving_and_reopening_the_scene_restores_the_panel(panel, phantom, tmp_p
     run_for(0.05)
 
     ui = panel.ui
-    assert (ui.marginSlider.value, ui.keepBoneCheckBox.checked, ui.sealedCheckBox.checked) == (4, True, True)
+    assert (ui.marginSlider.value, ui.depthSpinBox.value) == (4, 8)
+    assert ui.strengthComboBox.currentText.startswith("Light")
     volume, mask, result = (s.currentNode() for s in (ui.inputSelector, ui.maskSelector, ui.defacedSelector))
     assert (volume.GetName(), result.GetName()) == ("CT", "CT defaced")
     assert np.array_equal(nodes.faceMask(mask, volume), face)

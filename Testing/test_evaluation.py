@@ -90,7 +90,7 @@ def test_verdict(numbers, level):
 
 
 def test_levels_are_the_words_that_users_and_records_see():
-    words = ["face found", "recognisable", "recoverable", "none of these", "not evaluable"]
+    words = ["face found", "recognisable", "recoverable", "none of these", "not all tried", "not evaluable"]
     assert [str(level) for level in Level] == [f"{level}" for level in Level] == words
     assert json.dumps(list(Level)) == json.dumps(words)
 
@@ -107,11 +107,27 @@ def test_a_few_false_alarms_are_no_face_but_are_mentioned():
     assert judge(evidence).level == Level.FACE_FOUND
 
 
-def test_what_could_not_be_measured_is_said():
+def test_what_could_not_be_measured_is_said_and_not_passed():
     evidence = made_up()
     assert "could not be measured" not in judge(evidence).sentence
     evidence.scale = Scale([0.9], [])
-    assert judge(evidence).level == Level.NONE_OF_THESE and "could not be measured" in judge(evidence).sentence
+    verdict = judge(evidence)
+    assert verdict.level == Level.NOT_ALL_TRIED and "could not be measured" in verdict.sentence
+    assert verdict.sentence.startswith("No face was found or recovered in") and "recognised" not in verdict.sentence
+
+
+@pytest.mark.parametrize("threshold", [True, False])
+def test_what_was_not_attacked_is_not_passed(threshold):
+    evidence = made_up()
+    evidence.settings, evidence.subjects = Settings(models=("m",), attacks=()), evidence.subjects[:2]
+    if not threshold:
+        evidence.scale = Scale([0.9], [])
+    verdict = judge(evidence)
+    assert verdict.level == Level.NOT_ALL_TRIED and "no attack was made" in verdict.sentence
+    assert verdict.sentence.startswith(f"No face was found{' or recognised' if threshold else ''} in these views.")
+    assert "and attacks" not in verdict.sentence
+    evidence.subjects[1].sightings = sightings(9)
+    assert judge(evidence).level == Level.FACE_FOUND, "one that is found needs no attack"
 
 
 def test_threshold_lies_midway_and_needs_a_recogniser_that_tells_heads_apart():
@@ -196,6 +212,7 @@ def test_interrupted_evaluation_goes_on(original, tmp_path, monkeypatch):
     assert result.similarities(result.subject("defaced"))
 
 
+@pytest.mark.slow
 def test_what_is_the_same_is_searched_once(original, monkeypatch):
     pytest.importorskip("dlib")
     pose = head_pose(original)

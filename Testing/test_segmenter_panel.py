@@ -410,11 +410,11 @@ def test_a_model_end_to_end(name, models, phantom, said, tmp_path):
     report = panel.logic.report(panel.currentResult())
     assert report["method"] == name and report["model"]["dataset"] == DATASETS[name]
     assert str(CTA_DEFACE) not in json.dumps(report) and KEY not in json.dumps(report)
-    removed = report["removed_ml"]
+    removed = report["replaced_ml"]
     panel.ui.asIsCheckBox.checked = True
     wait(lambda: not panel.busy and panel.currentResult() is not None, 120)
-    assert not panel.ui.marginSlider.enabled and not panel.ui.sealedCheckBox.enabled
-    assert panel.logic.report(panel.currentResult())["removed_ml"] < removed
+    assert not panel.ui.marginSlider.enabled and not panel.ui.strengthComboBox.enabled
+    assert panel.logic.report(panel.currentResult())["replaced_ml"] < removed
     assert "used as it is" in panel.ui.warningLabel.text
 
 

@@ -160,6 +160,54 @@ def test_a_node_selector_follows_the_scene():
     assert heard == [node, None]
 
 
+def test_a_node_selector_falls_to_the_row_before_when_its_node_goes():
+    slicer.mrmlScene.Clear()
+    selector, heard = slicer.qMRMLNodeComboBox(), []
+    selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    selector.noneEnabled = True
+    selector.setMRMLScene(slicer.mrmlScene)
+    a, b, c = (slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name) for name in "abc")
+    selector.setCurrentNode(b)
+    selector.connect(
+        "currentNodeChanged(vtkMRMLNode*)", lambda node: heard.append((node, bool(slicer.mrmlScene.IsNodePresent(b))))
+    )
+    slicer.mrmlScene.RemoveNode(c)
+    assert selector.currentNode() is b
+    slicer.mrmlScene.RemoveNode(b)
+    assert selector.currentNode() is a and heard == [(a, True)], "before the scene forgets the one that goes"
+    slicer.mrmlScene.RemoveNode(a)
+    assert selector.currentNode() is None
+
+
+def test_a_node_selector_offers_what_has_an_attribute():
+    slicer.mrmlScene.Clear()
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    selector.setMRMLScene(slicer.mrmlScene)
+    selector.addAttribute("vtkMRMLScalarVolumeNode", "made")
+    for value in (None, "one", "two"):
+        node = slicer.vtkMRMLScalarVolumeNode()
+        node.SetAttribute("made", value)
+        slicer.mrmlScene.AddNode(node)
+    assert selector.nodeCount() == 2
+    selector.addAttribute("vtkMRMLScalarVolumeNode", "made", "two")
+    assert selector.nodeCount() == 1
+    slicer.mrmlScene.Clear()
+
+
+def test_a_path_that_its_filters_refuse_and_an_empty_one_are_not_told():
+    edit, heard, valid = ctk.ctkPathLineEdit(), [], []
+    edit.connect("currentPathChanged(QString)", heard.append)
+    edit.connect("validInputChanged(bool)", valid.append)
+    edit.currentPath = "a.nii.gz"
+    edit.currentPath = ""
+    assert (edit.currentPath, heard, valid) == ("", ["a.nii.gz"], [True, False])
+    edit.nameFilters = ["CT volume (*.nii.gz *.nrrd)"]
+    edit.currentPath = "a.nii.gz"
+    edit.currentPath = "a.nrrd"
+    assert (heard, valid) == (["a.nii.gz", "a.nrrd"], [True, False, True])
+
+
 class Color(enum.Enum):
     RED = "red"
     GREEN = "green"

@@ -1,4 +1,4 @@
-"""Find and remove the face in a head CT: the library below the CTDeface module, the command line and batches.
+"""Find and replace the face in a head CT: the library below the CTDeface module, the command line and batches.
 
     from CTDefaceLib import DefaceParameters, deface, read_ct, write_volume
 

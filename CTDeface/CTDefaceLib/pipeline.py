@@ -1,4 +1,4 @@
-"""The main job: a head CT goes in, the same CT without its face and a report come out."""
+"""The main job: a head CT goes in, the same CT with another skin in place of its face and a report come out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .parameters import UNREPORTED, DefaceParameters
 from .progress import IsCancelled, Progress, never, part, steps
 from .removal.check import check
 from .removal.check import mask_report as mask_numbers
+from .removal.donors import face_donor
 from .removal.fill import fill_region
 from .removal.region import mask_as_region, removal_region
 from .removal.surface import Surface, face_surface
@@ -130,7 +131,7 @@ def deface(
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> DefaceResult:
-    """Remove the face from a CT.
+    """Replace the face in a CT.
 
     Parameters
     ----------
@@ -194,6 +195,7 @@ def deface(
         margin_mm=parameters.margin_mm,
         with_ears=parameters.takes_ears,
         keep_bone=parameters.keeps_bone,
+        donor=face_donor(cylinder, parameters.seed) if parameters.fill == "face" else None,
     )
     if parameters.as_is:
         region = mask_as_region(mask, cylinder)
@@ -223,5 +225,5 @@ def deface(
     }
     report["warnings"] = [*notes["warnings"]] + report["warnings"] + parameters.weaknesses
     report["seconds"] = round(time.perf_counter() - start, 2)
-    step(1.0, "Face removed")
+    step(1.0, "Result ready")
     return DefaceResult(defaced, mask, region, report, cylinder, surface)

@@ -9,7 +9,7 @@ from CTDefaceLib.batch.status import Status
 from CTDefaceLib.errors import Cancelled, CTDefaceError
 from slicer.i18n import tr as _
 
-from .shared import hints
+from .shared import hints, paths
 
 COLUMNS = [_("Scan"), _("Status"), _("Seconds"), _("Remark")]
 WIDTHS = (80, 85, 58)
@@ -34,8 +34,8 @@ class BatchPanel:
         for column, width in enumerate(WIDTHS):
             ui.batchTable.setColumnWidth(column, width)
         ui.batchTable.horizontalHeader().setStretchLastSection(True)
-        ui.batchInputPathLineEdit.connect("currentPathChanged(QString)", self.onPathChanged)
-        ui.batchOutputPathLineEdit.connect("currentPathChanged(QString)", self.onPathChanged)
+        paths.follow(ui.batchInputPathLineEdit, self.onPathChanged)
+        paths.follow(ui.batchOutputPathLineEdit, self.onPathChanged)
         ui.batchButton.connect("clicked()", self.onStart)
         ui.batchGalleryButton.connect("clicked()", self.onGallery)
         self.update()

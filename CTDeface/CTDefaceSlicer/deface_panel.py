@@ -29,7 +29,7 @@ class DefacePanel(StepPanel):
         ui.defaceButton.text = _("Cancel") if isRunning else _("Deface")
         ui.defaceButton.enabled = isRunning or (self.panel.isFree and not missing)
         ui.defaceProgressBar.visible = isRunning
-        ui.compareButton.enabled = hasInput and self.parameters.defacedVolume is not None
+        ui.compareButton.enabled = hasInput and not self.panel.resultProblem()
         hints.show(ui.defaceHintLabel, missing, self.panel.errors.get(Task.DEFACE, ""))
 
     def onDeface(self):
@@ -65,19 +65,20 @@ class DefacePanel(StepPanel):
             self.panel.errors[Task.DEFACE] = _("Not defaced. Correct the mask in step 4.")
             return
         result = self.logic.publish(preview)
+        self.panel.log(_("Replaced {ml:.0f} mL.").format(ml=self.logic.report(result)["replaced_ml"]))
         if parameters.inputVolume is volumeNode:
             parameters.defacedVolume = result
             if self.panel.parent.isEntered:
                 self.panel.previewPanel.showSideBySide()
 
     def _confirm(self, report):
-        """Ask when a mask made by hand reaches into the skull: nothing in there is removed, whatever was painted."""
+        """Ask when a mask made by hand reaches into the skull: nothing in there is replaced, whatever was painted."""
         overlap = report["mask_intracranial_ml"]
         if overlap < ASK_OVERLAP_ML or report["mask"] == AS_SEGMENTED:
             return True
         return slicer.util.confirmYesNoDisplay(
             _(
                 "The face mask covers {ml:.1f} mL of the space inside the skull. That part stays as it is: "
-                "nothing inside the skull is ever removed.\n\nDeface with the rest of the mask?"
+                "nothing inside the skull is ever replaced.\n\nDeface with the rest of the mask?"
             ).format(ml=overlap)
         )

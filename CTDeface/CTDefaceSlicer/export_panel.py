@@ -1,16 +1,23 @@
 """Step 6 of the CTDeface panel: the result as a file or a DICOM series, and on to CTDefaceEval."""
 
 import importlib.util
+import itertools
 import os
+from pathlib import Path
 
 import slicer
+from CTDefaceLib.volume_io import WRITABLE, suffix
 from slicer.i18n import tr as _
 
 from . import database
+from .logic import MADE_FROM, reportOf
 from .parameters import ExportKind, Headers
-from .shared import hints
+from .shared import hints, paths
 from .shared.step_panel import StepPanel
 from .tasks import Task
+
+PROPOSED = "defaced_head_ct"
+"""A file name that names nobody, as the name of a volume may."""
 
 
 class ExportPanel(StepPanel):
@@ -18,9 +25,12 @@ class ExportPanel(StepPanel):
 
     def __init__(self, panel):
         super().__init__(panel)
+        self._proposed = ""  # a path that gives way to another proposal
+        self._exported = ""  # what was written of the chosen result, in one sentence
         ui = self.ui
-        ui.exportPathLineEdit.connect("currentPathChanged(QString)", self.onPathChanged)
-        ui.exportFolderPathLineEdit.connect("currentPathChanged(QString)", self.onPathChanged)
+        ui.defacedSelector.addAttribute("vtkMRMLScalarVolumeNode", MADE_FROM)
+        paths.follow(ui.exportPathLineEdit, self.onPathChanged)
+        paths.follow(ui.exportFolderPathLineEdit, self.onPathChanged)
         ui.exportButton.connect("clicked()", self.onExport)
         ui.evaluateButton.connect("clicked()", self.onEvaluate)
 
@@ -30,9 +40,10 @@ class ExportPanel(StepPanel):
         :param hasInput: whether a CT is chosen.
         """
         ui, parameters = self.ui, self.parameters
-        missing = _("Deface the volume first (step 5).") if parameters.defacedVolume is None else ""
-        ui.evaluateButton.enabled = hasInput and not missing
-        missing = missing or self._missing()
+        problem = self.panel.resultProblem()
+        ui.evaluateButton.enabled = hasInput and not problem
+        missing = self._missing(problem)
+        hints.show(ui.resultLabel, "" if problem else self._origin())
         ui.exportButton.text = _("Exporting…") if self.panel.task is Task.EXPORT else _("Export")
         ui.exportButton.enabled = not missing and self.panel.isFree
         isFile = parameters.exportKind is ExportKind.FILE
@@ -49,15 +60,62 @@ class ExportPanel(StepPanel):
             (ui.retainFrame, isCleaned),
         ):
             widget.visible = isShown
-        hints.show(ui.exportHintLabel, missing, self.panel.errors.get(Task.EXPORT, ""))
+        hint = missing or self._exported or self._destination()
+        hints.show(ui.exportHintLabel, hint, self.panel.errors.get(Task.EXPORT, ""))
+
+    def _origin(self):
+        """Whether the chosen result belongs to the mask and the choices that the panel shows."""
+        parameters = self.parameters
+        result, choices = parameters.defacedVolume, parameters.defaceParameters()
+        maskNode = parameters.faceMask
+        if maskNode is not None and self.logic.isMadeWith(result, parameters.inputVolume, maskNode, choices):
+            return _("Made with the present mask and choices.")
+        return _("Made with another mask or other choices. Press Deface to make one with those above.")
+
+    def _path(self):
+        """Full path of the file or folder to write; empty where none is chosen or needed."""
+        kind, ui = self.parameters.exportKind, self.ui
+        fields = {ExportKind.FILE: ui.exportPathLineEdit, ExportKind.FOLDER: ui.exportFolderPathLineEdit}
+        path = fields[kind].currentPath if kind in fields else ""
+        return (self._folder() / Path(path).expanduser()).as_posix() if path else ""
+
+    @staticmethod
+    def _folder():
+        """The folder that relative names start at: the one that Slicer saves into."""
+        return Path(slicer.mrmlScene.GetRootDirectory() or Path.home())
+
+    def _destination(self):
+        """Where a relative name leads to."""
+        path, kind = self._path(), self.parameters.exportKind
+        field = self.ui.exportPathLineEdit if kind is ExportKind.FILE else self.ui.exportFolderPathLineEdit
+        return _("Will be written to {path}").format(path=path) if path and path != field.currentPath else ""
+
+    def propose(self):
+        """Propose a file for another result, unless there is one that the user has chosen and not written yet."""
+        self._exported = ""
+        field = self.ui.exportPathLineEdit
+        if self.parameters.defacedVolume is None or field.currentPath not in ("", self._proposed):
+            return
+        folder = Path(self._proposed).parent if self._proposed else self._folder()
+        names = (PROPOSED + (f"_{number}" if number > 1 else "") for number in itertools.count(1))
+        free = (folder / f"{name}.nii.gz" for name in names if not any(folder.glob(f"{name}.*")))
+        self._proposed = next(free).as_posix()
+        field.currentPath = self._proposed
 
     def forgetPaths(self):
         """Propose no file and no folder: the scene that they were for is closed."""
+        self._proposed = self._exported = ""
         self.ui.exportPathLineEdit.currentPath = self.ui.exportFolderPathLineEdit.currentPath = ""
 
-    def _missing(self):
-        """What is missing before the result can be exported, in one sentence."""
-        kind = self.parameters.exportKind
+    def _missing(self, problem):
+        """What is missing before the result can be exported, in one sentence.
+
+        :param problem: why the result is none of the chosen input.
+        """
+        kind, result = self.parameters.exportKind, self.parameters.defacedVolume
+        isAlone = self.logic.isResult(result) and self.logic.originalOf(result) is None
+        if problem and not (isAlone and kind is ExportKind.FILE):  # which is a result still
+            return problem
         if kind is ExportKind.FILE:
             return "" if self.ui.exportPathLineEdit.currentPath else _("Choose a file name.")
         if not database.isFromDatabase(self.parameters.inputVolume):
@@ -68,6 +126,7 @@ class ExportPanel(StepPanel):
 
     def onPathChanged(self, path):
         self.panel.errors.pop(Task.EXPORT, None)
+        self._exported = ""
         self.panel.updateGUI()
 
     def onExport(self):
@@ -77,21 +136,36 @@ class ExportPanel(StepPanel):
             self._exportSeries()
 
     def _exportVolume(self):
-        volumeNode, path = self.parameters.defacedVolume, self.ui.exportPathLineEdit.currentPath
-        overwrite = os.path.isfile(path)
-        question = _("{name} exists already. Replace it?").format(name=os.path.basename(path))
+        volumeNode, path = self.parameters.defacedVolume, self._path()
+        self.ui.exportPathLineEdit.currentPath = path
+        files = (path, reportOf(path)) if suffix(path) in WRITABLE else ()
+        existing = [os.path.basename(file) for file in files if os.path.isfile(file)]
+        overwrite = bool(existing)
+        question = _("{name} exists already. Replace it?") if len(existing) < 2 else _("{name} exist already. Replace?")
+        question = question.format(name=_(" and ").join(existing))
         if not overwrite or slicer.util.confirmYesNoDisplay(question):
-            self._run(lambda **callbacks: self.logic.exportVolume(volumeNode, path, overwrite, **callbacks))
+            self._proposed = path  # once it is written, another result needs another
+            self._run(path, lambda **callbacks: self.logic.exportVolume(volumeNode, path, overwrite, **callbacks))
 
     def _exportSeries(self):
         volumeNode, retain = self.parameters.defacedVolume, self.parameters.retained()
         isFolder = self.parameters.exportKind is ExportKind.FOLDER
-        folder = self.ui.exportFolderPathLineEdit.currentPath if isFolder else None
+        folder = self._path() if isFolder else None
+        if isFolder:
+            self.ui.exportFolderPathLineEdit.currentPath = folder
         if retain is None or self.confirmPackage():
-            self._run(lambda **callbacks: self.logic.exportSeries(volumeNode, folder, retain, **callbacks))
+            place = folder or _("Slicer's DICOM database")
+            self._run(place, lambda **callbacks: self.logic.exportSeries(volumeNode, folder, retain, **callbacks))
 
-    def _run(self, start):
-        self.panel.run(Task.EXPORT, start, lambda result: self.panel.log(_("Exported.")))
+    def _run(self, place, start):
+        """Start the export, and say where the result is when it is there."""
+
+        def finish(result):
+            self._exported = _("Exported to {place}").format(place=place)
+            self.panel.log(self._exported)
+
+        self._exported = ""
+        self.panel.run(Task.EXPORT, start, finish)
 
     def confirmPackage(self):
         """Install what cleaning headers needs, if the user agrees; whether it is there now."""

@@ -2,7 +2,7 @@
 
 from slicer.i18n import tr as _
 
-from .shared import hints, nodes, views
+from .shared import hints, nodes
 from .shared.step_panel import StepPanel
 from .tasks import Task
 
@@ -28,17 +28,15 @@ class InputPanel(StepPanel):
         hints.show(ui.inputHintLabel, problem, problem if self.parameters.inputVolume is not None else "")
 
     def preselect(self, volumeNodes=None):
-        """Choose the first CT, of the scene or of those given, when none is chosen."""
+        """Choose the first CT, of the scene or of those given, that is no result, when none is chosen."""
         if self.parameters is None or self.parameters.inputVolume is not None:
             return
-        volumeNode = next(nodes.offeredCTs(volumeNodes), None)
+        volumeNode = next((n for n in nodes.offeredCTs(volumeNodes) if not self.logic.isResult(n)), None)
         if volumeNode is not None:
             self.parameters.inputVolume = volumeNode
-            views.showInSlices(volumeNode, fit=True)
 
     def onLoadSample(self):
         def done(volumeNode):
             self.parameters.inputVolume = volumeNode
-            views.showInSlices(volumeNode, fit=True)
 
         self.panel.run(Task.SAMPLE, self.logic.loadSample, done)

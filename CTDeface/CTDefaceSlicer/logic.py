@@ -20,13 +20,20 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from . import database
-from .parameters import CTDefaceParameterNode
+from .parameters import CTDefaceParameterNode, takeOldChoices
 from .shared import nodes, views
 from .shared.process import BackgroundProcess
 
 AS_SEGMENTED = "as segmented"
 PROVENANCE = "CTDeface."
 """Attributes that tell how a node was made, and the roles of the nodes that it was made from, start with this."""
+MADE_FROM = PROVENANCE + "madeFrom"
+"""Attribute that every preview and result has, and no other volume: what it was made from, see ``_key``."""
+
+
+def reportOf(path):
+    """The file beside an exported volume that tells how it was made."""
+    return path[: len(path) - len(suffix(path))] + ".json"
 
 
 class CTDefaceLogic(ScriptedLoadableModuleLogic):
@@ -43,7 +50,9 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         self._batchOutput = None
 
     def getParameterNode(self):
-        return CTDefaceParameterNode(super().getParameterNode())
+        node = super().getParameterNode()
+        takeOldChoices(node)
+        return CTDefaceParameterNode(node)
 
     def loadSample(self, parameters=None, **callbacks):
         """Make the phantom, a synthetic head CT. Returns its volume node.
@@ -80,7 +89,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             self._setReport(node, {"method": segmenter, **report})
             node.SetAttribute(PROVENANCE + "made", str(nodes.faceFingerprint(node)))
             node.SetNodeReferenceID(PROVENANCE + "original", volumeNode.GetID())
-            views.showMask(node)
+            views.showMask(node, visible=not views.isSideBySide())
             nodes.keepTogether(volumeNode, node)
             return node
 
@@ -95,7 +104,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         return self.process.run(tasks.Expect(segmenter, dict(choice or {})), volumeNode, **callbacks)
 
     def deface(self, volumeNode, maskNode, parameters=None, **callbacks):
-        """Remove the face into a new volume node, named after the input.
+        """Replace the face in a new volume node, named after the input.
 
         :param parameters: dict with any field of CTDefaceLib.parameters.DefaceParameters.
         """
@@ -128,23 +137,30 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             report.update({name: made[name] for name in ("method", "model") if name in made})
             report["warnings"] = made.get("warnings", []) + report["warnings"]
             self._setReport(node, {**report, "mask": self.maskMethod(maskNode)})
-            node.SetAttribute(PROVENANCE + "madeFrom", madeFrom)
+            node.SetAttribute(MADE_FROM, madeFrom)
             return node
 
         task = tasks.Deface(self.process.arrayMessage("mask", mask, volumeNode), parameters)
         return self.process.run(task, volumeNode, finish, **callbacks)
 
     def publish(self, resultNode):
-        """Make a preview the result: a volume node like any other, beside its original. Deleting it undoes this."""
+        """Make a preview the result: a volume node like any other, beside its original. Deleting it undoes this.
+
+        Earlier results of the same volume are called older, unless they were given another name.
+        """
         if not resultNode.GetHideFromEditors():
             return resultNode
-        original = resultNode.GetNodeReference(PROVENANCE + "original")
-        name = slicer.mrmlScene.GetUniqueNameByString(_("{name} defaced").format(name=original.GetName()))
-        node = nodes.addVolumeLike(original, None, name)
+        original = self.originalOf(resultNode)
+        name = _("{name} defaced").format(name=original.GetName())
+        for older in self.results(original):
+            if older.GetName() == older.GetAttribute(PROVENANCE + "name"):
+                older.SetName(nodes.freeName(_("{name} (older)").format(name=name)))
+        name = nodes.freeName(name)
+        attributes = {attribute: resultNode.GetAttribute(attribute) for attribute in resultNode.GetAttributeNames()}
+        attributes[PROVENANCE + "name"] = name
+        node = nodes.addVolumeLike(original, None, name, attributes=attributes)
         node.SetAndObserveImageData(resultNode.GetImageData())
         node.SetNodeReferenceID(PROVENANCE + "original", original.GetID())
-        for attribute in resultNode.GetAttributeNames():
-            node.SetAttribute(attribute, resultNode.GetAttribute(attribute))
         nodes.keepTogether(original, node)
         views.passRendering(resultNode, node)
         slicer.mrmlScene.RemoveNode(resultNode)
@@ -157,8 +173,20 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
     def findResult(self, volumeNode, maskNode, parameters):
         """The preview or result that was made from exactly this volume, mask and parameters, or None."""
         key = self._key(volumeNode, maskNode, parameters)
-        found = [node for node in self._madeFrom(volumeNode) if node.GetAttribute(PROVENANCE + "madeFrom") == key]
+        found = [node for node in self._madeFrom(volumeNode) if node.GetAttribute(MADE_FROM) == key]
         return min(found, key=lambda node: node.GetHideFromEditors(), default=None)
+
+    def isResult(self, volumeNode):
+        """Whether a volume was made by CTDeface: the preview or the result of a defacing."""
+        return volumeNode is not None and bool(volumeNode.GetAttribute(MADE_FROM))
+
+    def isMadeWith(self, resultNode, volumeNode, maskNode, parameters):
+        """Whether a preview or result was made from exactly this volume, mask and parameters."""
+        return resultNode.GetAttribute(MADE_FROM) == self._key(volumeNode, maskNode, parameters)
+
+    def originalOf(self, resultNode):
+        """The volume that a preview or result was made from; None when it is gone."""
+        return resultNode.GetNodeReference(PROVENANCE + "original")
 
     def masks(self):
         """The face masks of the scene."""
@@ -174,21 +202,29 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             return "made elsewhere"
         return AS_SEGMENTED if made == str(nodes.faceFingerprint(maskNode)) else "corrected by hand"
 
-    def maskOf(self, volumeNode):
-        """The latest face mask of a volume, or None."""
-        masks = [node for node in self.masks() if node.GetNodeReference(PROVENANCE + "original") is volumeNode]
-        return masks[-1] if masks else None
+    def maskOf(self, volumeNode, without=None):
+        """The latest face mask of a volume, or None.
 
-    def resultOf(self, volumeNode):
-        """The latest result that was made from a volume, or None."""
-        results = [node for node in self._madeFrom(volumeNode) if not node.GetHideFromEditors()]
-        return results[-1] if results else None
+        :param without: a mask that does not count, since it is about to be deleted.
+        """
+        masks = [node for node in self.masks() if node.GetNodeReference(PROVENANCE + "original") is volumeNode]
+        return next((node for node in reversed(masks) if node is not without), None)
+
+    def results(self, volumeNode):
+        """The results that were made from a volume, the latest one last."""
+        return [node for node in self._madeFrom(volumeNode) if not node.GetHideFromEditors()]
+
+    def resultOf(self, volumeNode, without=None):
+        """The latest result that was made from a volume, or None.
+
+        :param without: a result that does not count, since it is about to be deleted.
+        """
+        return next((node for node in reversed(self.results(volumeNode)) if node is not without), None)
 
     def removeOrphans(self):
         """Remove the hidden volumes whose original is gone."""
         for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-            isPreview = node.GetHideFromEditors() and node.GetAttribute(PROVENANCE + "madeFrom")
-            if isPreview and node.GetNodeReference(PROVENANCE + "original") is None:
+            if self.isResult(node) and node.GetHideFromEditors() and self.originalOf(node) is None:
                 slicer.mrmlScene.RemoveNode(node)
         views.removeOrphans()
 
@@ -206,13 +242,15 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         editor.setCurrentSegmentID(nodes.faceSegmentID(maskNode))
 
     def exportVolume(self, volumeNode, path, overwrite=False, **callbacks):
-        """Write a volume to a file, and beside it, as .json, how it was made. Appears whole or not at all.
+        """Write a defaced volume to a file, and beside it, as .json, how it was made. Appears whole or not at all.
 
+        :raises InputError: if the volume is no result of CTDeface.
         :raises OutputError: if the file exists and ``overwrite`` is not set, or it cannot be written.
         """
+        self._checkResult(volumeNode)
         path = str(path)
         check_volume_name(path)
-        reportPath = path[: -len(suffix(path))] + ".json"
+        reportPath = reportOf(path)
         for output in (path, reportPath):
             check_output(output, overwrite)
 
@@ -236,9 +274,10 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             None keeps the headers.
         :raises CTDefaceError: if the volume or its DICOM files are not what they were, or the folder is not empty.
         """
-        original = volumeNode.GetNodeReference(PROVENANCE + "original")
+        self._checkResult(volumeNode)
+        original = self.originalOf(volumeNode)
         if original is None:
-            raise InputError(_("This volume is no result of CTDeface, or its original is no longer in the scene."))
+            raise InputError(_("The original of this volume is no longer in the scene: load it and deface it again."))
         files = database.filesOf(original)
         secret = table = ""
         if folder is not None:
@@ -317,6 +356,10 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             parameterNode.SetNodeReferenceID(name, node.GetID())
         slicer.util.selectModule("CTDefaceEval")
 
+    def _checkResult(self, volumeNode):
+        if not self.isResult(volumeNode):
+            raise InputError(_("This volume is no result of CTDeface, and may show the face: deface it first."))
+
     @staticmethod
     def _key(volumeNode, maskNode, parameters):
         choices = zlib.crc32(json.dumps(parameters, sort_keys=True).encode())
@@ -324,10 +367,11 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def _madeFrom(volumeNode):
-        role = PROVENANCE + "original"
-        return [
-            n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n.GetNodeReference(role) is volumeNode
-        ]
+        """The previews and results of a volume, in the order in which they came into the scene."""
+        if volumeNode is None:
+            return []
+        made = [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n.GetAttribute(MADE_FROM)]
+        return [node for node in made if node.GetNodeReference(PROVENANCE + "original") is volumeNode]
 
     @staticmethod
     def _setReport(node, report):

@@ -3,28 +3,69 @@
 import enum
 from typing import Annotated
 
+from CTDefaceLib.parameters import DEPTH_MM
+from CTDefaceLib.removal.fill import FILLS
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 
-class Fill(enum.Enum):
+class FillChoice(enum.Enum):
     """What takes the place of the face."""
-
-    SMOOTH = "smooth"
-    AIR = "air"
-    CONSTANT = "constant"
-    PERCENTILE = "percentile"
-    BLUR = "blur"
 
     def label(self):
         return {
-            Fill.SMOOTH: _("Smooth head without features (safest)"),
-            Fill.AIR: _("Air like this scanner's: a hole"),
-            Fill.CONSTANT: _("One value (weaker)"),
-            Fill.PERCENTILE: _("Low percentile (weaker)"),
-            Fill.BLUR: _("Blur (weakest)"),
+            "smooth": _("Smooth skin"),
+            "face": _("Synthetic face"),
+            "air": _("Air (leaves a hole)"),
+            "constant": _("One value (weak, for comparison)"),
+            "percentile": _("Low percentile (weak, for comparison)"),
+            "blur": _("Blur (weakest, for comparison)"),
+        }.get(self.value, self.value)
+
+    def explanation(self):
+        return {
+            "smooth": _("A head without features, with tissue and noise like those of this scan. Recommended."),
+            "face": _("The face of a synthetic person, drawn at random. A face is found, and it is nobody's."),
+            "air": _("The same region, filled with air like that around the head."),
+            "constant": _("One value. Shows everybody which voxels were replaced."),
+            "percentile": _("A low percentile of the volume, as CTA-DEFACE does. Shows which voxels were replaced."),
+            "blur": _("The face blurred. Much of it can be made visible again."),
+        }.get(self.value, "")
+
+
+Fill = FillChoice("Fill", [(name.upper(), name) for name in FILLS])
+
+
+class Strength(enum.Enum):
+    """How much of the face is replaced."""
+
+    LIGHT = "light"
+    STANDARD = "standard"
+    STRICT = "strict"
+
+    def label(self):
+        return {
+            Strength.LIGHT: _("Light: facial bones stay"),
+            Strength.STANDARD: _("Standard"),
+            Strength.STRICT: _("Strict: deeper, with ears"),
         }[self]
+
+    def explanation(self):
+        return {
+            Strength.LIGHT: _(
+                "Soft tissue goes, down to the bones of the face, which stay: for head and neck, injuries, teeth. "
+                "The price: a face can be estimated from its bones."
+            ),
+            Strength.STANDARD: _(
+                "All goes that lies less than {mm:g} mm below the new skin, with the bone in it. "
+                "The price: front of nose, jaws and brow can no longer be read."
+            ),
+            Strength.STRICT: _(
+                "{mm:g} mm go, the ears as well, and the front of the frontal sinus as far as the brain allows. "
+                "The price: much of orbits, sinuses, jaws and teeth."
+            ),
+        }[self].format(mm=DEPTH_MM[self.value])
 
 
 class ExportKind(enum.Enum):
@@ -66,8 +107,8 @@ class CTDefaceParameterNode:
     skinShift: Annotated[float, WithinRange(-300.0, 600.0)] = 0.0
     margin: Annotated[float, WithinRange(0.0, 20.0)] = 0.0
     fill: Fill = Fill.SMOOTH
-    keepBone: bool = False
-    sealed: bool = True
+    strength: Strength = Strength.STANDARD
+    depth: Annotated[float, WithinRange(0.0, 40.0)] = 0.0
     asIs: bool = False
     defacedVolume: vtkMRMLScalarVolumeNode
     exportKind: ExportKind = ExportKind.FILE
@@ -95,9 +136,25 @@ class CTDefaceParameterNode:
 
     def defaceParameters(self):
         """The choices that the removal depends on, as the library names them."""
+        if self.asIs:
+            return {"fill": self.fill.value, "as_is": True}
         return {
-            "margin_mm": self.margin,
             "fill": self.fill.value,
-            "strength": "light" if self.keepBone else "standard",
-            "as_is": self.asIs or not self.sealed,
+            "strength": self.strength.value,
+            "depth_mm": self.depth or None,
+            "margin_mm": self.margin,
         }
+
+
+def takeOldChoices(node):
+    """Put what scenes of version 0.1 hold in place of choices that are no more.
+
+    :param node: the vtkMRMLScriptedModuleNode, before it is wrapped.
+    """
+    old = {name: node.GetParameter(name) for name in ("keepBone", "sealed")}
+    for name in old:
+        node.UnsetParameter(name)
+    if old["keepBone"] == "True":
+        node.SetParameter("strength", Strength.LIGHT.name)
+    if old["sealed"] == "False":
+        node.SetParameter("asIs", "True")

@@ -1,9 +1,10 @@
-"""Steps 3 and 4 of the CTDeface panel: what will remain of the head, and the mask corrected by hand."""
+"""Steps 3 and 4 of the CTDeface panel: how the result will look, and the mask corrected by hand."""
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
+from .parameters import Fill, Strength
 from .shared import hints, nodes, views
 from .shared.step_panel import StepPanel
 from .tasks import Task
@@ -32,8 +33,10 @@ class PreviewPanel(StepPanel):
         """Enable what can be done now, and show what is missing."""
         ui, parameters = self.ui, self.parameters
         ui.previewFrame.enabled = not missing
-        for widget in (ui.marginSlider, ui.sealedCheckBox, ui.keepBoneCheckBox):
+        for widget in (ui.strengthComboBox, ui.marginSlider, ui.depthSpinBox):
             widget.enabled = not parameters.asIs
+        self._explain(ui.fillComboBox, Fill, parameters.fill)
+        self._explain(ui.strengthComboBox, Strength, parameters.strength)
         ui.beforeRadioButton.checked = not parameters.showAfter
         ui.afterRadioButton.checked = parameters.showAfter
         ui.previewProgressBar.visible = self.panel.task is Task.PREVIEW
@@ -42,25 +45,32 @@ class PreviewPanel(StepPanel):
         ui.editButton.enabled = not missing and self.panel.isFree
         hints.show(ui.correctHintLabel, missing)
 
+    def _explain(self, comboBox, choices, chosen):
+        """Let a combo box, and each of its entries, say what the choice means."""
+        comboBox.toolTip = chosen.explanation()
+        for index, choice in enumerate(choices):
+            comboBox.setItemData(index, choice.explanation(), qt.Qt.ToolTipRole)
+
     def _showReport(self, report):
         """The numbers of the preview, and its warnings."""
         lines = []
         if report:
             lines = [
-                _("Removed: {ml:.0f} mL, {share:.0%} of the head's tissue").format(
-                    ml=report["removed_ml"], share=report["removed_share"]
+                _("Replaced {ml:.0f} mL, {share:.0%} of the head's tissue").format(
+                    ml=report["replaced_ml"], share=report["replaced_share"]
                 ),
                 _("Facial skin covered: {share:.0%}").format(share=report["facial_skin_covered"]),
                 _("Face mask: {ml:.0f} mL, {inside:.1f} mL of it inside the skull").format(
                     ml=report["mask_ml"], inside=report["mask_intracranial_ml"]
                 ),
                 _("Intracranial voxels touched: {count}").format(count=report["intracranial_voxels_touched"]),
+                _("Gaps in the skull: {count}").format(count=report["skull_gaps"]),
             ]
         hints.show(self.ui.reportLabel, "\n".join(lines))
         hints.show(self.ui.warningLabel, "", "\n".join(report.get("warnings", [])))
 
     def afterVolume(self):
-        """The volume that shows what will remain, or None; it may be out of date while the preview is made."""
+        """The volume that shows how the result will look, or None; it may be out of date while the preview is made."""
         if self.parameters is None or self.parameters.inputVolume is None:
             return None
         return self.panel.currentResult() or self.logic.previewVolume(self.parameters.inputVolume)
@@ -73,9 +83,9 @@ class PreviewPanel(StepPanel):
     def refresh(self):
         """Bring what the views show up to date with mask and choices; compute it first where it is not there yet."""
         parameters = self.parameters
-        if parameters is None or self.panel.busy or parameters.faceMask is None or self.panel.inputPanel.problem():
+        if parameters is None or self.panel.busy or self.panel.inputPanel.problem():
             return
-        if self.panel.currentResult() is not None:
+        if parameters.faceMask is None or self.panel.currentResult() is not None:
             self.show()
             return
         volumeNode, maskNode, choices = parameters.inputVolume, parameters.faceMask, parameters.defaceParameters()
@@ -85,6 +95,7 @@ class PreviewPanel(StepPanel):
             self.logic.preview(volumeNode, maskNode, choices, **callbacks)
 
         def done(result):
+            self.panel.log(_("Preview ready"))
             if self.panel.parent.isEntered:  # else the views belong to another module now
                 self.show()
                 self.panel.updateSoon()  # the choices may have changed meanwhile
@@ -92,33 +103,58 @@ class PreviewPanel(StepPanel):
         self.panel.run(Task.PREVIEW, start, done, self.ui.previewProgressBar)
 
     def show(self):
-        """Show before or after in 3D and in the slices, unless original and result are shown side by side."""
+        """Show the input, before or after, in 3D and in the slices; side by side, the pair that the titles name."""
         parameters = self.parameters
-        before, after = parameters.inputVolume, self.afterVolume()
-        if before is None or parameters.faceMask is None:
-            return
+        before, mask, result = parameters.inputVolume, parameters.faceMask, parameters.defacedVolume
         if views.isSideBySide():
-            if parameters.defacedVolume is not None and views.rendering(parameters.defacedVolume) is None:
-                self.showSideBySide()  # the scene was saved like this, without the renderings
-            return
-        nodes.updateFaceSurface(parameters.faceMask, before)
+            if result is not None and not self.panel.resultProblem():
+                if not views.compares(before, result):
+                    self.showSideBySide()
+                return
+            views.showThreeDLayout()
+        isCT = not self.panel.inputPanel.problem()
+        after = self.afterVolume() if isCT and mask is not None else None
         isAfter = parameters.showAfter and after is not None
-        shown, hidden = (after, before) if isAfter else (before, after)
+        shown = after if isAfter else before
+        if isCT and mask is not None:
+            nodes.updateFaceSurface(mask, before)
         with slicer.util.RenderBlocker():
-            views.keepRenderings(before, after, parameters.defacedVolume)
-            if hidden is not None:
-                views.hideSkin(hidden)
-            views.renderSkin(shown, parameters.skinShift)
+            views.keepRenderings(*(node for node in (before, after, result) if isCT and node is not None))
+            for node in (before, after, result):
+                if node is not shown:
+                    views.hideSkin(node)
+            if isCT:
+                views.renderSkin(shown, parameters.skinShift)
             views.showInSlices(shown)
-            for maskNode in self.logic.masks():
-                views.showMask(maskNode, visible=maskNode is parameters.faceMask and not isAfter)
+            self._showMask(mask if isCT and not isAfter else None)
+
+    def _showMask(self, shown):
+        """Show a face mask in the views, and no other; with None, none."""
+        for maskNode in {*self.logic.masks(), self.parameters.faceMask} - {None}:
+            views.showMask(maskNode, visible=maskNode is shown)
+
+    def showInput(self):
+        """Show the input that was just chosen wherever another one was shown: layout, slices, 3D, from the front."""
+        parameters = self.parameters
+        views.leaveSideBySide()
+        self.show()
+        if parameters.inputVolume is None:
+            return
+        views.showInSlices(parameters.inputVolume, fit=True)
+        face = parameters.faceMask or parameters.inputVolume
+        views.lookAt(face, "front")
+        views.jumpTo(face)
+
+    def showResult(self):
+        """Let side-by-side views follow when another result is chosen, or none."""
+        if self.parameters is not None and self.panel.parent.isEntered and views.isSideBySide():
+            self.show()
 
     def showSideBySide(self):
         """Show the original and the result side by side, from the front."""
         parameters = self.parameters
         with slicer.util.tryWithErrorDisplay(_("The volumes could not be shown side by side."), waitCursor=True):
-            if parameters.faceMask is not None:
-                views.showMask(parameters.faceMask, visible=False)
+            self._showMask(None)
             views.showSideBySide(parameters.inputVolume, parameters.defacedVolume, parameters.skinShift)
             face = parameters.faceMask or parameters.inputVolume
             views.lookAt(face, "front")

@@ -88,6 +88,7 @@ class SegmentationPanel(StepPanel):
     def showFace(self, maskNode):
         """Turn the views to a mask that was just made."""
         if self.panel.parent.isEntered and self.parameters is not None and maskNode is self.parameters.faceMask:
+            views.leaveSideBySide()
             self.panel.previewPanel.lookFrom("front")
             views.jumpTo(maskNode)
 

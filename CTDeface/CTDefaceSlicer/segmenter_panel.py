@@ -10,7 +10,7 @@ from CTDefaceLib.segmenters import Action, Choice, Labelled, Status, Trained
 from slicer.i18n import tr as _
 
 from .segmenter_install import install
-from .shared import hints
+from .shared import hints, paths
 from .tasks import Task
 
 SETTINGS = "CTDeface/"
@@ -48,7 +48,7 @@ class SegmenterPanel:
             ui.segmenterComboBox.addItem(segmenters.module(name).TITLE)
         self._showDevices()
         ui.segmenterComboBox.connect("currentIndexChanged(int)", self.onChosen)
-        ui.weightsPathLineEdit.connect("currentPathChanged(QString)", self.onWeights)
+        paths.follow(ui.weightsPathLineEdit, self.onWeights)
         ui.faceLabelComboBox.connect("currentIndexChanged(int)", self.onLabel)
         ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDevice)
         ui.installButton.connect("clicked()", self.onInstall)

@@ -36,6 +36,8 @@ verdicts, worst first:
                    picture or series that lies beside it
   {Level.NONE_OF_THESE:<15}  nothing was found, recognised or recovered with these models and
                    attacks; that does not prove that nobody can
+  {Level.NOT_ALL_TRIED:<15}  no face was found, but no attack was made, or what is left could not
+                   be compared with the original: that is no pass
   {Level.NOT_EVALUABLE:<15}  even the original's face is hardly found, or nothing is found and
                    there is no original: silence proves nothing
 

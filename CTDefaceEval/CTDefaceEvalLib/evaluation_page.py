@@ -24,6 +24,7 @@ COLOUR_OF_LEVEL = {
     Level.RECOGNISABLE: "#b3261e",
     Level.RECOVERABLE: "#c25e00",
     Level.NONE_OF_THESE: "#2e6b34",
+    Level.NOT_ALL_TRIED: "#5f5f5f",
     Level.NOT_EVALUABLE: "#5f5f5f",
 }
 

@@ -152,11 +152,11 @@ class EvaluationPanel(StepPanel):
         ui.attackResultLabel.visible = isPair and bool(outcome.evaluation.settings.attacks)
         if not isPair:
             return
-        level, sentence, color = verdict.level, verdict.sentence, COLOUR_OF_LEVEL[verdict.level]
-        if level is Level.NONE_OF_THESE and not outcome.evaluation.settings.attacks:
-            level, color = _("not found, not recognised"), COLOUR_OF_LEVEL[Level.NOT_EVALUABLE]
-            sentence = _("In these views. Whether the face can be recovered was not tried yet (step 4).")
+        level, sentence = verdict.level, verdict.sentence
+        if level is Level.NOT_ALL_TRIED and not outcome.evaluation.settings.attacks:
+            sentence += _(" Step 4 tries it.")
         ui.verdictLevelLabel.text = level[0].upper() + level[1:]
+        color = COLOUR_OF_LEVEL[level]
         ui.verdictLevelLabel.styleSheet = (
             f"background-color: {color}; color: white; padding: 4px; font-weight: bold; font-size: 14pt;"
         )

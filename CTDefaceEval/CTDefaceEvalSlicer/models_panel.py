@@ -5,7 +5,7 @@ import slicer
 from CTDefaceEvalLib import tasks, worker
 from CTDefaceEvalLib.face_models import COHORT_PACKAGES, MODELS, PACK_SIZE, InsightFace
 from CTDefaceLib.errors import CTDefaceError
-from CTDefaceSlicer.shared import hints
+from CTDefaceSlicer.shared import hints, paths
 from CTDefaceSlicer.shared.process import BackgroundProcess
 from slicer.i18n import tr as _
 
@@ -46,7 +46,7 @@ class ModelsPanel:
         self._folderTimer.connect("timeout()", self.onFolderTyped)
         ui.modelFolderPathLineEdit.currentPath = modelFolder() or ""
         ui.modelsCollapsibleButton.connect("contentsCollapsed(bool)", self.onCollapsed)
-        ui.modelFolderPathLineEdit.connect("currentPathChanged(QString)", self.onFolderChanged)
+        paths.follow(ui.modelFolderPathLineEdit, self.onFolderChanged)
         table.connect("itemSelectionChanged()", self.update)
         ui.installModelButton.connect("clicked()", self.onInstall)
         ui.downloadModelButton.connect("clicked()", self.onDownload)

@@ -40,7 +40,7 @@ def run(job: str, source: Path, folder: Path) -> dict:
         deface_series(source, folder / "out", progress=lambda part, text: moments.setdefault(text, time.perf_counter()))
         voxels = 0
     end = time.perf_counter()
-    first, last = moments.get("Finding the head", start), moments.get("Face removed", start)
+    first, last = moments.get("Finding the head", start), moments.get("Result ready", start)
     split = {"read": first - start, "face": last - first, "write": end - last} if moments else {}
     return {"seconds": end - start, "peak": peak_bytes(), "before": before, "voxels": voxels, "split": split}
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 
 import slicer
+import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from .pythonqt import dialogs, message_box_exec, wrap
@@ -191,21 +193,41 @@ ctkSliderWidget = stand_in(
 ctkMessageBox = wrap("ctkMessageBox", QtWidgets.QMessageBox, exec_=message_box_exec)
 
 
-# ctkPathLineEdit: a path and a button that browses for one
+# ctkPathLineEdit: a path that a validator checks, and a button that browses for one
 
 
 def _path_init(self, parent=None):
     QtWidgets.QWidget.__init__(self, parent)
-    self._line = QtWidgets.QLineEdit()
+    self._line, self._isValid = QtWidgets.QLineEdit(), False
     self._button = QtWidgets.QToolButton()
     self._button.setText("…")
     _in_a_row(self, self._line, self._button)
-    self._line.textChanged.connect(self._qt("currentPathChanged").emit)
+    self._line.textChanged.connect(lambda text: self._checkInput())
     self._button.clicked.connect(lambda: self._browse())
+    self._setValidator()
+
+
+def _path_validator(self, *_):
+    """Of each extension only what follows the first dot counts: ``*.nii.gz`` lets .nii pass, and not .nii.gz."""
+    extensions = re.findall(r"\*\.(\w+)", " ".join(self.nameFilters))
+    pattern = "|".join(rf".*\.{extension}?$" for extension in extensions)
+    self._line.setValidator(QtGui.QRegularExpressionValidator(QtCore.QRegularExpression(f"({pattern or '.+'})")))
+
+
+def _path_check(self):
+    """Only a path that the validator accepts is told; an empty one never is."""
+    was, self._isValid = self._isValid, self._line.hasAcceptableInput()
+    if self._isValid:
+        self._qt("currentPathChanged").emit(self.currentPath)
+    if self._isValid != was:
+        self._qt("validInputChanged").emit(self._isValid)
 
 
 def _path_browse(self):
     path = dialogs.answer(f"{self.label}: {self._line.text()}")
+    confirms = self.filters & self.Writable and not self.options & self.DontConfirmOverwrite
+    if path and confirms and os.path.isfile(path):
+        path = path if dialogs.answer("Replace it?") == QtWidgets.QMessageBox.StandardButton.Yes else None
     if path:
         self._line.setText(path)
 
@@ -219,7 +241,19 @@ ctkPathLineEdit = stand_in(
     Dirs=0x001,
     Writable=0x020,
     Readable=0x010,
-    _defaults={"label": "", "nameFilters": (), "settingKey": "", "showHistoryButton": True, "showBrowseButton": True},
+    DontConfirmOverwrite=0x004,
+    _defaults={
+        "filters": 0,
+        "label": "",
+        "nameFilters": (),
+        "options": 0,
+        "settingKey": "",
+        "showHistoryButton": True,
+        "showBrowseButton": True,
+    },
+    _setValidator=_path_validator,
+    _set_nameFilters=_path_validator,
+    _checkInput=_path_check,
     _browse=_path_browse,
     browse=_path_browse,
     addCurrentPathToHistory=lambda self: None,
@@ -228,7 +262,8 @@ ctkPathLineEdit = stand_in(
 )
 
 
-# qMRMLNodeComboBox: the nodes of the scene that fit, one of them current
+# qMRMLNodeComboBox: the nodes of the scene that fit, one of them current. When that one goes, or fits no more, the one
+# in the row before is current
 
 
 def _combo_init(self, parent=None):
@@ -248,6 +283,12 @@ def _combo_scene(self, scene):
     if scene:
         kinds = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent)
         self._observed += [(scene, scene.AddObserver(kind, lambda *_: self._refresh())) for kind in kinds]
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def going(caller, event, node):
+            self._refresh(going=node)  # its row goes before the scene has removed it and all that refers to it
+
+        self._observed.append((scene, scene.AddObserver(scene.NodeAboutToBeRemovedEvent, going, -10.0)))
     self._refresh()
 
 
@@ -261,24 +302,25 @@ def _combo_fits(self, node):
     types = self.nodeTypes or ()
     if node.GetHideFromEditors() and not self.showHidden:
         return False
-    if any(node.IsA(kind) and node.GetAttribute(name) != value for kind, name, value in self._attributes):
-        return False
+    for kind, name, value in self._attributes:
+        if node.IsA(kind) and (node.GetAttribute(name) is None or value not in (None, node.GetAttribute(name))):
+            return False
     if self.showChildNodeTypes:
         return any(node.IsA(kind) for kind in types)
     return node.GetClassName() in types
 
 
-def _combo_refresh(self, *_):
+def _combo_refresh(self, *_, going=None):
     scene = self._scene
     nodes = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())] if scene else []
-    nodes = [node for node in nodes if self._fits(node)]
-    current = self._shown
+    nodes = [node for node in nodes if node is not going and self._fits(node)]
+    current, row = self._shown, self._box.currentIndex()
     self._box.blockSignals(True)
     self._box.clear()
     self._ids = [None] * bool(self.noneEnabled) + [node.GetID() for node in nodes]
     self._box.addItems(["None"] * bool(self.noneEnabled) + [node.GetName() or "" for node in nodes])
-    wanted = current if current in self._ids else None if self.noneEnabled or not self._ids else self._ids[0]
-    self._box.setCurrentIndex(self._ids.index(wanted) if wanted in self._ids else -1)
+    neighbour = min(max(row - 1, 0), len(self._ids) - 1)
+    self._box.setCurrentIndex(self._ids.index(current) if current in self._ids else neighbour)
     self._box.blockSignals(False)
     self._tell()
 

@@ -66,7 +66,7 @@ def _entry(row: sqlite3.Row, pictures: list[str]) -> dict:
         "sentence": row["sentence"] if row["same_as"] is None else "",
         "seconds": row["seconds"],
         "attempt": row["attempts"],
-        "removed": report.get("removed_ml"),
+        "removed": report.get("replaced_ml", report.get("removed_ml")),
         "covered": report.get("facial_skin_covered"),
         "intracranial": report.get("intracranial_voxels_touched"),
         "audit": report.get("audit", {}).get("verdict"),

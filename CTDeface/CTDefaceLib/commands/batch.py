@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "remove the face from all head CTs of a folder or table"
+HELP = "replace the face in all head CTs of a folder or table"
 
 DESCRIPTION = """\
-Remove the face from all head CTs in a folder with its sub-folders, or of a table.
+Replace the face in all head CTs of a folder with its sub-folders, or of a table.
 One bad scan never stops the rest. Interrupted, however hard, and started again, it
 goes on where it was: finished results are never touched."""
 
@@ -19,7 +19,7 @@ examples:
   ctdeface batch scans defaced --workers 4 --timeout 900 --audit quick
   ctdeface batch table.csv defaced --layout bids
   ctdeface batch scans defaced --retry-failed
-  ctdeface batch scans defaced --redo decisions.csv --margin 8
+  ctdeface batch scans defaced --redo decisions.csv --strength strict
   ctdeface batch scans defaced --scheduler tcp://node1:8786
 
 what it leaves:
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names.add_argument(
         "--audit",
         choices=["quick"],
-        help="look for the face in each result, and hold the scan back where it is found",
+        help="look for the face in each result, and hold the scan back where it is still found",
     )
     names.add_argument("--no-gallery", dest="gallery", action="store_false", help="no pictures, no page")
     names.add_argument(

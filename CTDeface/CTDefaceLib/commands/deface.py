@@ -16,11 +16,11 @@ from .terminal import Progress, say, warn
 if TYPE_CHECKING:
     from ..pipeline import DefaceParameters
 
-HELP = "remove the face from one head CT"
+HELP = "replace the face in one head CT"
 
 DESCRIPTION = """\
-Remove the face from one head CT. Everything else stays as it is, voxel for voxel;
-the space inside the skull is never touched."""
+Replace the face in one head CT by another skin. Everything else stays as it is, voxel
+for voxel; the space inside the skull is never touched."""
 
 EPILOG = """\
 examples:
@@ -48,14 +48,16 @@ strengths:
 
 fills and their weakness:
   smooth      a head without features, with this scan's noise (default).
+  face        the face of a synthetic person, drawn at random, with its tissues below. A
+              viewer cannot tell by looking that it is not the patient's: say so.
   air         the same region emptied: a hole, with air like this scan's own.
-  constant    one value. Shows exactly which voxels were removed.
+  constant    one value. Shows exactly which voxels were replaced.
   percentile  one value, a percentile of the volume (CTA-DEFACE uses the 10th).
-              Shows exactly which voxels were removed.
+              Shows exactly which voxels were replaced.
   blur        the face smeared. Much of it comes back by lowering the level of the
               rendered surface; only for comparison with other tools.
 
-OUT.json beside the result tells version, parameters, removed volume, warnings and
+OUT.json beside the result tells version, parameters, replaced volume, warnings and
 no names, paths or identifiers. Look at every result before you share it, and never
 share it together with the mask: the mask shows the face.
 
@@ -191,7 +193,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
     region.add_argument(
         "--as-is",
         action="store_true",
-        help="remove the face mask itself, as other tools do (CTA-DEFACE with --fill percentile); weak for the same "
+        help="replace the face mask itself, as other tools do (CTA-DEFACE with --fill percentile); weak for the same "
         "reason; the space inside the skull is spared",
     )
 
@@ -330,7 +332,7 @@ def parameters_from(args: argparse.Namespace) -> DefaceParameters:
         if getattr(args, given) is not None and given not in options:
             args.error(f"argument --{given}: the segmenter {args.segmenter} has no use for it")
     if args.no_seal:
-        args.error("argument --no-seal: is no more; --as-is removes the face mask itself")
+        args.error("argument --no-seal: is no more; --as-is replaces the face mask itself")
     if args.keep_bone:
         if args.strength == "strict":
             args.error("argument --keep-bone: is --strength light, and goes without another strength")

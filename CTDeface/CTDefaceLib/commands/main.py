@@ -64,7 +64,7 @@ def _terminate(number: int, frame: types.FrameType | None) -> None:
 def _parser(argv: list[str]) -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog="ctdeface", description="Remove the face from head CTs.", epilog=EPILOG, formatter_class=plain
+        prog="ctdeface", description="Replace the face in head CTs.", epilog=EPILOG, formatter_class=plain
     )
     parser.add_argument("--version", action="version", version=f"ctdeface {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

@@ -49,10 +49,11 @@ def imageFromVolume(volumeNode):
     return image
 
 
-def addVolume(array, spacing, origin, direction, name, isHelper=False):
+def addVolume(array, spacing, origin, direction, name, isHelper=False, attributes=None):
     """A new scalar volume node, shown by no view yet; the geometry is in LPS as :func:`volumeGeometry` gives it.
 
     :param isHelper: it only serves the display: no selector offers it and no scene file keeps it.
+    :param attributes: texts by name, which the node has before any selector sees it.
     """
     ijkToRAS = np.eye(4)
     ijkToRAS[:3, :3] = FLIP @ np.reshape(direction, (3, 3)) * spacing
@@ -61,6 +62,8 @@ def addVolume(array, spacing, origin, direction, name, isHelper=False):
     volumeNode.SetName(name)
     volumeNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRAS))
     volumeNode.SetHideFromEditors(isHelper)
+    for attribute, value in (attributes or {}).items():
+        volumeNode.SetAttribute(attribute, value)
     slicer.mrmlScene.AddNode(volumeNode)
     volumeNode.CreateDefaultDisplayNodes()
     display = volumeNode.GetDisplayNode()
@@ -75,14 +78,20 @@ def addVolume(array, spacing, origin, direction, name, isHelper=False):
     return volumeNode
 
 
-def addVolumeLike(volumeNode, array, name, isHelper=False):
+def addVolumeLike(volumeNode, array, name, isHelper=False, attributes=None):
     """As :func:`addVolume`, with geometry, transform and window of another volume."""
-    node = addVolume(array, *volumeGeometry(volumeNode), name=name, isHelper=isHelper)
+    node = addVolume(array, *volumeGeometry(volumeNode), name=name, isHelper=isHelper, attributes=attributes)
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     if volumeNode.GetDisplayNode() is not None:
         display = volumeNode.GetDisplayNode()
         node.GetDisplayNode().SetWindowLevel(display.GetWindow(), display.GetLevel())
     return node
+
+
+def freeName(name):
+    """A name that no node has: this one, or one made of it (the scene's own way never gives a name a second time)."""
+    scene = slicer.mrmlScene
+    return name if scene.GetFirstNodeByName(name) is None else scene.GetUniqueNameByString(name)
 
 
 def fingerprint(volumeNode):

@@ -13,6 +13,9 @@ from slicer.util import VTKObservationMixin
 
 from . import nodes
 
+FIRST = 1000.0
+"""Priority of an observer that is called before the node selectors."""
+
 
 class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """A module's widget whose long work runs in the background, one task at a time.
@@ -33,6 +36,8 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Tasks that give way to what the user starts."""
     SHOWN_CLASSES = ("vtkMRMLScalarVolumeNode",)
     """Classes of the nodes that the panel shows something of: :meth:`onNodesGone` follows when one is deleted."""
+    CHOICES = ()
+    """Members of the parameter node that are nodes of the scene, chosen in a selector."""
     LIBRARIES = ()
     """Packages that *Reload* loads again, with all that is in them."""
 
@@ -86,6 +91,7 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved, priority=FIRST)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         self.showScene()
 
@@ -110,6 +116,18 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         isVolume = node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode"
         if isVolume and self.parent.isEntered:
             qt.QTimer.singleShot(0, lambda: self.preselect([node]))  # its voxels come after it
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAboutToBeRemoved(self, caller, event, node):
+        """Choose what follows a chosen node that goes; its selector would choose the one in the row before."""
+        parameters = self.parameterNode
+        if parameters is None or node is None or slicer.mrmlScene.IsClosing():
+            return
+        gone = [name for name in self.CHOICES if getattr(parameters, name) is node]
+        if gone:
+            with slicer.util.NodeModify(parameters):
+                for name in gone:
+                    setattr(parameters, name, self.successor(name, node))
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, node):
@@ -144,6 +162,12 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onParametersChanged(self, caller=None, event=None):
         self.updateGUI()
+
+    def successor(self, name, node):
+        """What is chosen when a chosen node is about to be deleted; None for nothing.
+
+        :param name: one of CHOICES.
+        """
 
     def onNodesGone(self):
         """Called when a node was deleted that the panel shows something of."""

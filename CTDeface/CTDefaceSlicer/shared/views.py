@@ -158,7 +158,7 @@ def setSkinShift(volumeNode, shift):
 
 
 def hideSkin(volumeNode):
-    """Take a volume out of the 3D views."""
+    """Take a volume, if any, out of the 3D views."""
     display = _display(volumeNode)
     if display is not None:
         display.SetVisibility(False)
@@ -227,6 +227,12 @@ def isSideBySide():
     return layoutManager is not None and layoutManager.layout == COMPARE_LAYOUT
 
 
+def leaveSideBySide():
+    """Go from the side-by-side layout to one whose views show one volume; leave any other as it is."""
+    if isSideBySide():
+        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+
 def showThreeDLayout():
     """Leave the side-by-side layout, and any other without a 3D view."""
     layoutManager = slicer.app.layoutManager()
@@ -265,6 +271,18 @@ def _center(node):
     return np.array(bounds).reshape(3, 2).mean(axis=1)
 
 
+def compares(original, defaced):
+    """Whether the views of the side-by-side layout show these two volumes, each under its title."""
+    for name, volumeNode in zip(COMPARE_VIEWS, (original, defaced)):
+        display, view = _display(volumeNode), slicer.mrmlScene.GetSingletonNode(f"{name}3D", "vtkMRMLViewNode")
+        if display is None or view is None or not display.GetVisibility():
+            return False
+        shown = slicer.app.layoutManager().sliceWidget(name).mrmlSliceCompositeNode().GetBackgroundVolumeID()
+        if list(display.GetViewNodeIDs() or ()) != [view.GetID()] or shown != volumeNode.GetID():
+            return False
+    return True
+
+
 def showSideBySide(original, defaced, shift=0.0):
     """Original on the left, defaced on the right: a 3D and a sagittal view each, linked (with a main window only)."""
     layoutManager = slicer.app.layoutManager()
@@ -272,6 +290,7 @@ def showSideBySide(original, defaced, shift=0.0):
         return
     registerLayout()
     layoutManager.setLayout(COMPARE_LAYOUT)
+    keepRenderings(original, defaced)
     for name, volumeNode in zip(COMPARE_VIEWS, (original, defaced)):
         renderSkin(volumeNode, shift, viewNames=[f"{name}3D"])
         showInSlices(volumeNode, [name])
