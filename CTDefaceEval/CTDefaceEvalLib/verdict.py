@@ -130,7 +130,7 @@ def _level(evidence: Evidence, recovered: list[Subject]) -> tuple[Level, str]:
 def _not_all_tried(evidence: Evidence) -> str:
     """What was not seen, and what nobody has tried to see: that is never passed."""
     seen: list[str] = [] if evidence.settings.synthetic_face else ["found"]
-    sentences = []
+    sentences: list[str] = []
     if evidence.scale.threshold is not None:
         seen.append("recognised")
     else:
