@@ -215,6 +215,7 @@ def test_failure_leaves_nothing(pipeline, scan, capfd, monkeypatch, error, statu
     assert os.listdir() == ["head.nii.gz"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("after", [0.0, 0.1, 0.11, 0.12, 0.14])

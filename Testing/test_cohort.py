@@ -60,6 +60,7 @@ def table(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_cohort_end_to_end_and_its_cache(brightness, table, tmp_path, monkeypatch):
     monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
     rows = read_table(table)

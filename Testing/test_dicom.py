@@ -130,6 +130,7 @@ def test_text_in_the_pixels_is_said(tmp_path, head):
     assert next(iter(by_place(tmp_path / "out").values())).BurnedInAnnotation == "YES"
 
 
+@pytest.mark.slow
 def test_secret_makes_the_same_uids_in_every_run(tmp_path, head):
     dicom_files.write_series(tmp_path / "in", head)
     runs = {}
@@ -173,6 +174,7 @@ def test_ways_to_store(tmp_path, head, name):
         assert one.SmallestImagePixelValue == words.min()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [(24, 24), (24, 40), (40, 0)])
 def test_values_of_the_fill_are_never_the_padding(tmp_path, head, limits):
     dicom_files.write_series(tmp_path / "in", head, PixelPaddingValue=limits[0], PixelPaddingRangeLimit=limits[1])
@@ -183,6 +185,7 @@ def test_values_of_the_fill_are_never_the_padding(tmp_path, head, limits):
         assert not ((new >= min(limits)) & (new <= max(limits))).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 @pytest.mark.parametrize("value", [-2000, 63536])
 def test_padding_around_the_field_of_view(tmp_path, head, syntax, value):
@@ -236,6 +239,7 @@ def test_lost_intercept(tmp_path, head):
     assert np.concatenate(changed).max() < 600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degrees", [-20.0, 14.0])
 def test_tilted_gantry(tmp_path, degrees):
     head = scan().image
@@ -254,6 +258,7 @@ UNEVEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNEVEN)
 def test_uneven_slices(tmp_path, name):
     head = scan().image
@@ -270,6 +275,7 @@ def test_uneven_slices(tmp_path, name):
 TURNED = np.reshape(sitk.Euler3DTransform((0, 0, 0), 0.1, -0.15, 0.2).GetMatrix(), (3, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degrees", [-20.0, 0.0, 14.0])
 def test_regular_grid_shows_what_the_slices_show(tmp_path, degrees):
     """A point of the head is at the same place of the patient on the slices and on the grid made of them."""
@@ -372,6 +378,7 @@ def test_other_byte_order_and_syntax(tmp_path, head):
 COMPRESSED = ["RLELossless", "JPEGLSLossless", "JPEG2000Lossless", "JPEGLosslessProcess14", "JPEGLosslessProcess14_1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("syntax", COMPRESSED)
 def test_compressed(tmp_path, head, syntax):
     pytest.importorskip("gdcm", reason="pip install ctdeface[dicom]")

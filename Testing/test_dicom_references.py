@@ -178,6 +178,7 @@ def original_uids(folder):
     return {str(pydicom.dcmread(path).SOPInstanceUID) for path in folder.rglob("*.dcm")}
 
 
+@pytest.mark.slow
 def test_outline_of_a_tilted_series(tmp_path):
     """A structure inside the skull stays, one on the skin goes, in the true geometry of the slices."""
     head = scan()

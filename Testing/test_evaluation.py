@@ -1,6 +1,7 @@
 """One scan and its defaced version: the numbers, the scale, the verdict, and the way they are kept."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import poor_defacings
@@ -87,6 +88,25 @@ def test_verdict(numbers, level):
     assert verdict.level == level
     assert verdict.sentence.endswith(".")
     assert (verdict.recovered_by == ("growth 4 mm",)) == ("attack" in str(numbers))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "level"),
+    [
+        ({"defaced": 9}, Level.NONE_OF_THESE),
+        ({"defaced": 9, "attack": 9}, Level.NONE_OF_THESE),
+        ({"defaced": 9, "towards": (1.0, 0.1, 0.0)}, Level.RECOGNISABLE),
+        ({"defaced": 9, "attack_towards": (1.0, 0.1, 0.0)}, Level.RECOVERABLE),
+        ({"defaced": 9, "original": 1}, Level.NOT_EVALUABLE),
+    ],
+)
+def test_a_synthetic_face_is_judged_by_whose_it_is(numbers, level):
+    evidence = made_up(**numbers)
+    evidence.settings = replace(evidence.settings, synthetic_face=True)
+    assert judge(evidence).level == level
+    if level == Level.NONE_OF_THESE:
+        evidence.scale = Scale()
+        assert judge(evidence).level == Level.NOT_EVALUABLE
 
 
 def test_levels_are_the_words_that_users_and_records_see():
@@ -212,6 +232,7 @@ def test_interrupted_evaluation_goes_on(original, tmp_path, monkeypatch):
     assert result.similarities(result.subject("defaced"))
 
 
+@pytest.mark.slow
 def test_what_is_the_same_is_searched_once(original, monkeypatch):
     pytest.importorskip("dlib")
     pose = head_pose(original)

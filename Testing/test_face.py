@@ -105,6 +105,7 @@ def test_holder_is_no_face(name):
 POSES = [dict(), dict(yaw=25), dict(pitch=15), dict(pitch=-20), dict(roll=-20), dict(yaw=-15, roll=10)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("person", [0, 11])
 @pytest.mark.parametrize("pose", POSES, ids=str)
 def test_no_face_in_view(pose, person):
@@ -113,6 +114,7 @@ def test_no_face_in_view(pose, person):
         segment_face(s.image, head_cylinder(s.image))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", [-1024, -3024])
 @pytest.mark.parametrize("radius_mm, forward_mm", [(40, 0), (60, -40), (75, -30)])
 def test_no_face_in_a_small_round_view_of_the_brain(radius_mm, forward_mm, padding):
@@ -122,6 +124,7 @@ def test_no_face_in_a_small_round_view_of_the_brain(radius_mm, forward_mm, paddi
         segment_face(image, cylinder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("person", [0, 11, 22])
 @pytest.mark.parametrize("pose", POSES, ids=str)
 def test_eyes_at_the_end_of_the_volume_are_a_face(pose, person):

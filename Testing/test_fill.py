@@ -101,7 +101,7 @@ def test_an_empty_region_changes_nothing(fill):
 @pytest.mark.parametrize("fill", ["", "Air", "zeros"])
 def test_unknown_fill_is_refused(fill):
     s = scan()
-    with pytest.raises(InputError, match="smooth, air, constant, percentile, blur"):
+    with pytest.raises(InputError, match="smooth, face, air, constant, percentile, blur"):
         fill_region(s.image, s.region(), fill=fill)
 
 

@@ -51,6 +51,7 @@ def decisions_of(folder):
         return {line["scan"]: line for line in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_a_real_batch_looks_right(tmp_path, page, shot):
     source, output = tmp_path / "in", tmp_path / "out"
     batch_cases.make_archive(source, good=3, bad=["no face in view", "cut .nii"], copies=1)

@@ -97,6 +97,7 @@ def test_real_heads(real_data, name):
     assert result.report["mask_ml"] > 100 and 150 < result.report["replaced_ml"] < 450
 
 
+@pytest.mark.slow
 def test_real_dicom_phantom_volume(real_data, tmp_path):
     import zipfile
 
@@ -219,6 +220,7 @@ def test_the_report_says_where_a_given_mask_comes_from():
     assert told["warnings"] == ["drawn over"]
 
 
+@pytest.mark.slow
 def test_two_runs_differ_unless_the_seed_is_given():
     s = case("frontal")
     one, two = (voxels(deface(s.image).image) for _ in range(2))

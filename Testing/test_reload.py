@@ -59,5 +59,5 @@ def test_reload_loads_the_libraries_again(module, tmp_path):
     for name in ("gui.py", "processes.py"):
         shutil.copy(gui.CHECKOUT / "Testing" / name, tmp_path / "Testing")
     code = CODE.format(checkout=str(tmp_path), module=module)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip().endswith("reloaded"), done.stderr

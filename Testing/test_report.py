@@ -80,6 +80,7 @@ class Links(HTMLParser):
             assert self.open.pop() == tag
 
 
+@pytest.mark.slow
 def test_what_lies_beside_is_found_and_the_report_says_so(folder, others, tmp_path):
     original = sitk.ReadImage(str(folder / "Müller.nii.gz"))
     path = folder / "shared" / "defaced.nii.gz"
@@ -172,6 +173,7 @@ def command(*arguments):
     return cli.run(parser.parse_args([str(argument) for argument in arguments]))
 
 
+@pytest.mark.slow
 def test_command_evaluates_a_pair(folder, tmp_path, capsys):
     options = ["--models", "dlib-hog", "--views", "quick", "--attacks", "--alone", "--no-pictures"]
     volumes = [folder / "Müller.nii.gz", folder / "Müller.nii.gz"]

@@ -21,12 +21,13 @@ import qt  # isort: skip
 pytestmark = pytest.mark.gui
 INPUT, MASK, RESULT = KINDS = ("input", "mask", "result")
 REPORT = {
-    "removed_ml": 1.0,
-    "removed_share": 0.1,
+    "replaced_ml": 1.0,
+    "replaced_share": 0.1,
     "facial_skin_covered": 1.0,
     "mask_ml": 1.0,
     "mask_intracranial_ml": 0.0,
     "intracranial_voxels_touched": 0,
+    "skull_gaps": 0,
     "warnings": [],
 }
 

@@ -1,8 +1,9 @@
 """Audits: the seam between a batch and whoever looks for the face in what it has made.
 
-An audit is named ``"module:function"``. The function takes the volume and its defaced version, in Hounsfield units, and
-returns a dict with ``verdict``, one of the words of :class:`Level`, and ``sentence``, which says the same to the user.
-Its module may have a function ``check()`` that raises CTDefaceError when something is missing.
+An audit is named ``"module:function"``. The function takes the volume and its defaced version, in Hounsfield units,
+and, where a synthetic person's face is to be found in that, the keyword ``synthetic_face=True``. It returns a dict with
+``verdict``, one of the words of :class:`Level`, and ``sentence``, which says the same to the user. Its module may have
+a function ``check()`` that raises CTDefaceError when something is missing.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def check_audit(audit: str) -> None:
         check()
 
 
-def audited(audit: str, original: sitk.Image, defaced: sitk.Image) -> dict[str, Any]:
+def audited(audit: str, original: sitk.Image, defaced: sitk.Image, *, synthetic_face: bool = False) -> dict[str, Any]:
     """Call the audit ``"module:function"`` with both volumes; it returns a dict with ``verdict`` and ``sentence``."""
     module, _, function = audit.partition(":")
-    return getattr(importlib.import_module(module), function)(original, defaced)
+    more = {"synthetic_face": True} if synthetic_face else {}
+    return getattr(importlib.import_module(module), function)(original, defaced, **more)

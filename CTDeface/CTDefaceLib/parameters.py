@@ -45,8 +45,8 @@ class DefaceParameters:
     ears: bool or None
         Whether the ears are replaced; None does what the strength does.
     fill: str
-        What takes the face's place: ``"smooth"``, ``"air"``, ``"constant"``, ``"percentile"`` or ``"blur"``, see
-        :func:`CTDefaceLib.removal.fill.fill_region`.
+        What takes the face's place: ``"smooth"``, ``"face"``, ``"air"``, ``"constant"``, ``"percentile"`` or
+        ``"blur"``, see :func:`CTDefaceLib.removal.fill.fill_region`.
     constant, percentile, blur_mm: float
         HU, percentile and mm of those fills.
     seed: int or None

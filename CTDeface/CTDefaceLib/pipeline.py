@@ -16,6 +16,7 @@ from .parameters import UNREPORTED, DefaceParameters
 from .progress import IsCancelled, Progress, never, part, steps
 from .removal.check import check
 from .removal.check import mask_report as mask_numbers
+from .removal.donors import face_donor
 from .removal.fill import fill_region
 from .removal.region import mask_as_region, removal_region
 from .removal.surface import Surface, face_surface
@@ -194,6 +195,7 @@ def deface(
         margin_mm=parameters.margin_mm,
         with_ears=parameters.takes_ears,
         keep_bone=parameters.keeps_bone,
+        donor=face_donor(cylinder, parameters.seed) if parameters.fill == "face" else None,
     )
     if parameters.as_is:
         region = mask_as_region(mask, cylinder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import SimpleITK as sitk
@@ -20,8 +21,15 @@ def check() -> None:
         load_model(name)
 
 
-def quick(original: sitk.Image, defaced: sitk.Image) -> dict[str, Any]:
+def quick(original: sitk.Image, defaced: sitk.Image, synthetic_face: bool = False) -> dict[str, Any]:
     """Search for a face in nine views of the original and of the defaced volume, with one detector and without attacks.
+
+    Parameters
+    ----------
+    original, defaced: SimpleITK.Image
+        CTs in Hounsfield units on one grid.
+    synthetic_face: bool
+        The defaced one shows a synthetic person's face: it is judged by whether it is this person's.
 
     Returns
     -------
@@ -33,7 +41,8 @@ def quick(original: sitk.Image, defaced: sitk.Image) -> dict[str, Any]:
     CTDefaceError
         as :func:`.evaluation.evaluate`
     """
-    evaluation = evaluate(original, defaced, QUICK, others=())
+    settings = replace(QUICK, synthetic_face=synthetic_face)
+    evaluation = evaluate(original, defaced, settings, others=None if synthetic_face else ())
     return {
         "verdict": str(evaluation.verdict.level),
         "sentence": evaluation.verdict.sentence,

@@ -27,6 +27,7 @@ def judge(evidence: Evidence) -> Verdict:
     A face counts as found when a detector finds one in a quarter of the views in which it finds the original, in at
     least two views of a full grid: one in 70 is a false alarm. It counts as recognisable when in half of the
     views compared what is left is nearer to the original than halfway to another head. Both come with their numbers.
+    Where the fill is a synthetic person's face, only the latter counts.
     """
     best = _best_of_original(evidence)
     if best is not None and best < EVALUABLE_SHARE * len(evidence.grid):
@@ -37,7 +38,7 @@ def judge(evidence: Evidence) -> Verdict:
         )
     recovered = [subject for subject in evidence.recoveries if _is_recovered(evidence, subject)]
     level, sentence = _level(evidence, recovered)
-    if level is not Level.FACE_FOUND:
+    if level is not Level.FACE_FOUND and not evidence.settings.synthetic_face:
         sentence += _false_alarms(evidence)
     if evidence.original is None and level is not Level.NOT_EVALUABLE:
         sentence += " Without the original nobody can say how well its face would have been found."
@@ -76,6 +77,9 @@ def _best_of_original(evidence: Evidence) -> int | None:
 
 
 def _is_found(evidence: Evidence, subject: Subject) -> bool:
+    """Whether a face is found that should not be there."""
+    if evidence.settings.synthetic_face and subject.name != ORIGINAL:
+        return False
     return any(len(subject.scores(name)) >= views_needed(evidence, name) for name in _detectors(evidence))
 
 
@@ -91,9 +95,10 @@ def _level(evidence: Evidence, recovered: list[Subject]) -> tuple[Level, str]:
     if _is_found(evidence, evidence.defaced):
         return Level.FACE_FOUND, "A face detector still finds the face in the defaced scan."
     if share >= RECOGNISED_SHARE:
+        found = "The face is a synthetic one" if evidence.settings.synthetic_face else "No detector finds the face"
         return Level.RECOGNISABLE, (
-            f"No detector finds the face, but in {share:.0%} of the views what is left resembles the original more "
-            "like pictures of one head than like another head."
+            f"{found}, but in {share:.0%} of the views what is left resembles the original more like pictures of one "
+            "head than like another head."
         )
     if kinds:
         return Level.RECOVERABLE, (
@@ -104,17 +109,28 @@ def _level(evidence: Evidence, recovered: list[Subject]) -> tuple[Level, str]:
         return Level.NOT_EVALUABLE, (
             "No face was found or recovered, but without the original nobody can say whether its face would have been."
         )
-    if evidence.scale.threshold is not None and evidence.settings.attacks:
-        return Level.NONE_OF_THESE, (
-            "No face was found, recognised or recovered with these models and attacks. "
-            "That does not prove that nobody can."
+    synthetic = evidence.settings.synthetic_face
+    if synthetic and evidence.scale.threshold is None:
+        return Level.NOT_EVALUABLE, (
+            "Whether the synthetic face resembles this person could not be measured with these models. Look at the "
+            "scan yourself, or use another face model."
         )
-    return Level.NOT_ALL_TRIED, _not_all_tried(evidence)
+    if evidence.scale.threshold is None or not evidence.settings.attacks:
+        return Level.NOT_ALL_TRIED, _not_all_tried(evidence)
+    if synthetic:
+        return Level.NONE_OF_THESE, (
+            "The face in the defaced scan is not recognised as this person's with these models and attacks. That does "
+            "not prove that nobody can."
+        )
+    return Level.NONE_OF_THESE, (
+        "No face was found, recognised or recovered with these models and attacks. That does not prove that nobody can."
+    )
 
 
 def _not_all_tried(evidence: Evidence) -> str:
     """What was not seen, and what nobody has tried to see: that is never passed."""
-    seen, sentences = ["found"], []
+    seen: list[str] = [] if evidence.settings.synthetic_face else ["found"]
+    sentences: list[str] = []
     if evidence.scale.threshold is not None:
         seen.append("recognised")
     else:

@@ -48,6 +48,8 @@ strengths:
 
 fills and their weakness:
   smooth      a head without features, with this scan's noise (default).
+  face        the face of a synthetic person, drawn at random, with its tissues below. A
+              viewer cannot tell by looking that it is not the patient's: say so.
   air         the same region emptied: a hole, with air like this scan's own.
   constant    one value. Shows exactly which voxels were replaced.
   percentile  one value, a percentile of the volume (CTA-DEFACE uses the 10th).

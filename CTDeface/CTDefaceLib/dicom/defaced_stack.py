@@ -113,7 +113,7 @@ def _filled_slices(
     mask.CopyInformation(image)
     if bounding_box(mask) is None:
         raise NoFaceError("The face lies between the slices of this series; nothing was changed.")
-    if parameters.fill == "smooth":  # it lies in the volume, not in the slices
+    if parameters.fill in ("smooth", "face"):  # it lies in the volume, not in the slices
         values = sitk.GetArrayFromImage(image)
         values[region] = np.rint(on_slices(sitk.Cast(result.image, sitk.sitkFloat32), stack)[region])
         return region, sitk.GetImageFromArray(values)

@@ -6,7 +6,8 @@ with partial volume (:mod:`.tissues`) and then scanned (:mod:`.scanner`).
 """
 
 from .parameters import FIELDS_OF_VIEW, PhantomParameters
-from .scan import Phantom, make_phantom
+from .patient import Patient
+from .scan import Phantom, make_phantom, paint_part
 from .tissues import Label
 
-__all__ = ["FIELDS_OF_VIEW", "Label", "Phantom", "PhantomParameters", "make_phantom"]
+__all__ = ["FIELDS_OF_VIEW", "Label", "Patient", "Phantom", "PhantomParameters", "make_phantom", "paint_part"]

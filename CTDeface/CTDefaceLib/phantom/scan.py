@@ -105,6 +105,37 @@ def make_phantom(parameters: PhantomParameters | None = None) -> Phantom:
     return Phantom(_image(image, p, origin), _image(labels, p, origin), landmarks, patient.rotation.T, p)
 
 
+def paint_part(patient: Patient, low: np.ndarray, high: np.ndarray, spacing: float, blur: float) -> sitk.Image:
+    """Paint the tissues in a part of a head, as a scan without noise, holder and devices would show them.
+
+    Parameters
+    ----------
+    patient: Patient
+        The person in a pose.
+    low, high: numpy.ndarray
+        Corners of the part in LPS mm, shape (3,).
+    spacing: float
+        Distance of the voxels in mm along all axes.
+    blur: float
+        Point spread, standard deviation in mm.
+
+    Returns
+    -------
+    SimpleITK.Image
+        Hounsfield units, float32.
+    """
+    nx, ny, nz = (int(n) for n in np.ceil((high - low) / spacing).astype(int) + 1)
+    p = PhantomParameters(matrix=(nx, ny), spacing=(spacing,) * 3, blur=blur, holder=False)
+    zs = low[2] + np.arange(nz) * spacing
+    at_once = max(1, _VOXELS_AT_ONCE // (3 * nx * ny))
+    hu = np.empty((nz, ny, nx), np.float32)
+    for first in range(0, nz, at_once):
+        slab = Slab(p, patient, low, zs[first : first + at_once])
+        slab.paint()
+        hu[first : first + at_once] = slab.hu
+    return _image(hu, p, low)
+
+
 def _image(array: np.ndarray, p: PhantomParameters, origin: np.ndarray) -> sitk.Image:
     out = sitk.GetImageFromArray(array)
     out.SetSpacing([float(v) for v in p.spacing])

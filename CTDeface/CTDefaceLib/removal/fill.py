@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage, special
@@ -9,10 +11,11 @@ from scipy import ndimage, special
 from ..anatomy.grids import bounding_box, box_around, sampled, values_at, voxels
 from ..anatomy.map_grid import RADII
 from ..errors import InputError
+from .donors import EDGE_WIDTH_MM
 from .surface import Surface, slope
 from .texture import TISSUE, Texture, measure, noise_in_slices
 
-FILLS = ("smooth", "air", "constant", "percentile", "blur")
+FILLS = ("smooth", "face", "air", "constant", "percentile", "blur")
 
 BLEND_MM = (0.3, 1.5, 4.0)
 """Over which the fill turns into what is left, in mm: at the new skin, below it towards air, below it towards tissue.
@@ -41,6 +44,25 @@ SOFT_HU = (-200.0, 150.0)
 ENOUGH_RAYS = 20
 """At how many places there has to be soft tissue for a depth to be measured; the one above it stands in."""
 
+DONOR_SOFT_HU, DONOR_OTHER_HU = (-95.0, 55.0), (-300.0, 300.0)
+"""Fat and muscle of synthetic persons in HU, and what is left as it is: beyond these lie air and bone."""
+
+SOFT_RANGES_HU = ((-150.0, -40.0), (10.0, 120.0))
+"""Between which HU fat and muscle of a patient are looked for."""
+
+FINE_MM = 2.0
+"""Voxels larger than this, in mm, are means of several places of a donor. Chosen by eye."""
+
+NEAR_MM = 10.0
+"""How far outside the new skin, in mm, a donor's tissue is looked for: a nose is narrower than the map's steps."""
+
+FATTY_HU = -100.0
+"""Below this, in HU, a donor's voxels are partly air."""
+
+Inside = Callable[[np.ndarray, int, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Gives, of the depth of all voxels (z, y, x), the number of a slice and where in it is to be filled: the share of
+tissue, 0 to 1, and the sum of its HU."""
+
 
 def fill_region(
     image: sitk.Image,
@@ -62,12 +84,12 @@ def fill_region(
     region: SimpleITK.Image
         Mask on the same grid; what is not in it stays bit-identical.
     surface: Surface, optional
-        The new skin, for ``"smooth"``: all is air without it.
+        The new skin, for ``"smooth"`` and ``"face"``, which needs one with a donor: all is air without it.
     fill: str
         ``"smooth"``: below the new skin layers like those of this patient beside the face, above it air, both with this
-        scanner's noise. ``"air"``: nothing but that air. ``"constant"`` and ``"percentile"`` (what CTA-DEFACE does with
-        p = 10): one value, so that everybody can find the region. ``"blur"``: the face smoothed, which keeps its rough
-        shape.
+        scanner's noise. ``"face"``: the same with what the donor of the new skin has below its own. ``"air"``: nothing
+        but that air. ``"constant"`` and ``"percentile"`` (what CTA-DEFACE does with p = 10): one value, so that
+        everybody can find the region. ``"blur"``: the face smoothed, which keeps its rough shape.
     constant: float
         HU for ``"constant"``, clipped to the range of the volume.
     percentile: float
@@ -95,7 +117,7 @@ def fill_region(
     whole = sitk.GetArrayViewFromImage(image)
     here = voxels(region, box) > 0
     values = voxels(image, box).copy()
-    if fill in ("smooth", "air"):
+    if fill in ("smooth", "face", "air"):
         rng = np.random.default_rng(seed)
         air = measure(whole, box, rng)
         if surface is None or fill == "air":
@@ -103,7 +125,11 @@ def fill_region(
         else:
             brain = box_around(surface.cylinder.head.intracranial, surface.cylinder.head, image)
             tissue = measure(whole, brain or box, rng, TISSUE)
-            _fill_with_head(values, here, image[box], surface, skin_layers(image, surface), air, tissue, rng)
+            if fill == "smooth" or surface.donor is None:
+                inside: Inside = _layers(skin_layers(image, surface))
+            else:
+                inside = _face(surface, image[box], soft_levels(image, surface))
+            _fill_with_head(values, here, image[box], surface, inside, air, tissue, rng)
         values[here] = np.clip(values[here], whole.min(), whole.max())
     elif fill == "blur":
         values[here] = _cast(_blurred(image, box, blur_mm)[here], values.dtype)
@@ -119,17 +145,31 @@ def fill_region(
 
 def skin_layers(image: sitk.Image, surface: Surface) -> np.ndarray:
     """Usual values in HU of the soft tissue beside the face at ``DEPTHS_MM`` below the skin."""
-    cylinder = surface.cylinder
-    beside = cylinder.skin_in_view & (surface.outline < -3.0) & (surface.outline > -30.0)
-    radius = surface.skin[..., None] - slope(surface.skin)[..., None] * DEPTHS_MM
-    hu = values_at(image, cylinder.points(np.maximum(radius, RADII[0]))[beside])
     layers, usual = np.empty(len(DEPTHS_MM)), 0.0
-    for number, at_depth in enumerate(hu.T):
+    for number, at_depth in enumerate(_beside_the_face(image, surface).T):
         soft = at_depth[(at_depth > SOFT_HU[0]) & (at_depth < SOFT_HU[1])]
         usual = layers[number] = float(np.median(soft)) if len(soft) > ENOUGH_RAYS else usual
     shallow = int(np.searchsorted(DEPTHS_MM, IN_THE_SKIN * min(image.GetSpacing())))
     layers[:shallow] = layers[min(shallow, len(layers) - 1)]  # air in part
     return ndimage.gaussian_filter1d(layers, 1.0, mode="nearest")
+
+
+def soft_levels(image: sitk.Image, surface: Surface) -> list[float]:
+    """Usual values in HU of fat and of muscle beside the face; a donor's own where too little is in view."""
+    beside = _beside_the_face(image, surface)
+    levels = []
+    for usual, (low, high) in zip(DONOR_SOFT_HU, SOFT_RANGES_HU):
+        soft = beside[(beside > low) & (beside < high)]
+        levels.append(float(np.median(soft)) if len(soft) > 200 else usual)
+    return levels
+
+
+def _beside_the_face(image: sitk.Image, surface: Surface) -> np.ndarray:
+    """Values in HU at ``DEPTHS_MM`` below the skin beside the face, shape (rays, depths)."""
+    cylinder = surface.cylinder
+    beside = cylinder.skin_in_view & (surface.outline < -3.0) & (surface.outline > -30.0)
+    radius = surface.skin[..., None] - slope(surface.skin)[..., None] * DEPTHS_MM
+    return values_at(image, cylinder.points(np.maximum(radius, RADII[0]))[beside])
 
 
 def _fill_with_air(values: np.ndarray, here: np.ndarray, air: Texture, rng: np.random.Generator) -> None:
@@ -144,7 +184,7 @@ def _fill_with_head(
     here: np.ndarray,
     part: sitk.Image,
     surface: Surface,
-    layers: np.ndarray,
+    inside: Inside,
     air: Texture,
     tissue: Texture,
     rng: np.random.Generator,
@@ -156,15 +196,63 @@ def _fill_with_head(
     for index, (air_noise, tissue_noise) in noise_in_slices((air, tissue), here, rng):
         where = here[index]
         depth, scanned = below[index][where], values[index][where].astype(np.float32)
-        cover = special.ndtr(depth / np.sqrt(SHARPNESS_MM**2 + _across_a_voxel(below, index)[where] / 12.0))
+        cover, fresh = inside(below, index, where)
         noise = rough * tissue_noise[where] * cover
-        fresh = cover * np.interp(depth, DEPTHS_MM, layers).astype(np.float32)
         fresh += (1.0 - cover) * table[_steps(air_noise[where])]
         width = np.clip(depth, BLEND_MM[0], np.where(scanned > AIRY_HU, BLEND_MM[2], BLEND_MM[1]))
         share = np.clip(reach[index][where] / width, 0.0, 1.0)
         share *= share * (3.0 - 2.0 * share)
         out = scanned + share * (fresh - scanned) + np.sqrt(1.0 - (1.0 - share) ** 2) * noise
         values[index][where] = _cast(out, values.dtype)
+
+
+def _layers(layers: np.ndarray) -> Inside:
+    """Layers of soft tissue."""
+
+    def inside(below: np.ndarray, index: int, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        depth = below[index][where]
+        cover = special.ndtr(depth / np.sqrt(SHARPNESS_MM**2 + _across_a_voxel(below, index)[where] / 12.0))
+        return cover, cover * np.interp(depth, DEPTHS_MM, layers).astype(np.float32)
+
+    return inside
+
+
+def _face(surface: Surface, part: sitk.Image, levels: list[float]) -> Inside:
+    """What the donor of the new skin has below its own; ``levels`` are the HU of this patient's fat and muscle."""
+    assert surface.donor is not None
+    donor = sitk.GetArrayViewFromImage(surface.donor.image)
+    places = surface.donor.places(surface.cylinder, surface.skin)
+    work = surface.cylinder.head.volume
+    step = np.reshape(part.GetDirection(), (3, 3)) * part.GetSpacing() / work.GetSpacing()
+    first = (np.array(part.GetOrigin()) - work.GetOrigin()) / work.GetSpacing()
+    counts = np.ceil(np.array(part.GetSpacing()) / FINE_MM).astype(int)
+    shifts = [(np.array(number) + 0.5) / counts - 0.5 for number in np.ndindex(*counts)]
+    known = [DONOR_OTHER_HU[0], *DONOR_SOFT_HU, DONOR_OTHER_HU[1]]
+    wanted = [DONOR_OTHER_HU[0], *levels, DONOR_OTHER_HU[1]]
+
+    def inside(below: np.ndarray, index: int, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        near = below[index][where] > -NEAR_MM
+        y, x = (axis[near] for axis in np.nonzero(where))
+        voxels_here = np.stack([x, y, np.full(len(x), index)], axis=-1)
+        hu = np.full(len(near), -1000.0, np.float32)
+        hu[near] = np.mean([at(voxels_here + shift) for shift in shifts], axis=0) if len(x) else -1000.0
+        matched = np.where(np.abs(hu) < DONOR_OTHER_HU[1], np.interp(hu, known, wanted).astype(np.float32), hu)
+        sharp = np.sqrt(SHARPNESS_MM**2 + _across_a_voxel(below, index)[where] / 12.0)
+        cover = special.ndtr(_within(hu) / sharp) / special.ndtr(_within(FATTY_HU) / sharp)
+        cover = np.minimum(cover, 1.0).astype(np.float32)
+        return cover, cover * np.maximum(matched, FATTY_HU).astype(np.float32)
+
+    def at(place: np.ndarray) -> np.ndarray:
+        on_work_grid = (place @ step.T + first)[:, ::-1].T
+        there = [ndimage.map_coordinates(p, on_work_grid, order=1, mode="nearest") for p in places]
+        return ndimage.map_coordinates(donor, there, output=np.float32, order=1, mode="nearest")
+
+    return inside
+
+
+def _within(hu: np.ndarray | float) -> np.ndarray:
+    """How far in mm within a donor's tissue a place near air lies, by its value in HU on a ramp between both."""
+    return np.minimum((hu + 1000.0) / 1045.0 - 0.5, 0.5) * EDGE_WIDTH_MM
 
 
 def _across_a_voxel(below: np.ndarray, index: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from ..anatomy.grids import to_work_grid, values_at
 from ..anatomy.hounsfield import HALFWAY_HU, SKULL_HU
 from ..anatomy.map_grid import ANGLE_STEP_DEG, HEIGHT_STEP_MM, HEIGHTS, RADII
 from ..anatomy.work_grid import WORK_SPACING_MM
-from .donors import smooth_donor
+from .donors import Donor, smooth_donor
 
 STIFF_MM = 50.0
 """How far within the outline the new skin keeps the slope that it has there.
@@ -58,8 +58,20 @@ SKIN_SEARCH_MM = np.arange(6.0, -6.1, -0.5)
 NODE_MM = (HEIGHT_STEP_MM, 5.0)
 """Distance in mm of the nodes of a map over heights and over angles, about."""
 
+FACE_STIFF_MM, FACE_LEVEL_MM = 30.0, 60.0
+"""The same for a synthetic face, and how far within the outline the heads' difference is back at its usual level.
+
+A slope between brow and forehead says nothing of a chin: without it, some noses lie 30 mm too deep. Chosen by eye.
+"""
+
 SLACK = 1e-6
 """Pull of the sheet to the usual level: for a part of it that is fixed nowhere."""
+
+EDGE_STEEP = 2.0
+"""From how many mm over a mm on, along a ray, skin is an edge: of a chin or an ear, and two of them never match."""
+
+RIM_MM = 30.0
+"""How wide around the outline, in mm, the usual level is taken."""
 
 DENT_MM = 0.05
 """How deep, in mm, the sheet may sink into the floor."""
@@ -83,6 +95,8 @@ class Surface:
         Map of the radius from which on everything is replaced.
     outer: float
         Radius up to which the air in front is.
+    donor: Donor or None
+        Whose skin it is; None for the smooth head's.
     """
 
     cylinder: Cylinder
@@ -91,6 +105,7 @@ class Surface:
     skin: np.ndarray
     inner: np.ndarray
     outer: float
+    donor: Donor | None = None
 
     @cached_property
     def reach(self) -> np.ndarray:
@@ -121,7 +136,7 @@ def face_surface(
     margin_mm: float = 0.0,
     with_ears: bool = False,
     keep_bone: bool = False,
-    donor: np.ndarray | None = None,
+    donor: Donor | None = None,
 ) -> Surface:
     """Make the new skin of a head whose face a mask outlines.
 
@@ -141,8 +156,8 @@ def face_surface(
         Whether the ears are replaced as well.
     keep_bone: bool
         Whether facial bone stays: the new skin then passes outside it.
-    donor: numpy.ndarray, optional
-        Map of the radius in mm of the skin of another head in the frame of this one; the smooth one when None.
+    donor: Donor, optional
+        Whose skin it takes, from :func:`CTDefaceLib.removal.donors.face_donor`; the smooth head's when None.
     """
     head = cylinder.head
     face = to_work_grid(mask, head)
@@ -152,18 +167,27 @@ def face_surface(
     outline = outline_of(_beyond_the_volume(covered, cylinder)) + margin_mm
     inside = outline > 0
     own = own_skin(image, cylinder)
-    donor = smooth_donor(cylinder) if donor is None else donor
+    other = smooth_donor(cylinder) if donor is None else donor.skin
     kept = head.guard < 0
     if keep_bone:
         kept |= head.solid & (sitk.GetArrayViewFromImage(head.volume) > SKULL_HU)
-    sunken = cylinder.landmarks.smooth_skin - depth_mm * cylinder.scale
-    floor = np.maximum(_over(kept, cylinder), sunken) - donor - FAR_MM * (1.0 - ramp(outline, 0.5 * EDGE_MM))
-    skin = np.where(inside, donor + membrane(own - donor, cylinder.skin_in_view & ~inside, inside, floor), own)
+    over = _over(kept, cylinder)
+    if donor is None:
+        over = np.maximum(over, cylinder.landmarks.smooth_skin - depth_mm * cylinder.scale)
+    floor = over - other - FAR_MM * (1.0 - ramp(outline, 0.5 * EDGE_MM))
+    known = cylinder.skin_in_view & ~inside
+    if donor is None:
+        sheet = membrane(own - other, known, inside, floor)
+    else:
+        level = float(np.median((own - other)[known & (outline > -RIM_MM)]))
+        edges = known & (np.maximum(_steepness(own), _steepness(other)) > EDGE_STEEP)
+        sheet = membrane(own - other, known & ~edges, inside | edges, floor, FACE_STIFF_MM, level, FACE_LEVEL_MM)
+    skin = np.where(inside, other + sheet, own)
     under = skin - ndimage.gaussian_filter(ndimage.maximum_filter(np.maximum(skin - own, 0.0), 3), SMOOTHING)
     inner = under - depth_mm * cylinder.scale * ramp(outline, EDGE_MM) * slope(under)
     inner = np.where(inside, ndimage.gaussian_filter(inner, 1.0), own)
     clear = np.maximum(skin + NOSE_MM, outermost(cylinder.sample(head.solid) > 0.5) + CAST_MM)
-    return Surface(cylinder, face, outline, skin, inner, float(clear[inside].max(initial=0.0)))
+    return Surface(cylinder, face, outline, skin, inner, float(clear[inside].max(initial=0.0)), donor)
 
 
 def own_skin(image: sitk.Image, cylinder: Cylinder) -> np.ndarray:
@@ -187,7 +211,15 @@ def outline_of(covered: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(inside - outside, 1.0)
 
 
-def membrane(values: np.ndarray, known: np.ndarray, unknown: np.ndarray, floor: np.ndarray) -> np.ndarray:
+def membrane(
+    values: np.ndarray,
+    known: np.ndarray,
+    unknown: np.ndarray,
+    floor: np.ndarray,
+    stiff_mm: float = STIFF_MM,
+    level: float | None = None,
+    level_mm: float = np.inf,
+) -> np.ndarray:
     """Continue a map from where it is known to where it is not, as an elastic sheet that lies on a floor.
 
     Parameters
@@ -198,15 +230,23 @@ def membrane(values: np.ndarray, known: np.ndarray, unknown: np.ndarray, floor: 
         Maps, bool. The sheet is free where it meets what is neither, and level where nothing is known.
     floor: numpy.ndarray
         Map in mm that the sheet does not go below.
+    stiff_mm: float
+        How far it keeps the slope that it has where it is known.
+    level: float, optional
+        Where in mm it comes back to within ``level_mm``; the median of what is known when None.
+    level_mm: float
+        Within how many mm.
     """
-    energy = _energy(known | unknown)
-    level = float(np.median(values[known] if known.any() else values))
+    energy = _energy(known | unknown, stiff_mm)
+    if level is None:
+        level = float(np.median(values[known] if known.any() else values))
+    pull = SLACK + NODE_MM[0] * NODE_MM[1] / level_mm**2
     sheet = np.where(known, values, level)
     free = unknown.copy()
     while free.any():
         rows = energy[free.ravel()]
-        block = rows[:, free.ravel()] + SLACK * sparse.identity(int(free.sum()))
-        sheet[free] = spsolve(block.tocsc(), SLACK * level - rows @ np.where(free, 0.0, sheet).ravel())
+        block = rows[:, free.ravel()] + pull * sparse.identity(int(free.sum()))
+        sheet[free] = spsolve(block.tocsc(), pull * level - rows @ np.where(free, 0.0, sheet).ravel())
         under = free & (sheet < floor - DENT_MM)
         if not under.any():
             break
@@ -215,8 +255,8 @@ def membrane(values: np.ndarray, known: np.ndarray, unknown: np.ndarray, floor: 
     return sheet
 
 
-def _energy(domain: np.ndarray) -> sparse.csr_matrix:
-    """The matrix of slope² + (STIFF_MM · curvature)² over the nodes of a domain (bool map), without what leaves it."""
+def _energy(domain: np.ndarray, stiff_mm: float) -> sparse.csr_matrix:
+    """The matrix of slope² + (stiff_mm · curvature)² over the nodes of a domain (bool map), without what leaves it."""
     number = np.arange(domain.size).reshape(domain.shape)
     steps = []
     for axis, weight in enumerate((NODE_MM[1] / NODE_MM[0], NODE_MM[0] / NODE_MM[1])):
@@ -226,14 +266,19 @@ def _energy(domain: np.ndarray) -> sparse.csr_matrix:
         steps.append(unit[there[both]] - unit[here[both]])
     differences = sparse.vstack(steps)
     tension = (differences.T @ differences).tocsr()
-    return (tension + (STIFF_MM**2 / (NODE_MM[0] * NODE_MM[1])) * tension @ tension).tocsr()
+    return (tension + (stiff_mm**2 / (NODE_MM[0] * NODE_MM[1])) * tension @ tension).tocsr()
 
 
 def slope(radius: np.ndarray) -> np.ndarray:
     """Map of how many mm a ray goes for a mm of depth below a surface given as a radius map, at most STEEPEST."""
+    return np.minimum(ndimage.gaussian_filter(np.sqrt(1.0 + _steepness(radius) ** 2), 1.0), STEEPEST)
+
+
+def _steepness(radius: np.ndarray) -> np.ndarray:
+    """Map of how many mm the radius changes over a mm of the surface's heights and angles."""
     up = np.gradient(radius, HEIGHT_STEP_MM, axis=0)
     around = np.gradient(radius, np.radians(ANGLE_STEP_DEG), axis=1) / np.maximum(radius, RADII[0])
-    return np.minimum(ndimage.gaussian_filter(np.sqrt(1.0 + up**2 + around**2), 1.0), STEEPEST)
+    return np.hypot(up, around)
 
 
 def _over(kept: np.ndarray, cylinder: Cylinder) -> np.ndarray:

@@ -1,0 +1,96 @@
+"""A synthetic person's face in place of the patient's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from CTDefaceLib.anatomy.face_map import head_cylinder
+from CTDefaceLib.phantom import PhantomParameters, make_phantom, shape
+from CTDefaceLib.pipeline import DefaceParameters, deface
+from CTDefaceLib.removal.donors import face_donor
+from stored_phantoms import stored_phantom
+
+ADULT = PhantomParameters(3, matrix=(128, 128), spacing=(2.0, 2.0, 2.0), field_of_view="neck", holder=False)
+
+
+@cache
+def cylinder(child=False):
+    return head_cylinder(stored_phantom(replace(ADULT, child=child)).image)
+
+
+@cache
+def defaced(seed):
+    return deface(stored_phantom(ADULT).image, DefaceParameters(fill="face", seed=seed))
+
+
+def voxels(image):
+    return sitk.GetArrayViewFromImage(image)
+
+
+def test_a_seed_draws_a_person():
+    first, again, other = (face_donor(cylinder(), seed) for seed in (5, 5, 6))
+    assert first.person == again.person != other.person
+    np.testing.assert_array_equal(first.skin, again.skin)
+    assert len({face_donor(cylinder(), None).person for _ in range(3)}) == 3
+
+
+def test_a_child_gets_the_face_of_a_child():
+    assert face_donor(cylinder(child=True), 5).child
+    assert not face_donor(cylinder(), 5).child
+
+
+def test_eyes_and_chin_come_to_those_of_the_patient():
+    own, donor = cylinder().landmarks, face_donor(cylinder(), 5)
+    adopted = replace(own, skin=donor.skin, skin_in_view=np.ones_like(own.skin_in_view))
+    assert adopted.eye_height == pytest.approx(own.eye_height, abs=6.0)
+    assert adopted.chin_height == pytest.approx(own.chin_height, abs=6.0)
+
+
+def test_the_same_seed_is_the_same_face_and_another_is_another():
+    first, other = defaced(1), defaced(2)
+    again = deface(stored_phantom(ADULT).image, DefaceParameters(fill="face", seed=1))
+    np.testing.assert_array_equal(voxels(first.image), voxels(again.image))
+    inside = first.surface.outline > 20.0
+    assert np.abs(first.surface.skin - other.surface.skin)[inside].mean() > 1.5
+
+
+def test_the_donor_has_bone_and_air_below_its_skin():
+    result = defaced(1)
+    filled = voxels(result.image)[(voxels(result.region) > 0) & (voxels(result.image) > -500)]
+    assert (filled > 300).mean() > 0.05
+    assert (np.abs(filled - 50) < 40).mean() > 0.1
+    assert (np.abs(filled + 90) < 60).mean() > 0.1
+
+
+def test_what_is_not_in_the_region_stays_and_values_stay_in_range():
+    scan, result = stored_phantom(ADULT), defaced(1)
+    before, after, region = voxels(scan.image), voxels(result.image), voxels(result.region) > 0
+    np.testing.assert_array_equal(before[~region], after[~region])
+    assert before.min() <= after.min() and after.max() <= before.max()
+    assert not (region & (voxels(scan.intracranial) > 0)).any()
+    assert result.report["intracranial_voxels_touched"] == 0
+
+
+@pytest.mark.parametrize(
+    "moved", [dict(nose_forward=15.0), dict(lip_forward=10.0), dict(nose_forward=-12.0, brow=-4.0, lip_forward=-6.0)]
+)
+def test_the_new_face_knows_nothing_of_the_patients(moved, monkeypatch):
+    draw, surface = shape.draw_shape, defaced(1).surface
+
+    def moved_shape(person, *args):
+        drawn = draw(person, *args)
+        if person != ADULT.person:
+            return drawn
+        return replace(drawn, **{name: getattr(drawn, name) + mm for name, mm in moved.items()})
+
+    monkeypatch.setattr(shape, "draw_shape", moved_shape)
+    other = deface(make_phantom(ADULT).image, DefaceParameters(fill="face", seed=1)).surface
+    inside = (surface.outline > 0) & (other.outline > 0) & surface.cylinder.skin_in_view & other.cylinder.skin_in_view
+    change = np.abs(other.skin - surface.skin)[inside]
+    own = np.abs(other.cylinder.skin - surface.cylinder.skin)[inside]
+    assert own.max() > 5.0
+    assert np.percentile(change, 95) < 1.0
