@@ -421,10 +421,11 @@ def test_the_mask_is_edited_in_the_segment_editor_and_the_edit_is_respected(pane
     assert editor.sourceVolumeNode() is volume
     assert editor.currentSegmentID() == nodes.faceSegmentID(mask)
 
-    scalp = np.zeros(nodes.faceMask(mask, volume).shape, bool)
     top = np.flatnonzero(nodes.faceMask(mask, volume).any(axis=(1, 2)))[-1]
-    rows = np.flatnonzero((slicer.util.arrayFromVolume(volume)[top + 10] > -300).any(axis=1))
-    scalp[top - 2 : top + 10, rows[0] - 2 : rows[0] + 3, 58:70] = True
+    solid = slicer.util.arrayFromVolume(volume) > -300
+    scalp = np.zeros(solid.shape, bool)
+    slab = np.s_[top - 2 : top + 10, :, 50:78]
+    scalp[slab] = (solid & (np.cumsum(solid, axis=1) <= 3))[slab]  # of the forehead, 6 mm
     paint(mask, volume, scalp)
     edited = nodes.faceMask(mask, volume)
     gui.host.select_module("CTDeface")
