@@ -111,8 +111,8 @@ def _level(evidence: Evidence, recovered: list[Subject]) -> tuple[Level, str]:
         )
     if evidence.settings.synthetic_face and evidence.scale.threshold is None:
         return Level.NOT_EVALUABLE, (
-            "Whether the synthetic face resembles this person could not be measured with these models. Look at the scan "
-            "yourself, or use another face model."
+            "Whether the synthetic face resembles this person could not be measured with these models. Look at the "
+            "scan yourself, or use another face model."
         )
     if evidence.settings.synthetic_face:
         return Level.NONE_OF_THESE, (

@@ -181,7 +181,9 @@ def _skin(image: sitk.Image, brow: np.ndarray, depth: float) -> np.ndarray:
     fine = coarse + np.arange(0.0, RADIUS_STEP_MM + FINE_STEP_MM, FINE_STEP_MM)
     hu = along(fine)
     last = hu.shape[-1] - 2 - (hu[..., -2::-1] > HALFWAY_HU).argmax(axis=-1)[..., None]
-    radius, at, beyond = (np.take_along_axis(part, k, -1)[..., 0] for part, k in ((fine, last), (hu, last), (hu, last + 1)))
+    radius, at, beyond = (
+        np.take_along_axis(part, k, -1)[..., 0] for part, k in ((fine, last), (hu, last), (hu, last + 1))
+    )
     radius = radius + FINE_STEP_MM * np.clip((at - HALFWAY_HU) / np.maximum(at - beyond, 1.0), 0.0, 1.0)
     return np.where(tissue.any(axis=-1) & (hu.min(axis=-1) > PADDING_HU), radius, 0.0)
 
