@@ -626,7 +626,7 @@ def test_command(tmp_path, head, capsys):
     report = (tmp_path / "out.json").read_text()
     assert json.loads(report)["files"] == head.GetSize()[2]
     assert "Doe" not in report and "4711" not in report
-    assert_defaced(tmp_path / "in", tmp_path / "out")
+    assert_defaced(tmp_path / "in", tmp_path / "out", fill="smooth")
     assert run("deface", tmp_path / "in", tmp_path / "out") == 2
     assert run("deface", tmp_path / "in", tmp_path / "out2", "--mask", tmp_path / "m.nrrd") == 2
     assert run("deface", tmp_path / "in", tmp_path / "x.nrrd", "--series", "4") == 2

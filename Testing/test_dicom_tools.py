@@ -19,6 +19,7 @@ import pytest
 import SimpleITK as sitk
 from coarse_phantoms import scan
 from CTDefaceLib.dicom.deface import deface_series
+from CTDefaceLib.pipeline import DefaceParameters
 from test_dicom import assert_defaced, by_place
 
 pytestmark = pytest.mark.slow
