@@ -45,7 +45,7 @@ def hu(dataset):
 
 
 def assert_defaced(source, output, least_share=0.02, fill="air"):
-    """The same slices in the same places; what changed is air now with that fill, all other pixels are bit-identical."""
+    """The same slices in the same places; what changed is air now with that fill, all else is bit-identical."""
     before, after = by_place(source), by_place(output)
     assert before.keys() == after.keys()
     changed = total = 0
