@@ -68,7 +68,7 @@ def test_into_a_folder_by_mouse(panel, loaded, tmp_path):
     assert "Choose an empty folder" in ui.exportHintLabel.text and not ui.exportButton.enabled
     ui.exportFolderPathLineEdit.currentPath = str(tmp_path / "süß out")
     assert export(panel).startswith("Exported to ")
-    after = assert_defaced(source, tmp_path / "süß out")
+    after = assert_defaced(source, tmp_path / "süß out", fill="smooth")
     voxels = slicer.util.arrayFromVolume(result)
     for key, one in after.items():
         index = round((key[0][2] - volume.GetOrigin()[2]) / volume.GetSpacing()[2])
@@ -121,7 +121,7 @@ def test_back_into_the_database(panel, loaded, tmp_path):
     (tmp_path / "copy").mkdir()
     for number, path in enumerate(files):
         (tmp_path / "copy" / f"{number}.dcm").write_bytes(Path(path).read_bytes())
-    assert_defaced(source, tmp_path / "copy")
+    assert_defaced(source, tmp_path / "copy", fill="smooth")
     assert set(database.filesOf(result)) == set(files)
     assert hierarchy.GetItemParent(item) == study
 
@@ -184,7 +184,7 @@ def test_volumes_upside_down_and_tilted(panel, loaded, tmp_path):
     defaced = original.copy()
     defaced[:, :40] = -1000
     write_defaced_volume(files, original, defaced, tmp_path / "out", checked=True)
-    assert_defaced(tmp_path / "tilted", tmp_path / "out", least_share=0.001)
+    assert_defaced(tmp_path / "tilted", tmp_path / "out", least_share=0.001, fill="smooth")
 
 
 def test_package_is_installed_only_when_the_user_agrees(panel, loaded, tmp_path, monkeypatch):

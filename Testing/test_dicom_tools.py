@@ -19,6 +19,7 @@ import pytest
 import SimpleITK as sitk
 from coarse_phantoms import scan
 from CTDefaceLib.dicom.deface import deface_series
+from CTDefaceLib.pipeline import DefaceParameters
 from test_dicom import assert_defaced, by_place
 
 pytestmark = pytest.mark.slow
@@ -37,7 +38,7 @@ def series(real_data, tmp_path_factory):
     """Folders of the real phantom series and of its defaced counterpart."""
     folder = tmp_path_factory.mktemp("phantom")
     zipfile.ZipFile(real_data("phantom_ct_dicom.zip")).extractall(folder / "in")
-    report = deface_series(folder / "in", folder / "out")
+    report = deface_series(folder / "in", folder / "out", DefaceParameters(fill="air"))
     assert report["files"] == 209 and report["warnings"] == []
     return next((folder / "in").rglob("*.dcm")).parent, folder / "out"
 

@@ -1,9 +1,9 @@
 """Audits: the seam between a batch and whoever looks for the face in what it has made.
 
 An audit is named ``"module:function"``. The function takes the volume and its defaced version, in Hounsfield units,
-and, where a synthetic person's face is to be found in that, the keyword ``synthetic_face=True``. It returns a dict with
-``verdict``, one of the words of :class:`Level`, and ``sentence``, which says the same to the user. Its module may have
-a function ``check()`` that raises CTDefaceError when something is missing.
+and, where that shows a synthetic person's face, the keyword ``synthetic_face=True``. It returns a dict with
+``verdict``, one of the words of :class:`Level`, and ``sentence``, which says the same to the user.
+Its module may have a function ``check()`` that raises CTDefaceError when something is missing.
 """
 
 from __future__ import annotations

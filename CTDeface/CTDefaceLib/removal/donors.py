@@ -26,17 +26,18 @@ PERSONS = 1_000_000
 CHILD_MM2 = 7900.0
 """Width times half the length, in mm², of the intracranial space below which a child's face is drawn.
 
-Found on phantoms: adults have 8400 to 10500, children 6700 to 8100.
+Found on some twenty phantoms: adults have 8400 to 10700, children 6700 to 7700 and one 7900 or more; a real adult whose
+vertex is out of view has 8100.
 """
 
 BROW = (0.0, -85.0, 22.0)
 """Where :func:`CTDefaceLib.anatomy.head.find_head` finds the brow of synthetic persons, in their head coordinates, mm.
 
-As the two that follow, the mean of twelve of them.
+About the mean of seven adults. Its height does not matter, since eyes come to eyes.
 """
 
 HALF_LENGTH_MM = 77.0
-"""Half the length in mm of their intracranial space, for one of average size."""
+"""Half the length in mm of their intracranial space, for one of average size: the mean of twelve."""
 
 PITCH_DEG = {False: 4.0, True: 9.0}
 """By how many degrees an adult's, a child's chin has to be lifted for the axes found to be those of the scanner."""

@@ -87,8 +87,8 @@ def fill_region(
         The new skin, for ``"smooth"`` and ``"face"``, which needs one with a donor: all is air without it.
     fill: str
         ``"smooth"``: below the new skin layers like those of this patient beside the face, above it air, both with this
-        scanner's noise. ``"face"``: the same with what the donor of the new skin has below its own. ``"air"``: nothing
-        but that air. ``"constant"`` and ``"percentile"`` (what CTA-DEFACE does with p = 10): one value, so that
+        scanner's noise. ``"face"``: the same with what the donor of the new skin has below its own. ``"air"``:
+        nothing but that air. ``"constant"`` and ``"percentile"`` (what CTA-DEFACE does with p = 10): one value, so that
         everybody can find the region. ``"blur"``: the face smoothed, which keeps its rough shape.
     constant: float
         HU for ``"constant"``, clipped to the range of the volume.

@@ -59,7 +59,7 @@ NODE_MM = (HEIGHT_STEP_MM, 5.0)
 """Distance in mm of the nodes of a map over heights and over angles, about."""
 
 FACE_STIFF_MM, FACE_LEVEL_MM = 30.0, 60.0
-"""The same for a synthetic face, and how far within the outline the heads' difference is back at its usual level.
+"""The same for a synthetic face, and how far within the outline the difference of both heads is back at its level.
 
 A slope between brow and forehead says nothing of a chin: without it, some noses lie 30 mm too deep. Chosen by eye.
 """
