@@ -214,8 +214,8 @@ def find_head(image: sitk.Image) -> Head:
         When two heads with faces are in view.
     """
     work, padding = work_volume(image)
-    intracranial, sight = _skull_with_a_face(work)
-    orientation = find_orientation(sight)
+    intracranial, rough, sight = _skull_with_a_face(work)
+    orientation = find_orientation(rough)
     if orientation.turned:
         work, intracranial = turned_volume(work, orientation.turn), turned_array(intracranial, orientation.turn)
     work, intracranial = _crop_to_head(work, intracranial)
@@ -227,9 +227,10 @@ def find_head(image: sitk.Image) -> Head:
     return Head(work, padding, solid, intracranial, axes, brow, orientation, sight)
 
 
-def _skull_with_a_face(work: sitk.Image) -> tuple[np.ndarray, Sight]:
-    """The space inside the skull, on the work grid, and what is seen from its middle; where there are several, the one
-    below which there is a face.
+def _skull_with_a_face(work: sitk.Image) -> tuple[np.ndarray, Sight, Sight]:
+    """The space inside the skull, on the work grid, and what is seen from its middle, in few and in many directions.
+
+    Where there are several, the one below which there is a face.
     """
     hu = sitk.GetArrayViewFromImage(work)
     enclosure = enclosure_of(hu)
@@ -239,10 +240,10 @@ def _skull_with_a_face(work: sitk.Image) -> tuple[np.ndarray, Sight]:
             "No head was found in this volume: there is no skull around an intracranial space, by which the face is "
             "found (a volume of the jaw or the neck alone shows none). Nothing was changed."
         )
-    skulls = [(space, look_around(work, space, enclosure)) for space in spaces]
+    skulls = [(space, *look_around(work, space, enclosure)) for space in spaces]
     if len(skulls) == 1:
         return skulls[0]
-    with_face = [(space, sight) for space, sight in skulls if shows_face(sight)]
+    with_face = [skull for skull in skulls if shows_face(skull[1])]
     if len(with_face) > 1:
         raise InputError(
             "Two heads with faces are in view, and one volume can be defaced at one head only: crop it to each head. "

@@ -94,7 +94,7 @@ way leads by 2.4 at least (a plaster head by 3.0), of 115 cut to the orbits, abo
 to one side by 0.6, of 23 in round views of 150 mm within the head it does in 18.
 """
 
-SMALL_LEAD = 0.5
+SMALL_LEAD = 0.3
 """By how much the way that is taken has to fit better than any other for there not to be a warning. See above."""
 
 FLAT_FACE_MM = 35.0
