@@ -272,8 +272,9 @@ def test_two_heads_with_faces_are_refused():
         find_head(beside(scan(holder=False), scan(person=2, holder=False).hu[: len(scan(holder=False).hu)]))
 
 
-@pytest.mark.parametrize("name", ["frontal", "brain_fov", "cut_at_orbits", "child"])
+@pytest.mark.parametrize("name", ["frontal", "brain_fov", "child"])
 def test_a_head_without_its_face_is_said_to_be_so(name):
+    """Where its nose should be in view; orbits alone look the same below a new skin."""
     first = deface(case(name).image, DefaceParameters(seed=1))
     assert not first.report["warnings"]
     (told,) = deface(first.image, DefaceParameters(seed=2)).report["warnings"]
