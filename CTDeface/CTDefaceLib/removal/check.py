@@ -125,13 +125,17 @@ def eyes_and_nose(head: Head) -> np.ndarray:
     of_the_head = np.zeros(len(place), bool)  # and not of what holds it
     of_the_head[within] = solid[tuple(place[within].T)]
     seen = of_the_head & sight.skin_in_view & ~sight.cut & (np.maximum(sight.air, sight.fat) >= ON_THE_WAY_MM)
+    if head.orientation.clear:  # and not of foam behind it
+        seen &= directions(FINE_STEPS) @ head.orientation.turn[1] < 0.0
     near = directions() @ directions(FINE_STEPS).T > np.cos(np.radians(AROUND_THE_NOSE_DEG))
     much = near @ ((sight.air + sight.fat) * seen)
     here = int(much.argmax())
     elsewhere = directions() @ directions()[here] < np.cos(np.radians(2.0 * AROUND_THE_NOSE_DEG))
     found = seen & near[here]
     clear = np.count_nonzero(found) >= FEWEST_RAYS and much[elsewhere].max() < MUCH_ELSEWHERE * much[here]
-    return sight.skin[found] if clear else np.empty((0, 3))
+    aside = directions(FINE_STEPS)[found] @ head.orientation.turn[2]
+    one_sided = head.orientation.clear and (aside > 0.0).all() | (aside < 0.0).all()  # cells of a mastoid, say
+    return sight.skin[found] if clear and not one_sided else np.empty((0, 3))
 
 
 def mask_report(mask: sitk.Image, cylinder: Cylinder) -> dict[str, float]:
