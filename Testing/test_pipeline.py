@@ -272,3 +272,18 @@ def test_cancelled(work, after):
     with pytest.raises(Cancelled):
         work(s.image, cancelled=cancelled)
     assert np.array_equal(voxels(before), voxels(s.image))
+
+
+def test_what_a_mask_covers_far_from_the_face_is_replaced_or_told():
+    s = scan()
+    far = np.argwhere(s.hu > 0)[-1]
+    ball = ((np.indices(s.hu.shape) - far.reshape(3, 1, 1, 1)) ** 2).sum(axis=0) < 36
+    result = deface(s.image, mask=mask_of(ball | (voxels(s.face) > 0), s.image))
+    changed = (voxels(result.image) != s.hu)[ball].mean()
+    assert changed > 0.9 or "were left as they are" in " ".join(result.report["warnings"])
+    thin = np.zeros(s.hu.shape, bool)
+    thin[::3, s.hu.shape[1] // 2 :: 3, ::3] = True
+    thin &= s.hu > 0
+    report = deface(s.image, mask=mask_of(thin | (voxels(s.face) > 0), s.image)).report
+    assert any("were left as they are" in warning for warning in report["warnings"])
+    assert not deface(s.image).report["warnings"]

@@ -18,7 +18,7 @@ from .removal.check import check
 from .removal.check import mask_report as mask_numbers
 from .removal.donors import face_donor
 from .removal.fill import fill_region
-from .removal.region import mask_as_region, removal_region
+from .removal.region import mask_as_region, removal_region, unreached_ml
 from .removal.surface import Surface, face_surface
 from .version import __version__
 
@@ -27,6 +27,14 @@ GIVEN = "mask"
 
 OF_A_MASK = ("method", "model", "warnings")
 """What the report of a mask has that belongs into the report of the defacing, too."""
+
+LITTLE_MASK_ML = 1.0
+"""How much of a face mask, in mL, may stay untold beside the new skin's outline, which is smoothed. Chosen by eye."""
+
+UNREACHED = (
+    "{:.1f} mL of the face mask lie too far from the face, or are too thin, to take a new skin; they were left as they "
+    "are: look at the result, and paint larger patches that touch the face."
+)
 
 
 @dataclass(frozen=True)
@@ -201,6 +209,9 @@ def deface(
         region = mask_as_region(mask, cylinder)
     else:
         region = removal_region(image, surface, keep_bone=parameters.keeps_bone)
+        unreached = unreached_ml(mask, region, surface)
+        if unreached > LITTLE_MASK_ML:
+            notes["warnings"] = [*notes["warnings"], UNREACHED.format(unreached)]
     step(0.7, "Filling the region")
     defaced = fill_region(
         image,

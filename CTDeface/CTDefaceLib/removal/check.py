@@ -93,8 +93,8 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
         touched = int(np.count_nonzero(here & _intracranial(cylinder, region[box])))
     tissue_ml = cylinder.tissue_mm3 / 1000.0
     facial, over_eyes_and_nose = _facial_skin_covered(region, cylinder), _share_in(region, eyes_and_nose(cylinder.head))
-    left = over_eyes_and_nose is not None and over_eyes_and_nose < EYES_AND_NOSE
-    covered = min(facial, over_eyes_and_nose) if left else facial
+    is_left = over_eyes_and_nose is not None and over_eyes_and_nose < EYES_AND_NOSE
+    covered = min(facial, over_eyes_and_nose or 0.0) if is_left else facial
     masked = mask_report(mask, cylinder)
     return {
         "removed_ml": round(replaced_ml, 1),
@@ -125,13 +125,17 @@ def eyes_and_nose(head: Head) -> np.ndarray:
     of_the_head = np.zeros(len(place), bool)  # and not of what holds it
     of_the_head[within] = solid[tuple(place[within].T)]
     seen = of_the_head & sight.skin_in_view & ~sight.cut & (np.maximum(sight.air, sight.fat) >= ON_THE_WAY_MM)
+    if head.orientation.clear:  # and not of foam behind it
+        seen &= directions(FINE_STEPS) @ head.orientation.turn[1] < 0.0
     near = directions() @ directions(FINE_STEPS).T > np.cos(np.radians(AROUND_THE_NOSE_DEG))
     much = near @ ((sight.air + sight.fat) * seen)
     here = int(much.argmax())
     elsewhere = directions() @ directions()[here] < np.cos(np.radians(2.0 * AROUND_THE_NOSE_DEG))
     found = seen & near[here]
     clear = np.count_nonzero(found) >= FEWEST_RAYS and much[elsewhere].max() < MUCH_ELSEWHERE * much[here]
-    return sight.skin[found] if clear else np.empty((0, 3))
+    aside = directions(FINE_STEPS)[found] @ head.orientation.turn[2]
+    one_sided = head.orientation.clear and (aside > 0.0).all() | (aside < 0.0).all()  # cells of a mastoid, say
+    return sight.skin[found] if clear and not one_sided else np.empty((0, 3))
 
 
 def mask_report(mask: sitk.Image, cylinder: Cylinder) -> dict[str, float]:

@@ -16,6 +16,9 @@ from ..anatomy.hounsfield import BONE_HU, PADDING_HU
 from ..anatomy.work_grid import dilated, distance_to
 from .surface import Surface
 
+RIM_MM = 9.0
+"""How far beside the outline of the new skin a mask may lie without a word, in mm: the outline is smoothed. By eye."""
+
 
 def removal_region(image: sitk.Image, surface: Surface, *, keep_bone: bool = False) -> sitk.Image:
     """Make the region of a CT that takes a new skin.
@@ -46,6 +49,18 @@ def removal_region(image: sitk.Image, surface: Surface, *, keep_bone: bool = Fal
         below_skin = cylinder.spread(cylinder.skin) - 3.0 - cylinder.radius
         region &= ~on_image_grid(cylinder.on_work_grid(below_skin), head, part, only_above=BONE_HU)
     return mask_of(region, box, image)
+
+
+def unreached_ml(mask: sitk.Image, region: sitk.Image, surface: Surface) -> float:
+    """Millilitres of a face mask that lie beside the outline of the new skin and so stay: too thin, or off the head."""
+    cylinder = surface.cylinder
+    box = bounding_box(mask)
+    if box is None:
+        return 0.0
+    within = on_image_grid(cylinder.on_work_grid(cylinder.spread(surface.outline + RIM_MM)), cylinder.head, mask[box])
+    guarded = on_image_grid(-cylinder.head.guard, cylinder.head, mask[box])
+    left = (voxels(mask, box) > 0) & (voxels(region, box) == 0) & ~within & ~guarded
+    return float(np.count_nonzero(left) * np.prod(mask.GetSpacing()) / 1000.0)
 
 
 def mask_as_region(mask: sitk.Image, cylinder: Cylinder) -> sitk.Image:
