@@ -456,7 +456,7 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
     keep(gui.window, f"eval-{name}-attack", tmp_path)
 
     # 5. verdict, report, tables, plots
-    assert ui.verdictLevelLabel.text == ("Recoverable" if isPoor else "None of these")
+    assert ui.verdictLevelLabel.text == ("Recoverable" if isPoor else "Not recognisable")
     page = tmp_path / "süß report.html"
     gui.dialogs.answers.append(str(page))
     ui.reportButton.click()
@@ -942,7 +942,7 @@ def test_the_console_lines_of_the_readme(pairs, name, tmp_path):
     assert not done.stderr.strip()
     found, verdict, nodes, cohort = done.stdout.strip().split("\n")
     assert int(found.split()[0]) >= 3
-    assert verdict.startswith(f"{Level.NONE_OF_THESE} No face was found")
+    assert verdict.startswith(f"{Level.NOT_RECOGNISABLE} Neither the defaced scan nor")
     assert nodes == "[4, 2]"
     assert cohort == "[1, 2] ['original', 'CTDeface']"
     assert (tmp_path / "report.html").exists() and (tmp_path / "report.json").exists()

@@ -12,7 +12,7 @@ from CTDefaceLib.audits import Level
 from CTDefaceLib.commands.terminal import Progress
 from CTDefaceLib.errors import OutputError
 
-HELP = "measure whether a face can still be found, recognised or recovered"
+HELP = "measure whether a person can still be recognised, or the face recovered"
 
 DESCRIPTION = """\
 Look at a defaced head CT as somebody would who wants the face: render it from many
@@ -30,16 +30,17 @@ examples:
   ctdeface evaluate --list-models
 
 verdicts, worst first:
-  {Level.FACE_FOUND:<15}  a detector still finds a face in the defaced scan
-  {Level.RECOGNISABLE:<15}  none does, but what is left resembles the original's face
-  {Level.RECOVERABLE:<15}  the face comes back from the defaced file alone, or from a mask,
-                   picture or series that lies beside it
-  {Level.NONE_OF_THESE:<15}  nothing was found, recognised or recovered with these models and
-                   attacks; that does not prove that nobody can
-  {Level.NOT_ALL_TRIED:<15}  no face was found, but no attack was made, or what is left could not
-                   be compared with the original: that is no pass
-  {Level.NOT_EVALUABLE:<15}  even the original's face is hardly found, or nothing is found and
-                   there is no original: silence proves nothing
+  {Level.RECOGNISABLE:<16}  the defaced scan is recognised as the person of the original
+  {Level.FACE_FOUND:<16}  it shows a face, and whose could not be measured
+  {Level.RECOVERABLE:<16}  this person comes back from the defaced file alone, or from a mask,
+                    picture or series that lies beside it
+  {Level.NOT_RECOGNISABLE:<16}  neither the scan nor what the attacks made of it is recognised;
+                    a face that is found in it is somebody else's. With these models
+                    and attacks: that does not prove that nobody can
+  {Level.NOT_ALL_TRIED:<16}  no attack was made, or what is left could not be compared with
+                    the original: that is no pass
+  {Level.NOT_EVALUABLE:<16}  even the original's face is hardly found, or there is no original:
+                    silence proves nothing
 
 the cohort's table: a CSV file with the columns patient, scan, method, path, where method
   "original" marks the originals; or with patient, scan, original, defaced, method.
@@ -51,7 +52,7 @@ the scan. An interrupted evaluation goes on where it stopped.
 
 exit status:
   0 evaluated, 1 it could not be (one sentence says why), 2 wrong usage,
-  3 with --strict: the verdict is not "{Level.NONE_OF_THESE}"."""
+  3 with --strict: the verdict is not "{Level.NOT_RECOGNISABLE}"."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace a report that exists")
     parser.add_argument("--no-pictures", action="store_true", help="leave pictures of the head out of the page")
     parser.add_argument(
-        "--strict", action="store_true", help=f'exit with 3 unless the verdict is "{Level.NONE_OF_THESE}"'
+        "--strict", action="store_true", help=f'exit with 3 unless the verdict is "{Level.NOT_RECOGNISABLE}"'
     )
 
     how = parser.add_argument_group("how to look")
@@ -185,7 +186,7 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
     write_evaluation(evaluation, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)
     progress(1.0, "")
     print(f"{evaluation.verdict.level}: {evaluation.verdict.sentence}")
-    return 3 if args.strict and evaluation.verdict.level is not Level.NONE_OF_THESE else 0
+    return 3 if args.strict and evaluation.verdict.level is not Level.NOT_RECOGNISABLE else 0
 
 
 def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:

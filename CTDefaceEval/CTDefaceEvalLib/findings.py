@@ -19,6 +19,9 @@ from .settings import Settings
 from .views import View, ViewGrid
 
 __all__ = [
+    "BACK",
+    "BOUND",
+    "CONTROL",
     "DEFACED",
     "ORIGINAL",
     "Cohort",
@@ -26,6 +29,7 @@ __all__ = [
     "Evidence",
     "Face",
     "Level",
+    "Likeness",
     "MethodResult",
     "Scale",
     "Sighting",
@@ -37,6 +41,9 @@ __all__ = [
 
 ORIGINAL, DEFACED = "original", "defaced"
 """Names and kinds of the two subjects that no attack has made; the former is the name of a cohort's method, too."""
+BACK, CONTROL, BOUND = "back of the head", "front cut off", "region emptied"
+"""Names and kinds of what is compared with (:mod:`.controls`): the original from behind, the original without its
+front, and the defaced volume with all that was changed emptied, which bounds every attack on the fill."""
 
 
 def quartiles(values: Sequence[float]) -> dict[str, Any] | None:
@@ -96,17 +103,51 @@ class Subject:
         """Scores of the faces that a model found."""
         return [s.face.score for s in self.sightings if s.model == model and s.face]
 
+    def embeddings(self, model: str) -> dict[View, np.ndarray]:
+        """The views in which a model described what it saw, with the description."""
+        return {s.view: s.embedding for s in self.sightings if s.model == model and s.embedding is not None}
+
     def faces(self, model: str) -> dict[View, Sighting]:
         """The views in which a model found a face."""
         return {s.view: s for s in self.sightings if s.model == model and s.face}
 
 
+@dataclass(frozen=True)
+class Likeness:
+    """How much a head resembles the person of the original (:func:`.recognition.likeness`).
+
+    Attributes
+    ----------
+    value, low, high: float
+        0 as other people do, 1 as the original itself; and its 95 % interval over the choice of the views.
+    cosine: float
+        Of both templates.
+    views: int
+        Number of views that both templates were made of.
+    """
+
+    value: float
+    low: float
+    high: float
+    cosine: float
+    views: int
+
+
 @dataclass
 class Scale:
-    """What similar means for this scan and this recogniser: cosines of pairs of pictures of known answer."""
+    """What similar means for pictures of this scan by this recogniser: cosines of pairs of known answer.
+
+    Attributes
+    ----------
+    same_head, other_heads: list of float
+        Cosines.
+    gallery: list of float
+        Mean template of other people, see :func:`.recognition.gallery_of`; empty where there is none.
+    """
 
     same_head: list[float] = field(default_factory=list)
     other_heads: list[float] = field(default_factory=list)
+    gallery: list[float] = field(default_factory=list, repr=False)
 
     @property
     def threshold(self) -> float | None:
@@ -134,10 +175,12 @@ class Evidence:
     recogniser: str or None
         The model whose embeddings are compared; None without an original or a model that embeds.
     subjects: list of Subject
-        The original where there is one, the defaced volume, and the recoveries.
+        The original and its controls where there is one, the defaced volume, the bound, and the recoveries.
     scale: Scale
     pictures_beside: list of str
         A sentence for each picture beside the scan that shows a face.
+    likeness: dict
+        Name of a subject → its likeness to the original; empty where whose face it is could not be measured.
     """
 
     settings: Settings
@@ -147,6 +190,7 @@ class Evidence:
     subjects: list[Subject]
     scale: Scale
     pictures_beside: list[str]
+    likeness: dict[str, Likeness] = field(default_factory=dict)
 
     def subject(self, name: str) -> Subject | None:
         """The subject of a name, ORIGINAL and DEFACED among them."""
@@ -162,25 +206,21 @@ class Evidence:
 
     @property
     def recoveries(self) -> list[Subject]:
-        """What attacks have made and what lies beside the scan."""
-        return [subject for subject in self.subjects if subject.name not in (ORIGINAL, DEFACED)]
+        """The bound, what attacks have made and what lies beside the scan."""
+        return [subject for subject in self.subjects if subject.name not in (ORIGINAL, DEFACED, BACK, CONTROL)]
 
     def similarities(self, subject: Subject) -> dict[View, float]:
         """Cosine between the face of the original and what is seen in the same view, in the views compared."""
         if self.original is None or self.recogniser is None:
             return {}
-        faces = self.original.faces(self.recogniser)
-        own = {view: s.embedding for view, s in faces.items() if s.embedding is not None}
-        return {
-            s.view: similarity(own[s.view], s.embedding)
-            for s in subject.sightings
-            if s.model == self.recogniser and s.embedding is not None and s.view in own
-        }
+        own = self.original.embeddings(self.recogniser)
+        there = subject.embeddings(self.recogniser)
+        return {view: similarity(own[view], vector) for view, vector in there.items() if view in own}
 
-    def recognised_share(self, subject: Subject) -> float:
-        """Share of the views compared in which the similarity is that of the same head; 0 where nothing is known."""
-        values, threshold = list(self.similarities(subject).values()), self.scale.threshold
-        return float(np.mean(np.array(values) > threshold)) if values and threshold is not None else 0.0
+    def false_alarms(self, model: str) -> int:
+        """In how many views of the back of the original's head a model finds a face, where there is none."""
+        back = self.subject(BACK)
+        return len(back.scores(model)) if back else 0
 
 
 @dataclass(frozen=True)
@@ -204,7 +244,7 @@ class Verdict:
     recovered_by: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Evaluation(Evidence):
     """The evidence with the verdict on it, and how many seconds it took."""
 
@@ -249,7 +289,7 @@ class Evaluation(Evidence):
             "models": models,
             "similarity": quartiles(list(similar.values())),
             "similarities": [[*view, value] for view, value in similar.items()],
-            "recognised_share": self.recognised_share(subject),
+            "likeness": asdict(self.likeness[subject.name]) if subject.name in self.likeness else None,
         }
 
 

@@ -142,7 +142,7 @@ def evaluate(task: tasks.Evaluate, call: Call) -> dict[str, Any]:
         original, defaced, settings, memory="seen.json", keep_memory=True, progress=call.progress
     )
     recovered = None
-    worst = worst_first(found)
+    worst = [subject for subject in worst_first(found) if subject.kind in settings.attacks]
     if worst:
         attempts = recoveries(defaced, head_pose(image), (worst[0].kind,))
         attempt = next(attempt for attempt in attempts if attempt.name == worst[0].name)

@@ -31,10 +31,11 @@ def evaluationTables(evaluation, name, ownerNode):
         "subject": [s.name for s in evaluation.subjects],
         "kind": [s.kind for s in evaluation.subjects],
         **{f"{model} views": [float(len(s.scores(model))) for s in evaluation.subjects] for model in models},
-        "of views": [float(len(evaluation.grid))] * len(evaluation.subjects),
+        "of views": [float(len({sighting.view for sighting in s.sightings})) for s in evaluation.subjects],
         "best score": [max(s.scores(models[0]), default=math.nan) for s in evaluation.subjects],
-        "like the same head": [
-            evaluation.recognised_share(s) if evaluation.similarities(s) else math.nan for s in evaluation.subjects
+        "likeness": [
+            evaluation.likeness[s.name].value if s.name in evaluation.likeness else math.nan
+            for s in evaluation.subjects
         ],
         "region mL": [s.region_ml for s in evaluation.subjects],
     }

@@ -182,8 +182,7 @@ def _deface(job: Job, work: Path) -> Outcome:
 
             write_pictures(image, result, Path(job.pictures), str(job.scan), job.originals)
         if job.audit:
-            synthetic = result.surface.donor is not None
-            audits.append(audited(job.audit, image, result.image, synthetic_face=synthetic))
+            audits.append(audited(job.audit, image, result.image))
 
     report, write = (_deface_series if suffix(job.output) == DICOM else _deface_volume)(job, show)
     left = next((audit for audit in audits if audit["verdict"] in FACE_LEFT), None)
