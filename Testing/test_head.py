@@ -5,7 +5,8 @@ import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, intracranial, mask_of, scan, small_view, voxels
 from CTDefaceLib.anatomy.head import find_head
-from CTDefaceLib.anatomy.work_grid import WORK_SPACING_MM, work_volume
+from CTDefaceLib.anatomy.work_grid import WORK_SPACING_MM
+from CTDefaceLib.anatomy.work_volume import work_volume
 from CTDefaceLib.errors import NoFaceError
 from CTDefaceLib.phantom import Label
 from examples import examples
@@ -76,7 +77,7 @@ def test_sampling_reads_the_work_grid_where_it_lies():
     head = case("leaning").cylinder.head
     index = (20, 31, 12)
     point = head.to_head(np.array(head.volume.TransformIndexToPhysicalPoint(index)))
-    value = head.sample(voxels(head.volume), point[None])
+    value = head.sample(voxels(head.volume), head.to_index(head.to_lps(point))[None])
     assert value == pytest.approx(head.volume[index], abs=1)
     assert head.grid()[index[::-1]] == pytest.approx(point, abs=1e-3)
 

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from scipy import ndimage, spatial
 
 from .hounsfield import AIR_HU, OUTSIDE_HU, PADDING_HU
+from .work_grid import with_neighbours
 
 MUCH_AIR = 0.25
 """Part of a convex view (0 to 1) that other air has to fill for what surrounds it to be padding.
@@ -78,7 +79,7 @@ def unseen(volume: sitk.Image) -> np.ndarray:
 
 def well_in_view(hu: np.ndarray) -> np.ndarray:
     """What lies in the field of view, without the voxels at its edge, which hold padding in part; bool, (z, y, x)."""
-    return ndimage.minimum_filter(hu, 3) > PADDING_HU
+    return ~with_neighbours(hu <= PADDING_HU)
 
 
 def hidden_share(space: np.ndarray, unseen: np.ndarray) -> float:
@@ -120,7 +121,7 @@ def _outside_a_convex_view(hu: np.ndarray, value: float) -> np.ndarray | None:
     other_air = np.count_nonzero((hu < AIR_HU) & ~padding) > MUCH_AIR * np.count_nonzero(~padding)
     if not other_air and not _is_prism(view):
         return None
-    outside = ndimage.maximum_filter(~view, 3)
+    outside = with_neighbours(~view)
     within = padding & ~outside
     if within.mean() > SINGLE_VOXELS:
         within = ndimage.maximum_filter(ndimage.minimum_filter(within, 3), 3)  # without single voxels

@@ -19,7 +19,8 @@ from .orientation import Orientation, find_orientation, shows_face, side_of, tur
 from .pose import head_axes, mirrored
 from .sight import Sight, look_around
 from .skull import BULGE_MM, GUARD_MM, OVER_A_GAP_MM, enclosure_of, intracranial_spaces, open_places
-from .work_grid import WORK_SPACING_MM, dilated, distance_to, eroded, work_volume
+from .work_grid import WORK_SPACING_MM, dilated, distance_to, eroded
+from .work_volume import work_volume
 
 FACE_REACH_MM = np.array([170.0, 150.0, 90.0])
 """How far the head can reach beyond the intracranial space in mm: down, forward, to the right.
@@ -184,9 +185,8 @@ class Head:
             guard = np.minimum(guard, distance_to(self.in_gaps) - np.float32(WORK_SPACING_MM))
         return guard
 
-    def sample(self, array: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Values of ``array`` (work grid) at ``points`` (head coordinates in mm, shape (…, 3)), linear, 0 outside."""
-        index = self.to_index(self.to_lps(points))
+    def sample(self, array: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Values of ``array`` (work grid) at places (x, y, z) on that grid, shape (…, 3), linear, 0 outside."""
         return ndimage.map_coordinates(
             array.astype(np.float32), np.moveaxis(index[..., ::-1], -1, 0), output=np.float32, order=1
         )

@@ -10,10 +10,10 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..anatomy.face_map import Cylinder
-from ..anatomy.grids import bounding_box, box_around, mask_of, on_image_grid, voxels
+from ..anatomy.grids import Box, bounding_box, box_around, mask_of, on_image_grid, voxels
 from ..anatomy.head import Head
 from ..anatomy.hounsfield import BONE_HU, PADDING_HU
-from ..anatomy.work_grid import dilated, distance_to
+from ..anatomy.work_grid import dilated
 from .surface import Surface
 
 RIM_MM = 9.0
@@ -43,11 +43,10 @@ def removal_region(image: sitk.Image, surface: Surface, *, keep_bone: bool = Fal
     box = box_around(surface.reach, head, image)
     if box is None:
         return mask_of(None, None, image)
-    part = image[box]
-    region = on_image_grid(surface.reach, head, part) & ~_padding(head, part)
+    region = on_image_grid(surface.reach, head, image, box) & ~_padding(head, image, box)
     if keep_bone:
         below_skin = cylinder.spread(cylinder.skin) - 3.0 - cylinder.radius
-        region &= ~on_image_grid(cylinder.on_work_grid(below_skin), head, part, only_above=BONE_HU)
+        region &= ~on_image_grid(cylinder.on_work_grid(below_skin), head, image, box, BONE_HU)
     return mask_of(region, box, image)
 
 
@@ -57,8 +56,8 @@ def unreached_ml(mask: sitk.Image, region: sitk.Image, surface: Surface) -> floa
     box = bounding_box(mask)
     if box is None:
         return 0.0
-    within = on_image_grid(cylinder.on_work_grid(cylinder.spread(surface.outline + RIM_MM)), cylinder.head, mask[box])
-    guarded = on_image_grid(-cylinder.head.guard, cylinder.head, mask[box])
+    within = on_image_grid(cylinder.on_work_grid(cylinder.spread(surface.outline + RIM_MM)), cylinder.head, mask, box)
+    guarded = on_image_grid(-cylinder.head.guard, cylinder.head, mask, box)
     left = (voxels(mask, box) > 0) & (voxels(region, box) == 0) & ~within & ~guarded
     return float(np.count_nonzero(left) * np.prod(mask.GetSpacing()) / 1000.0)
 
@@ -69,23 +68,23 @@ def mask_as_region(mask: sitk.Image, cylinder: Cylinder) -> sitk.Image:
     if box is None:
         return mask_of(None, None, mask)
     kept = cylinder.head.intracranial | cylinder.head.in_gaps
-    intracranial = on_image_grid(kept - 0.5, cylinder.head, mask[box])
+    intracranial = on_image_grid(kept - 0.5, cylinder.head, mask, box)
     return mask_of((voxels(mask, box) > 0) & ~intracranial, box, mask)
 
 
-def _padding(head: Head, part: sitk.Image) -> np.ndarray:
-    """Voxels of ``part`` that mark what lies outside the scanner's field of view; bool.
+def _padding(head: Head, image: sitk.Image, box: Box) -> np.ndarray:
+    """Voxels of a part of a CT that mark what lies outside the scanner's field of view; bool.
 
     Some scanners mark it with the value of the thinnest air. Where no convex outline tells it from air, it counts as a
     mark as long as it keeps 15 mm away from the head; nearer it may be air that somebody has set to one value, and
     its edge the skin.
     """
-    hu = sitk.GetArrayViewFromImage(part)
+    hu = voxels(image, box)
     if head.padding is not None:
-        near_unseen = on_image_grid(dilated(head.unseen, 6.0) - 0.5, head, part)
+        near_unseen = on_image_grid(dilated(head.unseen, 6.0) - 0.5, head, image, box)
         return (hu <= PADDING_HU) | ((hu == head.padding) & near_unseen)
     work = sitk.GetArrayViewFromImage(head.volume)
     lowest = float(work[~head.unseen].min())
     flat = ndimage.binary_erosion(~head.unseen & (work <= lowest))
-    apart = flat.any() and not (flat & (distance_to(head.solid) < 15.0)).any()
+    apart = flat.any() and not (flat & dilated(head.solid, 15.0)).any()
     return hu <= (lowest if apart else PADDING_HU)

@@ -80,5 +80,5 @@ def segment_face(image: sitk.Image, cylinder: Cylinder) -> sitk.Image:
     face = cylinder.on_work_grid(np.minimum(shell, cylinder.spread(outline)))
     inside = np.minimum(face, cylinder.head.guard)
     box = box_around(inside, cylinder.head, image)
-    here = on_image_grid(inside, cylinder.head, image[box], only_above=AIR_HU) if box else None
+    here = on_image_grid(inside, cylinder.head, image, box, AIR_HU) if box else None
     return mask_of(here, box, image)
