@@ -525,6 +525,15 @@ def test_bids_names_from_the_patients_of_dicom(folders):
     assert json.loads((output / "dataset_description.json").read_text())["GeneratedBy"][0]["Name"] == "CTDeface"
 
 
+def test_bids_names_keep_patients_without_id_apart(folders):
+    source, output, private = folders
+    for number, person in enumerate(("ANON", "", "", "Doe^Jane", "Doe^Jane")):
+        batch_cases.dicom_files.write_series(source / str(number), head()[:, :, :6], PatientID="", PatientName=person)
+    scans = find_scans(source)
+    assert len({scan.patient for scan in scans}) == 4 and scans[3].patient == scans[4].patient == "Doe^Jane"
+    assert len({output_name(scan, "bids", "pseudonym", b"s" * 32).split("/")[0] for scan in scans}) == 4
+
+
 def test_dry_run_writes_nothing(folders, capsys, monkeypatch):
     source, output, private = folders
     make_archive(source, good=3, bad=[], copies=1)

@@ -251,6 +251,24 @@ def test_dates_are_shifted_by_the_same_days_for_one_patient():
         Cleaner(["everything"], Pseudonyms())
 
 
+@pytest.mark.parametrize(
+    "nobody", [{}, {"PatientID": " ", "PatientName": "^"}, {"PatientID": "0000", "PatientName": "ANON^Patient"},
+               {"PatientID": "N/A", "PatientName": "Anonymous"}],
+)  # fmt: skip
+def test_two_people_without_id_and_name_do_not_become_one(nobody):
+    """Their pseudonym and the shift of their dates come from the study."""
+    attributes = {"PatientID": "", "PatientName": "", **nobody}
+    studies = {uid: [cleaned(slice_header(StudyInstanceUID=uid, **attributes), "dates") for _ in range(2)]
+               for uid in ("1.2.3", "1.2.4")}  # fmt: skip
+    for same in studies.values():
+        assert same[0].PatientID == same[1].PatientID and same[0].StudyDate == same[1].StudyDate
+    first, second = (same[0] for same in studies.values())
+    assert first.PatientID != second.PatientID and first.PatientName != second.PatientName
+    assert first.StudyDate != second.StudyDate
+    named = [cleaned(slice_header(StudyInstanceUID=uid, PatientID="", PatientName="Anna^Nona")) for uid in studies]
+    assert named[0].PatientID == named[1].PatientID
+
+
 def test_safe_private_elements():
     header = slice_header()
     header.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x27, "SH", "0.562:1")

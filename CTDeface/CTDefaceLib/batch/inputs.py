@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from ..dicom.files import TREE_TAGS, dicom_header, is_image, kind_of, series_number
+from ..dicom.pseudonyms import who
 from ..dicom.tree import FEWEST_SLICES
 from ..errors import InputError
 from ..volume_io import IMAGE_IO, suffix
@@ -45,7 +46,8 @@ class FoundScan:
         The same for the same scan at two places: of SOP instance UIDs and file sizes, or of the content of a file
         where another file has its size. Empty where it is the only one.
     patient: str
-        Tells patients apart: of the table, the DICOM header or the ``sub-`` of a BIDS name; empty where nothing does.
+        Tells patients apart: of the table, the DICOM header (see :func:`.dicom.pseudonyms.who`) or the ``sub-`` of a
+        BIDS name; empty where nothing does.
     study: str
         Study instance UID, or the ``ses-`` of a BIDS name.
     output: str
@@ -262,5 +264,5 @@ def _dicom_scan(
     if not instances or not instances[0][0]:
         return FoundScan(place, path, stamp, series)
     identity = hashlib.sha256(repr(instances).encode()).hexdigest()
-    patient, study = (str(members[0][1].get(name, "") or "") for name in ("PatientID", "StudyInstanceUID"))
-    return FoundScan(place, path, stamp, series, identity, patient, study)
+    header = members[0][1]
+    return FoundScan(place, path, stamp, series, identity, who(header), str(header.get("StudyInstanceUID", "") or ""))

@@ -171,7 +171,7 @@ def write_defaced_volume(
         "series": pseudonyms.uid(series.uid),
         "instances": [pseudonyms.uid(series.instances[path]) for path in series.files],
         "study": pseudonyms.uid(series.study),
-        "patient": series.patient if retain is None else pseudonyms.patient(series.patient),
+        "patient": next((new for (kind, _), new in pseudonyms.used.items() if kind == "patient"), series.patient),
         "cleaned": retain is not None,
     }
 

@@ -24,7 +24,8 @@ TAGS = [
 """What the even stack of :mod:`.even_series` is checked by."""
 
 TREE_TAGS = [
-    *TAGS, "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "ImageType", "AcquisitionNumber",
+    *TAGS, "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName", "ImageType",
+    "AcquisitionNumber",
     "TemporalPositionIndex", "InstanceNumber", "BitsStored", "PixelRepresentation", "PixelPaddingValue",
     "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence", "BurnedInAnnotation",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",

@@ -20,7 +20,7 @@ from ..errors import InputError
 from .descriptions import described
 from .files import CT_IMAGES
 from .identifiers import DATES, TEXTS, Identifiers, identifiers, remove_identifiers, remove_unreadable, strings
-from .pseudonyms import Pseudonyms
+from .pseudonyms import Pseudonyms, who
 from .write import METHOD, OUTDATED, add_method
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Cleaner:
         kept = {name for option, names in KEPT.items() if option in self.retain for name in names}
         remove_unreadable(dataset)
         found = identifiers(dataset, kept, uids="uids" not in self.retain, dates="full-dates" not in self.retain)
-        patient = str(dataset.get("PatientID", "") or dataset.get("PatientName", "") or "")
+        patient = who(dataset)
         strict = dataset.get("SOPClassUID") != CT_IMAGES[0]
         self._clean(dataset, _Context(found, self.pseudonyms.days(patient), strict))
         remove_identifiers(dataset, found.names | (found.private - identifiers(dataset).private))

@@ -5,17 +5,38 @@ from __future__ import annotations
 import csv
 import hmac
 import io
+import re
 import secrets
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..private import append_private
+
+if TYPE_CHECKING:
+    import pydicom
 
 TABLE = "pseudonyms.csv"
 """Name of the table of what stands for what, in a private folder."""
 
 WELL_KNOWN = "1.2.840.10008."
 """What SOP classes, transfer syntaxes and what else the standard itself names begin with."""
+
+NOBODY = re.compile(
+    r"(anon\w*|unknown|none|n/?a|removed|patient|name|id|[0x\W_]*)([\W_]+(anon\w*|patient|name|id|[0x]+))*[\W_]*", re.I
+)
+"""An ID or a name that stands for none, as a tool that anonymised before leaves it in the headers of everybody."""
+
+
+def who(dataset: pydicom.Dataset) -> str:
+    """What tells the patient of a header from others: ID or name; the study where both are missing or say nothing."""
+    for keyword in ("PatientID", "PatientName"):
+        text = str(dataset.get(keyword, "") or "")
+        if not NOBODY.fullmatch(text):
+            return text
+    return "study " + next(
+        (str(uid) for uid in map(dataset.get, ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")) if uid), ""
+    )
 
 
 class Pseudonyms:
@@ -53,7 +74,7 @@ class Pseudonyms:
         return original if self._only is not None else self._uid("source", original)
 
     def patient(self, original: str) -> str:
-        """The pseudonym of a patient."""
+        """The pseudonym of a patient, see :func:`who`."""
         if ("patient", original) not in self.used:
             self.used["patient", original] = "P" + self._digest("patient", original).hex()[:11].upper()
         return self.used["patient", original]
