@@ -11,6 +11,7 @@ import errno
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -26,6 +27,25 @@ SYNCS_AT_ONCE = 8
 """Files of a folder that are brought to the disk at a time: a journal takes several of them in one go."""
 
 NOT_WRITTEN = "The output could not be written"
+
+
+def name_bytes(text: str) -> bytes:
+    """A text that may be the name of a file as the bytes that the disk holds: UTF-8 where it is that, whatever else."""
+    return text.encode("utf-8", sys.getfilesystemencodeerrors())
+
+
+def name_text(name: bytes) -> str:
+    """What :func:`name_bytes` was given."""
+    return name.decode("utf-8", sys.getfilesystemencodeerrors())
+
+
+def on_one_line(text: str) -> str:
+    """A text with names of files in it, for a log or a terminal: what is no letter of a line stands as its number.
+
+    >>> on_one_line("a" + chr(10) + "b")
+    'a\\\\nb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 @contextmanager

@@ -65,6 +65,10 @@ WRITABLE = (".nii", ".nii.gz", ".nrrd", ".mha")
 NIFTI_INTEGERS = ("2", "4", "256", "512")
 """NIfTI's codes of uint8, int16, int8 and uint16: a float32 holds them all."""
 
+LARGEST_SIDECAR = 1_000_000
+"""Bytes of a JSON file beside a volume that is read; they have a few thousand."""
+
+ODD_NAME = "The name of the file, or of a folder above it, is not in UTF-8, so that it cannot be read: rename it."
 TRUNCATED = "The file is truncated, damaged or not of the format that its name says; copy or export it again."
 
 
@@ -176,6 +180,10 @@ def _read_file(path: Path) -> sitk.Image:
         if _is_dicom(path):
             raise InputError("This is a single DICOM file; choose the folder with all slices of the series.")
         raise InputError(f"The input is neither a folder with a DICOM series nor one of {', '.join(IMAGE_IO)}.")
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(ODD_NAME) from error
     reader = sitk.ImageFileReader()
     reader.SetImageIO(IMAGE_IO[suffix(path)])
     reader.SetFileName(str(path))
@@ -202,13 +210,14 @@ def _read_file(path: Path) -> sitk.Image:
         image = image[:, :, :, 0]
     if image.GetPixelIDTypeAsString().startswith("vector"):
         image = sitk.VectorIndexSelectionCast(image, 0)
-    return _unshifted(image, header)
+    return _unshifted(image, path, header)
 
 
-def _unshifted(image: sitk.Image, header: dict[str, str]) -> sitk.Image:
+def _unshifted(image: sitk.Image, path: Path, header: dict[str, str]) -> sitk.Image:
     """Integers again, where ITK made floats of a NIfTI file's integers to add a whole number to them."""
     whole_numbers = (
-        header.get("datatype") in NIFTI_INTEGERS
+        suffix(path) in (".nii", ".nii.gz")
+        and header.get("datatype") in NIFTI_INTEGERS
         and float(header["scl_slope"]) == 1
         and float(header["scl_inter"]).is_integer()
     )
@@ -237,8 +246,9 @@ def _modality(path: Path, header: dict[str, str]) -> str:
         if name not in ("", "UNKNOWN", "OTHER"):
             return name
     sidecar = path.with_name(path.name[: -len(suffix(path))] + ".json")
-    with suppress(OSError, ValueError, AttributeError):
-        return str(json.loads(sidecar.read_text(encoding="utf-8")).get("Modality", ""))
+    with suppress(OSError, ValueError, AttributeError, RecursionError):
+        if sidecar.is_file() and sidecar.stat().st_size <= LARGEST_SIDECAR:
+            return str(json.loads(sidecar.read_text(encoding="utf-8")).get("Modality", ""))
     return ""
 
 

@@ -157,7 +157,10 @@ def _scans_at(root: Path, path: str, patient: str, output: str, known: list[Foun
     if known and known[0].stamp == stamp:
         scans = known
     elif (root / path).is_dir():
-        scans = _dicom_scans(root, path, stamp)
+        try:
+            scans = _dicom_scans(root, path, stamp)
+        except Exception:  # one odd file stops no batch: when its turn comes, it is said of it
+            scans = [FoundScan(path, path, stamp)]
     else:
         found, study = _bids_entities(path)
         scans = [FoundScan(path, path, stamp, patient=found, study=study)]
@@ -218,10 +221,13 @@ def _bids_entities(place: str) -> tuple[str, str]:
 
 
 def _is_dicom_image(path: Path) -> bool:
-    header = _header(path)
-    if header is None:
-        return path.suffix.lower() in DICOM_ENDINGS or (os.access(path, os.R_OK) and path.stat().st_size > 0)
-    return is_image(header)
+    try:
+        header = _header(path)
+        if header is None:
+            return path.suffix.lower() in DICOM_ENDINGS or (os.access(path, os.R_OK) and path.stat().st_size > 0)
+        return is_image(header)
+    except OSError:  # it went away, or the disk does
+        return path.suffix.lower() in DICOM_ENDINGS
 
 
 def _header(path: str | Path) -> pydicom.Dataset | None:

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..errors import CTDefaceError, OutputError
+from ..files import name_bytes, name_text
 from ..private import make_private_file
 from .inputs import FoundScan
 from .job import Outcome
@@ -65,6 +66,21 @@ def record_errors() -> Iterator[None]:
         raise CTDefaceError(UNREADABLE.format(error)) from error
 
 
+def stored(value: object) -> object:
+    """A value as the record holds it: text as it is, but a name that is no UTF-8 as its bytes."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return name_bytes(value)
+    return value
+
+
+def _row(cursor: sqlite3.Cursor, values: tuple) -> sqlite3.Row:
+    """A row with the text that :func:`stored` was given."""
+    return sqlite3.Row(cursor, tuple(name_text(value) if isinstance(value, bytes) else value for value in values))
+
+
 class Record:
     """An open record; a context manager that closes it.
 
@@ -94,7 +110,7 @@ class Record:
                 self._db.execute("PRAGMA journal_mode=WAL")  # stays as it is where the file system lacks what it needs
                 self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(TABLES)
-            self._db.row_factory = sqlite3.Row
+            self._db.row_factory = _row
 
     @staticmethod
     def _locked(path: Path) -> sqlite3.Connection:
@@ -132,7 +148,7 @@ class Record:
     def known(self, path: str) -> list[FoundScan]:
         """What was found at a path."""
         with record_errors():
-            rows = self._db.execute("SELECT * FROM scan WHERE path = ? ORDER BY id", [path]).fetchall()
+            rows = self._db.execute("SELECT * FROM scan WHERE path = ? ORDER BY id", [stored(path)]).fetchall()
         return [FoundScan(**{name: row[name] for name in FOUND}) for row in rows]
 
     def add(self, scans: Iterable[tuple[FoundScan, str]]) -> list[str]:
@@ -262,8 +278,8 @@ class Record:
 
     def _do(self, statement: str, *values: object) -> None:
         with record_errors():
-            self._db.execute(statement, values)
+            self._db.execute(statement, [stored(value) for value in values])
 
     def _one(self, statement: str, *values: object) -> sqlite3.Row | None:
         with record_errors():
-            return self._db.execute(statement, values).fetchone()
+            return self._db.execute(statement, [stored(value) for value in values]).fetchone()

@@ -119,6 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from .. import batch
     from ..batch.progress import batch_display
+    from ..files import on_one_line
     from .deface import parameters_from, retained_from
 
     parameters = parameters_from(args)
@@ -132,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         planned = batch.plan(args.input, args.output, choices, **folders)
         for place, name, status in planned:
-            print(f"{place} -> {name + args.format if name else '(a pseudonym)'}: {status}")
+            print(on_one_line(f"{place} -> {name + args.format if name else '(a pseudonym)'}: {status}"))
         print(f"{len(planned)} scans")
         return 0
     with batch_display() as report:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import io
 import signal
 import sys
 import threading
@@ -37,6 +38,8 @@ exit status:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command with these arguments (those of the process by default) and return its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are not always text that a terminal can show
+        sys.stdout.reconfigure(errors="backslashreplace")
     in_main_thread = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
     try:

@@ -1,0 +1,137 @@
+"""Files with odd bytes, names and shapes: each gets a sentence, in seconds, and costs no other scan."""
+
+import csv
+import os
+import struct
+
+import batch_cases
+import dicom_files
+import pytest
+from batch_cases import head
+from CTDefaceLib import batch
+from CTDefaceLib.batch import Choices
+from CTDefaceLib.batch.status import Status
+from CTDefaceLib.commands.main import main
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has neither FIFOs nor names that are no text")
+
+
+def edit(path, change):
+    """Change the bytes of a file."""
+    path.write_bytes(change(path.read_bytes()))
+
+
+def tag(group, element):
+    return struct.pack("<HH", group, element)
+
+
+def unknown_kind(data):
+    """The modality has a value representation that there is not."""
+    place = data.find(tag(0x0008, 0x0060))
+    return data[: place + 4] + b"ZZ" + data[place + 6 :]
+
+
+def endless(data):
+    """The pixels have no length, as only compressed ones may."""
+    place = data.find(tag(0x7FE0, 0x0010))
+    return data[: place + 8] + b"\xff" * 4 + data[place + 12 :]
+
+
+def run(*args):
+    """Exit status of the command."""
+    return main([str(arg) for arg in args])
+
+
+@pytest.fixture
+def sentence(tmp_path, capfd):
+    """Defaces what must be refused; gives the one line on standard error."""
+
+    def of(path, output="defaced"):
+        assert run("deface", path, tmp_path / output) == 1
+        shown = capfd.readouterr()
+        lines = shown.err.splitlines()
+        assert shown.out == "" and len(lines) == 1 and lines[0].startswith("ctdeface: "), shown.err
+        assert not (tmp_path / output).exists()
+        return lines[0]
+
+    return of
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A folder with one good head, for a batch whose results are in the folder out."""
+    batch_cases.write(tmp_path / "in" / "good" / "head.nii.gz", head())
+    return tmp_path / "in"
+
+
+def statuses(source, **choices):
+    """What a batch without pictures makes of each place."""
+    batch.run(source, source.with_name("out"), choices=Choices(**choices), gallery=False)
+    return {place: row["status"] for place, row in batch_cases.records(source.with_name("out-private")).items()}
+
+
+# ----------------------------------------------------------------------------------------------- one odd byte, one file
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".dicom"])
+def test_an_unknown_kind_of_value_costs_its_own_scan(source, sentence, ending):
+    files = dicom_files.write_series(source / "odd", head())
+    edit(files[3], unknown_kind)
+    good = "good/head.nii.gz" if ending == ".nii.gz" else "good"
+    if ending == ".dicom":
+        dicom_files.write_series(source / "good", head())
+        (source / "good" / "head.nii.gz").unlink()
+    found = statuses(source, ending=ending)
+    assert found == {good: Status.DONE, "odd": Status.REFUSED}
+    assert "truncated or damaged" in sentence(source / "odd")
+
+
+def test_pixels_without_a_length(source, sentence):
+    edit(dicom_files.write_series(source / "series", head())[5], endless)
+    assert "truncated or damaged" in sentence(source / "series")
+    assert "truncated or damaged" in sentence(source / "series", "defaced.nii.gz")
+
+
+@POSIX
+def test_a_name_that_is_no_text_is_kept_as_its_bytes(source, capfd):
+    odd = os.fsencode(source) + b"/M\xfcller\n.nii.gz"
+    batch_cases.write(source / "other.nii.gz", batch_cases.another(1))
+    os.rename(source / "other.nii.gz", odd)
+    folder = os.fsencode(source) + b"/J\xfcrgen"
+    dicom_files.write_series(os.fsdecode(folder), batch_cases.another(2))
+    output, private = source.with_name("out"), source.with_name("out-private")
+    assert run("batch", source, output, "--dry-run") == 0
+    assert "M\\udcfcller\\n.nii.gz -> (a pseudonym): waiting\n" in capfd.readouterr().out
+    assert run("batch", source, output, "--names", "keep", "--format", ".dicom", "--no-gallery", "--workers", 0) == 3
+    assert "J\\udcfcrgen: done" in capfd.readouterr().err
+    assert os.path.isdir(os.fsencode(output) + b"/J\xfcrgen.dicom")
+    with open(private / batch.TABLE, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        table = {os.fsencode(row["input"]): row for row in csv.DictReader(file)}
+    assert set(table) == {b"M\xfcller\n.nii.gz", b"J\xfcrgen", b"good/head.nii.gz"}
+    assert run("batch", source, source.with_name("volumes"), "--workers", 0) == 3
+    assert "rename it" in capfd.readouterr().err
+    assert (source.with_name("volumes-private") / batch.GALLERY / "index.html").is_file()
+    assert run("batch", source, source.with_name("volumes"), "--workers", 0) == 3
+    assert "3 scans, 0 to do" in capfd.readouterr().err
+
+
+@POSIX
+def test_nothing_is_waited_for(source, sentence):
+    """FIFOs, in a tree and behind a header, and one beside a scan."""
+    (source / "a").mkdir()
+    os.mkfifo(source / "a" / "0")
+    os.mkfifo(source / "a" / "1.nii.gz")
+    os.mkfifo(source / "good" / "head.json")
+    dicom_files.write_series(source / "series", batch_cases.another(1))
+    os.mkfifo(source / "series" / "0")
+    assert statuses(source) == {
+        "a/1.nii.gz": Status.REFUSED, "good/head.nii.gz": Status.DONE, "series": Status.DONE
+    }  # fmt: skip
+    assert "no CT series" in sentence(source / "a")
+    header = b"ObjectType = Image\nNDims = 3\nDimSize = 9 9 9\nElementType = MET_SHORT\nElementDataFile = 0\n"
+    (source / "a" / "head.mhd").write_bytes(header)
+    assert "truncated" in sentence(source / "a" / "head.mhd", "defaced.nii")
+    (source / "a" / "head.nhdr").write_bytes(
+        b"NRRD0004\ntype: short\ndimension: 3\nsizes: 9 9 9\nencoding: raw\nendian: little\ndata file: 0\n\n"
+    )
+    assert "truncated" in sentence(source / "a" / "head.nhdr", "defaced.nii")
