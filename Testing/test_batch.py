@@ -25,7 +25,7 @@ from CTDefaceLib.batch.inputs import FoundScan, find_scans
 from CTDefaceLib.batch.job import WORK_FOLDER, Job, Outcome, run_job
 from CTDefaceLib.batch.names import output_name, pseudonym
 from CTDefaceLib.batch.record import Record
-from CTDefaceLib.batch.runner import DIED_SENTENCE, Resources
+from CTDefaceLib.batch.runner import DIED_SENTENCE, LONGEST_SECONDS, Resources
 from CTDefaceLib.batch.runners import RUNNERS, Place
 from CTDefaceLib.batch.status import Mishap, Status
 from CTDefaceLib.batch.worker_processes import in_worker_processes
@@ -432,6 +432,16 @@ def test_what_the_segmenter_lacks_is_said_once_and_places_stay_private(folders, 
     quick(parameters=DefaceParameters(weights=weights))(source, output)
     quick(parameters=DefaceParameters(weights=weights, device="cpu"))(source, output)  # the same batch
     assert "Jane" not in (output / batch.SUMMARY).read_text()
+
+
+def test_a_scan_that_hangs_is_given_up_by_default():
+    def timeout(*given, **more):
+        return runners.choose(DefaceParameters(), *given, **{"threads": 1, "scheduler": None, "timeout": None, **more})[
+            1
+        ].timeout
+
+    assert timeout(2) == timeout(None, scheduler="tcp://node1:8786") == LONGEST_SECONDS
+    assert timeout(2, timeout=5.0) == 5.0 and timeout(2, timeout=0.0) is timeout(0) is None
 
 
 def test_how_many_workers_fit(monkeypatch):

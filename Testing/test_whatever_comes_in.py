@@ -12,6 +12,7 @@ from CTDefaceLib import batch
 from CTDefaceLib.batch import Choices
 from CTDefaceLib.batch.status import Status
 from CTDefaceLib.commands.main import main
+from CTDefaceLib.volume_io import read_ct
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has neither FIFOs nor names that are no text")
 
@@ -135,3 +136,66 @@ def test_nothing_is_waited_for(source, sentence):
         b"NRRD0004\ntype: short\ndimension: 3\nsizes: 9 9 9\nencoding: raw\nendian: little\ndata file: 0\n\n"
     )
     assert "truncated" in sentence(source / "a" / "head.nhdr", "defaced.nii")
+
+
+# ----------------------------------------------------------------------------------- neither crash, nor hang, nor trace
+
+
+def meta_image(path, line=b"", dimensions=b"3"):
+    """The head as MetaImage with another line in its header."""
+    image = batch_cases.like(batch_cases.sitk.GetArrayFromImage(head()))
+    batch_cases.sitk.WriteImage(image, str(path))
+    start = b"ElementDataFile"
+    edit(path, lambda data: data.replace(start, line + start, 1).replace(b"NDims = 3", b"NDims = " + dimensions, 1))
+    return path
+
+
+@pytest.mark.parametrize("change", [{"line": b"\xe9tude = 1\n"}, {"dimensions": b"9" * 20}, {"dimensions": b"-1"}])
+def test_header_of_a_meta_image_that_nobody_can_mean(tmp_path, sentence, change):
+    path = meta_image(tmp_path / "head.mha", **change)
+    assert "truncated, damaged or not of the format" in sentence(path, "defaced.nii")
+
+
+def test_words_of_another_format_in_a_header_mean_nothing(tmp_path):
+    (tmp_path / "head.json").write_text("[" * 100_000)
+    assert read_ct(meta_image(tmp_path / "head.mha", b"datatype = 4\n")).GetPixelID() == head().GetPixelID()
+
+
+def nested(levels):
+    """Sequences within sequences, of defined length, as they stand in a file."""
+    body = b""
+    for _ in range(levels):
+        item = tag(0xFFFE, 0xE000) + struct.pack("<I", len(body)) + body
+        body = tag(0x0008, 0x1140) + b"SQ\0\0" + struct.pack("<I", len(item)) + item
+    return body
+
+
+@pytest.mark.parametrize("levels", [51, 300, 2000])
+def test_sequences_that_are_nested_for_ever(tmp_path, sentence, levels):
+    files = dicom_files.write_series(tmp_path / "series", head())
+    edit(files[3], lambda data: data.replace(b"\x10\0\x20\0LO", nested(levels) + b"\x10\0\x20\0LO", 1))
+    assert "nested too deeply" in sentence(tmp_path / "series")
+    assert "nested too deeply" in sentence(tmp_path / "series", "defaced.nii.gz")
+
+
+@pytest.mark.parametrize("tags", [{"BitsAllocated": 3}, {"BitsStored": 17}, {"SamplesPerPixel": 0}, {"Rows": 0}])
+def test_pixels_of_odd_sizes(tmp_path, sentence, tags):
+    files = dicom_files.write_series(tmp_path / "series", head())
+    for path in files[:3]:
+        dicom_files.change(path, **tags)
+    assert "truncated or damaged" in sentence(tmp_path / "series")
+    assert "truncated or damaged" in sentence(tmp_path / "series", "defaced.nii.gz")
+
+
+def test_what_nobody_expected_is_a_sentence(tmp_path, sentence, monkeypatch, capfd):
+    def fail(path):
+        raise ZeroDivisionError("of Jane Doe")
+
+    monkeypatch.setattr("CTDefaceLib.volume_io.read_scan", fail)
+    path = tmp_path / "head.mha"
+    batch_cases.write(path, head())
+    assert sentence(path, "defaced.nii").endswith("stopped it (ZeroDivisionError); --debug shows where.")
+    assert (
+        run("deface", path, tmp_path / "defaced.nii", "--debug") == run("--debug", "deface", path, "defaced.nii") == 1
+    )
+    assert capfd.readouterr().err.count("Traceback") == 2

@@ -100,7 +100,7 @@ class StoredData:
             fields[key.strip().lower()] = value.strip()
             if key.strip().lower() == b"elementdatafile" and equals:
                 break
-        if b"ndims" not in fields or not fields.get(b"elementdatafile"):
+        if not re.fullmatch(rb"[1-9]", fields.get(b"ndims", b"")) or not fields.get(b"elementdatafile"):
             raise ValueError("not MetaImage")
         self.compressed = fields.get(b"compresseddata", b"").lower() == b"true"
         if self.compressed and fields.get(b"compresseddatasize", b"").isdigit():

@@ -18,6 +18,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .dicom.even_series import find_series
+from .dicom.files import read_dataset
 from .errors import InputError, OutputError
 from .files import check_output, sync, written_whole
 from .scan import (
@@ -161,6 +162,8 @@ def save_volume(image: sitk.Image, path: Path) -> None:
 def _read_folder(folder: Path, uid: str) -> sitk.Image:
     series = find_series(folder, uid)
     check_modality(series.modality)
+    for file in series.files:
+        read_dataset(file, pixels=False)  # GDCM follows nested sequences until its stack ends
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileNames(series.files)
@@ -192,6 +195,8 @@ def _read_file(path: Path) -> sitk.Image:
         reader.ReadImageInformation()
     except (ValueError, RuntimeError) as error:
         raise InputError(SHEARED if "orthonormal" in str(error) else TRUNCATED) from error
+    if not all(key.isascii() for key in reader.GetMetaDataKeys()):  # SimpleITK cannot ask for it, nor erase it
+        raise InputError(TRUNCATED)
     header = {key.lower(): reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
     check_modality(_modality(path, header))
     check_dimensions(reader.GetSize(), reader.GetNumberOfComponents())

@@ -69,7 +69,8 @@ def run(
         :func:`.batch.runners.fitting_workers`
     threads: that each of them uses (default: the processors shared out among them)
     scheduler: address of a Dask scheduler whose workers do the scans instead
-    timeout: seconds after which the process that works on a scan is killed; needs workers or a scheduler
+    timeout: seconds after which the process that works on a scan is killed; needs workers or a scheduler, for which the
+        default is :data:`.batch.runner.LONGEST_SECONDS`; 0 for never
     retry_failed: try failed and timed out scans again
     redo: CSV file with decisions from the gallery; what was sent back is done again, with the present parameters
     gallery: make pictures and the page

@@ -49,6 +49,7 @@ exit status:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..batch.job import DICOM
     from ..batch.names import LAYOUTS, NAMES
+    from ..batch.runner import LONGEST_SECONDS
     from ..volume_io import WRITABLE
     from .deface import add_headers, add_parameters
 
@@ -102,7 +103,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://node1:8786")
     where.add_argument(
-        "--timeout", metavar="SECONDS", type=_seconds, help="give a scan up after this time (default: never)"
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        help=f"give a scan up after this time; 0: never (default: {LONGEST_SECONDS:g}, in a process of its own)",
     )
 
     again = parser.add_argument_group("once more")
@@ -169,6 +173,6 @@ def _workers(text: str) -> int:
 
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not seconds > 0:
-        raise argparse.ArgumentTypeError("give a number of seconds above 0")
+    if not seconds >= 0:
+        raise argparse.ArgumentTypeError("give a number of seconds, 0 for never")
     return seconds

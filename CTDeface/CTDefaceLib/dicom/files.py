@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 TAGS = [
     "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "ImagePositionPatient", "ImageOrientationPatient",
-    "PixelSpacing", "SamplesPerPixel", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "RescaleSlope",
-    "RescaleIntercept",
+    "PixelSpacing", "SamplesPerPixel", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored",
+    "RescaleSlope", "RescaleIntercept",
 ]  # fmt: skip
 """What the even stack of :mod:`.even_series` is checked by."""
 
 TREE_TAGS = [
     *TAGS, "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName", "ImageType",
-    "AcquisitionNumber", "TemporalPositionIndex", "InstanceNumber", "BitsStored", "PixelRepresentation",
-    "PixelPaddingValue", "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence",
+    "AcquisitionNumber", "TemporalPositionIndex", "InstanceNumber", "PixelRepresentation", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence",
     "BurnedInAnnotation", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 """What a whole tree is sorted and stacked by."""
@@ -150,13 +150,13 @@ def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | 
             return None
 
 
-def read_dataset(path: str) -> pydicom.Dataset:
-    """All of a DICOM file."""
+def read_dataset(path: str, pixels: bool = True) -> pydicom.Dataset:
+    """All of a DICOM file, or all before its pixels (InputError where it is damaged or nested too deeply)."""
     import pydicom
 
     with quietly():
         try:
-            dataset = pydicom.dcmread(path, force=True)
+            dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
             check_nesting(dataset)
         except OSError as error:
             raise InputError(
@@ -188,9 +188,10 @@ def _check_readable(header: pydicom.Dataset) -> None:
     for _ in header.iterall():
         pass
     for name in ("NumberOfFrames", "SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored"):
-        if int(header.get(name) or 1) < 1:
+        value = header.get(name, 1)
+        if int(1 if value in (None, "") else value) < 1:
             raise ValueError(f"{name} is below 1")
-    if is_image(header) and not kind_of(header):
+    if is_image(header) and header.get("SOPClassUID") in CT_IMAGES:
         bits = int(header.BitsAllocated)
         if bits not in WORDS or int(header.get("BitsStored") or bits) > bits:
             raise ValueError("a voxel has an odd number of bits")
