@@ -23,6 +23,7 @@ from CTDefaceLib.audits import Level
 from CTDefaceLib.batch import Choices, runners
 from CTDefaceLib.batch.inputs import FoundScan, find_scans
 from CTDefaceLib.batch.job import WORK_FOLDER, Job, Outcome, run_job
+from CTDefaceLib.batch.lock import lock
 from CTDefaceLib.batch.names import output_name, pseudonym
 from CTDefaceLib.batch.record import Record
 from CTDefaceLib.batch.runner import DIED_SENTENCE, LONGEST_SECONDS, Resources
@@ -280,6 +281,56 @@ def test_other_choices_and_a_second_run_at_the_same_time_are_refused(folders):
             quick()(source, output)
         with Record(private / batch.RECORD, read_only=True) as reader:
             assert reader.counts() == {Status.DONE: 1}
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_two_batches_with_one_output_leave_each_other_alone(folders, monkeypatch, has_locks):
+    """Their private folders differ; the second begins while the first has an unfinished scan."""
+    source, output, private = folders
+    batch_cases.write(source / "a.nii.gz", head())
+    second = []
+
+    def in_the_middle(job):
+        if not second:
+            second.append("begun")
+            work = Path(job.work)
+            work.mkdir()
+            try:
+                second.append(quick()(source, output, private=private.with_name("other")).counts)
+            except CTDefaceError as error:
+                second.append(str(error))
+            assert work.is_dir(), "somebody else's unfinished work was removed"
+        return run_job(job)
+
+    if not has_locks:
+
+        def without(*_):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr("CTDefaceLib.batch.folders.lock", without)
+    monkeypatch.setitem(RUNNERS, Place.HERE, partial(runners.in_process, run=in_the_middle))
+    assert quick()(source, output).counts == {Status.DONE: 1}
+    assert second[1] == {Status.DONE: 1} if not has_locks else "Another batch is writing into this output" in second[1]
+    assert not (output / WORK_FOLDER).exists()
+    assert quick()(source, output, private=private.with_name("other")).counts == {Status.DONE: 1}
+
+
+@POSIX
+def test_the_lock_of_an_output_goes_with_its_process(tmp_path):
+    held = f"lock({str(tmp_path / 'lock')!r}, 'busy'); print('held', flush=True); input()"
+    script = f"from CTDefaceLib.batch.lock import lock; {held}"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script], env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(CTDefaceError, match="busy"):
+        lock(tmp_path / "lock", "busy")
+    holder.kill()
+    holder.communicate()
+    descriptor = lock(tmp_path / "lock", "busy")
+    (tmp_path / "lock").unlink()
+    os.close(lock(tmp_path / "lock", "busy"))  # a new file
+    os.close(descriptor)
 
 
 @pytest.mark.slow

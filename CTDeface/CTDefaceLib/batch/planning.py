@@ -80,7 +80,7 @@ class Batch:
             path=str(self.root / row["path"]),
             series=row["series"],
             output=str(self.output / (row["output"] + self.choices.ending)),
-            work=str(self.output / WORK_FOLDER / f"{number}-{row['attempts']}"),
+            work=str(self.output / WORK_FOLDER / f"{self.run}-{number}-{row['attempts']}"),
             run=self.run,
             parameters=parameters,
             redone_after=row["redone_after"],

@@ -7,6 +7,7 @@ any moment. It names the inputs, so it is kept apart from the results.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Container, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -17,6 +18,7 @@ from ..files import name_bytes, name_text
 from ..private import make_private_file
 from .inputs import FoundScan
 from .job import Outcome
+from .lock import lock
 from .status import FINISHED, Status
 
 TABLES = """
@@ -49,6 +51,9 @@ CREATE INDEX IF NOT EXISTS scan_status ON scan (status);
 FOUND = ("place", "path", "series", "stamp", "identity", "patient", "study")
 """Columns that hold a :class:`.inputs.FoundScan`."""
 
+LOCK = "running.lock"
+"""Beside the record; held while the batch runs."""
+
 ALREADY_RUNNING = "This batch is running already: wait for its end, or look at it with --dry-run."
 UNREADABLE = (
     "The record of the batch cannot be used ({}): check the disk it is on, or keep it elsewhere with --private."
@@ -57,13 +62,15 @@ UNREADABLE = (
 
 @contextmanager
 def record_errors() -> Iterator[None]:
-    """What SQLite says about disks, as the sentence of a CTDefaceError."""
+    """What SQLite and the system say about disks, as the sentence of a CTDefaceError."""
     try:
         yield
     except sqlite3.Error as error:
         if "full" in str(error):
             raise OutputError("The disk of the record is full: make room and start the batch again.") from error
         raise CTDefaceError(UNREADABLE.format(error)) from error
+    except OSError as error:
+        raise CTDefaceError(UNREADABLE.format(error.strerror or type(error).__name__)) from error
 
 
 def stored(value: object) -> object:
@@ -96,7 +103,7 @@ class Record:
     """
 
     def __init__(self, path: Path, read_only: bool = False):
-        self._lock = None
+        self._lock: int | None = None
         with record_errors():
             if read_only:
                 self._db = sqlite3.connect(":memory:", isolation_level=None)
@@ -104,27 +111,14 @@ class Record:
                     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)) as file:
                         file.backup(self._db)
             else:
-                self._lock = self._locked(path.with_name("running.lock"))
+                make_private_file(path.with_name(LOCK))
+                self._lock = lock(path.with_name(LOCK), ALREADY_RUNNING)
                 make_private_file(path)  # what SQLite puts beside it takes after it
                 self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
                 self._db.execute("PRAGMA journal_mode=WAL")  # stays as it is where the file system lacks what it needs
                 self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(TABLES)
             self._db.row_factory = _row
-
-    @staticmethod
-    def _locked(path: Path) -> sqlite3.Connection:
-        """The lock of an SQLite file, which every system takes back when the process ends, however it ends."""
-        make_private_file(path)
-        lock = sqlite3.connect(path, timeout=0, isolation_level=None)
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            lock.close()
-            if "locked" in str(error):
-                raise CTDefaceError(ALREADY_RUNNING) from error
-            raise
-        return lock
 
     def __enter__(self) -> Record:
         return self
@@ -135,7 +129,8 @@ class Record:
     def close(self) -> None:
         self._db.close()
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
+            self._lock = None
 
     def get(self, name: str) -> str:
         """A property of the run; empty when it was never set."""

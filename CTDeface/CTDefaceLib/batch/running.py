@@ -16,9 +16,9 @@ from ..errors import CTDefaceError, InputError, OutputError
 from ..pipeline import DefaceParameters
 from ..private import SECRET, private_folder
 from .choices import Choices, check_format, keep_choices
-from .folders import RECORD, make_folders
+from .folders import RECORD, make_folders, unfinished_work
 from .inputs import root_of
-from .job import WORK_FOLDER, Job, Outcome, finished_before
+from .job import Job, Outcome, finished_before
 from .planning import MOST_DEATHS, Batch, look_for_scans, take_up
 from .progress import Report, ended, planned, started
 from .record import Record
@@ -107,16 +107,16 @@ def run(
             record.retry(number)
         if redo:
             redo_sent_back(Path(redo), record, parameters, report)
-        shutil.rmtree(batch.output / WORK_FOLDER, ignore_errors=True)
         place, resources = choose(parameters, workers, threads, scheduler, timeout)
         runner = partial(RUNNERS[place], started=partial(_started, report), resources=resources)
-        try:
-            _do_all(batch, runner, report)
-        except BaseException:
-            with suppress(CTDefaceError):
-                _end(batch)
-            raise
-        _end(batch)
+        with unfinished_work(batch.output, batch.run):
+            try:
+                _do_all(batch, runner, report)
+            except BaseException:
+                with suppress(CTDefaceError):
+                    _end(batch)
+                raise
+            _end(batch)
         return Summary(record.counts(), time.monotonic() - start)
 
 
@@ -169,7 +169,6 @@ def _final(batch: Batch, job: Job, outcome: Outcome) -> Outcome | None:
 
 
 def _end(batch: Batch) -> None:
-    shutil.rmtree(batch.output / WORK_FOLDER, ignore_errors=True)
     for number in batch.record.ids(Status.RUNNING):
         batch.record.wait_again(number)
     write_results(batch)
