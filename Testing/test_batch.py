@@ -12,6 +12,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import batch_cases
 import processes
@@ -35,6 +36,7 @@ from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import CTDefaceError, InputError, NotReadyError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
 from CTDefaceLib.processes import free_memory
+from CTDefaceLib.scan import Scan
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -281,6 +283,44 @@ def test_other_choices_and_a_second_run_at_the_same_time_are_refused(folders):
             quick()(source, output)
         with Record(private / batch.RECORD, read_only=True) as reader:
             assert reader.counts() == {Status.DONE: 1}
+
+
+@pytest.mark.parametrize("number", ["EROFS", "EIO", "ESTALE", "ENOTCONN"])
+@pytest.mark.parametrize("step", ["make_folder", "save_volume", "put_in_place"])
+def test_a_disk_that_can_no_longer_be_written_ends_the_batch_and_it_goes_on_later(folders, monkeypatch, number, step):
+    """Whatever the step at which it shows: no scan is to blame, and none is burned."""
+    source, output, private = folders
+    for name in ("a", "b"):
+        (source / f"{name}.nii.gz").write_bytes(name.encode())
+    said = OSError(getattr(errno, number), os.strerror(getattr(errno, number)))
+
+    def refused(*_, **__):
+        raise said
+
+    def refused_as_such(*_):
+        raise OutputError("The output could not be written.") from said
+
+    monkeypatch.setattr("CTDefaceLib.batch.job.read_scan", lambda *_: Scan(head()))
+    monkeypatch.setattr(
+        "CTDefaceLib.batch.job.deface", lambda *_: SimpleNamespace(image=head(), report={"warnings": []})
+    )
+    with monkeypatch.context() as broken:
+        broken.setattr(f"CTDefaceLib.batch.job.{step}", refused_as_such if step == "save_volume" else refused)
+        with pytest.raises(OutputError, match="start the batch again; it goes on where it was"):
+            quick()(source, output)
+    assert set(statuses(private).values()) == {Status.WAITING}
+    assert quick()(source, output).counts == {Status.DONE: 2}
+
+
+def test_an_input_that_cannot_be_read_is_no_fault_of_the_output(folders, monkeypatch):
+    source, output, private = folders
+    (source / "a.nii.gz").write_bytes(b"a")
+
+    def broken(path, *_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr("CTDefaceLib.batch.job.read_scan", broken)
+    assert quick()(source, output).counts == {Status.FAILED: 1}
 
 
 @pytest.mark.parametrize("has_locks", [True, False])

@@ -28,6 +28,10 @@ from .runners import RUNNERS, choose
 from .status import RETRIED, Mishap, Status
 from .summary import Summary, write_results
 
+DISK_GONE = (
+    "The disk of the results cannot be written to any more: see to it, and start the batch again; "
+    "it goes on where it was."
+)
 LITTLE_ROOM_BYTES = 1_000_000_000
 """With less room than this on a disk, in bytes, a result that could not be written is the disk's fault, not the scan's:
 room for several results. A choice."""
@@ -148,7 +152,7 @@ def _final(batch: Batch, job: Job, outcome: Outcome) -> Outcome | None:
     Raises
     ------
     OutputError
-        when the disk is full
+        when the disk is full, or cannot be written to any more
     """
     if outcome.status == Mishap.DIED:
         if batch.record.scan(job.scan)["deaths"] + 1 < MOST_DEATHS:
@@ -156,16 +160,26 @@ def _final(batch: Batch, job: Job, outcome: Outcome) -> Outcome | None:
         return Outcome(Status.FAILED, outcome.sentence)
     if outcome.status == Status.TIMED_OUT:  # unless it ended while it was being stopped
         return finished_before(job) or outcome
-    if outcome.status in (Mishap.NO_ROOM, Mishap.NOT_WRITTEN):
-        free = min(shutil.disk_usage(folder).free for folder in (batch.output, batch.private))
-        if outcome.status == Mishap.NO_ROOM or free < LITTLE_ROOM_BYTES:
-            batch.record.wait_again(job.scan)
-            raise OutputError(
-                f"The disk of the results is nearly full ({free / 1e6:.0f} MB are free): make room and "
-                f"start the batch again; it goes on where it was. ({outcome.sentence})"
-            )
-        return Outcome(Status.FAILED, outcome.sentence, outcome.seconds)
+    if isinstance(outcome.status, Mishap):
+        free = _free_bytes(batch)
+        if outcome.status == Mishap.NOT_WRITTEN and free >= LITTLE_ROOM_BYTES:
+            return Outcome(Status.FAILED, outcome.sentence, outcome.seconds)
+        batch.record.wait_again(job.scan)
+        if outcome.status == Mishap.DISK_GONE:
+            raise OutputError(f"{DISK_GONE} ({outcome.sentence})")
+        raise OutputError(
+            f"The disk of the results is nearly full ({free / 1e6:.0f} MB are free): make room and "
+            f"start the batch again; it goes on where it was. ({outcome.sentence})"
+        )
     return outcome
+
+
+def _free_bytes(batch: Batch) -> int:
+    """Room on the fuller one of the disks that a batch writes to; 0 where one does not answer."""
+    try:
+        return min(shutil.disk_usage(folder).free for folder in (batch.output, batch.private))
+    except OSError:
+        return 0
 
 
 def _end(batch: Batch) -> None:
