@@ -1,5 +1,6 @@
 """The private folder, its secret, and that both are on the disk before anything is made with them."""
 
+import csv
 import os
 import stat
 import subprocess
@@ -17,6 +18,8 @@ from CTDefaceLib.errors import InputError, OutputError
 from CTDefaceLib.private import (
     SECRET,
     append_private,
+    left_with_a_result,
+    make_private_file,
     make_private_folder,
     make_secret,
     private_folder,
@@ -118,6 +121,43 @@ def test_two_processes_get_the_same_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr(private, "put_new", slower)
     assert make_secret(tmp_path / SECRET) == bytes.fromhex("ab" * 32)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, InputError])
+def test_without_a_result_no_private_folder_is_left(tmp_path, error):
+    folder = tmp_path / "out-private"
+
+    def run():
+        with pytest.raises(error), left_with_a_result(folder):
+            make_private_folder(folder)
+            make_secret(folder / SECRET)
+            raise error
+
+    run()
+    assert not folder.exists()
+    make_private_folder(folder)
+    secret = make_secret(folder / SECRET)
+    run()
+    assert read_secret(folder / SECRET) == secret
+
+
+@posix
+def test_private_files_that_others_can_read_are_closed(tmp_path):
+    (tmp_path / "record").touch(mode=0o644)
+    make_private_file(tmp_path / "record")
+    assert mode(tmp_path / "record") == 0o600
+
+
+def test_tables_hold_no_formula(tmp_path):
+    """A name that begins like a formula stands as text in what people open with a spreadsheet."""
+    pseudonyms = Pseudonyms(b"x" * 32)
+    for name in ("=cmd|' /C calc'!A0", "@SUM(1)", "Doe, Jane"):
+        pseudonyms.patient(name)
+    for _ in range(2):
+        pseudonyms.append_to(tmp_path / "table.csv")
+    with open(tmp_path / "table.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert [row[1] for row in rows] == 2 * ["'=cmd|' /C calc'!A0", "'@SUM(1)", "Doe, Jane"] and len(rows) == 6
 
 
 @pytest.fixture

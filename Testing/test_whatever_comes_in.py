@@ -1,8 +1,11 @@
 """Files with odd bytes, names and shapes: each gets a sentence, in seconds, and costs no other scan."""
 
 import csv
+import gzip
 import os
+import re
 import struct
+import zlib
 
 import batch_cases
 import dicom_files
@@ -12,6 +15,7 @@ from CTDefaceLib import batch
 from CTDefaceLib.batch import Choices
 from CTDefaceLib.batch.status import Status
 from CTDefaceLib.commands.main import main
+from CTDefaceLib.errors import InputError
 from CTDefaceLib.volume_io import read_ct
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has neither FIFOs nor names that are no text")
@@ -185,6 +189,60 @@ def test_pixels_of_odd_sizes(tmp_path, sentence, tags):
         dicom_files.change(path, **tags)
     assert "truncated or damaged" in sentence(tmp_path / "series")
     assert "truncated or damaged" in sentence(tmp_path / "series", "defaced.nii.gz")
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".mha", ".nrrd"])
+def test_a_small_file_that_inflates_for_ever_is_not_followed(tmp_path, monkeypatch, ending):
+    """More than a whole volume follows; and one whose header promises more than its bytes can become."""
+    path, read = tmp_path / f"head{ending}", []
+    batch_cases.write(path, head())
+    data = path.read_bytes()
+    if ending == ".nii.gz":
+        plain = bytearray(gzip.decompress(data))
+        path.write_bytes(gzip.compress(plain + b"\0" * (1 << 28), 1))
+        with monkeypatch.context() as watched:
+            inflate = zlib.decompressobj
+            watched.setattr("CTDefaceLib.stored_data.zlib.decompressobj", lambda bits: Counted(inflate(bits), read))
+            read_ct(path)
+        assert 1000 < sum(read) < 1 << 28
+        plain[42:48] = struct.pack("<3h", 3000, 3000, 3000)
+        path.write_bytes(gzip.compress(bytes(plain), 1))
+    else:
+        sizes = re.search(rb"(DimSize = |sizes: )([0-9 ]+)", data)
+        path.write_bytes(data[: sizes.start(2)] + b"30000 30000 30000" + data[sizes.end(2) :])
+    with pytest.raises(InputError, match="truncated"):
+        read_ct(path)
+
+
+class Counted:
+    """Notes how much was inflated."""
+
+    def __init__(self, stream, read):
+        self._stream, self._read = stream, read
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def decompress(self, *args):
+        self._read.append(len(found := self._stream.decompress(*args)))
+        return found
+
+
+def test_formulas_and_lines_in_names_stay_text(source, capfd):
+    """In the table of scans, which people open with a spreadsheet, and in the log."""
+    for name in ("=1+1.nii.gz", "-2.nii.gz", "a\nb.nii.gz"):
+        if os.name != "nt" or "\n" not in name:
+            (source / name).write_bytes(name.encode())
+    private = source.with_name("out-private")
+    assert run("batch", source, source.with_name("out"), "--workers", 0, "--names", "keep") == 3
+    lines = capfd.readouterr().err.splitlines()
+    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines) and any("a\\nb: refused" in line for line in lines)
+    with open(private / batch.TABLE, newline="", encoding="utf-8") as file:
+        inputs = [row["input"] for row in csv.DictReader(file)]
+    assert {"'=1+1.nii.gz", "'-2.nii.gz", "good/head.nii.gz"} <= set(inputs)
+    if os.name != "nt":
+        modes = {path: path.stat().st_mode & 0o77 for path in [private, *private.rglob("*")]}
+        assert not any(modes.values()), modes
 
 
 def test_what_nobody_expected_is_a_sentence(tmp_path, sentence, monkeypatch, capfd):

@@ -7,6 +7,7 @@ of one DICOM series. Geometry is SimpleITK's: LPS, millimetres.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from .dicom.even_series import find_series
@@ -200,7 +200,7 @@ def _read_file(path: Path) -> sitk.Image:
     header = {key.lower(): reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
     check_modality(_modality(path, header))
     check_dimensions(reader.GetSize(), reader.GetNumberOfComponents())
-    nbytes = int(np.prod(reader.GetSize())) * _stored_bytes(reader, header)
+    nbytes = math.prod(reader.GetSize()) * _stored_bytes(reader, header)
     if not data.is_long_enough(nbytes):
         raise InputError(TRUNCATED)
     with ThreadPoolExecutor(1) as pool:

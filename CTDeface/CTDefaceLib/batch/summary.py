@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from ..files import name_bytes, output_errors, replaced, write_whole
+from ..files import csv_line, name_bytes, output_errors, replaced, write_whole
 from ..parameters import UNREPORTED
 from ..version import __version__
 from .folders import GALLERY, SUMMARY, TABLE
@@ -19,9 +16,6 @@ from .status import PENDING, WITHOUT_RESULT
 
 TABLE_COLUMNS = {"input": "place"} | {n: n for n in ("output", "status", "sentence", "seconds", "attempts")}
 """Columns of the table of scans → columns of the record."""
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell begins that spreadsheets work out, whatever it does."""
 
 BIDS_DESCRIPTION = {
     "Name": "Defaced head CTs",
@@ -61,20 +55,11 @@ def write_results(batch: Batch) -> None:
         if batch.choices.layout == "bids":
             write_whole(batch.output / "dataset_description.json", json.dumps(BIDS_DESCRIPTION, indent=2) + "\n")
         with replaced(private / TABLE, private=True) as part, open(part, "wb") as file:
-            file.write(name_bytes(_csv_line(TABLE_COLUMNS)))
+            file.write(name_bytes(csv_line(TABLE_COLUMNS)))
             for row in record.rows():
-                file.write(name_bytes(_csv_line(row[name] for name in TABLE_COLUMNS.values())))
+                file.write(name_bytes(csv_line(row[name] for name in TABLE_COLUMNS.values())))
         if batch.gallery:
             write_gallery(record.rows(), private / GALLERY, batch.run, batch.originals)
-
-
-def _csv_line(values: Iterable[object]) -> str:
-    """A line of a table; what a spreadsheet would take for a formula stands as text, behind an apostrophe."""
-    line = io.StringIO(newline="")
-    csv.writer(line).writerow(
-        [f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value for value in values]
-    )
-    return line.getvalue()
 
 
 def _provenance(batch: Batch) -> dict:

@@ -30,6 +30,9 @@ COMMANDS = {
     "evaluate": "CTDefaceEvalLib.cli",  # stands on this library, and may be missing
 }
 
+TERMINATED = 143
+"""Exit status after SIGTERM, as a shell gives it."""
+
 EPILOG = """\
 Try "ctdeface demo", then "ctdeface deface --help".
 
@@ -56,6 +59,10 @@ def main(argv: list[str] | None = None) -> int:
             traceback.print_exc()
         warn(_sentence(error))
         return 1
+    except SystemExit as end:
+        if end.code == TERMINATED:
+            warn("terminated.")
+        raise
     except KeyboardInterrupt:
         warn("interrupted.")
         return 130
@@ -76,7 +83,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _terminate(number: int, frame: types.FrameType | None) -> None:
-    sys.exit(143)  # as an exception, so that temporary files are removed on the way out
+    sys.exit(TERMINATED)  # as an exception, so that temporary files are removed on the way out
 
 
 def _parser(argv: list[str]) -> argparse.ArgumentParser:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import hmac
-import io
 import re
 import secrets
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..files import csv_line
 from ..private import append_private
 
 if TYPE_CHECKING:
@@ -85,15 +84,10 @@ class Pseudonyms:
 
     def append_to(self, table: Path) -> None:
         """Add what was replaced to a private CSV file: kind, original, pseudonym. It is on the disk then."""
-        known = set()
-        if table.exists():
-            with open(table, newline="", encoding="utf-8") as file:
-                known = {tuple(row) for row in csv.reader(file)}
+        known = "\r\n" + (table.read_bytes().decode("utf-8", "replace") if table.exists() else "")
         rows = [(kind, original, new) for (kind, original), new in sorted(self.used.items())]
         rows += [("days back", original, str(self.days(original))) for kind, original in self.used if kind == "patient"]
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows(row for row in rows if row not in known)
-        append_private(table, text.getvalue())
+        append_private(table, "".join(line for line in map(csv_line, rows) if f"\r\n{line}" not in known))
 
     def _uid(self, kind: str, original: str) -> str:
         digest = bytearray(self._digest(kind, original)[:16])
