@@ -285,6 +285,45 @@ def test_other_choices_and_a_second_run_at_the_same_time_are_refused(folders):
             assert reader.counts() == {Status.DONE: 1}
 
 
+def damage(path, kind):
+    """Spoil a record as a disk or an editor would."""
+    if kind == "a word":
+        with sqlite3.connect(path) as record:
+            record.execute("UPDATE scan SET study = CAST(x'312e322e3834302eff' AS TEXT)")
+        return
+    data = path.read_bytes()
+    path.write_bytes({"zeros": bytes(len(data)), "cut": data[: len(data) // 2], "text": b"Dear colleague,"}[kind])
+
+
+@pytest.mark.parametrize("kind", ["zeros", "cut", "text", "a word"])
+def test_a_damaged_record_is_rebuilt(folders, capfd, kind):
+    """From reports and secret: what was done is not touched, the rest is done, and nothing is quoted."""
+    source, output, private = folders
+    for number in range(2):
+        batch_cases.write(source / f"{number}.nii.gz", batch_cases.another(number))
+    quick(parameters=DefaceParameters(margin_mm=2))(source, output)
+    run = json.loads((output / batch.SUMMARY).read_text())["run"]
+    gone, kept = sorted(results(output).values())
+    before, secret = kept.stat().st_mtime_ns, (private / batch.SECRET).read_bytes()
+    gone.unlink()
+    damage(private / batch.RECORD, kind)
+    command = ["batch", str(source), str(output), "--no-gallery", "--workers", "0", "--margin", "2"]
+    assert main(command) == 1
+    assert capfd.readouterr().err.splitlines()[-1].startswith("ctdeface: The record of the batch is damaged: start")
+    with pytest.raises(InputError, match="other choices.*margin_mm: 2"):
+        quick(parameters=DefaceParameters(margin_mm=3), rebuild=True)(source, output)
+    (private / batch.SECRET).unlink()
+    assert main([*command, "--rebuild"]) == 1
+    assert "secret" in capfd.readouterr().err
+    (private / batch.SECRET).write_bytes(secret)
+    assert main([*command, "--rebuild"]) == 0
+    assert "that were taken up: 1." in capfd.readouterr().err
+    assert sorted(results(output).values()) == [gone, kept] and kept.stat().st_mtime_ns == before
+    assert {row["attempts"] for row in records(private).values()} == {1}
+    assert json.loads((output / batch.SUMMARY).read_text())["run"] == run
+    assert quick(parameters=DefaceParameters(margin_mm=2))(source, output).counts == {Status.DONE: 2}
+
+
 @pytest.mark.parametrize("number", ["EROFS", "EIO", "ESTALE", "ENOTCONN"])
 @pytest.mark.parametrize("step", ["make_folder", "save_volume", "put_in_place"])
 def test_a_disk_that_can_no_longer_be_written_ends_the_batch_and_it_goes_on_later(folders, monkeypatch, number, step):

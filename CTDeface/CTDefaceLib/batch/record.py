@@ -58,6 +58,12 @@ ALREADY_RUNNING = "This batch is running already: wait for its end, or look at i
 UNREADABLE = (
     "The record of the batch cannot be used ({}): check the disk it is on, or keep it elsewhere with --private."
 )
+DAMAGED = (
+    "The record of the batch is damaged: start the batch again with --rebuild (in Python, rebuild=True), which takes "
+    "finished results up from their reports."
+)
+SIGNS_OF_DAMAGE = ("malformed", "not a database", "decode", "no such column", "constraint")
+"""What SQLite says of a file with something else in it than was written; it can quote that."""
 
 
 @contextmanager
@@ -66,8 +72,11 @@ def record_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if "full" in str(error):
+        said = str(error)
+        if "full" in said:
             raise OutputError("The disk of the record is full: make room and start the batch again.") from error
+        if any(sign in said for sign in SIGNS_OF_DAMAGE):
+            raise CTDefaceError(DAMAGED) from error
         raise CTDefaceError(UNREADABLE.format(error)) from error
     except OSError as error:
         raise CTDefaceError(UNREADABLE.format(error.strerror or type(error).__name__)) from error
@@ -88,6 +97,14 @@ def _row(cursor: sqlite3.Cursor, values: tuple) -> sqlite3.Row:
     return sqlite3.Row(cursor, tuple(name_text(value) if isinstance(value, bytes) else value for value in values))
 
 
+def _set_aside(path: Path) -> None:
+    """Give a record another name, and what SQLite keeps beside it; an older one of that name goes."""
+    for end in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + end)
+        if part.exists():
+            os.replace(part, path.with_name(f"{path.name}.damaged{end}"))
+
+
 class Record:
     """An open record; a context manager that closes it.
 
@@ -95,6 +112,7 @@ class Record:
     ----------
     path: of the SQLite file; made where it is missing
     read_only: a copy in memory, of a batch that may be running, or of one that was never begun
+    anew: an empty one; a file that is there gets the ending ``.damaged``
 
     Raises
     ------
@@ -102,23 +120,35 @@ class Record:
         when another process runs this batch, or the file cannot be used
     """
 
-    def __init__(self, path: Path, read_only: bool = False):
+    def __init__(self, path: Path, read_only: bool = False, anew: bool = False):
         self._lock: int | None = None
-        with record_errors():
-            if read_only:
-                self._db = sqlite3.connect(":memory:", isolation_level=None)
-                if path.is_file():
-                    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)) as file:
-                        file.backup(self._db)
-            else:
-                make_private_file(path.with_name(LOCK))
-                self._lock = lock(path.with_name(LOCK), ALREADY_RUNNING)
-                make_private_file(path)  # what SQLite puts beside it takes after it
-                self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
-                self._db.execute("PRAGMA journal_mode=WAL")  # stays as it is where the file system lacks what it needs
-                self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(TABLES)
-            self._db.row_factory = _row
+        self._db = sqlite3.connect(":memory:", isolation_level=None)
+        try:
+            with record_errors():
+                self._open(path, read_only, anew)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, path: Path, read_only: bool, anew: bool) -> None:
+        if read_only:
+            if path.is_file():
+                with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)) as file:
+                    file.backup(self._db)
+        else:
+            make_private_file(path.with_name(LOCK))
+            self._lock = lock(path.with_name(LOCK), ALREADY_RUNNING)
+            if anew:
+                _set_aside(path)
+            make_private_file(path)  # what SQLite puts beside it takes after it
+            self._db.close()
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")  # stays as it is where the file system lacks what it needs
+            self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(TABLES)
+        self._db.row_factory = _row
+        if (state := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(f"malformed: {state}")
 
     def __enter__(self) -> Record:
         return self
@@ -245,12 +275,13 @@ class Record:
         self._do("UPDATE scan SET status = ?, attempts = attempts + 1 WHERE id = ?", Status.RUNNING, number)
         return self.scan(number)
 
-    def finish(self, number: int, outcome: Outcome) -> None:
-        """Note what became of a scan."""
+    def finish(self, number: int, outcome: Outcome, attempts: int | None = None) -> None:
+        """Note what became of a scan, and at which attempt where the record does not know it."""
         report = None if outcome.report is None else json.dumps(outcome.report)
         self._do(
-            "UPDATE scan SET status = ?, sentence = ?, seconds = ?, report = ?, details = ? WHERE id = ?",
-            outcome.status, outcome.sentence, outcome.seconds, report, outcome.details, number,
+            "UPDATE scan SET status = ?, sentence = ?, seconds = ?, report = ?, details = ?, "
+            "attempts = coalesce(?, attempts) WHERE id = ?",
+            outcome.status, outcome.sentence, outcome.seconds, report, outcome.details, attempts, number,
         )  # fmt: skip
 
     def wait_again(self, number: int, died: bool = False) -> None:

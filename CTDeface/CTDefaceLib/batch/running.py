@@ -16,11 +16,13 @@ from ..errors import CTDefaceError, InputError, OutputError
 from ..pipeline import DefaceParameters
 from ..private import SECRET, private_folder
 from .choices import Choices, check_format, keep_choices
-from .folders import RECORD, make_folders, unfinished_work
+from .folders import GALLERY, RECORD, make_folders, unfinished_work
+from .gallery import PICTURES
 from .inputs import root_of
 from .job import Job, Outcome, finished_before
 from .planning import MOST_DEATHS, Batch, look_for_scans, take_up
-from .progress import Report, ended, planned, started
+from .progress import Report, ended, note, planned, started
+from .rebuilding import begin_again, take_up_results
 from .record import Record
 from .redo import redo_sent_back
 from .runner import Results
@@ -51,6 +53,7 @@ def run(
     timeout: float | None = None,
     retry_failed: bool = False,
     redo: str | os.PathLike | None = None,
+    rebuild: bool = False,
     gallery: bool = True,
     originals: bool = True,
     report: Report = lambda event: None,
@@ -77,6 +80,7 @@ def run(
         default is :data:`.batch.runner.LONGEST_SECONDS`; 0 for never
     retry_failed: try failed and timed out scans again
     redo: CSV file with decisions from the gallery; what was sent back is done again, with the present parameters
+    rebuild: make a damaged record anew; finished results are taken up from their reports, by the secret
     gallery: make pictures and the page
     originals: pictures of the faces, too
     report: is called with what happens, see :mod:`.batch.progress`
@@ -101,12 +105,17 @@ def run(
             check_audit(choices.audit)
         segmenters.check_ready(parameters.segmenter, parameters.choice)
     make_folders(source, output, private)
-    with Record(private / RECORD) as record:
+    key = Path(secret or private / SECRET).resolve()
+    with Record(private / RECORD, anew=rebuild) as record:
+        if rebuild:
+            begin_again(record, output, key, parameters, choices)
         keep_choices(record, parameters, choices, bool(redo))
-        key = Path(secret or private / SECRET).resolve()
         batch = Batch(record, root, output.resolve(), private.resolve(), key, choices, gallery, originals)
         take_up(batch, report)
         look_for_scans(batch, source, report)
+        if rebuild:
+            shutil.rmtree(private / GALLERY / PICTURES, ignore_errors=True)  # they bear the numbers of the old record
+            report(note(f"The record was made anew; finished results that were taken up: {take_up_results(batch)}."))
         for number in record.ids(*RETRIED) if retry_failed else ():
             record.retry(number)
         if redo:

@@ -117,6 +117,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="do again what was sent back in the gallery, with the choices given now",
     )
+    again.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="make a damaged record anew: finished results are taken up from their reports, by the secret",
+    )
     add_parameters(parser)
 
 
@@ -152,6 +157,7 @@ def run(args: argparse.Namespace) -> int:
             timeout=args.timeout,
             retry_failed=args.retry_failed,
             redo=args.redo,
+            rebuild=args.rebuild,
             gallery=args.gallery,
             originals=args.originals,
             report=report,
