@@ -198,7 +198,7 @@ def test_scan_that_cannot_be_read_ends_with_1(pipeline, scan, capfd):
         (NoFaceError("No face is in view; nothing was changed."), 1, "No face is in view"),
         (MemoryError(), 1, "not enough memory"),
         (KeyboardInterrupt(), 130, "interrupted"),
-        (SystemExit(143), 143, ""),
+        (SystemExit(143), 143, "terminated"),
     ],
 )
 @pytest.mark.parametrize("where", ["deface", "write"])

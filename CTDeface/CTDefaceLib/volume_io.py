@@ -7,6 +7,7 @@ of one DICOM series. Geometry is SimpleITK's: LPS, millimetres.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from .dicom.even_series import find_series
+from .dicom.files import read_dataset
 from .errors import InputError, OutputError
 from .files import check_output, sync, written_whole
 from .scan import (
@@ -65,6 +66,10 @@ WRITABLE = (".nii", ".nii.gz", ".nrrd", ".mha")
 NIFTI_INTEGERS = ("2", "4", "256", "512")
 """NIfTI's codes of uint8, int16, int8 and uint16: a float32 holds them all."""
 
+LARGEST_SIDECAR = 1_000_000
+"""Bytes of a JSON file beside a volume that is read; they have a few thousand."""
+
+ODD_NAME = "The name of the file, or of a folder above it, is not in UTF-8, so that it cannot be read: rename it."
 TRUNCATED = "The file is truncated, damaged or not of the format that its name says; copy or export it again."
 
 
@@ -157,6 +162,8 @@ def save_volume(image: sitk.Image, path: Path) -> None:
 def _read_folder(folder: Path, uid: str) -> sitk.Image:
     series = find_series(folder, uid)
     check_modality(series.modality)
+    for file in series.files:
+        read_dataset(file, pixels=False)  # GDCM follows nested sequences until its stack ends
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileNames(series.files)
@@ -176,6 +183,10 @@ def _read_file(path: Path) -> sitk.Image:
         if _is_dicom(path):
             raise InputError("This is a single DICOM file; choose the folder with all slices of the series.")
         raise InputError(f"The input is neither a folder with a DICOM series nor one of {', '.join(IMAGE_IO)}.")
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(ODD_NAME) from error
     reader = sitk.ImageFileReader()
     reader.SetImageIO(IMAGE_IO[suffix(path)])
     reader.SetFileName(str(path))
@@ -184,10 +195,12 @@ def _read_file(path: Path) -> sitk.Image:
         reader.ReadImageInformation()
     except (ValueError, RuntimeError) as error:
         raise InputError(SHEARED if "orthonormal" in str(error) else TRUNCATED) from error
+    if not all(key.isascii() for key in reader.GetMetaDataKeys()):  # SimpleITK cannot ask for it, nor erase it
+        raise InputError(TRUNCATED)
     header = {key.lower(): reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
     check_modality(_modality(path, header))
     check_dimensions(reader.GetSize(), reader.GetNumberOfComponents())
-    nbytes = int(np.prod(reader.GetSize())) * _stored_bytes(reader, header)
+    nbytes = math.prod(reader.GetSize()) * _stored_bytes(reader, header)
     if not data.is_long_enough(nbytes):
         raise InputError(TRUNCATED)
     with ThreadPoolExecutor(1) as pool:
@@ -202,13 +215,14 @@ def _read_file(path: Path) -> sitk.Image:
         image = image[:, :, :, 0]
     if image.GetPixelIDTypeAsString().startswith("vector"):
         image = sitk.VectorIndexSelectionCast(image, 0)
-    return _unshifted(image, header)
+    return _unshifted(image, path, header)
 
 
-def _unshifted(image: sitk.Image, header: dict[str, str]) -> sitk.Image:
+def _unshifted(image: sitk.Image, path: Path, header: dict[str, str]) -> sitk.Image:
     """Integers again, where ITK made floats of a NIfTI file's integers to add a whole number to them."""
     whole_numbers = (
-        header.get("datatype") in NIFTI_INTEGERS
+        suffix(path) in (".nii", ".nii.gz")
+        and header.get("datatype") in NIFTI_INTEGERS
         and float(header["scl_slope"]) == 1
         and float(header["scl_inter"]).is_integer()
     )
@@ -237,8 +251,9 @@ def _modality(path: Path, header: dict[str, str]) -> str:
         if name not in ("", "UNKNOWN", "OTHER"):
             return name
     sidecar = path.with_name(path.name[: -len(suffix(path))] + ".json")
-    with suppress(OSError, ValueError, AttributeError):
-        return str(json.loads(sidecar.read_text(encoding="utf-8")).get("Modality", ""))
+    with suppress(OSError, ValueError, AttributeError, RecursionError):
+        if sidecar.is_file() and sidecar.stat().st_size <= LARGEST_SIDECAR:
+            return str(json.loads(sidecar.read_text(encoding="utf-8")).get("Modality", ""))
     return ""
 
 

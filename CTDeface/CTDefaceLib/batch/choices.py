@@ -79,7 +79,7 @@ def keep_choices(record: Record, parameters: DefaceParameters, choices: Choices,
     before = json.loads(record.get("choices") or "null")
     if before is None:
         record.set("choices", json.dumps(now))
-        record.set("run", secrets.token_hex(8))
+        record.set("run", record.get("run") or secrets.token_hex(8))
         return
     free = ("device", *(PARAMETERS if redo else ()))
     other = [name for name in now if now[name] != before.get(name, now[name]) and name not in free]

@@ -21,7 +21,7 @@ from ..errors import CTDefaceError
 from ..pipeline import DefaceParameters
 from ..version import __version__
 from .job import Job, Outcome, run_job
-from .runner import DIED_SENTENCE, TICK_SECONDS, Resources, Results, Started, too_long
+from .runner import DIED_SENTENCE, LONGEST_SECONDS, TICK_SECONDS, Resources, Results, Started, too_long
 from .status import Mishap, Status
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _share_out(
             if job is None:
                 break
             if not topic:
-                _check(client, job, timeout)
+                timeout = _check(client, job, timeout)
                 topic = f"ctdeface-{job.run}"
                 client.subscribe_topic(topic, on_start)
             going[client.submit(_on_worker, run, job, topic, pure=False)] = job
@@ -138,8 +138,8 @@ def _stop_overdue(
             yield job, Outcome(Status.TIMED_OUT, too_long(timeout), timeout)
 
 
-def _check(client: Client, job: Job, timeout: float | None) -> None:
-    """One sentence now instead of one for each scan."""
+def _check(client: Client, job: Job, timeout: float | None) -> float | None:
+    """One sentence now instead of one for each scan; the timeout, None where that of the default cannot be kept."""
     try:
         version = client.submit(pkgutil.resolve_name, "CTDefaceLib:__version__", pure=False).result()
     except (ImportError, AttributeError):
@@ -154,7 +154,10 @@ def _check(client: Client, job: Job, timeout: float | None) -> None:
     if job.audit:
         client.submit(check_audit, job.audit, pure=False).result()
     if timeout and any(worker["nanny"] is None for worker in client.scheduler_info()["workers"].values()):
-        raise CTDefaceError(NO_NANNY)
+        if timeout != LONGEST_SECONDS:
+            raise CTDefaceError(NO_NANNY)
+        return None
+    return timeout
 
 
 def _on_worker(run: Callable[[Job], Outcome], job: Job, topic: str) -> Outcome:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from ..dicom.files import TREE_TAGS, dicom_header, is_image, kind_of, series_number
+from ..dicom.pseudonyms import who
 from ..dicom.tree import FEWEST_SLICES
 from ..errors import InputError
 from ..volume_io import IMAGE_IO, suffix
@@ -45,7 +46,8 @@ class FoundScan:
         The same for the same scan at two places: of SOP instance UIDs and file sizes, or of the content of a file
         where another file has its size. Empty where it is the only one.
     patient: str
-        Tells patients apart: of the table, the DICOM header or the ``sub-`` of a BIDS name; empty where nothing does.
+        Tells patients apart: of the table, the DICOM header (see :func:`.dicom.pseudonyms.who`) or the ``sub-`` of a
+        BIDS name; empty where nothing does.
     study: str
         Study instance UID, or the ``ses-`` of a BIDS name.
     output: str
@@ -155,7 +157,10 @@ def _scans_at(root: Path, path: str, patient: str, output: str, known: list[Foun
     if known and known[0].stamp == stamp:
         scans = known
     elif (root / path).is_dir():
-        scans = _dicom_scans(root, path, stamp)
+        try:
+            scans = _dicom_scans(root, path, stamp)
+        except Exception:  # one odd file stops no batch: when its turn comes, it is said of it
+            scans = [FoundScan(path, path, stamp)]
     else:
         found, study = _bids_entities(path)
         scans = [FoundScan(path, path, stamp, patient=found, study=study)]
@@ -216,10 +221,13 @@ def _bids_entities(place: str) -> tuple[str, str]:
 
 
 def _is_dicom_image(path: Path) -> bool:
-    header = _header(path)
-    if header is None:
-        return path.suffix.lower() in DICOM_ENDINGS or (os.access(path, os.R_OK) and path.stat().st_size > 0)
-    return is_image(header)
+    try:
+        header = _header(path)
+        if header is None:
+            return path.suffix.lower() in DICOM_ENDINGS or (os.access(path, os.R_OK) and path.stat().st_size > 0)
+        return is_image(header)
+    except OSError:  # it went away, or the disk does
+        return path.suffix.lower() in DICOM_ENDINGS
 
 
 def _header(path: str | Path) -> pydicom.Dataset | None:
@@ -262,5 +270,5 @@ def _dicom_scan(
     if not instances or not instances[0][0]:
         return FoundScan(place, path, stamp, series)
     identity = hashlib.sha256(repr(instances).encode()).hexdigest()
-    patient, study = (str(members[0][1].get(name, "") or "") for name in ("PatientID", "StudyInstanceUID"))
-    return FoundScan(place, path, stamp, series, identity, patient, study)
+    header = members[0][1]
+    return FoundScan(place, path, stamp, series, identity, who(header), str(header.get("StudyInstanceUID", "") or ""))

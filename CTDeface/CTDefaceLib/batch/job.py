@@ -38,6 +38,11 @@ DICOM = ".dicom"
 WORK_FOLDER = ".ctdeface-unfinished"
 """Folder for unfinished files in the output folder; nothing but a batch makes one of this name."""
 
+FULL = [getattr(errno, name) for name in ("ENOSPC", "EDQUOT") if hasattr(errno, name)]
+LOST = ("EROFS", "EIO", "ESTALE", "ENOTCONN", "ENODEV", "ENXIO", "EREMOTEIO", "ESHUTDOWN")
+GONE = [getattr(errno, name) for name in LOST if hasattr(errno, name)]
+"""What systems say of a disk that is full, and of one that cannot be written to any more."""
+
 NOT_OURS = "A file with the name of the result is there already, not made by this batch: move it away."
 
 
@@ -122,7 +127,7 @@ def run_job(job: Job) -> Outcome:
     except InputError as error:
         outcome = Outcome(Status.REFUSED, str(error))
     except OutputError as error:
-        outcome = Outcome(Mishap.NO_ROOM if _disk_is_full(error.__cause__) else Mishap.NOT_WRITTEN, str(error))
+        outcome = Outcome(_of_the_disk(error.__cause__) or Mishap.NOT_WRITTEN, str(error))
     except CTDefaceError as error:
         outcome = Outcome(Status.FAILED, str(error))
     except MemoryError:
@@ -131,7 +136,8 @@ def run_job(job: Job) -> Outcome:
         )
     except OSError as error:
         sentence = f"A file could not be read or written: {error.strerror or type(error).__name__}."
-        outcome = Outcome(Mishap.NO_ROOM if _disk_is_full(error) else Status.FAILED, sentence)
+        is_input = str(error.filename or "").startswith(job.path)
+        outcome = Outcome(not is_input and _of_the_disk(error) or Status.FAILED, sentence)
     except Exception as error:
         sentence = f"An error that this program did not expect stopped it ({type(error).__name__})."
         outcome = Outcome(Status.FAILED, sentence, details=traceback.format_exc())
@@ -141,8 +147,10 @@ def run_job(job: Job) -> Outcome:
     return Outcome(outcome.status, outcome.sentence, seconds, outcome.report, outcome.details)
 
 
-def _disk_is_full(error: BaseException | None) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+def _of_the_disk(error: BaseException | None) -> Mishap | None:
+    """What is wrong with the disk of the results, where an error of writing tells it; no scan can be blamed for it."""
+    number = error.errno if isinstance(error, OSError) else None
+    return Mishap.NO_ROOM if number in FULL else Mishap.DISK_GONE if number in GONE else None
 
 
 def finished_before(job: Job) -> Outcome | None:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import name_bytes
 from ..private import SECRET, make_secret, private_folder, read_secret
 from .choices import Choices, first_parameters
 from .folders import GALLERY, PSEUDONYMS, RECORD
@@ -70,7 +71,7 @@ class Batch:
         row = self.record.start(number) if start else self.record.scan(number)
         parameters = json.loads(row["parameters"]) if row["parameters"] else dict(self.parameters)
         if parameters["seed"] is not None:
-            digest = hashlib.sha256(f"{parameters['seed']} {row['output']}".encode()).digest()
+            digest = hashlib.sha256(name_bytes(f"{parameters['seed']} {row['output']}")).digest()
             parameters["seed"] = int.from_bytes(digest[:4], "little")
         return Job(
             scan=number,
@@ -79,7 +80,7 @@ class Batch:
             path=str(self.root / row["path"]),
             series=row["series"],
             output=str(self.output / (row["output"] + self.choices.ending)),
-            work=str(self.output / WORK_FOLDER / f"{number}-{row['attempts']}"),
+            work=str(self.output / WORK_FOLDER / f"{self.run}-{number}-{row['attempts']}"),
             run=self.run,
             parameters=parameters,
             redone_after=row["redone_after"],

@@ -11,6 +11,7 @@ from enum import Enum
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ..files import on_one_line
 from .status import PENDING, Status
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class PlainDisplay:
 
     @staticmethod
     def _print(text: str) -> None:
-        print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
+        print(time.strftime("%H:%M:%S"), on_one_line(text), file=sys.stderr, flush=True)
 
 
 class LiveDisplay:
@@ -174,7 +175,7 @@ class LiveDisplay:
             self._print(event["text"])
 
     def _print(self, text: str) -> None:
-        self._live.console.print(text, markup=False, highlight=False)
+        self._live.console.print(on_one_line(text), markup=False, highlight=False)
 
     def _picture(self) -> RenderableType:
         from rich.console import Group
@@ -190,6 +191,7 @@ class LiveDisplay:
         workers = Table.grid(padding=(0, 2))
         now = time.monotonic()
         for worker, work in sorted(dict(self._workers).items(), key=lambda item: (len(item[0]), item[0])):
-            workers.add_row(Text(worker), Text(f"{work[0]}, {duration(now - work[1])}" if work else "idle", "dim"))
+            doing = f"{on_one_line(work[0])}, {duration(now - work[1])}" if work else "idle"
+            workers.add_row(Text(worker), Text(doing, "dim"))
         counts = ", ".join(f"{count} {status}" for status, count in self._counts.items() if status not in PENDING)
         return Group(bar, workers, Text(counts))

@@ -49,6 +49,7 @@ exit status:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..batch.job import DICOM
     from ..batch.names import LAYOUTS, NAMES
+    from ..batch.runner import LONGEST_SECONDS
     from ..volume_io import WRITABLE
     from .deface import add_headers, add_parameters
 
@@ -102,7 +103,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://node1:8786")
     where.add_argument(
-        "--timeout", metavar="SECONDS", type=_seconds, help="give a scan up after this time (default: never)"
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        help=f"give a scan up after this time; 0: never (default: {LONGEST_SECONDS:g}, in a process of its own)",
     )
 
     again = parser.add_argument_group("once more")
@@ -113,12 +117,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="do again what was sent back in the gallery, with the choices given now",
     )
+    again.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="make a damaged record anew: finished results are taken up from their reports, by the secret",
+    )
     add_parameters(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from .. import batch
     from ..batch.progress import batch_display
+    from ..files import on_one_line
     from .deface import parameters_from, retained_from
 
     parameters = parameters_from(args)
@@ -132,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         planned = batch.plan(args.input, args.output, choices, **folders)
         for place, name, status in planned:
-            print(f"{place} -> {name + args.format if name else '(a pseudonym)'}: {status}")
+            print(on_one_line(f"{place} -> {name + args.format if name else '(a pseudonym)'}: {status}"))
         print(f"{len(planned)} scans")
         return 0
     with batch_display() as report:
@@ -147,6 +157,7 @@ def run(args: argparse.Namespace) -> int:
             timeout=args.timeout,
             retry_failed=args.retry_failed,
             redo=args.redo,
+            rebuild=args.rebuild,
             gallery=args.gallery,
             originals=args.originals,
             report=report,
@@ -168,6 +179,6 @@ def _workers(text: str) -> int:
 
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not seconds > 0:
-        raise argparse.ArgumentTypeError("give a number of seconds above 0")
+    if not seconds >= 0:
+        raise argparse.ArgumentTypeError("give a number of seconds, 0 for never")
     return seconds

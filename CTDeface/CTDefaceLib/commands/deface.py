@@ -280,7 +280,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
     from ..dicom.deface import check_table, deface_series
     from ..dicom.pseudonyms import TABLE
     from ..files import check_folder, written_whole
-    from ..private import SECRET, make_private_folder, make_secret, private_folder
+    from ..private import SECRET, left_with_a_result, make_private_folder, make_secret, private_folder
     from ..segmenters import check_ready
 
     if args.mask:
@@ -294,14 +294,18 @@ def _run_dicom(args: argparse.Namespace) -> int:
     check_outputs(args, None, {"report": report_path}, args.overwrite)
     check_ready(parameters.segmenter, parameters.choice)
     retain, table = retained_from(args), None
-    if retain is not None:
-        private = args.private or private_folder(args.output)
-        table = private / TABLE
-        check_table(table, args.output)
-        make_private_folder(private)
-        args.secret = args.secret or private / SECRET
-    secret = make_secret(args.secret) if args.secret else None
-    with Progress() as progress, written_whole(report_path, overwrite=args.overwrite) as (part,):
+    private = args.private or private_folder(args.output)
+    with (
+        left_with_a_result(private),
+        Progress() as progress,
+        written_whole(report_path, overwrite=args.overwrite) as (part,),
+    ):
+        if retain is not None:
+            table = private / TABLE
+            check_table(table, args.output)
+            make_private_folder(private)
+            args.secret = args.secret or private / SECRET
+        secret = make_secret(args.secret) if args.secret else None
         report = deface_series(
             args.input,
             args.output,

@@ -16,11 +16,11 @@ from ..files import check_folder, written_folder
 from ..pipeline import DefaceParameters
 from ..progress import IsCancelled, Progress, never, part, silent, stop_if
 from .defaced_stack import DefacedStack, deface_stacks, is_checked
-from .files import quietly
+from .files import quietly, read_dataset
 from .headers import Cleaner
 from .pseudonyms import Pseudonyms
 from .references import referring, without_face
-from .stack import read_dataset, read_stack, stored_values, to_words, words_of
+from .stack import read_stack, stored_values, to_words, words_of
 from .tree import Series, choose_series, read_tree, tree_of
 from .write import mark_derived, replace_uids, save, set_pixels
 
@@ -171,7 +171,7 @@ def write_defaced_volume(
         "series": pseudonyms.uid(series.uid),
         "instances": [pseudonyms.uid(series.instances[path]) for path in series.files],
         "study": pseudonyms.uid(series.study),
-        "patient": series.patient if retain is None else pseudonyms.patient(series.patient),
+        "patient": next((new for (kind, _), new in pseudonyms.used.items() if kind == "patient"), series.patient),
         "cleaned": retain is not None,
     }
 

@@ -1,4 +1,4 @@
-"""Single DICOM files, from their headers alone: what kind each is, whether it is whole, and where its slices lie."""
+"""Single DICOM files: reading them, what kind each is by its header, whether it is whole, where its slices lie."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from ..errors import InputError
+
 if TYPE_CHECKING:
     import pydicom
 
 TAGS = [
     "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "ImagePositionPatient", "ImageOrientationPatient",
-    "PixelSpacing", "SamplesPerPixel", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "RescaleSlope",
-    "RescaleIntercept",
+    "PixelSpacing", "SamplesPerPixel", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored",
+    "RescaleSlope", "RescaleIntercept",
 ]  # fmt: skip
 """What the even stack of :mod:`.even_series` is checked by."""
 
 TREE_TAGS = [
-    *TAGS, "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "ImageType", "AcquisitionNumber",
-    "TemporalPositionIndex", "InstanceNumber", "BitsStored", "PixelRepresentation", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence", "BurnedInAnnotation",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    *TAGS, "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName", "ImageType",
+    "AcquisitionNumber", "TemporalPositionIndex", "InstanceNumber", "PixelRepresentation", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence",
+    "BurnedInAnnotation", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 """What a whole tree is sorted and stacked by."""
 
@@ -57,6 +59,17 @@ KINDS = {
     "1.2.840.10008.5.1.4.1.1.481.": "radiotherapy object",
 }
 """Beginnings of SOP class UIDs, the longest first where one begins with another."""
+
+MOST_LEVELS = 50
+"""Of sequences within sequences; nothing that is used has ten, and a few kB with hundreds take all memory. A choice."""
+
+UNDEFINED = 0xFFFFFFFF
+"""Length of what ends by a mark."""
+
+UNREADABLE = "The header of a DICOM file is damaged, or its sequences are nested too deeply; export the series again."
+
+WORDS = (8, 16, 32)
+"""Bits that a voxel of a CT can take."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +123,15 @@ def quietly() -> Iterator[None]:
 
 
 def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | None:
-    """Some attributes of a DICOM file; an empty dataset for a file that is none, None for one that is cut short.
+    """Some attributes of a DICOM file, all of which can be read.
 
-    A DICOM file that is no image (a report, a structure set) has no ``Rows``.
+    A DICOM file that is no image (a report, a structure set) has no ``Rows``. The dataset is empty for a file that is
+    none, and for what is no regular file and could be waited for for ever; None for one that is cut short or damaged.
     """
     import pydicom
 
+    if not os.path.isfile(path):
+        return pydicom.Dataset()
     with open(path, "rb") as file, quietly():
         start = file.read(132)  # preamble and magic
         bare = start.startswith((b"\x08\x00", b"\x02\x00\x00\x00UL\x04\x00"))  # a file without preamble
@@ -124,6 +140,7 @@ def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | 
         file.seek(0)
         try:
             header = pydicom.dcmread(file, stop_before_pixels=True, force=bare, specific_tags=tags)
+            _check_readable(header)
             if "Rows" not in header and not bare:
                 syntax, kind = header.file_meta.TransferSyntaxUID, header.file_meta.MediaStorageSOPClassUID
                 if syntax and not kind.name.endswith("Image Storage"):
@@ -131,6 +148,53 @@ def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | 
             return header if _has_all_pixels(file, header) else None
         except Exception:  # pydicom meets damaged files with errors of many kinds
             return None
+
+
+def read_dataset(path: str, pixels: bool = True) -> pydicom.Dataset:
+    """All of a DICOM file, or all before its pixels (InputError where it is damaged or nested too deeply)."""
+    import pydicom
+
+    with quietly():
+        try:
+            dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+            check_nesting(dataset)
+        except OSError as error:
+            raise InputError(
+                f"A DICOM file can no longer be read ({error.strerror}); copy the series again."
+            ) from error
+        except Exception as error:  # pydicom meets damaged files with errors of many kinds
+            raise InputError(UNREADABLE) from error
+    return dataset
+
+
+def check_nesting(dataset: pydicom.Dataset, level: int = 0) -> None:
+    """Refuse sequences in sequences to more than :data:`MOST_LEVELS`, without decoding anything else (ValueError)."""
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+    if level > MOST_LEVELS:
+        raise ValueError("sequences are nested too deeply")
+    for tag in dataset.keys():
+        kind = dataset.get_item(tag).VR
+        if kind is None and dictionary_has_tag(tag):
+            kind = dictionary_VR(tag)
+        if kind == "SQ":
+            for item in dataset[tag].value or ():
+                check_nesting(item, level + 1)
+
+
+def _check_readable(header: pydicom.Dataset) -> None:
+    """Decode all there is, and raise an error where that cannot be, or where a number is none."""
+    check_nesting(header)
+    for _ in header.iterall():
+        pass
+    for name in ("NumberOfFrames", "SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored"):
+        value = header.get(name, 1)
+        if int(1 if value in (None, "") else value) < 1:
+            raise ValueError(f"{name} is below 1")
+    if is_image(header) and header.get("SOPClassUID") in CT_IMAGES:
+        bits = int(header.BitsAllocated)
+        if bits not in WORDS or int(header.get("BitsStored") or bits) > bits:
+            raise ValueError("a voxel has an odd number of bits")
 
 
 def _is_meant_as_dicom(path: str | os.PathLike, start: bytes) -> bool:
@@ -148,10 +212,12 @@ def _has_all_pixels(file: BinaryIO, header: pydicom.Dataset) -> bool:
     order = ">" if syntax is not None and not syntax.is_little_endian else "<"
     if file.read(4) not in (struct.pack("<HH", 0x7FE0, 0x0010), struct.pack(">HH", 0x7FE0, 0x0010)):
         return False
-    file.seek(4 if syntax is None or syntax.is_implicit_VR else 8, os.SEEK_CUR)
+    implicit = syntax is None or syntax.is_implicit_VR
+    (length,) = struct.unpack(order + "I", file.read(4 if implicit else 8)[-4:])
     if syntax is None or not syntax.is_encapsulated:
         pixels = int(header.Rows) * int(header.Columns) * int(header.get("NumberOfFrames") or 1)
-        return size - file.tell() >= pixels * int(header.get("SamplesPerPixel", 1)) * int(header.BitsAllocated) // 8
+        nbytes = pixels * int(header.get("SamplesPerPixel", 1)) * int(header.BitsAllocated) // 8
+        return length != UNDEFINED and min(length, size - file.tell()) >= nbytes
     while len(item := file.read(8)) == 8:
         group, element, length = struct.unpack(order + "HHI", item)
         if (group, element) == (0xFFFE, 0xE0DD):

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..errors import InputError
 from .defaced_stack import DefacedStack
-from .files import SEGMENTATION, STRUCTURE_SET, quietly
-from .stack import UNDECODED, read_dataset, usual_gap
+from .files import SEGMENTATION, STRUCTURE_SET, quietly, read_dataset
+from .stack import UNDECODED, usual_gap
 from .tree import Series, Tree
 from .write import EXPLICIT_LITTLE_ENDIAN, elements
 

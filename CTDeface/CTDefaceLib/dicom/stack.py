@@ -18,7 +18,7 @@ from ..anatomy.hounsfield import BLANK_HU
 from ..errors import InputError
 from ..progress import Progress, silent
 from .even_series import PLACE_TOLERANCE, PLACE_TOLERANCE_MM, TILT_TOLERANCE_DEGREES
-from .files import Slice, quietly
+from .files import Slice, read_dataset
 from .tree import Stack
 
 if TYPE_CHECKING:
@@ -66,19 +66,6 @@ def read_stack(stack: Stack, progress: Progress = silent) -> sitk.Image:
     image.SetOrigin(stack.slices[0].position)
     image.SetDirection(stack.axes.T.ravel().tolist())
     return image
-
-
-def read_dataset(path: str) -> pydicom.Dataset:
-    """All of a DICOM file."""
-    import pydicom
-
-    with quietly():
-        try:
-            return pydicom.dcmread(path, force=True)
-        except OSError as error:
-            raise InputError(
-                f"A DICOM file can no longer be read ({error.strerror}); copy the series again."
-            ) from error
 
 
 def stored_words(path: str) -> tuple[np.ndarray, pydicom.Dataset]:

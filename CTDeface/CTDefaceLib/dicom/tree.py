@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..progress import Progress, silent
-from .files import TREE_TAGS, Slice, dicom_header, kind_of, quietly, series_number, slices_of
+from .files import TREE_TAGS, Slice, dicom_header, kind_of, quietly, read_dataset, series_number, slices_of
 
 if TYPE_CHECKING:
     import pydicom
@@ -213,13 +213,16 @@ def _files_below(folder: Path) -> list[str]:
     for place, inner, names in os.walk(folder):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         files += [os.path.join(place, name) for name in sorted(names) if not name.startswith(".")]
-    return files
+    return [path for path in files if os.path.isfile(path)]
 
 
 def _check_copy(first: str, second: str) -> None:
-    import pydicom
-
-    if pydicom.dcmread(first) != pydicom.dcmread(second):
+    one, other = read_dataset(first), read_dataset(second)
+    try:
+        same = one == other
+    except Exception:  # pydicom meets values that it cannot decode with errors of many kinds
+        same = False
+    if not same:
         raise InputError(
             "Two files have one SOP instance UID but differ: remove the wrong one, or deface them one after the other."
         )
