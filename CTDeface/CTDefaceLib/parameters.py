@@ -14,6 +14,9 @@ UNREPORTED = ("segmenter", "weights", "label", "device", "seed")
 DEPTH_MM = {"light": 10.0, "standard": 10.0, "strict": 18.0}
 """Strength → depth in mm below the new skin. Where to start from: to be measured against what can be recognised."""
 
+KEEP_MARGIN_MM = 2.0
+"""What stays around structures that are kept, in mm: about how exact they are drawn. A choice."""
+
 WEAK_FILLS = {
     "constant": "A constant fill marks the region for everybody: use the smooth fill to share the volume.",
     "percentile": "A percentile fill is one value and marks the region: use the smooth fill to share the volume.",
@@ -49,6 +52,8 @@ class DefaceParameters:
         ``"blur"``, see :func:`CTDefaceLib.removal.fill.fill_region`.
     constant, percentile, blur_mm: float
         HU, percentile and mm of those fills.
+    keep_margin_mm: float
+        What stays around structures that are kept, in mm.
     seed: int or None
         Seed of all that is random; None draws a new one, which nobody then knows.
 
@@ -71,6 +76,7 @@ class DefaceParameters:
     constant: float = -1000.0
     percentile: float = 10.0
     blur_mm: float = 10.0
+    keep_margin_mm: float = KEEP_MARGIN_MM
     seed: int | None = None
 
     def __post_init__(self) -> None:

@@ -30,6 +30,8 @@ examples:
   ctdeface deface "DICOM/series 4" head_defaced.nrrd
   ctdeface deface head.mha out.mha --strength light
   ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
+  ctdeface deface head.nii.gz out.nii.gz --keep labels.nii.gz:3,7 --keep-margin 4
+  ctdeface deface "DICOM/series 4" out --keep plan.dcm:targets,nodes,Mandible
   ctdeface deface head.nii.gz out.nii.gz --segmenter totalsegmentator
   ctdeface deface head.nii.gz out.nii.gz --segmenter cta-deface --weights Dataset001_DEFACE
 
@@ -85,6 +87,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--overwrite", action="store_true", help="replace output files that exist; never the input")
     add_dicom(parser)
     add_parameters(parser)
+    add_kept(parser)
+
+
+def add_kept(parser: argparse.ArgumentParser) -> None:
+    """What must stay."""
+    from ..structures import LISTS
+
+    parser.add_argument(
+        "--keep",
+        metavar="FILE[:NAME,…]",
+        action="append",
+        default=[],
+        help="structures that must stay, bit for bit: of a label map, a folder with masks, a DICOM segmentation or "
+        f"structure set; names, patterns such as PTV*, or lists: {', '.join(LISTS)}; may be given several times",
+    )
 
 
 def add_dicom(parser: argparse.ArgumentParser) -> None:
@@ -197,6 +214,15 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         "reason; the space inside the skull is spared",
     )
 
+    region.add_argument(
+        "--keep-margin",
+        dest="keep_margin_mm",
+        metavar="MM",
+        type=_number(0, 50),
+        default=defaults.keep_margin_mm,
+        help="what stays around structures that are kept (default: %(default)g)",
+    )
+
     fill = parser.add_argument_group("what takes its place")
     fill.add_argument(
         "--fill",
@@ -229,6 +255,7 @@ def run(args: argparse.Namespace) -> int:
     from ..pipeline import deface
     from ..segmenters import check_ready
     from ..stored_data import suffix
+    from ..structures import read_all
     from ..volume_io import IMAGE_IO, check_volume_name, read_scan, save_volume
 
     if suffix(args.output) not in IMAGE_IO:
@@ -259,8 +286,9 @@ def run(args: argparse.Namespace) -> int:
 
     with Progress() as progress:
         progress(0.0, "Reading")
+        kept = read_all(args.keep)
         scan = read_scan(args.input)
-        result = deface(scan.image, parameters, progress=progress)
+        result = deface(scan.image, parameters, kept=kept, progress=progress)
         notes = [*scan.notes, *[MASK_WARNING] * bool(args.mask)]
         result.report["warnings"] = [*notes, *result.report["warnings"]]
         progress(1.0, "Writing")
@@ -282,6 +310,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
     from ..files import check_folder, written_whole
     from ..private import SECRET, make_private_folder, make_secret, private_folder
     from ..segmenters import check_ready
+    from ..structures import read_all
 
     if args.mask:
         args.error("argument --mask: goes with a volume as OUT")
@@ -311,6 +340,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
             retain=retain,
             table=table,
             take_along=args.take_along,
+            kept=read_all(args.keep),
             progress=progress,
         )
         save_report(report, part)
