@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from . import segmenters
 from .anatomy.face_map import Cylinder, as_the_head_lies, head_cylinder
 from .errors import InputError
-from .parameters import UNREPORTED, DefaceParameters
+from .parameters import UNREPORTED, DefaceParameters, drawn
 from .progress import IsCancelled, Progress, never, part, steps
 from .removal.check import check
 from .removal.check import mask_report as mask_numbers
@@ -147,6 +147,8 @@ def deface(
     mask: sitk.Image | None = None,
     mask_report: Mapping[str, Any] | None = None,
     kept: Sequence[Structure] = (),
+    secret: bytes | None = None,
+    patient: str = "",
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> DefaceResult:
@@ -166,6 +168,11 @@ def deface(
     kept: sequence of Structure, optional
         What must stay, with a margin around it (``parameters.keep_margin_mm``), from
         :func:`CTDefaceLib.structures.read_structures`: not one bit of it changes, and the new skin passes outside it.
+    secret: bytes, optional
+        What is random is made from it, the patient and the voxels, so that it is the same in every run, and so is
+        whose face takes the place in all scans of a patient; drawn anew when None, or as ``parameters.seed`` says.
+    patient: str
+        Tells patients apart.
     progress: callable, optional
         Called with a fraction from 0 to 1 and a short text.
     cancelled: callable, optional
@@ -195,6 +202,8 @@ def deface(
     """
     start = time.perf_counter()
     parameters = parameters or DefaceParameters()
+    if secret is not None:
+        parameters = drawn(parameters, secret, patient, image)
     step = steps(progress, cancelled)
     if mask is not None and mask.GetSize() != image.GetSize():
         raise InputError("The face mask has another grid than the volume: make it on this volume.")
@@ -222,7 +231,7 @@ def deface(
         margin_mm=parameters.margin_mm,
         with_ears=parameters.takes_ears,
         keep_bone=parameters.keeps_bone,
-        donor=face_donor(cylinder, parameters.seed) if parameters.fill == "face" else None,
+        donor=face_donor(cylinder, parameters.person) if parameters.fill == "face" else None,
     )
     surface = new_skin(kept=stays)
     region = _region(image, mask, surface, parameters)

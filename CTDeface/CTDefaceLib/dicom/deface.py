@@ -60,7 +60,7 @@ def deface_series(
     series: str
         Number or UID of the series where there are several.
     secret: bytes, optional
-        Makes UIDs and pseudonyms the same in every run; random when None.
+        Makes UIDs, pseudonyms and all that is random the same in every run; random when None.
     retain: collection of str, optional
         Clean the headers of all that tells who the patient is, but for these, see :data:`.dicom.headers.RETAIN`;
         None leaves the headers as they are but for what was done to the pixels.
@@ -98,7 +98,7 @@ def deface_series(
         parameters or DefaceParameters(),
         part(progress, 0.1, 0.8),
         cancelled,
-        how=partial(deface, kept=kept),
+        how=partial(deface, kept=kept, secret=secret, patient=chosen.patient or chosen.study),
     )
     documents = {path: read_dataset(path) for path in (referring(tree, chosen) if take_along else ())}
     new = {str(uid) for one in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}

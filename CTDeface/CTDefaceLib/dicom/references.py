@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from .defaced_stack import DefacedStack
-from .files import SEGMENTATION, STRUCTURE_SET, quietly
+from .files import SEGMENTATION, STRUCTURE_SET, plane_of, quietly
 from .stack import UNDECODED, read_dataset, usual_gap
 from .tree import Series, Tree
 from .write import EXPLICIT_LITTLE_ENDIAN, elements
@@ -134,22 +134,3 @@ def _points(groups: list[pydicom.Dataset], row: np.ndarray, column: np.ndarray) 
     """Places of voxels of a frame, LPS in mm, by its own and the shared functional groups."""
     position, axes, (across, down) = plane_of(groups)
     return position + np.outer(column * across, axes[0]) + np.outer(row * down, axes[1])
-
-
-def plane_of(groups: list[pydicom.Dataset]) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """Where a frame lies by its own and the shared functional groups, in LPS.
-
-    Returns
-    -------
-    tuple
-        Centre of its first voxel in mm, unit vectors along columns' and rows' index (2×3), and spacing (x, y) in mm.
-    """
-
-    def value(sequence: str, keyword: str) -> np.ndarray:
-        item = next(group[sequence].value[0] for group in groups if sequence in group)
-        return np.array([float(number) for number in item[keyword].value])
-
-    position = value("PlanePositionSequence", "ImagePositionPatient")
-    axes = value("PlaneOrientationSequence", "ImageOrientationPatient").reshape(2, 3)
-    down, across = value("PixelMeasuresSequence", "PixelSpacing")
-    return position, axes, (float(across), float(down))

@@ -11,8 +11,7 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from ..removal.keep import Structure
-from .files import SEGMENTATION, STRUCTURE_SET, quietly
-from .references import plane_of
+from .files import SEGMENTATION, STRUCTURE_SET, plane_of, quietly
 from .stack import UNDECODED, read_dataset
 
 if TYPE_CHECKING:
