@@ -42,10 +42,11 @@ class DefaceParameters:
     percentile: float = 10.0
     constant: float = -1000.0
     blur_mm: float = 10.0
+    keep_margin_mm: float = 2.0
     seed: int | None = None
     choice = None
 
-def deface(image, parameters, mask=None, progress=None, cancelled=None):
+def deface(image, parameters, mask=None, kept=(), secret=None, patient="", progress=None, cancelled=None):
     calls.append(parameters)
     if delay:
         print("started", flush=True)

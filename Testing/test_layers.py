@@ -34,14 +34,15 @@ ROOMS = {
     "pipeline": "anatomy errors parameters progress removal segmenters version",
     "dicom": "anatomy errors files parameters pipeline private progress removal scan version",
     "volume_io": "dicom errors files scan stored_data",
+    "structures": "dicom errors removal stored_data volume_io",
     "study": "anatomy dicom errors files parameters pipeline private progress removal scan version volume_io",
     "batch": "audits dicom errors files parameters pipeline private processes progress render scan segmenters "
-    "stored_data study version volume_io",
+    "stored_data structures study version volume_io",
     "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress render scan "
     "segmenters study tasks version volume_io",
     "commands": "batch dicom errors files parameters phantom pipeline private progress render scan segmenters "
-    "stored_data study version volume_io",
-    "__init__": "parameters pipeline version volume_io",
+    "stored_data structures study version volume_io",
+    "__init__": "parameters pipeline structures version volume_io",
     "__main__": "commands",
 }
 """Room of CTDefaceLib (a file or a package) → the rooms that it may import. It reads from the ground up:

@@ -44,6 +44,7 @@ __all__ = [
     "check_volume_name",
     "read_ct",
     "read_scan",
+    "read_stored",
     "save_volume",
     "suffix",
     "write_volume",
@@ -227,6 +228,34 @@ def _unshifted(image: sitk.Image, path: Path, header: dict[str, str]) -> sitk.Im
         and float(header["scl_inter"]).is_integer()
     )
     return as_signed(image, *value_range(image)) if whole_numbers else image
+
+
+def read_stored(path: str | os.PathLike) -> sitk.Image:
+    """Read a volume file as it is stored, with its header: labels, or another modality than CT.
+
+    Raises
+    ------
+    InputError
+        When it is not of a known format, or not all of it is there.
+    """
+    path = Path(path)
+    if not path.is_file() or suffix(path) not in IMAGE_IO:
+        raise InputError(f"There is no such file, or it is none of {', '.join(IMAGE_IO)}; check its path.")
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(IMAGE_IO[suffix(path)])
+    reader.SetFileName(str(path))
+    with _quiet_itk():
+        try:
+            data = StoredData(path)
+            reader.ReadImageInformation()
+            voxels = int(np.prod(reader.GetSize())) * reader.GetNumberOfComponents()
+            header = {key.lower(): reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
+            nbytes = voxels * _stored_bytes(reader, header)
+            if not (data.is_long_enough(nbytes) and data.inflates(nbytes)):
+                raise InputError(TRUNCATED)
+            return reader.Execute()
+        except (ValueError, RuntimeError) as error:
+            raise InputError(SHEARED if "orthonormal" in str(error) else TRUNCATED) from error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -72,7 +73,10 @@ class Job:
     clean: bool
         Clean the headers of a DICOM series; ``retain`` of them what it names, with commas.
     secret, pseudonyms: str
-        File with the secret that new UIDs are made with, and folder for a table of them for each scan.
+        File with the secret that new UIDs and all that is random are made with, empty for none; and folder for a table
+        of new UIDs for each scan.
+    patient: str
+        Tells patients apart.
     audit: str
         ``"module:function"`` that looks for the face in the result, see :mod:`CTDefaceLib.audits`; empty for none.
     """
@@ -94,6 +98,12 @@ class Job:
     retain: str = ""
     secret: str = ""
     pseudonyms: str = ""
+    patient: str = ""
+
+    @property
+    def key(self) -> bytes | None:
+        """The secret; None where there is none."""
+        return read_secret(Path(self.secret)) if self.secret else None
 
     @property
     def report_path(self) -> Path:
@@ -212,7 +222,7 @@ def _deface(job: Job, work: Path) -> Outcome:
 def _deface_volume(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a volume: the report, and what writes it."""
     scan = read_scan(job.path, job.series)
-    result = deface(scan.image, DefaceParameters(**job.parameters))
+    result = deface(scan.image, DefaceParameters(**job.parameters), secret=job.key, patient=job.patient)
     show(scan.image, result)
     report = {**result.report, "warnings": [*scan.notes, *result.report["warnings"]]}
     return report, lambda part: save_volume(result.image, part)
@@ -224,9 +234,10 @@ def _deface_series(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
         raise InputError("This scan is no DICOM series, so it cannot become one: choose a volume format for it.")
     files = sorted(e.path for e in os.scandir(job.path) if e.is_file() and not e.name.startswith("."))
     series = choose_series(tree_of(files), job.series)
-    defaced, report = deface_stacks(series, DefaceParameters(**job.parameters), look=show)
+    how = partial(deface, secret=job.key, patient=job.patient)
+    defaced, report = deface_stacks(series, DefaceParameters(**job.parameters), look=show, how=how)
     retain = [name for name in job.retain.split(",") if name] if job.clean else None
-    finish = HeaderWriter(series.uids, read_secret(Path(job.secret)), is_checked(report), retain)
+    finish = HeaderWriter(series.uids, job.key, is_checked(report), retain)
 
     def write(part: Path) -> None:
         part.mkdir()

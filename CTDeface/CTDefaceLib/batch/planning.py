@@ -89,7 +89,8 @@ class Batch:
             audit=self.choices.audit,
             clean=self.choices.are_headers_cleaned,
             retain=self.choices.retain,
-            secret=str(self.secret),
+            secret=str(self.secret) if self.secret.is_file() else "",
+            patient=row["patient"] or row["study"] or row["place"],
             pseudonyms=str(self.private / PSEUDONYMS),
         )
 
@@ -115,7 +116,7 @@ def take_up(batch: Batch, report: Report) -> None:
 
 def look_for_scans(batch: Batch, source: Path, report: Report) -> None:
     """Take up what there is now (InputError when the secret is another one than before)."""
-    secret = make_secret(batch.secret) if batch.choices.need_secret else b""
+    secret = make_secret(batch.secret) if batch.choices.need_secret or batch.secret.is_file() else b""
     mark = hashlib.sha256(secret).hexdigest()
     if (batch.record.get("secret") or mark) != mark:
         raise InputError("This batch was begun with another secret: give the same one again.")

@@ -14,7 +14,7 @@ from .. import segmenters
 from ..audits import check_audit
 from ..errors import CTDefaceError, InputError, OutputError
 from ..pipeline import DefaceParameters
-from ..private import SECRET, private_folder
+from ..private import SECRET, make_secret, private_folder
 from .choices import Choices, check_format, keep_choices
 from .folders import GALLERY, RECORD, make_folders, unfinished_work
 from .gallery import PICTURES
@@ -71,7 +71,8 @@ def run(
     parameters: of the defacing; with a seed, each scan gets its own from it
     choices: names, format and audit
     private: folder for record, secret and gallery (default: :func:`private_folder`); best on a local disk
-    secret: file with the secret of the pseudonyms (default: in the private folder), made where it is missing
+    secret: file with the secret of the pseudonyms and of all that is random (default: in the private folder), made
+        where it is missing
     workers: number of processes; 0 works in this one, None takes as many as fit, see
         :func:`.batch.runners.fitting_workers`
     threads: that each of them uses (default: the processors shared out among them)
@@ -110,6 +111,8 @@ def run(
         if rebuild:
             begin_again(record, output, key, parameters, choices)
         keep_choices(record, parameters, choices, bool(redo))
+        if secret:
+            make_secret(key)
         batch = Batch(record, root, output.resolve(), private.resolve(), key, choices, gallery, originals)
         take_up(batch, report)
         look_for_scans(batch, source, report)

@@ -72,8 +72,10 @@ def _provenance(batch: Batch) -> dict:
         "method": chosen["segmenter"],
         "parameters": {name: value for name, value in chosen.items() if name not in UNREPORTED},
         "choices": asdict(batch.choices),
-        "seed": "drawn anew for each scan and not kept"
-        if chosen["seed"] is None
-        else "given, one for each scan made from it",
+        "seed": "given, one for each scan made from it"
+        if chosen["seed"] is not None
+        else "made from the secret, the patient and the scan"
+        if batch.secret.is_file()
+        else "drawn anew for each scan and not kept",
         "scans": batch.record.counts(),
     }

@@ -82,7 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names.add_argument(
         "--private", metavar="DIR", type=Path, help="folder for all that is private (default: OUT-private)"
     )
-    names.add_argument("--secret", metavar="FILE", type=Path, help="what pseudonyms are made with; made where missing")
+    names.add_argument(
+        "--secret",
+        metavar="FILE",
+        type=Path,
+        help="what pseudonyms and all that is random are made with: the same in another batch; made where missing",
+    )
     names.add_argument(
         "--audit",
         choices=["quick"],

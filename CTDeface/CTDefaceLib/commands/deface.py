@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -30,6 +31,8 @@ examples:
   ctdeface deface "DICOM/series 4" head_defaced.nrrd
   ctdeface deface head.mha out.mha --strength light
   ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
+  ctdeface deface head.nii.gz out.nii.gz --keep labels.nii.gz:3,7 --keep-margin 4
+  ctdeface deface "DICOM/series 4" out --keep plan.dcm:targets,nodes,Mandible
   ctdeface deface head.nii.gz out.nii.gz --segmenter totalsegmentator
   ctdeface deface head.nii.gz out.nii.gz --segmenter cta-deface --weights Dataset001_DEFACE
 
@@ -82,21 +85,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("files")
     files.add_argument("--mask", metavar="FILE", type=Path, help="also write the face mask, a volume of 0 and 1")
     files.add_argument("--report", metavar="FILE", type=Path, help="report to write (default: OUT with .json)")
+    files.add_argument(
+        "--secret",
+        metavar="FILE",
+        type=Path,
+        help="what is random, new UIDs and pseudonyms are made with it and the patient: the same in every run and all "
+        "series; made where missing (default with ps315: in PRIVATE)",
+    )
+    files.add_argument(
+        "--patient", metavar="ID", help="tells patients apart with --secret, where neither DICOM nor sub-ID in IN does"
+    )
     files.add_argument("--overwrite", action="store_true", help="replace output files that exist; never the input")
     add_dicom(parser)
     add_parameters(parser)
+    add_kept(parser)
+
+
+def add_kept(parser: argparse.ArgumentParser) -> None:
+    """What must stay."""
+    from ..structures import LISTS
+
+    parser.add_argument(
+        "--keep",
+        metavar="FILE[:NAME,...]",
+        action="append",
+        default=[],
+        help="structures that must stay, bit for bit: of a label map, a folder with masks, a DICOM segmentation or "
+        f"structure set; names, patterns such as PTV*, or lists: {', '.join(LISTS)}; may be given several times",
+    )
 
 
 def add_dicom(parser: argparse.ArgumentParser) -> None:
     """The choices of a DICOM series as output."""
     dicom = parser.add_argument_group("DICOM series as output")
     dicom.add_argument("--series", metavar="NUMBER", default="", help="which one, or its UID, if there are several")
-    dicom.add_argument(
-        "--secret",
-        metavar="FILE",
-        type=Path,
-        help="makes new UIDs and pseudonyms the same in every run; made where missing (default with ps315: in PRIVATE)",
-    )
     dicom.add_argument(
         "--take-along",
         action="store_true",
@@ -197,6 +219,15 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         "reason; the space inside the skull is spared",
     )
 
+    region.add_argument(
+        "--keep-margin",
+        dest="keep_margin_mm",
+        metavar="MM",
+        type=_number(0, 50),
+        default=defaults.keep_margin_mm,
+        help="what stays around structures that are kept (default: %(default)g)",
+    )
+
     fill = parser.add_argument_group("what takes its place")
     fill.add_argument(
         "--fill",
@@ -229,6 +260,7 @@ def run(args: argparse.Namespace) -> int:
     from ..pipeline import deface
     from ..segmenters import check_ready
     from ..stored_data import suffix
+    from ..structures import read_all
     from ..volume_io import IMAGE_IO, check_volume_name, read_scan, save_volume
 
     if suffix(args.output) not in IMAGE_IO:
@@ -241,7 +273,7 @@ def run(args: argparse.Namespace) -> int:
                 "OUT: A volume can be written as .nii, .nii.gz, .nrrd or .mha; only a DICOM series that is a folder "
                 "itself goes into a folder (unpack an archive first)."
             )
-    for name in ("series", "secret", "take_along", "headers", "retain", "private"):
+    for name in ("series", "take_along", "headers", "retain", "private"):
         if getattr(args, name) not in (None, "", [], False, "keep"):
             args.error(f"argument --{name.replace('_', '-')}: goes with a folder as OUT, and a DICOM series as IN")
     try:
@@ -253,14 +285,16 @@ def run(args: argparse.Namespace) -> int:
     if report_path.suffix.lower() != ".json":
         args.error("argument --report: the name must end in .json")
     parameters = parameters_from(args)
+    secret, patient = _secret_from(args)
     outputs = {"report": report_path, **({"--mask": args.mask} if args.mask else {}), "OUT": args.output}
     check_outputs(args, args.input, outputs, args.overwrite)
     check_ready(parameters.segmenter, parameters.choice)
 
     with Progress() as progress:
         progress(0.0, "Reading")
+        kept = read_all(args.keep)
         scan = read_scan(args.input)
-        result = deface(scan.image, parameters, progress=progress)
+        result = deface(scan.image, parameters, kept=kept, secret=secret, patient=patient, progress=progress)
         notes = [*scan.notes, *[MASK_WARNING] * bool(args.mask)]
         result.report["warnings"] = [*notes, *result.report["warnings"]]
         progress(1.0, "Writing")
@@ -275,6 +309,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _secret_from(args: argparse.Namespace) -> tuple[bytes | None, str]:
+    """The secret, made where it is missing, and the patient of a volume; wrong usage where nothing says whose it is."""
+    from ..private import make_secret
+
+    found = re.findall(r"(?:^|[/\\_])sub-([A-Za-z0-9]+)", str(args.input))
+    patient = args.patient or (found[-1] if found else "")
+    if args.secret and not patient:
+        args.error("argument --secret: goes with --patient ID here, since a volume does not say whose it is")
+    return make_secret(args.secret) if args.secret else None, patient
+
+
 def _run_dicom(args: argparse.Namespace) -> int:
     """A DICOM series in, a DICOM series out."""
     from ..dicom.deface import check_table, deface_series
@@ -282,9 +327,11 @@ def _run_dicom(args: argparse.Namespace) -> int:
     from ..files import check_folder, written_whole
     from ..private import SECRET, left_with_a_result, make_private_folder, make_secret, private_folder
     from ..segmenters import check_ready
+    from ..structures import read_all
 
-    if args.mask:
-        args.error("argument --mask: goes with a volume as OUT")
+    for name in ("mask", "patient"):
+        if getattr(args, name):
+            args.error(f"argument --{name}: goes with a volume as OUT")
     report_path = args.report or args.output.with_name(args.output.name + ".json")
     parameters = parameters_from(args)
     try:
@@ -315,6 +362,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
             retain=retain,
             table=table,
             take_along=args.take_along,
+            kept=read_all(args.keep),
             progress=progress,
         )
         save_report(report, part)
@@ -346,7 +394,7 @@ def parameters_from(args: argparse.Namespace) -> DefaceParameters:
     for given, fill in (("constant", "constant"), ("percentile", "percentile"), ("blur_mm", "blur")):
         if getattr(args, given) is not None and args.fill != fill:
             args.error(f"argument --{given.removesuffix('_mm')}: goes with --fill {fill}")
-    chosen = {field.name: vars(args)[field.name] for field in fields(DefaceParameters)}
+    chosen = {field.name: vars(args).get(field.name) for field in fields(DefaceParameters)}
     if args.weights:
         chosen["weights"] = os.path.abspath(args.weights)
     return DefaceParameters(**{name: value for name, value in chosen.items() if value is not None})

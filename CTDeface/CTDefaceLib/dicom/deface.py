@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ import SimpleITK as sitk
 
 from ..errors import InputError, OutputError
 from ..files import check_folder, written_folder
-from ..pipeline import DefaceParameters
+from ..pipeline import DefaceParameters, deface
 from ..progress import IsCancelled, Progress, never, part, silent, stop_if
+from ..removal.keep import Structure
 from .defaced_stack import DefacedStack, deface_stacks, is_checked
 from .files import quietly, read_dataset
 from .headers import Cleaner
@@ -41,6 +43,7 @@ def deface_series(
     retain: Collection[str] | None = None,
     table: str | os.PathLike | None = None,
     take_along: bool = False,
+    kept: Sequence[Structure] = (),
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> dict:
@@ -57,7 +60,7 @@ def deface_series(
     series: str
         Number or UID of the series where there are several.
     secret: bytes, optional
-        Makes UIDs and pseudonyms the same in every run; random when None.
+        Makes UIDs, pseudonyms and all that is random the same in every run; random when None.
     retain: collection of str, optional
         Clean the headers of all that tells who the patient is, but for these, see :data:`.dicom.headers.RETAIN`;
         None leaves the headers as they are but for what was done to the pixels.
@@ -65,6 +68,8 @@ def deface_series(
         CSV file, not in the output, that takes what stands for what when headers are cleaned.
     take_along: bool
         Structure sets and segmentations that refer to the series, too, without what shows the face.
+    kept: sequence of Structure
+        What must stay, see :func:`.pipeline.deface`.
     progress, cancelled: callable, optional
         See :mod:`.progress`.
 
@@ -88,7 +93,13 @@ def deface_series(
     progress = progress or silent
     tree = read_tree(source, part(progress, 0.0, 0.1))
     chosen = choose_series(tree, series)
-    defaced, report = deface_stacks(chosen, parameters or DefaceParameters(), part(progress, 0.1, 0.8), cancelled)
+    defaced, report = deface_stacks(
+        chosen,
+        parameters or DefaceParameters(),
+        part(progress, 0.1, 0.8),
+        cancelled,
+        how=partial(deface, kept=kept, secret=secret, patient=chosen.patient or chosen.study),
+    )
     documents = {path: read_dataset(path) for path in (referring(tree, chosen) if take_along else ())}
     new = {str(uid) for one in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
     prepare = HeaderWriter(chosen.uids | new, secret, is_checked(report), retain)

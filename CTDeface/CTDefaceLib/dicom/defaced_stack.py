@@ -47,6 +47,7 @@ def deface_stacks(
     progress: Progress = silent,
     cancelled: IsCancelled | None = None,
     look: Callable[[sitk.Image, DefaceResult], None] = lambda image, result: None,
+    how: Callable[..., DefaceResult] = deface,
 ) -> tuple[list[DefacedStack], dict]:
     """Deface all stacks of a series.
 
@@ -58,6 +59,8 @@ def deface_stacks(
         See :mod:`.progress`.
     look: callable, optional
         Called with the volume of each stack, on a regular grid, and the result.
+    how: callable
+        What defaces a volume: :func:`.pipeline.deface`, or the same with more that it is told.
 
     Returns
     -------
@@ -80,7 +83,7 @@ def deface_stacks(
             image, said = in_hounsfield(original)
             offset = _offset(original, image)
             del original
-            result = deface(image, parameters, progress=part(step, 0.15, 1.0), cancelled=cancelled)
+            result = how(image, parameters, progress=part(step, 0.15, 1.0), cancelled=cancelled)
             look(image, result)
             del image  # a copy of the region takes its place in memory
             region = sitk.GetArrayViewFromImage(result.region) > 0
@@ -89,7 +92,7 @@ def deface_stacks(
             original = on_regular_grid(stack, image)
             grid, said = in_hounsfield(original)
             offset = _offset(original, grid)
-            result = deface(grid, parameters, progress=part(step, 0.15, 0.9), cancelled=cancelled)
+            result = how(grid, parameters, progress=part(step, 0.15, 0.9), cancelled=cancelled)
             look(grid, result)
             region, filled = _filled_slices(stack, image + offset, result, parameters)
             _count_touched(stack, region, result)
@@ -109,6 +112,9 @@ def _filled_slices(
 ) -> tuple[np.ndarray, sitk.Image]:
     """Region and filled volume on the slices themselves."""
     region = to_slices(result.region, stack)
+    if result.surface.kept:
+        for here, place in zip(region, slice_images(stack)):
+            here &= ~result.surface.kept.on(place)[0]
     mask = sitk.GetImageFromArray(region.astype(np.uint8))
     mask.CopyInformation(image)
     if bounding_box(mask) is None:

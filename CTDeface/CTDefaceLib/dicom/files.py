@@ -341,3 +341,22 @@ def _gathered(group: pydicom.Dataset | None) -> dict:
         if group is not None and name in group and len(group[name].value):
             found.update({element.keyword: element.value for element in group[name].value[0]})
     return found
+
+
+def plane_of(groups: list[pydicom.Dataset]) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """Where a frame lies by its own and the shared functional groups, in LPS.
+
+    Returns
+    -------
+    tuple
+        Centre of its first voxel in mm, unit vectors along columns' and rows' index (2×3), and spacing (x, y) in mm.
+    """
+
+    def value(sequence: str, keyword: str) -> np.ndarray:
+        item = next(group[sequence].value[0] for group in groups if sequence in group)
+        return np.array([float(number) for number in item[keyword].value])
+
+    position = value("PlanePositionSequence", "ImagePositionPatient")
+    axes = value("PlaneOrientationSequence", "ImageOrientationPatient").reshape(2, 3)
+    down, across = value("PixelMeasuresSequence", "PixelSpacing")
+    return position, axes, (float(across), float(down))

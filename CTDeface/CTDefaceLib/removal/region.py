@@ -13,7 +13,12 @@ from ..anatomy.face_map import Cylinder
 from ..anatomy.grids import Box, bounding_box, box_around, mask_of, on_image_grid, voxels
 from ..anatomy.head import Head
 from ..anatomy.hounsfield import BONE_HU, PADDING_HU
+<<<<<<< HEAD
 from ..anatomy.work_grid import dilated
+=======
+from ..anatomy.work_grid import dilated, distance_to
+from .keep import Kept
+>>>>>>> study
 from .surface import Surface
 
 RIM_MM = 9.0
@@ -36,7 +41,8 @@ def removal_region(image: sitk.Image, surface: Surface, *, keep_bone: bool = Fal
     -------
     SimpleITK.Image
         Region, uint8, 1 where the volume is to be filled, on the grid of ``image``. The intracranial space and a guard
-        of 6 mm around it are not in it, nor are values that mark what lies outside the scanner's field of view.
+        of 6 mm around it are not in it, nor is what the new skin keeps, nor values that mark what lies outside the
+        scanner's field of view.
     """
     cylinder = surface.cylinder
     head = cylinder.head
@@ -46,7 +52,13 @@ def removal_region(image: sitk.Image, surface: Surface, *, keep_bone: bool = Fal
     region = on_image_grid(surface.reach, head, image, box) & ~_padding(head, image, box)
     if keep_bone:
         below_skin = cylinder.spread(cylinder.skin) - 3.0 - cylinder.radius
+<<<<<<< HEAD
         region &= ~on_image_grid(cylinder.on_work_grid(below_skin), head, image, box, BONE_HU)
+=======
+        region &= ~on_image_grid(cylinder.on_work_grid(below_skin), head, part, only_above=BONE_HU)
+    if surface.kept:
+        region &= ~surface.kept.on(part)
+>>>>>>> study
     return mask_of(region, box, image)
 
 
@@ -62,14 +74,25 @@ def unreached_ml(mask: sitk.Image, region: sitk.Image, surface: Surface) -> floa
     return float(np.count_nonzero(left) * np.prod(mask.GetSpacing()) / 1000.0)
 
 
-def mask_as_region(mask: sitk.Image, cylinder: Cylinder) -> sitk.Image:
-    """The mask itself (uint8, its grid), without what of it lies in the intracranial space and in gaps of the skull."""
+def mask_as_region(mask: sitk.Image, cylinder: Cylinder, kept: Kept | None = None) -> sitk.Image:
+    """The mask itself (uint8, its grid), without what of it lies in the intracranial space and in gaps of the skull.
+
+    Nor does it hold what is kept.
+    """
     box = bounding_box(mask)
     if box is None:
         return mask_of(None, None, mask)
+<<<<<<< HEAD
     kept = cylinder.head.intracranial | cylinder.head.in_gaps
     intracranial = on_image_grid(kept - 0.5, cylinder.head, mask, box)
     return mask_of((voxels(mask, box) > 0) & ~intracranial, box, mask)
+=======
+    inside = cylinder.head.intracranial | cylinder.head.in_gaps
+    region = (voxels(mask, box) > 0) & ~on_image_grid(inside - 0.5, cylinder.head, mask[box])
+    if kept:
+        region &= ~kept.on(mask[box])
+    return mask_of(region, box, mask)
+>>>>>>> study
 
 
 def _padding(head: Head, image: sitk.Image, box: Box) -> np.ndarray:
