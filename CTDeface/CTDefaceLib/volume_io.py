@@ -248,7 +248,7 @@ def read_stored(path: str | os.PathLike) -> sitk.Image:
         try:
             data = StoredData(path)
             reader.ReadImageInformation()
-            voxels = int(np.prod(reader.GetSize())) * reader.GetNumberOfComponents()
+            voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
             header = {key.lower(): reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
             nbytes = voxels * _stored_bytes(reader, header)
             if not (data.is_long_enough(nbytes) and data.inflates(nbytes)):

@@ -13,12 +13,8 @@ from ..anatomy.face_map import Cylinder
 from ..anatomy.grids import Box, bounding_box, box_around, mask_of, on_image_grid, voxels
 from ..anatomy.head import Head
 from ..anatomy.hounsfield import BONE_HU, PADDING_HU
-<<<<<<< HEAD
 from ..anatomy.work_grid import dilated
-=======
-from ..anatomy.work_grid import dilated, distance_to
 from .keep import Kept
->>>>>>> study
 from .surface import Surface
 
 RIM_MM = 9.0
@@ -52,13 +48,9 @@ def removal_region(image: sitk.Image, surface: Surface, *, keep_bone: bool = Fal
     region = on_image_grid(surface.reach, head, image, box) & ~_padding(head, image, box)
     if keep_bone:
         below_skin = cylinder.spread(cylinder.skin) - 3.0 - cylinder.radius
-<<<<<<< HEAD
         region &= ~on_image_grid(cylinder.on_work_grid(below_skin), head, image, box, BONE_HU)
-=======
-        region &= ~on_image_grid(cylinder.on_work_grid(below_skin), head, part, only_above=BONE_HU)
     if surface.kept:
-        region &= ~surface.kept.on(part)
->>>>>>> study
+        region &= ~surface.kept.on(image[box])
     return mask_of(region, box, image)
 
 
@@ -82,17 +74,11 @@ def mask_as_region(mask: sitk.Image, cylinder: Cylinder, kept: Kept | None = Non
     box = bounding_box(mask)
     if box is None:
         return mask_of(None, None, mask)
-<<<<<<< HEAD
-    kept = cylinder.head.intracranial | cylinder.head.in_gaps
-    intracranial = on_image_grid(kept - 0.5, cylinder.head, mask, box)
-    return mask_of((voxels(mask, box) > 0) & ~intracranial, box, mask)
-=======
     inside = cylinder.head.intracranial | cylinder.head.in_gaps
-    region = (voxels(mask, box) > 0) & ~on_image_grid(inside - 0.5, cylinder.head, mask[box])
+    region = (voxels(mask, box) > 0) & ~on_image_grid(inside - 0.5, cylinder.head, mask, box)
     if kept:
         region &= ~kept.on(mask[box])
     return mask_of(region, box, mask)
->>>>>>> study
 
 
 def _padding(head: Head, image: sitk.Image, box: Box) -> np.ndarray:
