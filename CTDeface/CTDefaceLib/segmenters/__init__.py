@@ -13,7 +13,8 @@ A trained one has more of the abilities of :mod:`.segmenter`:
 
 4. :class:`.segmenter.Trained`: its packages get an entry in ``[project.optional-dependencies]`` of ``pyproject.toml``
    that is called what its ``EXTRA`` is, and, since the panel's *Install* asks Slicer's extensions for them, one in
-   ``EXTENSIONS`` and one in ``INSTALLERS`` of ``CTDefaceSlicer/segmenter_install.py``. With an ``EXTRA`` that is there both are done.
+   ``EXTENSIONS`` and one in ``INSTALLERS`` of ``CTDefaceSlicer/segmenter_install.py``. With an ``EXTRA`` that is there
+   all are done.
 5. An nnU-Net can be run by :func:`.nnunet.segment_with`, as :mod:`.cta_deface` does in a dozen lines.
 6. :class:`.segmenter.Labelled`, :class:`.segmenter.Licensed`, :class:`.segmenter.Downloadable` and
    :class:`.segmenter.Restricted` where they fit; panel and ``ctdeface models`` find these by themselves and offer what
