@@ -124,13 +124,14 @@ class Segmenter(Protocol):
         Returns
         -------
         tuple
-            The face mask (uint8, grid of ``image``) and notes: a dict with ``warnings`` and, for a trained model,
-            ``model``: what tells it from others, without places.
+            The face mask (uint8, grid of ``image``; it may reach into the skull, which the region spares) and notes: a
+            dict with ``warnings``, an empty list where there are none, and, for a trained model, ``model``: what tells
+            it from others, without places.
 
         Raises
         ------
         NoFaceError
-            When it finds none.
+            When it finds none: never return an empty mask.
         Cancelled
             When ``cancelled()`` is true.
         """
