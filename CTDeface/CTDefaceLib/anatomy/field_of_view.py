@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from scipy import ndimage, spatial
 
 from .hounsfield import AIR_HU, OUTSIDE_HU, PADDING_HU
-from .work_grid import with_neighbours
+from .work_grid import box_of, with_neighbours
 
 MUCH_AIR = 0.25
 """Part of a convex view (0 to 1) that other air has to fill for what surrounds it to be padding.
@@ -92,7 +92,9 @@ def hidden_share(space: np.ndarray, unseen: np.ndarray) -> float:
     space, unseen: numpy.ndarray
         Bool, shape (z, y, x) of the work grid.
     """
-    seen = space & ~unseen
+    box = box_of(space, 1)
+    unseen = unseen[box]
+    seen = space[box] & ~unseen
     around = ndimage.binary_dilation(seen, AXIAL_NEIGHBOURS) & ~seen
     return float(unseen[around].mean()) if around.any() else 0.0
 
@@ -140,7 +142,7 @@ def _convex_hull(mask: np.ndarray) -> np.ndarray:
     first, last = mask.argmax(axis=-1), mask.shape[-1] - 1 - mask[..., ::-1].argmax(axis=-1)
     ends = [np.column_stack([np.argwhere(filled), end[filled]]) for end in (first, last)]
     try:
-        facets = spatial.ConvexHull(np.concatenate(ends)).equations
+        facets = np.unique(spatial.ConvexHull(np.concatenate(ends)).equations, axis=0)
     except (spatial.QhullError, ValueError):  # too few voxels, or all in one plane
         return np.ones_like(mask)
     rows = np.meshgrid(*(np.arange(size) for size in filled.shape), indexing="ij", sparse=True)

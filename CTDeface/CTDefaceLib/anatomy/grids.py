@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from .head import Head
 from .hounsfield import OUTSIDE_HU
-from .work_grid import box_of
+from .work_grid import WORK_SPACING_MM, box_of
 from .work_volume import shrink_factors
 
 Box = tuple[slice, ...]
@@ -46,12 +46,40 @@ def on_image_grid(
 
 
 def sampled(function: np.ndarray, head: Head, image: sitk.Image, box: Box) -> np.ndarray:
-    """A function on the work grid of a head, shape (z, y, x), at the voxels of a part of a CT; -1 beyond."""
-    values = sitk.GetImageFromArray(function.astype(np.float32, copy=False))
-    values.CopyInformation(head.volume)
+    """A function on the work grid of a head, shape (z, y, x), at the voxels of a part of a CT, linear; -1 beyond.
+
+    Where the axes of both grids are parallel, as in most files, it is interpolated along one after the other: that
+    takes a third of the time that it takes to look up voxel by voxel.
+    """
     size = [side.stop - side.start for side in box]
-    grid = size, sitk.Transform(), sitk.sitkLinear, corner_of(image, box), image.GetSpacing(), image.GetDirection()
-    return sitk.GetArrayFromImage(sitk.Resample(values, *grid, -1.0))
+    step = head.direction.T @ np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing() / WORK_SPACING_MM
+    if np.count_nonzero(step) > 3:
+        values = sitk.GetImageFromArray(function.astype(np.float32, copy=False))
+        values.CopyInformation(head.volume)
+        grid = size, sitk.Transform(), sitk.sitkLinear, corner_of(image, box), image.GetSpacing(), image.GetDirection()
+        return sitk.GetArrayFromImage(sitk.Resample(values, *grid, -1.0))
+    corner = head.to_index(np.array(corner_of(image, box)))
+    axes = np.abs(step).argmax(axis=0)  # of the work grid, for each of the image; both (x, y, z)
+    places = [corner[axis] + step[axis, own] * np.arange(size[own]) for own, axis in enumerate(axes)]
+    return _drawn_out(function.transpose(2 - axes[::-1]).astype(float), *places)
+
+
+def _drawn_out(values: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Values of an array (z, y, x) on a grid of places along its axes, in voxels; linear, -1 beyond, float32."""
+
+    def neighbours(places: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        before = np.clip(np.floor(places), 0, size - 1).astype(int)
+        return before, np.minimum(before + 1, size - 1), np.clip(places - before, 0.0, 1.0)
+
+    planes, (y0, y1, dy), (x0, x1, dx) = (neighbours(p, n) for p, n in zip((z, y, x), values.shape))
+    out = np.empty((len(z), len(y), len(x)), np.float32)
+    for here, z0, z1, dz in zip(out, *planes):
+        plane = values[z0] + (values[z1] - values[z0]) * dz
+        plane = plane[y0] + (plane[y1] - plane[y0]) * dy[:, None]
+        here[:] = plane[:, x0] + (plane[:, x1] - plane[:, x0]) * dx
+    for axis, (places, n) in enumerate(zip((z, y, x), values.shape)):
+        np.moveaxis(out, axis, 0)[(places < -0.5) | (places >= n - 0.5)] = -1.0
+    return out
 
 
 def values_at(image: sitk.Image, points: np.ndarray) -> np.ndarray:

@@ -19,13 +19,15 @@ filters that count voxels, were chosen on it.
 """
 
 
-def distance_to(mask: np.ndarray) -> np.ndarray:
-    """Distance in mm of each voxel of the work grid to the nearest voxel of ``mask`` (float32, 0 inside)."""
-    if not mask.any():
-        return np.full(mask.shape, np.inf, np.float32)
-    image = sitk.GetImageFromArray(mask.astype(np.uint8))
-    distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=False)
-    return np.maximum(sitk.GetArrayFromImage(distance), 0) * np.float32(WORK_SPACING_MM)
+def distance_to(mask: np.ndarray, most_mm: float) -> np.ndarray:
+    """Distance in mm of each voxel of the work grid to the nearest voxel of ``mask``; float32, at most ``most_mm``."""
+    out = np.full(mask.shape, most_mm, np.float32)
+    box = box_of(mask, int(most_mm / WORK_SPACING_MM))
+    if mask.any():
+        image = sitk.GetImageFromArray(mask[box].astype(np.uint8))
+        distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=False)
+        out[box] = np.clip(sitk.GetArrayFromImage(distance) * np.float32(WORK_SPACING_MM), 0, np.float32(most_mm))
+    return out
 
 
 def dilated(mask: np.ndarray, radius_mm: float) -> np.ndarray:

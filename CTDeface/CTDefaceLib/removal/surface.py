@@ -131,8 +131,9 @@ class Surface:
         here = np.flatnonzero(outline > -6.0)
         radius = c.radius[here]
         inside = np.minimum.reduce([radius - c.spread(self.inner, here), self.outer - radius, outline[here]])
-        reach = c.on_work_grid(np.full(len(outline), -6.0, np.float32))
-        reach[tuple(part[here] for part in np.nonzero(c.near))] = inside
+        values = np.full(len(outline), -6.0, np.float32)
+        values[here] = inside
+        reach = c.on_work_grid(values)
         reach[self.face & ~c.near] = WORK_SPACING_MM / 2.0  # painted where the maps do not reach
         if self.kept:
             reach = np.minimum(reach, self.kept.room(c.head))
