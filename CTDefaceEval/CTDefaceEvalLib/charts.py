@@ -22,11 +22,15 @@ def line_chart(
     x_range: tuple[float, float] = (0.0, 1.0),
     y_range: tuple[float, float] | None = (0.0, 1.0),
     marks: Sequence[tuple[str, float]] = (),
+    whole_x: bool = False,
 ) -> str:
-    """Lines (name, x, y) with a legend; `marks` are vertical lines (name, x). Without `y_range` it starts at 0."""
+    """Lines (name, x, y) with a legend; `marks` are vertical lines (name, x). Without `y_range` it starts at 0.
+
+    `whole_x` has whole numbers below the chart.
+    """
     if y_range is None:
         y_range = 0.0, 1.15 * max((max(y, default=0.0) for _, _, y in lines), default=0.0) or 1.0
-    parts = [_frame(x_label, y_label, x_range, y_range)]
+    parts = [_frame(x_label, y_label, x_range, y_range, _whole(x_range) if whole_x else None)]
     names = []
     for number, (name, x, y) in enumerate(lines):
         colour = COLOURS[number % len(COLOURS)]
@@ -64,7 +68,18 @@ def _y(value: float, limits: tuple[float, float]) -> float:
     return HEIGHT - BOTTOM - (value - limits[0]) / (limits[1] - limits[0]) * (HEIGHT - TOP - BOTTOM)
 
 
-def _frame(x_label: str, y_label: str, x_range: tuple[float, float], y_range: tuple[float, float]) -> str:
+def _whole(limits: tuple[float, float]) -> list[float]:
+    """At most five whole numbers within a range."""
+    return np.unique(np.linspace(*limits, 5).round()).tolist()
+
+
+def _frame(
+    x_label: str,
+    y_label: str,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    x_ticks: Sequence[float] | None = None,
+) -> str:
     parts = [
         f'<rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}" fill="none" '
         'stroke="#999"/>',
@@ -73,10 +88,10 @@ def _frame(x_label: str, y_label: str, x_range: tuple[float, float], y_range: tu
         f'<text transform="translate(12 {(HEIGHT - BOTTOM + TOP) / 2}) rotate(-90)" font-size="12" '
         f'text-anchor="middle">{escape(y_label)}</text>',
     ]
-    for tick in np.linspace(*x_range, 5):
+    for tick in np.linspace(*x_range, 5) if x_ticks is None else x_ticks:
         parts.append(
             f'<text x="{_x(tick, x_range):.1f}" y="{HEIGHT - BOTTOM + 14}" font-size="10" text-anchor="middle">'
-            f"{tick:.2f}</text>"
+            f"{f'{tick:.2f}' if x_ticks is None else f'{tick:g}'}</text>"
         )
     for tick in np.linspace(*y_range, 5):
         parts.append(

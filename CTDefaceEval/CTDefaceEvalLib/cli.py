@@ -43,8 +43,9 @@ verdicts, worst first:
 
 the cohort's table: a CSV file with the columns patient, scan, method, path, where method
   "original" marks the originals; or with patient, scan, original, defaced, method.
-  Relative paths start at the table. What was seen of a volume is cached, so that a
-  second run looks only at what is new.
+  Relative paths start at the table. Method "photo" marks pictures of the patients' faces
+  (PNG, JPEG), by which the scans are to be recognised. What was seen of a volume is
+  cached, so that a second run looks only at what is new.
 
 The page shows the patient's face (--no-pictures leaves it out): keep it as you keep
 the scan. An interrupted evaluation goes on where it stopped.
@@ -191,6 +192,8 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
 def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
     from .cohort import evaluate_cohort
     from .cohort_table import read_table
+    from .identification import FUSED
+    from .pages import estimate_text
     from .pairs import BY_PATIENT
     from .report import write_cohort
 
@@ -209,4 +212,7 @@ def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
         figure = f"ROC-AUC {auc[0]:.2f} ± {auc[1]:.2f}" if auc else "too few faces to compare"
         found = f"{method.found['median']:.0%}" if method.found else "none"
         print(f"{method.method}: a face in {found} of the views, {figure}")
+        for one in method.identification:
+            if one.templates == FUSED:
+                print(f"  {one.threat}: rank-1 {estimate_text(one.rank1, '{:.0%}')} of {one.patients} patients")
     return 0

@@ -61,7 +61,7 @@ def pictures_beside(defaced_path: str | os.PathLike, models: Sequence[FaceModel]
     for path in _neighbours(Path(defaced_path), ignore):
         if path.suffix.lower() not in PICTURES:
             continue
-        picture = _picture(path)
+        picture = read_picture(path)
         if picture is None:
             continue
         names = [model.name for model in models if model.detect(picture)]
@@ -120,7 +120,8 @@ def _joined(defaced: sitk.Image, mask: sitk.Image, name: str) -> Recovery:
     )
 
 
-def _picture(path: Path) -> np.ndarray | None:
+def read_picture(path: Path) -> np.ndarray | None:
+    """A picture as detectors are shown it, (rows, columns, 3) uint8; None of what is no picture or too small a one."""
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError:

@@ -14,6 +14,7 @@ from CTDefaceLib.audits import Level
 from CTDefaceLib.version import __version__
 
 from .face_models import Face, similarity
+from .identification import FUSED, Identification
 from .pairs import Separation
 from .settings import Settings
 from .views import View, ViewGrid
@@ -21,6 +22,7 @@ from .views import View, ViewGrid
 __all__ = [
     "DEFACED",
     "ORIGINAL",
+    "PHOTO",
     "Cohort",
     "Evaluation",
     "Evidence",
@@ -37,6 +39,8 @@ __all__ = [
 
 ORIGINAL, DEFACED = "original", "defaced"
 """Names and kinds of the two subjects that no attack has made; the former is the name of a cohort's method, too."""
+PHOTO = "photo"
+"""The method of those rows of a cohort's table that name a picture of a patient's face, not a volume."""
 
 
 def quartiles(values: Sequence[float]) -> dict[str, Any] | None:
@@ -270,12 +274,31 @@ class VolumeFaces:
         (n, d) float32.
     picture: np.ndarray
         Front view, (rows, columns, 3) uint8.
+    found_in: np.ndarray
+        Places in the grid of the views in which they were found, (n,) integers.
+    boxes, landmarks: np.ndarray
+        Of these faces, in pixels: (n, 4) and (n, m, 2) float32, m being 0 for a model that gives no landmarks.
+    compared: np.ndarray
+        Embeddings (k, d) float32 in the views in which the original shows a face; where none is found in this volume,
+        of what lies in its place, as somebody embeds it who knows how a head lies. Those found, without an original.
     """
 
     views: int
     scores: np.ndarray
     embeddings: np.ndarray
     picture: np.ndarray
+    found_in: np.ndarray
+    boxes: np.ndarray
+    landmarks: np.ndarray
+    compared: np.ndarray
+
+    def faces(self, grid: ViewGrid) -> dict[View, Face]:
+        """The faces by the view of the grid in which they were found."""
+        views = list(grid)
+        return {
+            views[place]: Face(tuple(box.tolist()), float(score), marks if marks.size else None)
+            for place, box, score, marks in zip(self.found_in, self.boxes, self.scores, self.landmarks)
+        }
 
 
 @dataclass
@@ -290,6 +313,8 @@ class MethodResult:
         Protocol → Separation of the pairs of this method's faces with each other, and with the originals' faces.
         Protocols: "by patient" (folds of whole patients, no pairs within one scan) and "study" (all pairs, dealt out at
         random).
+    identification: list of Identification
+        Of its volumes, by every attacker for whom the table has a gallery.
     """
 
     method: str
@@ -299,6 +324,12 @@ class MethodResult:
     found: dict[str, Any] | None
     within: dict[str, Separation]
     against_originals: dict[str, Separation]
+    identification: list[Identification] = field(default_factory=list)
+
+    def identified(self, threat: str, templates: str = FUSED) -> Identification | None:
+        """The identification by one attacker."""
+        wanted = (found for found in self.identification if (found.threat, found.templates) == (threat, templates))
+        return next(wanted, None)
 
 
 @dataclass
@@ -311,6 +342,8 @@ class Cohort:
     methods: list[MethodResult]
     scans: list[dict[str, Any]]
     pictures: list[tuple[str, str, np.ndarray]] = field(default_factory=list, repr=False)
+    photos: int = 0
+    photos_without_face: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Every number, ready for JSON. Patients and scans are numbered, their names stay in the table."""

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,8 @@ class VolumeMemory:
         """The faces under a key, if they are remembered."""
         try:
             with np.load(self._folder / f"{key}.npz", allow_pickle=False) as kept:
-                return VolumeFaces(int(kept["views"]), kept["scores"], kept["embeddings"], kept["picture"])
+                members = {member.name: kept[member.name] for member in fields(VolumeFaces)}
+                return VolumeFaces(**{**members, "views": int(members["views"])})
         except (OSError, ValueError, KeyError, EOFError):
             return None
 

@@ -3,6 +3,7 @@
 import qt
 import slicer
 from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS, pairs_in, pairs_of, read_table
+from CTDefaceEvalLib.identification import FUSED
 from CTDefaceEvalLib.pairs import BY_PATIENT
 from CTDefaceSlicer.shared import hints
 from CTDefaceSlicer.shared.step_panel import StepPanel
@@ -123,6 +124,13 @@ class CohortPanel(StepPanel):
                     method=method.method, found=found, figure=figure
                 )
             )
+            for one in method.identification:
+                if one.templates == FUSED and one.rank1:
+                    lines.append(
+                        _("    {threat}: rank-1 {value:.0%} ({low:.0%}–{high:.0%}) of {patients} patients").format(
+                            threat=one.threat, patients=one.patients, **vars(one.rank1)
+                        )
+                    )
         self.ui.cohortResultLabel.text = "\n".join(lines)
 
     def onResults(self):
