@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
 
 import numpy as np
 
@@ -51,6 +52,56 @@ def line_chart(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + legend_height + 8}" '
         f'width="{WIDTH}" font-family="sans-serif" role="img">{"".join(parts)}</svg>'
     )
+
+
+class Point(NamedTuple):
+    """A point of a chart with its intervals: value, lower and upper end along either axis."""
+
+    name: str
+    x: tuple[float, float, float]
+    y: tuple[float, float, float]
+
+
+def point_chart(
+    points: Sequence[Point],
+    x_label: str,
+    y_label: str,
+    *,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float] = (0.0, 1.0),
+    level: tuple[str, float] | None = None,
+) -> str:
+    """Points with the bars of their intervals and a legend; `level` is a dotted line across (name, y)."""
+    parts = [_frame(x_label, y_label, x_range, y_range)]
+    if level is not None:
+        at = _y(level[1], y_range)
+        parts.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" stroke="#777" stroke-dasharray="2 4"/>')
+        parts.append(f'<text x="{LEFT + 4}" y="{at - 3:.1f}" font-size="10" fill="#555">{escape(level[0])}</text>')
+    for number, (name, x, y) in enumerate(points):
+        colour, below = COLOURS[number % len(COLOURS)], HEIGHT + 12 + 15 * number
+        (middle, left, right), (centre, low, high) = ([_x(a, x_range) for a in x], [_y(b, y_range) for b in y])
+        bars = f"M{left:.1f} {centre:.1f}H{right:.1f}M{middle:.1f} {low:.1f}V{high:.1f}"
+        bars += f"M{left:.1f} {centre - 3:.1f}v6M{right:.1f} {centre - 3:.1f}v6"
+        bars += f"M{middle - 3:.1f} {low:.1f}h6M{middle - 3:.1f} {high:.1f}h6"
+        parts.append(f'<path d="{bars}" fill="none" stroke="{colour}" stroke-width="1.3"/>')
+        parts.append(_mark(number, middle, centre, colour))
+        parts.append(_mark(number, LEFT + 11.0, below - 4.0, colour))
+        parts.append(f'<text x="{LEFT + 28}" y="{below}" font-size="11">{escape(name)}</text>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + 15 * len(points) + 8}" '
+        f'width="{WIDTH}" font-family="sans-serif" role="img">{"".join(parts)}</svg>'
+    )
+
+
+def _mark(number: int, x: float, y: float, colour: str) -> str:
+    """A disc, square, diamond or triangle, so that points can be told apart without colours as well."""
+    shapes = (
+        "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0",
+        "m-4 -4h8v8h-8z",
+        "m0 -5.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
+        "m0 -5l5 9h-10z",
+    )
+    return f'<path d="M{x:.1f} {y:.1f}{shapes[number % len(shapes)]}" fill="{colour}"/>'
 
 
 def density(values: Sequence[float], low: float, high: float, bins: int = 40) -> tuple[list[float], list[float]]:

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from CTDefaceLib.audits import Level
 from CTDefaceLib.commands.terminal import Progress
 from CTDefaceLib.errors import OutputError
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from .preservation import Preservation
 
 HELP = "measure whether a face can still be found, recognised or recovered"
 
@@ -24,7 +30,9 @@ EPILOG = f"""\
 examples:
   ctdeface evaluate head.nii.gz head_defaced.nii.gz -o report.html
   ctdeface evaluate head_defaced.nii.gz -o report.html
-  ctdeface evaluate --cohort table.csv -o cohort.html
+  ctdeface evaluate head.nii.gz head_defaced.nii.gz -o report.html --preservation \\
+      --structures head_labels.nii.gz head_defaced_labels.nii.gz
+  ctdeface evaluate --cohort table.csv -o cohort.html --preservation
   ctdeface evaluate head.nii.gz head_defaced.nii.gz -o report.html \\
       --models insightface --model-folder ~/.insightface/models/buffalo_l
   ctdeface evaluate --list-models
@@ -119,6 +127,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the defaced volume is shared without its folder: do not look for masks and pictures beside it",
     )
+    cost = parser.add_argument_group("what it cost")
+    cost.add_argument(
+        "--preservation",
+        action="store_true",
+        help="measure what was replaced, where, and what else comes out of the scan now; of a cohort for each method",
+    )
+    cost.add_argument(
+        "--structures",
+        metavar="LABELS",
+        nargs="+",
+        type=Path,
+        help="segmentation of the original, and, if wanted, of the defaced scan made the same way: a label map, a "
+        "Slicer segmentation, or a folder with a mask for each structure",
+    )
+    cost.add_argument("--dose", metavar="DOSE", type=Path, help="with --structures: a dose as volume file")
     how.add_argument(
         "--cache", metavar="DIR", type=Path, help="for a cohort: folder of what was seen (default: beside the report)"
     )
@@ -136,12 +159,41 @@ def run(args: argparse.Namespace) -> int:
         args.error("argument --cohort: takes the volumes from its table, give no others")
     if args.cohort is None and len(args.volumes) not in (1, 2):
         args.error("give ORIGINAL and DEFACED, or DEFACED alone, or --cohort TABLE.csv")
+    _check_cost(args)
     try:
         check_report(args.output, args.overwrite)
     except OutputError as error:
         args.error(f"argument -o/--output: {error}")
     with Progress() as progress:
         return _run_pair(args, progress) if args.cohort is None else _run_cohort(args, progress)
+
+
+def _check_cost(args: argparse.Namespace) -> None:
+    if args.preservation and args.cohort is None and len(args.volumes) != 2:
+        args.error("argument --preservation: needs the original as well, give ORIGINAL and DEFACED")
+    if args.structures and (args.cohort is not None or not args.preservation):
+        args.error("argument --structures: belongs to --preservation of a pair; a cohort's table has a column labels")
+    if args.structures and len(args.structures) > 2:
+        args.error("argument --structures: give the original's segmentation, or it and the defaced scan's")
+    if args.dose and not args.structures:
+        args.error("argument --dose: needs --structures")
+
+
+def _preservation(
+    args: argparse.Namespace, original: sitk.Image, defaced: sitk.Image, progress: Progress
+) -> Preservation:
+    from .preservation import preservation
+    from .structures import read_dose, read_structures
+
+    given = [read_structures(path) for path in args.structures or ()]
+    return preservation(
+        original,
+        defaced,
+        structures=given[0] if given else None,
+        defaced_structures=given[1] if len(given) > 1 else None,
+        dose=read_dose(args.dose) if args.dose else None,
+        progress=progress,
+    )
 
 
 def _list_models(args: argparse.Namespace) -> int:
@@ -165,10 +217,11 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
     progress(0.0, "Reading")
     *first, defaced_path = args.volumes
     original = read_ct(first[0]) if first else None
+    defaced = read_ct(defaced_path)
     memory = args.output.with_suffix(".partial")
     evaluation = evaluate(
         original,
-        read_ct(defaced_path),
+        defaced,
         Settings(
             models=tuple(args.models or DEFAULT_MODELS),
             model_folder=str(args.model_folder) if args.model_folder else None,
@@ -179,10 +232,13 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
         ),
         others=(read_ct(path) for path in args.others) if args.others else None,
         beside=None if args.alone else defaced_path,
-        ignore=[*first, *(args.others or ()), memory, *report_paths(args.output)],
+        ignore=[*first, *(args.others or ()), *(args.structures or ()), *([args.dose] if args.dose else ())]
+        + [memory, *report_paths(args.output)],
         memory=memory,
         progress=progress,
     )
+    if args.preservation and original is not None:
+        evaluation.preservation = _preservation(args, original, defaced, progress)
     write_evaluation(evaluation, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)
     progress(1.0, "")
     print(f"{evaluation.verdict.level}: {evaluation.verdict.sentence}")
@@ -203,6 +259,7 @@ def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
         model=args.models[0] if args.models else "dlib-hog",
         model_folder=args.model_folder,
         views=args.views or "study",
+        with_preservation=args.preservation,
         progress=progress,
     )
     write_cohort(cohort, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError
+from CTDefaceLib.anatomy.face_map import Cylinder, head_cylinder
+from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NoFaceError
 from CTDefaceLib.progress import IsCancelled, Progress, never, silent
 from CTDefaceLib.render import Renderer
 from CTDefaceLib.volume_io import read_ct
@@ -28,6 +29,7 @@ from CTDefaceLib.volume_io import read_ct
 from . import detection
 from .cohort_table import Row
 from .companions import read_picture
+from .evaluation import check_pair
 from .face_models import Face, FaceModel, load_model
 from .findings import ORIGINAL, PHOTO, Cohort, MethodResult, VolumeFaces, quartiles
 from .identification import (
@@ -38,8 +40,10 @@ from .identification import (
     SINGLE,
     THREATS,
     UNTOUCHED,
+    Estimate,
     Identification,
     Templates,
+    estimated_median,
     evenly,
     fused,
     identify,
@@ -54,6 +58,8 @@ from .pairs import (
     separate_at_random,
     separate_by_patient,
 )
+from .preservation import preservation
+from .structures import read_structures
 from .views import Pose, View, ViewGrid, head_pose, view_grid
 
 PICTURE_PIXELS = 160
@@ -74,6 +80,7 @@ def evaluate_cohort(
     model_folder: str | os.PathLike | None = None,
     views: str = "study",
     seed: int = 0,
+    with_preservation: bool = False,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> Cohort:
@@ -91,6 +98,8 @@ def evaluate_cohort(
         Preset of `views.PRESETS`.
     seed: int
         Of the folds.
+    with_preservation: bool
+        Whether it is measured, too, what each defacing costs (:mod:`.preservation`).
     progress, cancelled: callable or None
         See :func:`.evaluation.evaluate`.
 
@@ -113,16 +122,18 @@ def evaluate_cohort(
     photos = [row for row in rows if row.method == PHOTO]
     rows = [row for row in rows if row.method != PHOTO]
     originals = {(row.patient, row.scan): row.path for row in rows if row.method == ORIGINAL}
-    found = []
+    costs = _Costs(Path(cache), rows) if with_preservation else None
+    found, numbers = [], []
     for number, row in enumerate(rows):
         if cancelled():
             raise Cancelled("The evaluation was cancelled.")
         progress(0.9 * number / len(rows), f"Volume {number + 1} of {len(rows)}")
         try:
             found.append(finder.faces(row.path, originals.get((row.patient, row.scan), row.path)))
+            numbers.append(costs.numbers(row) if costs else {})
         except InputError as error:
             raise InputError(f"Volume {number + 1} of the table: {error}") from error
-    table = _Table(rows, found)
+    table = _Table(rows, found, numbers)
     progress(0.9, "Looking at the photos")
     gallery = _photo_gallery(photos, face_model, table)
     progress(0.95, "Comparing all pairs")
@@ -211,11 +222,53 @@ def _rows(embeddings: Sequence[np.ndarray | None]) -> np.ndarray:
     return np.array(embeddings, dtype=np.float32).reshape(len(embeddings), -1 if len(embeddings) else 1)
 
 
+class _Costs:
+    """Measures what one defacing after another costs, or recalls it."""
+
+    def __init__(self, folder: Path, rows: Sequence[Row]) -> None:
+        self._memory = VolumeMemory(folder, ["preservation"])
+        self._originals = {(row.patient, row.scan): row for row in rows if row.method == ORIGINAL}
+        self._cylinder: tuple[Path, Cylinder] | None = None
+
+    def numbers(self, row: Row) -> dict[str, float | None]:
+        """The numbers of a defaced volume; none of an original, without one, and where no head is found in it."""
+        original = self._originals.get((row.patient, row.scan), row)
+        if original is row:
+            return {}
+        labels = [path for path in (original.labels, original.labels and row.labels) if path]
+        key = self._memory.key(row.path, original.path, *labels)
+        numbers = self._memory.recall_numbers(key)
+        if numbers is None:
+            numbers = self._measured(row, original, labels)
+            self._memory.keep_numbers(key, numbers)
+        return numbers
+
+    def _measured(self, row: Row, original: Row, labels: Sequence[Path]) -> dict[str, float | None]:
+        image, defaced = read_ct(original.path), read_ct(row.path)
+        check_pair(image, defaced)
+        try:
+            if self._cylinder is None or self._cylinder[0] != original.path:
+                self._cylinder = original.path, head_cylinder(image)
+        except NoFaceError:
+            return {}
+        structures = [read_structures(path) for path in labels]
+        return preservation(
+            image,
+            defaced,
+            cylinder=self._cylinder[1],
+            structures=structures[0] if structures else None,
+            defaced_structures=structures[1] if len(structures) > 1 else None,
+        ).numbers()
+
+
 class _Table:
     """The rows with what was found in them; patients and scans numbered from 0 in the order of the rows."""
 
-    def __init__(self, rows: Sequence[Row], found: Sequence[VolumeFaces]) -> None:
+    def __init__(
+        self, rows: Sequence[Row], found: Sequence[VolumeFaces], numbers: Sequence[dict[str, float | None]]
+    ) -> None:
         self.rows = list(zip(rows, found))
+        self.numbers = list(zip(rows, numbers))
         self.patients = {name: number for number, name in enumerate(dict.fromkeys(row.patient for row in rows))}
         pairs = dict.fromkeys((row.patient, row.scan) for row in rows)
         self.scans = {pair: number for number, pair in enumerate(pairs)}
@@ -260,6 +313,7 @@ def _methods(table: _Table, photos: Templates, seed: int) -> list[MethodResult]:
                 within=_separations(apart, every, seed),
                 against_originals=against,
                 identification=_identified(table, method, photos),
+                preservation=_preserved(table, method),
             )
         )
     return results
@@ -285,6 +339,16 @@ def _identified(table: _Table, method: str, photos: Templates) -> list[Identific
         for kind, probes in _templates(table, method).items():
             found.append(identify(threat, kind, galleries[threat], probes, same_scan=leave_none_out))
     return [one for one in found if one is not None]
+
+
+def _preserved(table: _Table, method: str) -> dict[str, Estimate | None]:
+    """The median of each number over a method's volumes."""
+    mine = [(table.patient(row), numbers) for row, numbers in table.numbers if row.method == method]
+    medians = {}
+    for name in dict.fromkeys(name for _, numbers in mine for name in numbers):
+        values = [(patient, value) for patient, numbers in mine if (value := numbers.get(name)) is not None]
+        medians[name] = estimated_median([value for _, value in values], [patient for patient, _ in values])
+    return medians
 
 
 def _templates(table: _Table, method: str) -> dict[str, Templates]:
@@ -347,6 +411,7 @@ def _embeddings(table: _Table, method: str) -> tuple[np.ndarray, np.ndarray, np.
 
 def _listed(table: _Table) -> list[dict[str, Any]]:
     """A line of numbers for each volume."""
+    names = list(dict.fromkeys(name for _, numbers in table.numbers for name in numbers))
     return [
         {
             "patient": table.patient(row) + 1,
@@ -356,8 +421,9 @@ def _listed(table: _Table) -> list[dict[str, Any]]:
             "views_found": len(one.scores),
             "best_score": float(one.scores.max()) if len(one.scores) else None,
             "mean_score": float(one.scores.mean()) if len(one.scores) else None,
+            **{name: numbers.get(name) for name in names},
         }
-        for row, one in table.rows
+        for (row, one), (_, numbers) in zip(table.rows, table.numbers)
     ]
 
 

@@ -20,6 +20,7 @@ from .identification import (
 )
 from .pages import FACE_NOTICE, estimate_text, image, page, quartile_text, table, versions
 from .pairs import BY_PATIENT, Separation
+from .preservation_page import cohort_preservation_parts
 
 Pick = Callable[[MethodResult], dict[str, Separation]]
 
@@ -64,6 +65,7 @@ def cohort_page(cohort: Cohort, pictures: bool = True) -> str:
         if any(pick(method) for method in cohort.methods):
             parts += [f"<h3>{title}</h3>", _separation_table(cohort, pick), _cohort_charts(cohort, pick)]
     parts.append(_few_faces_text(cohort))
+    parts += cohort_preservation_parts(cohort)
     if pictures and cohort.pictures:
         parts += ["<h2>Some of the volumes</h2>", *_cohort_pictures(cohort)]
     model = f"Model {cohort.model['name']}. Licence: {cohort.model['licence']}. {versions()}"

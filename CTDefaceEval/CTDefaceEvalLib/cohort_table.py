@@ -3,7 +3,8 @@
 A CSV file in one of two forms. With the columns ``patient``, ``scan``, ``method`` and ``path`` it has a row for each
 volume, and method ``original`` marks the originals. With ``patient``, ``scan``, ``original``, ``defaced`` and
 ``method`` it has a row for each defaced volume with its original. In either form method ``photo`` marks a picture of
-the patient's face, by which volumes are to be recognised. Relative paths start at the table.
+the patient's face, by which volumes are to be recognised. The first form may have a column ``labels`` with a
+segmentation of the volume. Relative paths start at the table.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Row:
     scan: str
     method: str
     path: Path
+    labels: Path | None = None
+    """A segmentation of this volume, for what its defacing costs."""
 
 
 def read_table(path: str | os.PathLike) -> list[Row]:
@@ -74,7 +77,11 @@ def check_table(lines: Iterable[Mapping[str, str]], folder: str | os.PathLike = 
         for method, path in volumes:
             if not cells["patient"] or not method or not path:
                 raise InputError(f"Line {number} of the table lacks its patient, method or path: fill it in.")
-            row = Row(cells["patient"], cells["scan"] or "1", method, Path(folder) / path)
+            labels = (line.get("labels") or "").strip() if "path" in line else ""
+            labels_path = Path(folder) / labels if labels else None
+            row = Row(cells["patient"], cells["scan"] or "1", method, Path(folder) / path, labels_path)
+            if labels_path is not None and not labels_path.exists():
+                raise InputError(f"Line {number} of the table names labels that do not exist: correct their path.")
             if not row.path.exists():
                 raise InputError(f"Line {number} of the table names a volume that does not exist: correct its path.")
             same = rows.setdefault((row.patient, row.scan, row.method), row)

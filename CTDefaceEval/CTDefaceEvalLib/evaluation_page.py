@@ -13,6 +13,7 @@ from .detection import FIELD_OF_VIEW_MM, GRID_MM, TRIANGLES
 from .face_models import ADVICE_ONLY
 from .findings import ORIGINAL, Evaluation, Level, Subject, quartiles
 from .pages import FACE_NOTICE, image, list_of, page, quartile_text, table, versions
+from .preservation_page import preservation_parts
 from .verdict import EVALUABLE_SHARE, FOUND_SHARE, RECOGNISED_SHARE, views_needed, worst_first
 
 ATTACKS_SHOWN = 5
@@ -51,6 +52,7 @@ def evaluation_page(evaluation: Evaluation, pictures: bool = True) -> str:
     parts.append("</div>")
     if evaluation.scale.threshold is not None:
         parts += ["<h2>Similarity on the scan's own scale</h2>", _similarity_chart(evaluation, shown)]
+    parts += preservation_parts(evaluation.preservation) if evaluation.preservation else []
     parts += ["<h2>How this was measured</h2>", _evaluation_methods(evaluation)]
     return page("Can the face be found, recognised or recovered?", parts)
 

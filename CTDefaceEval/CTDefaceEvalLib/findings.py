@@ -14,8 +14,9 @@ from CTDefaceLib.audits import Level
 from CTDefaceLib.version import __version__
 
 from .face_models import Face, similarity
-from .identification import FUSED, Identification
+from .identification import FUSED, Estimate, Identification
 from .pairs import Separation
+from .preservation import Preservation
 from .settings import Settings
 from .views import View, ViewGrid
 
@@ -210,10 +211,11 @@ class Verdict:
 
 @dataclass
 class Evaluation(Evidence):
-    """The evidence with the verdict on it, and how many seconds it took."""
+    """The evidence with the verdict on it, how many seconds it took, and, where asked for, what the defacing costs."""
 
     verdict: Verdict
     seconds: float = 0.0
+    preservation: Preservation | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Every number, ready for JSON; without pictures, paths and names."""
@@ -233,6 +235,7 @@ class Evaluation(Evidence):
             "subjects": [self._subject_as_dict(subject) for subject in self.subjects],
             "pictures_beside": self.pictures_beside,
             "seconds": round(self.seconds, 1),
+            "preservation": self.preservation and asdict(self.preservation),
         }
 
     def _subject_as_dict(self, subject: Subject) -> dict[str, Any]:
@@ -315,6 +318,9 @@ class MethodResult:
         random).
     identification: list of Identification
         Of its volumes, by every attacker for whom the table has a gallery.
+    preservation: dict
+        Name of a number of :meth:`.preservation.Preservation.numbers` → its median over the volumes; empty unless asked
+        for.
     """
 
     method: str
@@ -325,6 +331,7 @@ class MethodResult:
     within: dict[str, Separation]
     against_originals: dict[str, Separation]
     identification: list[Identification] = field(default_factory=list)
+    preservation: dict[str, Estimate | None] = field(default_factory=dict)
 
     def identified(self, threat: str, templates: str = FUSED) -> Identification | None:
         """The identification by one attacker."""
