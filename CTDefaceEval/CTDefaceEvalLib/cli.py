@@ -211,6 +211,7 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
     from .attacks import ATTACKS
     from .evaluation import evaluate
     from .face_models import DEFAULT_MODELS
+    from .facial_shape import facial_shape
     from .report import report_paths, write_evaluation
     from .settings import Settings
 
@@ -237,6 +238,8 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
         memory=memory,
         progress=progress,
     )
+    if original is not None:
+        evaluation.shape = facial_shape(original, defaced, [read_ct(path) for path in args.others or ()] or None)
     if args.preservation and original is not None:
         evaluation.preservation = _preservation(args, original, defaced, progress)
     write_evaluation(evaluation, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)

@@ -52,6 +52,7 @@ def evaluation_page(evaluation: Evaluation, pictures: bool = True) -> str:
     parts.append("</div>")
     if evaluation.scale.threshold is not None:
         parts += ["<h2>Similarity on the scan's own scale</h2>", _similarity_chart(evaluation, shown)]
+    parts += ["<h2>Shape of the face</h2>", f"<p>{escape(evaluation.shape.sentence)}</p>"] if evaluation.shape else []
     parts += preservation_parts(evaluation.preservation) if evaluation.preservation else []
     parts += ["<h2>How this was measured</h2>", _evaluation_methods(evaluation)]
     return page("Can the face be found, recognised or recovered?", parts)

@@ -14,6 +14,7 @@ from CTDefaceLib.audits import Level
 from CTDefaceLib.version import __version__
 
 from .face_models import Face, similarity
+from .facial_shape import FacialShape
 from .identification import FUSED, Estimate, Identification
 from .pairs import Separation
 from .preservation import Preservation
@@ -211,11 +212,12 @@ class Verdict:
 
 @dataclass
 class Evaluation(Evidence):
-    """The evidence with the verdict on it, how many seconds it took, and, where asked for, what the defacing costs."""
+    """The evidence with the verdict on it, how many seconds it took, and, where they were measured, cost and shape."""
 
     verdict: Verdict
     seconds: float = 0.0
     preservation: Preservation | None = None
+    shape: FacialShape | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Every number, ready for JSON; without pictures, paths and names."""
@@ -236,6 +238,7 @@ class Evaluation(Evidence):
             "pictures_beside": self.pictures_beside,
             "seconds": round(self.seconds, 1),
             "preservation": self.preservation and asdict(self.preservation),
+            "shape": self.shape and asdict(self.shape),
         }
 
     def _subject_as_dict(self, subject: Subject) -> dict[str, Any]:

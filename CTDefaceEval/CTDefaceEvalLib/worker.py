@@ -130,6 +130,7 @@ def evaluate(task: tasks.Evaluate, call: Call) -> dict[str, Any]:
     from . import evaluation
     from .attacks import recoveries
     from .detection import surface_of
+    from .facial_shape import facial_shape
     from .settings import Settings
     from .verdict import worst_first
     from .views import head_pose
@@ -141,6 +142,8 @@ def evaluate(task: tasks.Evaluate, call: Call) -> dict[str, Any]:
     found = evaluation.evaluate(
         original, defaced, settings, memory="seen.json", keep_memory=True, progress=call.progress
     )
+    if original is not None:
+        found.shape = facial_shape(original, defaced)
     recovered = None
     worst = worst_first(found)
     if worst:
