@@ -81,7 +81,7 @@ def test_another_skin_has_another_shape(head, others, fill):
 def test_a_face_replaced_by_its_own_smoothed_self_is_caught(head, others):
     """No detector need say so: what was taken for a new skin is the old one, blurred."""
     pose = head_pose(head.image)
-    for sigma_mm in (3.0, 6.0):
+    for sigma_mm in (2.0, 4.0):
         assert facial_shape(
             head.image, poor_defacings.blurred(head.image, pose, sigma_mm), others, head.cylinder
         ).is_left

@@ -15,6 +15,7 @@ from CTDefaceLib.errors import OutputError
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
+    from CTDefaceLib.progress import Progress as Report
 
     from .preservation import Preservation
 
@@ -180,7 +181,7 @@ def _check_cost(args: argparse.Namespace) -> None:
 
 
 def _preservation(
-    args: argparse.Namespace, original: sitk.Image, defaced: sitk.Image, progress: Progress
+    args: argparse.Namespace, original: sitk.Image, defaced: sitk.Image, progress: Report
 ) -> Preservation:
     from .preservation import preservation
     from .structures import read_dose, read_structures
@@ -206,10 +207,11 @@ def _list_models(args: argparse.Namespace) -> int:
 
 
 def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
+    from CTDefaceLib.progress import part
     from CTDefaceLib.volume_io import read_ct
 
     from .attacks import ATTACKS
-    from .evaluation import evaluate
+    from .evaluation import check_pair, evaluate
     from .face_models import DEFAULT_MODELS
     from .facial_shape import facial_shape
     from .report import report_paths, write_evaluation
@@ -219,6 +221,12 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
     *first, defaced_path = args.volumes
     original = read_ct(first[0]) if first else None
     defaced = read_ct(defaced_path)
+    cost = shape = None
+    if original is not None:
+        check_pair(original, defaced)
+        if args.preservation:
+            cost = _preservation(args, original, defaced, part(progress, 0.0, 0.1))
+        shape = facial_shape(original, defaced, [read_ct(path) for path in args.others or ()] or None)
     memory = args.output.with_suffix(".partial")
     evaluation = evaluate(
         original,
@@ -236,12 +244,9 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
         ignore=[*first, *(args.others or ()), *(args.structures or ()), *([args.dose] if args.dose else ())]
         + [memory, *report_paths(args.output)],
         memory=memory,
-        progress=progress,
+        progress=part(progress, 0.1, 1.0),
     )
-    if original is not None:
-        evaluation.shape = facial_shape(original, defaced, [read_ct(path) for path in args.others or ()] or None)
-    if args.preservation and original is not None:
-        evaluation.preservation = _preservation(args, original, defaced, progress)
+    evaluation.preservation, evaluation.shape = cost, shape
     write_evaluation(evaluation, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)
     progress(1.0, "")
     print(f"{evaluation.verdict.level}: {evaluation.verdict.sentence}")

@@ -37,6 +37,8 @@ HISTOGRAM_HU = np.arange(-1000.0, 2001.0, 25.0)
 DISPLACED_DEG, DISPLACED_MM = (4.0, -3.0, 5.0), (5.0, -4.0, 6.0)
 """Rotation and shift from which the registration of the defaced scan starts: how differently a head lies in two scans
 of one day. Set by judgement."""
+REGISTERED_SHARE = 0.05
+"""Share of the voxels of the work grid that are registered, 0 to 1: with 0.2 it takes twice as long and is no nearer."""
 REGISTERED_HU = (-1000.0, 1500.0)
 """Range of HU that is registered: what lies beyond is padding and metal."""
 
@@ -300,7 +302,7 @@ def _registration_error(fixed: sitk.Image, moving: sitk.Image, head: Head) -> fl
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(50)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(0.2, 1)
+    method.SetMetricSamplingPercentage(REGISTERED_SHARE, 1)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(2.0, 1e-3, 100, gradientMagnitudeTolerance=1e-6)
     method.SetOptimizerScalesFromPhysicalShift()

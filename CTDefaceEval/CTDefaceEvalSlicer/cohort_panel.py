@@ -49,7 +49,13 @@ class CohortPanel(StepPanel):
         ui.cohortProgressBar.visible = isRunning
         ui.cohortAddPairButton.enabled = parameters.originalVolume is not None and parameters.defacedVolume is not None
         ui.cohortRemoveButton.enabled = not isEmpty
-        for widget in (ui.cohortTableView, ui.cohortLoadButton, ui.cohortAddFoldersButton, ui.cohortViewsComboBox):
+        for widget in (
+            ui.cohortTableView,
+            ui.cohortLoadButton,
+            ui.cohortAddFoldersButton,
+            ui.cohortViewsComboBox,
+            ui.cohortPreservationCheckBox,
+        ):
             widget.enabled = not isRunning
         ui.cohortResultsButton.enabled = not isEmpty and results.resultOf(table, "cohort") is not None
         ui.cohortReportButton.enabled = self._cohort is not None
@@ -100,7 +106,13 @@ class CohortPanel(StepPanel):
         parameters, table = self.parameters, self.ui.cohortTableView.mrmlTableNode()
 
         def start(**callbacks):
-            self.logic.evaluateCohort(table, parameters.faceModel.live, parameters.cohortViews.value, **callbacks)
+            self.logic.evaluateCohort(
+                table,
+                parameters.faceModel.live,
+                parameters.cohortViews.value,
+                preservation=parameters.cohortPreservation,
+                **callbacks,
+            )
 
         def done(cohort):
             if table is self.ui.cohortTableView.mrmlTableNode():  # else it was deleted meanwhile

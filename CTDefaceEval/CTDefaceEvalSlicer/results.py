@@ -112,6 +112,9 @@ def cohortResults(cohort, ownerNode):
                 estimates = [getattr(one, what) if one else None for one in found]
                 for part, name in (("value", ""), ("low", " from"), ("high", " to")):
                     summary[f"{title}{name}, {threat}"] = [getattr(e, part) if e else math.nan for e in estimates]
+    for name in dict.fromkeys(name for m in methods for name in m.preservation):
+        medians = [m.preservation.get(name) for m in methods]
+        summary[name] = [one.value if one else math.nan for one in medians]
     steps = np.linspace(0.0, 1.0, 101)
     curves = {"impostor": steps.tolist(), "chance": steps.tolist()}
     for method in methods:
