@@ -15,6 +15,7 @@ import SimpleITK as sitk
 import slicer
 from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS
 from CTDefaceEvalLib.findings import Level, Scale
+from CTDefaceEvalLib.identification import ORIGINAL_TO_DEFACED
 from CTDefaceEvalLib.tasks import DownloadModels
 from CTDefaceEvalLib.views import head_pose
 from CTDefaceEvalSlicer import cohort_node, evaluation_panel, head_views, results
@@ -566,15 +567,19 @@ def test_a_cohort_by_mouse(panel, people, cohort_files, monkeypatch):
     assert cells(panel)[2] == ["Scan", "1", "Scan", "Scan defaced", "blur"]
     wait(lambda: panel.headsPanel.head is not None)
 
-    # run, with an answer for each method
+    # run, with an answer for each method, and the numbers of the command
     ui.cohortViewsComboBox.currentIndex = QUICK
+    ui.cohortPreservationCheckBox.checked = True
     ui.cohortButton.click()
     assert ui.cohortButton.text == "Cancel" and not ui.cohortLoadButton.enabled
-    wait(lambda: not panel.busy, 120)
+    wait(lambda: not panel.busy, 400)
     assert not ui.cohortHintLabel.visible, ui.cohortHintLabel.text
-    assert [line.partition(":")[0] for line in ui.cohortResultLabel.text.split("\n")] == ["original", "blur"]
+    said = [line.partition(":")[0] for line in ui.cohortResultLabel.text.split("\n")]
+    assert said == ["original", "blur", f"    {ORIGINAL_TO_DEFACED}"]
     table = ui.cohortTableView.mrmlTableNode()
     summary = results.resultOf(table, "cohort")
+    columns = {summary.GetColumnName(i): summary.GetCellText(1, i) for i in range(summary.GetNumberOfColumns())}
+    assert 0.0 <= float(columns[f"rank-1, {ORIGINAL_TO_DEFACED}"]) <= 1.0 and float(columns["tissue replaced"]) > 0.0
     assert [summary.GetCellText(row, 0) for row in range(2)] == ["original", "blur"]
     ui.cohortResultsButton.click()
     layout = slicer.app.layoutManager()
@@ -587,6 +592,7 @@ def test_a_cohort_by_mouse(panel, people, cohort_files, monkeypatch):
     ui.cohortReportButton.click()
     assert len(opened) == 1
     text = (cohort_files / "cohort.html").read_text(encoding="utf-8")
+    assert "Whose face is it?" in text and "Privacy against preservation" in text
     assert "blur" in text and "Person" not in text and "süß" not in text
 
     # what was seen is kept; a line that goes takes nothing with it
@@ -598,7 +604,7 @@ def test_a_cohort_by_mouse(panel, people, cohort_files, monkeypatch):
     assert len(cells(panel)) == 2
     cohort = panel.logic.evaluateCohort(cohort_files / "table.csv", preset="quick")
     assert len(cohort.scans) == 4
-    assert [path.stat().st_mtime for path in sorted(Path(panel.logic.process.folder, "cohort").glob("*"))] == times
+    assert [path.stat().st_mtime for path in sorted(Path(panel.logic.process.folder, "cohort").glob("*.npz"))] == times
 
     # it is about patients, so the table stays out of the scene file; numbers and curves go into it
     assert not table.GetSaveWithScene() and summary.GetSaveWithScene()

@@ -27,6 +27,9 @@ from stored_phantoms import stored_phantom
 pytest.importorskip("dlib")
 
 
+JOINED = ("greatest", "least", "mean")
+
+
 @pytest.fixture(autouse=True)
 def light_pictures(monkeypatch):
     """What is tested is not how finely the head is drawn."""
@@ -125,7 +128,7 @@ def test_only_the_same_patients_other_scans_count(folder, tmp_path):
     noise = np.random.default_rng(0).uniform(-1000, 1000, (40, 40, 40))
     sitk.WriteImage(sitk.GetImageFromArray(noise), str(tmp_path / "elsewhere.mha"))
     names = [found.name for found in companions.volumes_beside(tmp_path / "defaced.nii.gz", defaced)]
-    assert names == ["another scan beside it 1"]
+    assert names == ["another scan beside it 1", *(f"union of series, {how} of 2" for how in JOINED)]
     ignored = companions.volumes_beside(tmp_path / "defaced.nii.gz", defaced, [tmp_path / "thick.nrrd"])
     assert list(ignored) == []
     assert companions.pictures_beside(tmp_path / "defaced.nii.gz", [load_model("dlib-hog")]) == []
@@ -141,7 +144,8 @@ def test_what_lies_in_folders_with_dicom_series_is_found(folder, tmp_path):
     shutil.copy(folder / "shared" / "thumb.png", tmp_path / "defaced" / "thumb.png")
     defaced = read_ct(tmp_path / "defaced")
     names = [found.name for found in companions.volumes_beside(tmp_path / "defaced", defaced)]
-    assert names == ["another scan beside it 1", "another scan beside it 2"]
+    scans = ["another scan beside it 1", "another scan beside it 2"]
+    assert names == scans + [f"union of series, {how} of 3" for how in JOINED]
     assert len(companions.pictures_beside(tmp_path / "defaced", [load_model("dlib-hog")])) == 1
 
 

@@ -7,10 +7,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from CTDefaceLib.audits import Level
 from CTDefaceLib.commands.terminal import Progress
 from CTDefaceLib.errors import OutputError
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+    from CTDefaceLib.progress import Progress as Report
+
+    from .preservation import Preservation
 
 HELP = "measure whether a person can still be recognised, or the face recovered"
 
@@ -24,7 +31,9 @@ EPILOG = f"""\
 examples:
   ctdeface evaluate head.nii.gz head_defaced.nii.gz -o report.html
   ctdeface evaluate head_defaced.nii.gz -o report.html
-  ctdeface evaluate --cohort table.csv -o cohort.html
+  ctdeface evaluate head.nii.gz head_defaced.nii.gz -o report.html --preservation \\
+      --structures head_labels.nii.gz head_defaced_labels.nii.gz
+  ctdeface evaluate --cohort table.csv -o cohort.html --preservation
   ctdeface evaluate head.nii.gz head_defaced.nii.gz -o report.html \\
       --models insightface --model-folder ~/.insightface/models/buffalo_l
   ctdeface evaluate --list-models
@@ -44,8 +53,9 @@ verdicts, worst first:
 
 the cohort's table: a CSV file with the columns patient, scan, method, path, where method
   "original" marks the originals; or with patient, scan, original, defaced, method.
-  Relative paths start at the table. What was seen of a volume is cached, so that a
-  second run looks only at what is new.
+  Relative paths start at the table. Method "photo" marks pictures of the patients' faces
+  (PNG, JPEG), by which the scans are to be recognised. What was seen of a volume is
+  cached, so that a second run looks only at what is new.
 
 The page shows the patient's face (--no-pictures leaves it out): keep it as you keep
 the scan. An interrupted evaluation goes on where it stopped.
@@ -119,6 +129,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the defaced volume is shared without its folder: do not look for masks and pictures beside it",
     )
+    cost = parser.add_argument_group("what it cost")
+    cost.add_argument(
+        "--preservation",
+        action="store_true",
+        help="measure what was replaced, where, and what else comes out of the scan now; of a cohort for each method",
+    )
+    cost.add_argument(
+        "--structures",
+        metavar="LABELS",
+        nargs="+",
+        type=Path,
+        help="segmentation of the original, and, if wanted, of the defaced scan made the same way: a label map, a "
+        "Slicer segmentation, or a folder with a mask for each structure",
+    )
+    cost.add_argument("--dose", metavar="DOSE", type=Path, help="with --structures: a dose as volume file")
     how.add_argument(
         "--cache", metavar="DIR", type=Path, help="for a cohort: folder of what was seen (default: beside the report)"
     )
@@ -136,12 +161,41 @@ def run(args: argparse.Namespace) -> int:
         args.error("argument --cohort: takes the volumes from its table, give no others")
     if args.cohort is None and len(args.volumes) not in (1, 2):
         args.error("give ORIGINAL and DEFACED, or DEFACED alone, or --cohort TABLE.csv")
+    _check_cost(args)
     try:
         check_report(args.output, args.overwrite)
     except OutputError as error:
         args.error(f"argument -o/--output: {error}")
     with Progress() as progress:
         return _run_pair(args, progress) if args.cohort is None else _run_cohort(args, progress)
+
+
+def _check_cost(args: argparse.Namespace) -> None:
+    if args.preservation and args.cohort is None and len(args.volumes) != 2:
+        args.error("argument --preservation: needs the original as well, give ORIGINAL and DEFACED")
+    if args.structures and (args.cohort is not None or not args.preservation):
+        args.error("argument --structures: belongs to --preservation of a pair; a cohort's table has a column labels")
+    if args.structures and len(args.structures) > 2:
+        args.error("argument --structures: give the original's segmentation, or it and the defaced scan's")
+    if args.dose and not args.structures:
+        args.error("argument --dose: needs --structures")
+
+
+def _preservation(
+    args: argparse.Namespace, original: sitk.Image, defaced: sitk.Image, progress: Report
+) -> Preservation:
+    from .preservation import preservation
+    from .structures import read_dose, read_structures
+
+    given = [read_structures(path) for path in args.structures or ()]
+    return preservation(
+        original,
+        defaced,
+        structures=given[0] if given else None,
+        defaced_structures=given[1] if len(given) > 1 else None,
+        dose=read_dose(args.dose) if args.dose else None,
+        progress=progress,
+    )
 
 
 def _list_models(args: argparse.Namespace) -> int:
@@ -154,21 +208,30 @@ def _list_models(args: argparse.Namespace) -> int:
 
 
 def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
+    from CTDefaceLib.progress import part
     from CTDefaceLib.volume_io import read_ct
 
     from .attacks import ATTACKS
-    from .evaluation import evaluate
+    from .evaluation import check_pair, evaluate
     from .face_models import DEFAULT_MODELS
+    from .facial_shape import facial_shape
     from .report import report_paths, write_evaluation
     from .settings import Settings
 
     progress(0.0, "Reading")
     *first, defaced_path = args.volumes
     original = read_ct(first[0]) if first else None
+    defaced = read_ct(defaced_path)
+    cost = shape = None
+    if original is not None:
+        check_pair(original, defaced)
+        if args.preservation:
+            cost = _preservation(args, original, defaced, part(progress, 0.0, 0.1))
+        shape = facial_shape(original, defaced, [read_ct(path) for path in args.others or ()] or None)
     memory = args.output.with_suffix(".partial")
     evaluation = evaluate(
         original,
-        read_ct(defaced_path),
+        defaced,
         Settings(
             models=tuple(args.models or DEFAULT_MODELS),
             model_folder=str(args.model_folder) if args.model_folder else None,
@@ -179,10 +242,12 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
         ),
         others=(read_ct(path) for path in args.others) if args.others else None,
         beside=None if args.alone else defaced_path,
-        ignore=[*first, *(args.others or ()), memory, *report_paths(args.output)],
+        ignore=[*first, *(args.others or ()), *(args.structures or ()), *([args.dose] if args.dose else ())]
+        + [memory, *report_paths(args.output)],
         memory=memory,
-        progress=progress,
+        progress=part(progress, 0.1, 1.0),
     )
+    evaluation.preservation, evaluation.shape = cost, shape
     write_evaluation(evaluation, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)
     progress(1.0, "")
     print(f"{evaluation.verdict.level}: {evaluation.verdict.sentence}")
@@ -192,6 +257,8 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
 def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
     from .cohort import evaluate_cohort
     from .cohort_table import read_table
+    from .identification import FUSED
+    from .pages import estimate_text
     from .pairs import BY_PATIENT
     from .report import write_cohort
 
@@ -201,6 +268,7 @@ def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
         model=args.models[0] if args.models else "dlib-hog",
         model_folder=args.model_folder,
         views=args.views or "study",
+        with_preservation=args.preservation,
         progress=progress,
     )
     write_cohort(cohort, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)
@@ -210,4 +278,7 @@ def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
         figure = f"ROC-AUC {auc[0]:.2f} ± {auc[1]:.2f}" if auc else "too few faces to compare"
         found = f"{method.found['median']:.0%}" if method.found else "none"
         print(f"{method.method}: a face in {found} of the views, {figure}")
+        for one in method.identification:
+            if one.templates == FUSED:
+                print(f"  {one.threat}: rank-1 {estimate_text(one.rank1, '{:.0%}')} of {one.patients} patients")
     return 0

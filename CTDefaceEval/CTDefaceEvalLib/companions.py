@@ -14,7 +14,7 @@ from CTDefaceLib.dicom.tree import tree_of
 from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.volume_io import IMAGE_IO, read_ct
 
-from .attacks import FILLED_HU, Recovery
+from .attacks import FILLED_HU, Recovery, joined
 from .face_models import FaceModel
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif")
@@ -39,10 +39,11 @@ def volumes_beside(defaced_path: str | os.PathLike, defaced: sitk.Image, ignore:
     """Volumes in the folder of a defaced one, as recoveries to search.
 
     A mask on the same grid is joined with the tissue left; another CT of the same patient in the same place (a volume
-    file or a DICOM series in a folder) is searched as it is. `ignore` names paths that stay here, such as the
-    original. What cannot be read is passed over. File names may name the patient, so that none goes into the result.
+    file or a DICOM series in a folder) is searched as it is, and all of them joined with this one, since each may show
+    what another lacks. `ignore` names paths that stay here, such as the original. What cannot be read is passed over.
+    File names may name the patient, so that none goes into the result.
     """
-    masks = scans = 0
+    masks, scans = 0, []
     for path in _neighbours(Path(defaced_path), ignore):
         for image in _volumes(path):
             if _is_mask(image):
@@ -51,8 +52,10 @@ def volumes_beside(defaced_path: str | os.PathLike, defaced: sitk.Image, ignore:
                 masks += 1
                 yield _joined(defaced, image, f"mask beside it {masks}")
             elif _same_patient(defaced, image):
-                scans += 1
-                yield Recovery(f"another scan beside it {scans}", "another scan beside it", image)
+                scans.append(image)
+                yield Recovery(f"another scan beside it {len(scans)}", "another scan beside it", image)
+    if scans:
+        yield from joined(defaced, scans)
 
 
 def pictures_beside(defaced_path: str | os.PathLike, models: Sequence[FaceModel], ignore: Sequence = ()) -> list[str]:
@@ -61,7 +64,7 @@ def pictures_beside(defaced_path: str | os.PathLike, models: Sequence[FaceModel]
     for path in _neighbours(Path(defaced_path), ignore):
         if path.suffix.lower() not in PICTURES:
             continue
-        picture = _picture(path)
+        picture = read_picture(path)
         if picture is None:
             continue
         names = [model.name for model in models if model.detect(picture)]
@@ -120,7 +123,8 @@ def _joined(defaced: sitk.Image, mask: sitk.Image, name: str) -> Recovery:
     )
 
 
-def _picture(path: Path) -> np.ndarray | None:
+def read_picture(path: Path) -> np.ndarray | None:
+    """A picture as detectors are shown it, (rows, columns, 3) uint8; None of what is no picture or too small a one."""
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError:

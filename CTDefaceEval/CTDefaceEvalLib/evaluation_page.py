@@ -13,6 +13,7 @@ from .detection import FIELD_OF_VIEW_MM, GRID_MM, TRIANGLES
 from .face_models import ADVICE_ONLY
 from .findings import BOUND, ORIGINAL, Evaluation, Level, Subject
 from .pages import FACE_NOTICE, image, list_of, page, table, versions
+from .preservation_page import preservation_parts
 from .recognition import DRAWS, SAME_PERSON
 from .verdict import EVALUABLE_SHARE, FOUND_SHARE, interval_text, is_recognised, views_needed, worst_first
 
@@ -54,6 +55,8 @@ def evaluation_page(evaluation: Evaluation, pictures: bool = True) -> str:
             "<h2>Similarity of single pictures</h2>",
             _similarity_chart(evaluation, shown),
         ]
+    parts += ["<h2>Shape of the face</h2>", f"<p>{escape(evaluation.shape.sentence)}</p>"] if evaluation.shape else []
+    parts += preservation_parts(evaluation.preservation) if evaluation.preservation else []
     parts += ["<h2>How this was measured</h2>", _evaluation_methods(evaluation)]
     return page("Is this person still recognised?", parts)
 

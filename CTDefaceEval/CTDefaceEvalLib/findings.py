@@ -14,7 +14,10 @@ from CTDefaceLib.audits import Level
 from CTDefaceLib.version import __version__
 
 from .face_models import Face, similarity
+from .facial_shape import FacialShape
+from .identification import FUSED, Estimate, Identification
 from .pairs import Separation
+from .preservation import Preservation
 from .settings import Settings
 from .views import View, ViewGrid
 
@@ -24,6 +27,7 @@ __all__ = [
     "CONTROL",
     "DEFACED",
     "ORIGINAL",
+    "PHOTO",
     "Cohort",
     "Evaluation",
     "Evidence",
@@ -44,6 +48,8 @@ ORIGINAL, DEFACED = "original", "defaced"
 BACK, CONTROL, BOUND = "back of the head", "front cut off", "region emptied"
 """Names and kinds of what is compared with (:mod:`.controls`): the original from behind, the original without its
 front, and the defaced volume with all that was changed emptied, which bounds every attack on the fill."""
+PHOTO = "photo"
+"""The method of those rows of a cohort's table that name a picture of a patient's face, not a volume."""
 
 
 def quartiles(values: Sequence[float]) -> dict[str, Any] | None:
@@ -246,10 +252,12 @@ class Verdict:
 
 @dataclass(kw_only=True)
 class Evaluation(Evidence):
-    """The evidence with the verdict on it, and how many seconds it took."""
+    """The evidence with the verdict on it, how many seconds it took, and, where they were measured, cost and shape."""
 
     verdict: Verdict
     seconds: float = 0.0
+    preservation: Preservation | None = None
+    shape: FacialShape | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Every number, ready for JSON; without pictures, paths and names."""
@@ -269,6 +277,8 @@ class Evaluation(Evidence):
             "subjects": [self._subject_as_dict(subject) for subject in self.subjects],
             "pictures_beside": self.pictures_beside,
             "seconds": round(self.seconds, 1),
+            "preservation": self.preservation and asdict(self.preservation),
+            "shape": self.shape and asdict(self.shape),
         }
 
     def _subject_as_dict(self, subject: Subject) -> dict[str, Any]:
@@ -310,12 +320,31 @@ class VolumeFaces:
         (n, d) float32.
     picture: np.ndarray
         Front view, (rows, columns, 3) uint8.
+    found_in: np.ndarray
+        Places in the grid of the views in which they were found, (n,) integers.
+    boxes, landmarks: np.ndarray
+        Of these faces, in pixels: (n, 4) and (n, m, 2) float32, m being 0 for a model that gives no landmarks.
+    compared: np.ndarray
+        Embeddings (k, d) float32 in the views in which the original shows a face; where none is found in this volume,
+        of what lies in its place, as somebody embeds it who knows how a head lies. Those found, without an original.
     """
 
     views: int
     scores: np.ndarray
     embeddings: np.ndarray
     picture: np.ndarray
+    found_in: np.ndarray
+    boxes: np.ndarray
+    landmarks: np.ndarray
+    compared: np.ndarray
+
+    def faces(self, grid: ViewGrid) -> dict[View, Face]:
+        """The faces by the view of the grid in which they were found."""
+        views = list(grid)
+        return {
+            views[place]: Face(tuple(box.tolist()), float(score), marks if marks.size else None)
+            for place, box, score, marks in zip(self.found_in, self.boxes, self.scores, self.landmarks)
+        }
 
 
 @dataclass
@@ -330,6 +359,11 @@ class MethodResult:
         Protocol → Separation of the pairs of this method's faces with each other, and with the originals' faces.
         Protocols: "by patient" (folds of whole patients, no pairs within one scan) and "study" (all pairs, dealt out at
         random).
+    identification: list of Identification
+        Of its volumes, by every attacker for whom the table has a gallery.
+    preservation: dict
+        Name of a number of :meth:`.preservation.Preservation.numbers` → its median over the volumes; empty unless asked
+        for.
     """
 
     method: str
@@ -339,6 +373,13 @@ class MethodResult:
     found: dict[str, Any] | None
     within: dict[str, Separation]
     against_originals: dict[str, Separation]
+    identification: list[Identification] = field(default_factory=list)
+    preservation: dict[str, Estimate | None] = field(default_factory=dict)
+
+    def identified(self, threat: str, templates: str = FUSED) -> Identification | None:
+        """The identification by one attacker."""
+        wanted = (found for found in self.identification if (found.threat, found.templates) == (threat, templates))
+        return next(wanted, None)
 
 
 @dataclass
@@ -351,6 +392,8 @@ class Cohort:
     methods: list[MethodResult]
     scans: list[dict[str, Any]]
     pictures: list[tuple[str, str, np.ndarray]] = field(default_factory=list, repr=False)
+    photos: int = 0
+    photos_without_face: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Every number, ready for JSON. Patients and scans are numbered, their names stay in the table."""

@@ -94,3 +94,4 @@ class CTDefaceEvalParameterNode:
     views: Views = Views.DEFAULT
     reportPictures: bool = True
     cohortViews: Views = Views.STUDY
+    cohortPreservation: bool = False

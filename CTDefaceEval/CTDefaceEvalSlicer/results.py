@@ -7,6 +7,7 @@ import slicer
 import vtk
 from CTDefaceEvalLib.charts import COLOURS, density
 from CTDefaceEvalLib.findings import ORIGINAL
+from CTDefaceEvalLib.identification import THREATS
 from CTDefaceEvalLib.pairs import BY_PATIENT
 from CTDefaceEvalLib.report import evaluation_rows
 from CTDefaceEvalLib.verdict import worst_first
@@ -99,6 +100,22 @@ def cohortResults(cohort, ownerNode):
     for protocol in methods[0].within:
         for what, title in (("auc", "ROC-AUC"), ("accuracy", "accuracy")):
             summary[f"{title}, {protocol}"] = [figure(m, protocol, what) for m in methods]
+    for threat in THREATS:
+        found = [m.identified(threat) for m in methods]
+        if any(found):
+            for what, title in (
+                ("rank1", "rank-1"),
+                ("rank5", "rank-5"),
+                ("auc", "AUC"),
+                ("eer", "EER"),
+                ("d_prime", "d′"),
+            ):
+                estimates = [getattr(one, what) if one else None for one in found]
+                for part, name in (("value", ""), ("low", " from"), ("high", " to")):
+                    summary[f"{title}{name}, {threat}"] = [getattr(e, part) if e else math.nan for e in estimates]
+    for name in dict.fromkeys(name for m in methods for name in m.preservation):
+        medians = [m.preservation.get(name) for m in methods]
+        summary[name] = [one.value if one else math.nan for one in medians]
     steps = np.linspace(0.0, 1.0, 101)
     curves = {"impostor": steps.tolist(), "chance": steps.tolist()}
     for method in methods:
