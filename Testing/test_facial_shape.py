@@ -6,7 +6,7 @@ import poor_defacings
 import pytest
 import SimpleITK as sitk
 from CTDefaceEvalLib import facial_shape as library
-from CTDefaceEvalLib.facial_shape import FacialShape, distances, face_skin, facial_shape, points_of
+from CTDefaceEvalLib.facial_shape import FacialShape, distances, face_skin, facial_shape, own_face, points_of
 from CTDefaceEvalLib.views import head_pose
 from CTDefaceLib.pipeline import DefaceParameters, deface
 
@@ -63,7 +63,7 @@ def test_a_fit_takes_out_where_a_head_lies(head):
 
 
 def test_an_untouched_face_keeps_its_shape(head, others):
-    found = facial_shape(head.image, head.image, others, head.cylinder)
+    found = facial_shape(own_face(head.image, others, head.cylinder), head.image)
     assert found.mean_mm < 0.01 and found.covered == 1.0 and found.is_left and min(found.others_mean_mm) > 1.0
     assert "keeps its shape" in found.sentence
 
@@ -71,9 +71,8 @@ def test_an_untouched_face_keeps_its_shape(head, others):
 @pytest.mark.slow
 @pytest.mark.parametrize("fill", ["smooth", "face"])
 def test_another_skin_has_another_shape(head, others, fill):
-    found = facial_shape(
-        head.image, deface(head.image, DefaceParameters(fill=fill, seed=1)).image, others, head.cylinder
-    )
+    face = own_face(head.image, others, head.cylinder)
+    found = facial_shape(face, deface(head.image, DefaceParameters(fill=fill, seed=1)).image)
     assert not found.is_left and found.mean_mm > 1.5 and found.p95_mm > 5.0 and "keeps" not in found.sentence
 
 
@@ -82,16 +81,15 @@ def test_a_face_replaced_by_its_own_smoothed_self_is_caught(head, others):
     """No detector need say so: what was taken for a new skin is the old one, blurred."""
     pose = head_pose(head.image)
     for sigma_mm in (2.0, 4.0):
-        assert facial_shape(
-            head.image, poor_defacings.blurred(head.image, pose, sigma_mm), others, head.cylinder
-        ).is_left
+        blurred = poor_defacings.blurred(head.image, pose, sigma_mm)
+        assert facial_shape(own_face(head.image, others, head.cylinder), blurred).is_left
 
 
 def test_where_there_is_nothing_to_measure(head):
     emptied = sitk.Cast(head.image * 0 - 1000, sitk.sitkInt16)
-    assert facial_shape(head.image, emptied, [], head.cylinder) is None
-    assert facial_shape(emptied, emptied, []) is None
-    alone = facial_shape(head.image, head.image, [emptied], head.cylinder)
+    assert facial_shape(own_face(head.image, [], head.cylinder), emptied) is None
+    assert own_face(emptied, []) is None
+    alone = facial_shape(own_face(head.image, [emptied], head.cylinder), head.image)
     assert alone.part_of_others is None and not alone.is_left and "other people" not in alone.sentence
 
 

@@ -214,7 +214,6 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
     from .attacks import ATTACKS
     from .evaluation import check_pair, evaluate
     from .face_models import DEFAULT_MODELS
-    from .facial_shape import facial_shape
     from .report import report_paths, write_evaluation
     from .settings import Settings
 
@@ -222,12 +221,11 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
     *first, defaced_path = args.volumes
     original = read_ct(first[0]) if first else None
     defaced = read_ct(defaced_path)
-    cost = shape = None
+    cost = None
     if original is not None:
         check_pair(original, defaced)
         if args.preservation:
             cost = _preservation(args, original, defaced, part(progress, 0.0, 0.1))
-        shape = facial_shape(original, defaced, [read_ct(path) for path in args.others or ()] or None)
     memory = args.output.with_suffix(".partial")
     evaluation = evaluate(
         original,
@@ -247,7 +245,7 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
         memory=memory,
         progress=part(progress, 0.1, 1.0),
     )
-    evaluation.preservation, evaluation.shape = cost, shape
+    evaluation.preservation = cost
     write_evaluation(evaluation, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)
     progress(1.0, "")
     print(f"{evaluation.verdict.level}: {evaluation.verdict.sentence}")

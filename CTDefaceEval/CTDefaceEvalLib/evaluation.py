@@ -27,6 +27,7 @@ from .attacks import Recovery, around_head
 from .companions import pictures_beside, volumes_beside
 from .controls import front_blanked, region_emptied
 from .face_models import ADVICE_ONLY, Face, FaceModel, load_model
+from .facial_shape import FacialShape, OwnFace, facial_shape, own_face
 from .findings import BACK, BOUND, CONTROL, DEFACED, ORIGINAL, Evaluation, Evidence, Likeness, Scale, Subject
 from .memory import SubjectMemory
 from .recognition import likeness
@@ -96,17 +97,21 @@ def evaluate(
     sweep = _prepared(original, defaced, settings, memory, progress, cancelled or never)
     reference = _reference(sweep, original, others, progress)
     attempts = attacks.recoveries(defaced, sweep.pose, settings.attacks)
+    face = own_face(original) if original is not None else None
+    shapes: dict[str, FacialShape] = {}
     pictures = []
     if beside is not None:
         attempts = itertools.chain(volumes_beside(beside, defaced, ignore), attempts)
         pictures = pictures_beside(beside, sweep.models, ignore)
     if original is not None and (emptied := region_emptied(original, defaced)) is not None:
         attempts = itertools.chain([Recovery(BOUND, BOUND, around_head(emptied, sweep.pose))], attempts)
-    subjects = [*reference.subjects, *_searched(sweep, defaced, attempts, reference, progress)]
+    subjects = [*reference.subjects, *_searched(sweep, defaced, _measured(attempts, face, shapes), reference, progress)]
     models = [{"name": model.name, "licence": model.licence} for model in sweep.models]
     name = reference.recogniser.name if reference.recogniser else None
+    if face is not None and (shape := facial_shape(face, defaced)) is not None:
+        shapes[DEFACED] = shape
     alike = {subject.name: found for subject in subjects if (found := reference.likeness_to(subject)) is not None}
-    evidence = Evidence(settings, settings.grid, models, name, subjects, reference.scale, pictures, alike)
+    evidence = Evidence(settings, settings.grid, models, name, subjects, reference.scale, pictures, alike, shapes)
     evaluation = Evaluation(**vars(evidence), verdict=judge(evidence), seconds=time.perf_counter() - start)
     if not keep_memory:
         sweep.memory.forget()
@@ -212,6 +217,14 @@ def _searched(
         done += (0.98 - done) * 0.05
         progress(done, f"Looking at: {attempt.name}")
         yield _compared(sweep, reference, attempt)
+
+
+def _measured(attempts: Iterable[Recovery], face: OwnFace | None, shapes: dict[str, FacialShape]) -> Iterator[Recovery]:
+    """The recoveries, each with the shape of its face added to `shapes` on the way."""
+    for attempt in attempts:
+        if face is not None and (shape := facial_shape(face, attempt.image, attempt.iso)) is not None:
+            shapes[attempt.name] = shape
+        yield attempt
 
 
 def _compared(sweep: Sweep, reference: _Reference, attempt: Recovery) -> Subject:

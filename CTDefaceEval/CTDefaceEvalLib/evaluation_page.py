@@ -11,11 +11,20 @@ from .attacks import GROWTHS_MM, LOWERED_ISO, PEELS_MM
 from .charts import density, line_chart
 from .detection import FIELD_OF_VIEW_MM, GRID_MM, TRIANGLES
 from .face_models import ADVICE_ONLY
-from .findings import BOUND, ORIGINAL, Evaluation, Level, Subject
+from .findings import BOUND, DEFACED, ORIGINAL, Evaluation, Level, Subject
 from .pages import FACE_NOTICE, image, list_of, page, table, versions
 from .preservation_page import preservation_parts
 from .recognition import DRAWS, SAME_PERSON
-from .verdict import EVALUABLE_SHARE, FOUND_SHARE, interval_text, is_recognised, views_needed, worst_first
+from .verdict import (
+    EVALUABLE_SHARE,
+    FOUND_SHARE,
+    interval_text,
+    is_recognised,
+    is_this_person,
+    shape_text,
+    views_needed,
+    worst_first,
+)
 
 ATTACKS_SHOWN = 5
 """Attacks whose pictures are shown, the worst first."""
@@ -55,7 +64,8 @@ def evaluation_page(evaluation: Evaluation, pictures: bool = True) -> str:
             "<h2>Similarity of single pictures</h2>",
             _similarity_chart(evaluation, shown),
         ]
-    parts += ["<h2>Shape of the face</h2>", f"<p>{escape(evaluation.shape.sentence)}</p>"] if evaluation.shape else []
+    shape = evaluation.shapes.get(DEFACED)
+    parts += ["<h2>Shape of the face</h2>", f"<p>{escape(shape.sentence)}</p>"] if shape else []
     parts += preservation_parts(evaluation.preservation) if evaluation.preservation else []
     parts += ["<h2>How this was measured</h2>", _evaluation_methods(evaluation)]
     return page("Is this person still recognised?", parts)
@@ -64,7 +74,7 @@ def evaluation_page(evaluation: Evaluation, pictures: bool = True) -> str:
 def _evaluation_table(evaluation: Evaluation) -> str:
     models = evaluation.settings.models
     head = ["", *(f"{model}: views with a face" for model in models), "best score", "mean score"]
-    head += ["likeness to the original", "recognised", "region, mL"]
+    head += ["likeness to the original", "recognised", "shape", "region, mL"]
     rows = []
     for subject in evaluation.subjects:
         counts = []
@@ -80,9 +90,10 @@ def _evaluation_table(evaluation: Evaluation) -> str:
             f"{sum(scores) / len(scores):.2f}" if scores else "–",
             interval_text(likeness) if likeness else "–",
             ("yes" if recognised else "no") if likeness else "–",
+            shape_text(evaluation.shapes.get(subject.name)),
             f"{subject.region_ml:.0f}" if subject.region_ml else "",
         ]
-        bad = recognised or subject.name in evaluation.verdict.recovered_by
+        bad = is_this_person(evaluation, subject) or subject.name in evaluation.verdict.recovered_by
         bad |= subject is evaluation.defaced and evaluation.verdict.level is Level.FACE_FOUND
         rows.append((subject.name, cells, bad))
     note = f'<p class="small">Scores are those of {escape(models[0])}.</p>'

@@ -35,6 +35,8 @@ FINER = 4
 Not critical; those that they are taken from are the map's own, 3 to 4 mm apart."""
 FIT_STEPS = 40
 """Steps of the fit of one face to another; heads lie within some millimetres of each other from the start."""
+LEAST_COVERED = 0.5
+"""Share of the face in which there has to be a skin for its shape to count: a few patches fit anybody. Judgement."""
 SHAPE_LEFT = 0.5
 """A new skin that lies less than this part of the distance of other people's faces from the old one keeps its shape.
 Two phantoms and two real heads whose faces were blurred by 3 mm have 0.18 to 0.25, by 6 mm 0.35 to 0.58, which is not
@@ -70,7 +72,7 @@ class FacialShape:
     def is_left(self) -> bool:
         """Whether the new skin keeps the shape of this face."""
         part = self.part_of_others
-        return part is not None and part < SHAPE_LEFT
+        return part is not None and part < SHAPE_LEFT and self.covered >= LEAST_COVERED
 
     @property
     def sentence(self) -> str:
@@ -88,18 +90,37 @@ class FacialShape:
         return text + (". So the face keeps its shape." if self.is_left else ".")
 
 
-def facial_shape(
-    original: sitk.Image,
-    defaced: sitk.Image,
-    others: Iterable[sitk.Image] | None = None,
-    cylinder: Cylinder | None = None,
-) -> FacialShape | None:
-    """Measure how much of its shape a face has kept.
+@dataclass(frozen=True)
+class OwnFace:
+    """The face of an original, and those of other people that it is compared with.
+
+    Attributes
+    ----------
+    cylinder: Cylinder
+        Where its head lies.
+    skin: np.ndarray
+        Map of the radius of its skin, see :func:`face_skin`.
+    points: np.ndarray
+        The same as points, (n, 3) mm.
+    others: tuple of np.ndarray
+        Points of other people's faces.
+    """
+
+    cylinder: Cylinder
+    skin: np.ndarray
+    points: np.ndarray
+    others: tuple[np.ndarray, ...]
+
+
+def own_face(
+    original: sitk.Image, others: Iterable[sitk.Image] | None = None, cylinder: Cylinder | None = None
+) -> OwnFace | None:
+    """What other skins are compared with.
 
     Parameters
     ----------
-    original, defaced: sitk.Image
-        CTs in Hounsfield units on one grid.
+    original: sitk.Image
+        CT in Hounsfield units.
     others: iterable of sitk.Image or None
         CTs of other people's heads; six synthetic ones when None. One without a head is passed over.
     cylinder: Cylinder or None
@@ -107,34 +128,58 @@ def facial_shape(
 
     Returns
     -------
-    FacialShape or None
-        None where there is no head in the original, or no skin left to measure in the defaced scan.
+    OwnFace or None
+        None where no face is in view.
     """
     try:
         cylinder = cylinder or head_cylinder(original)
     except NoFaceError:
         return None
-    before, after = face_skin(original, cylinder), face_skin(defaced, cylinder)
-    sought, there = np.isfinite(before).sum(), np.isfinite(before) & np.isfinite(after)
-    new = points_of(np.where(there, after, np.nan), cylinder, finer=1)
+    skin = face_skin(original, cylinder)
+    points = points_of(skin, cylinder)
+    if len(points) == 0:
+        return None
+    faces = (face for face in map(_face_of, others or ()) if face is not None)
+    return OwnFace(cylinder, skin, points, synthetic_faces() if others is None else tuple(faces))
+
+
+def facial_shape(face: OwnFace, image: sitk.Image, iso: float = TISSUE_HU) -> FacialShape | None:
+    """Measure how much of its shape a face has kept in a CT, or in what an attack made of one.
+
+    Parameters
+    ----------
+    face: OwnFace
+        Of the original.
+    image: sitk.Image
+        CT in Hounsfield units, in the same place, on any grid.
+    iso: float
+        HU of its skin.
+
+    Returns
+    -------
+    FacialShape or None
+        None where there is no skin left to measure.
+    """
+    skin = face_skin(image, face.cylinder, iso)
+    there = np.isfinite(face.skin) & np.isfinite(skin)
+    new = points_of(np.where(there, skin, np.nan), face.cylinder, finer=1)
     if len(new) == 0:
         return None
-    own = distances(new, points_of(before, cylinder))
-    faces = synthetic_faces() if others is None else [face for face in map(_face_of, others) if face is not None]
-    away = [distances(new, face) for face in faces]
+    own = distances(new, face.points)
+    away = [distances(new, other) for other in face.others]
     return FacialShape(
         mean_mm=float(own.mean()),
         p95_mm=float(np.percentile(own, 95.0)),
         others_mean_mm=tuple(float(values.mean()) for values in away),
         others_p95_mm=tuple(float(np.percentile(values, 95.0)) for values in away),
-        covered=float(there.sum() / sought) if sought else 0.0,
+        covered=float(there.sum() / np.isfinite(face.skin).sum()),
     )
 
 
-def face_skin(image: sitk.Image, cylinder: Cylinder) -> np.ndarray:
+def face_skin(image: sitk.Image, cylinder: Cylinder, iso: float = TISSUE_HU) -> np.ndarray:
     """Map of the radius in mm of the outermost skin within the outline of a face, NaN elsewhere; (heights, angles).
 
-    Along each ray of the cylinder it is where the CT, from outside, first rises above the level of the skin.
+    Along each ray of the cylinder it is where the CT, from outside, first rises above the level of the skin, `iso` HU.
     """
     skin = np.full(cylinder.skin.shape, np.nan)
     face = (cylinder.outline > 0.0) & cylinder.skin_in_view
@@ -143,12 +188,12 @@ def face_skin(image: sitk.Image, cylinder: Cylinder) -> np.ndarray:
     offsets = np.arange(ABOVE_THE_SKIN_MM, -BELOW_THE_SKIN_MM, -RAY_STEP_MM)
     radii = np.maximum(cylinder.skin[..., None] + offsets, 0.0)
     values = values_at(image, cylinder.points(radii)[face])
-    tissue = values > TISSUE_HU
+    tissue = values > iso
     first = tissue.argmax(axis=1)
     found = tissue.any(axis=1) & (first > 0)
     rows = np.flatnonzero(found)
     outside, inside = values[rows, first[rows] - 1], values[rows, first[rows]]
-    part = np.clip((TISSUE_HU - outside) / np.maximum(inside - outside, 1.0), 0.0, 1.0)
+    part = np.clip((iso - outside) / np.maximum(inside - outside, 1.0), 0.0, 1.0)
     along = np.full(len(values), np.nan)
     along[rows] = radii[face][rows, first[rows]] + (1.0 - part) * RAY_STEP_MM
     skin[face] = along

@@ -187,6 +187,8 @@ class Evidence:
         A sentence for each picture beside the scan that shows a face.
     likeness: dict
         Name of a subject → its likeness to the original; empty where whose face it is could not be measured.
+    shapes: dict
+        Name of a subject → how much of the shape of the original's face it has; empty without an original.
     """
 
     settings: Settings
@@ -197,6 +199,7 @@ class Evidence:
     scale: Scale
     pictures_beside: list[str]
     likeness: dict[str, Likeness] = field(default_factory=dict)
+    shapes: dict[str, FacialShape] = field(default_factory=dict)
 
     def subject(self, name: str) -> Subject | None:
         """The subject of a name, ORIGINAL and DEFACED among them."""
@@ -252,12 +255,11 @@ class Verdict:
 
 @dataclass(kw_only=True)
 class Evaluation(Evidence):
-    """The evidence with the verdict on it, how many seconds it took, and, where they were measured, cost and shape."""
+    """The evidence with the verdict on it, how long it took in seconds, and what the defacing cost, where measured."""
 
     verdict: Verdict
     seconds: float = 0.0
     preservation: Preservation | None = None
-    shape: FacialShape | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Every number, ready for JSON; without pictures, paths and names."""
@@ -278,7 +280,6 @@ class Evaluation(Evidence):
             "pictures_beside": self.pictures_beside,
             "seconds": round(self.seconds, 1),
             "preservation": self.preservation and asdict(self.preservation),
-            "shape": self.shape and asdict(self.shape),
         }
 
     def _subject_as_dict(self, subject: Subject) -> dict[str, Any]:
@@ -300,6 +301,7 @@ class Evaluation(Evidence):
             "similarity": quartiles(list(similar.values())),
             "similarities": [[*view, value] for view, value in similar.items()],
             "likeness": asdict(self.likeness[subject.name]) if subject.name in self.likeness else None,
+            "shape": asdict(self.shapes[subject.name]) if subject.name in self.shapes else None,
         }
 
 

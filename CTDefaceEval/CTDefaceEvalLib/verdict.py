@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from .face_models import ADVICE_ONLY
-from .findings import BOUND, CONTROL, ORIGINAL, Evaluation, Evidence, Level, Likeness, Subject, Verdict
+from .facial_shape import FacialShape
+from .findings import BOUND, CONTROL, DEFACED, ORIGINAL, Evaluation, Evidence, Level, Likeness, Subject, Verdict
 from .recognition import SAME_PERSON
 
 EVALUABLE_SHARE = 0.2
@@ -22,10 +23,11 @@ head, or of the back of one, one is a false alarm now and then."""
 def judge(evidence: Evidence) -> Verdict:
     """The verdict on what an evaluation saw: whose face is it, if there is any?
 
-    A subject counts as recognised when its likeness to the original (:mod:`.recognition`) is that of one person, as
-    measured with a cohort. A face that is found and not recognised is told as such. Where no model can
-    tell whose face it is, because there is no original or none that embeds, finding one decides: in a quarter of the
-    views in which the original is found, in at least two views of a full grid, and in more than the backs of heads.
+    A subject gives the person away when its likeness to the original (:mod:`.recognition`) is that of one person, as
+    measured with a cohort, or when its skin has the shape of this face rather than of others (:mod:`.facial_shape`). A
+    face that is found and not recognised is told as such. Where no model can tell whose face it is, because there is no
+    original or none that embeds, finding one decides: in a quarter of the views in which the original is found, in at
+    least two views of a full grid, and in more than the backs of heads.
     """
     best = _best_of_original(evidence)
     if best is not None and best < EVALUABLE_SHARE * len(evidence.grid):
@@ -55,6 +57,17 @@ def is_recognised(evidence: Evidence, subject: Subject) -> bool:
     """Whether a subject is taken for the person of the original."""
     likeness = evidence.likeness.get(subject.name)
     return likeness is not None and likeness.high >= SAME_PERSON
+
+
+def has_its_shape(evidence: Evidence, subject: Subject) -> bool:
+    """Whether a subject has kept the shape of the original's face."""
+    shape = evidence.shapes.get(subject.name)
+    return shape is not None and shape.is_left
+
+
+def is_this_person(evidence: Evidence, subject: Subject) -> bool:
+    """Whether a subject gives the person away: it is recognised, or the face has its shape."""
+    return is_recognised(evidence, subject) or has_its_shape(evidence, subject)
 
 
 def views_needed(evidence: Evidence, model: str) -> int:
@@ -96,9 +109,9 @@ def _is_found(evidence: Evidence, subject: Subject) -> bool:
 
 def _gives_away(evidence: Evidence, subject: Subject) -> bool:
     """Whether a recovery is recognised, or shows a face and nobody can tell whose."""
-    if not evidence.likeness:
-        return subject.name != BOUND and _is_found(evidence, subject)
-    return is_recognised(evidence, subject)
+    if is_this_person(evidence, subject):
+        return True
+    return not evidence.likeness and subject.name != BOUND and _is_found(evidence, subject)
 
 
 def _level(evidence: Evidence, recovered: list[Subject]) -> tuple[Level, str]:
@@ -109,6 +122,8 @@ def _level(evidence: Evidence, recovered: list[Subject]) -> tuple[Level, str]:
         return Level.RECOGNISABLE, (
             f"The defaced scan is recognised as this person: {_measured(evidence, evidence.defaced)}."
         )
+    if has_its_shape(evidence, evidence.defaced):
+        return Level.RECOGNISABLE, f"{evidence.shapes[DEFACED].sentence}"
     if not evidence.likeness and _is_found(evidence, evidence.defaced):
         return Level.FACE_FOUND, "A face is found in the defaced scan, and whose it is could not be measured."
     if kinds:
@@ -128,7 +143,7 @@ def _level(evidence: Evidence, recovered: list[Subject]) -> tuple[Level, str]:
 
 
 def _recoverable(evidence: Evidence, recovered: list[Subject], kinds: list[str]) -> str:
-    if kinds == [BOUND]:
+    if kinds == [BOUND] and is_recognised(evidence, recovered[0]):
         return (
             "The defaced scan itself is not recognised, but what was left untouched is, once the rest is taken away: "
             f"{_measured(evidence, recovered[0])}. More of the head has to be replaced."
@@ -152,6 +167,14 @@ def _measured(evidence: Evidence, subject: Subject) -> str:
 def interval_text(likeness: Likeness) -> str:
     """A likeness with its interval, in the words of all reports."""
     return f"{likeness.value:.0%} (95 % over the views: {likeness.low:.0%} to {likeness.high:.0%})"
+
+
+def shape_text(shape: FacialShape | None) -> str:
+    """How far a skin lies from the original's and from other people's, for a table."""
+    if shape is None or not shape.others_mean_mm:
+        return "–"
+    others = f"others {min(shape.others_mean_mm):.1f} to {max(shape.others_mean_mm):.1f} mm"
+    return f"{shape.mean_mm:.1f} mm, {others}{', kept' if shape.is_left else ''}"
 
 
 def _not_all_tried(evidence: Evidence) -> str:
@@ -190,4 +213,6 @@ def _finding(evidence: Evidence, subject: Subject) -> str:
     if likeness is not None and subject.name != ORIGINAL:
         word = "recognised" if is_recognised(evidence, subject) else "not recognised"
         sentence += f"; likeness to the original {interval_text(likeness)}, {word}"
+    if has_its_shape(evidence, subject):
+        sentence += f"; its skin lies {shape_text(evidence.shapes[subject.name])}"
     return sentence + "."

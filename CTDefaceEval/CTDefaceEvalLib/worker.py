@@ -133,7 +133,6 @@ def evaluate(task: tasks.Evaluate, call: Call) -> dict[str, Any]:
     from . import evaluation
     from .attacks import recoveries
     from .detection import surface_of
-    from .facial_shape import facial_shape
     from .preservation import preservation
     from .settings import Settings
     from .verdict import worst_first
@@ -147,7 +146,6 @@ def evaluate(task: tasks.Evaluate, call: Call) -> dict[str, Any]:
         original, defaced, settings, memory="seen.json", keep_memory=True, progress=call.progress
     )
     if original is not None:
-        found.shape = facial_shape(original, defaced)
         with contextlib.suppress(NoFaceError):
             found.preservation = preservation(original, defaced)
     recovered = None
