@@ -14,8 +14,8 @@ import pytest
 import SimpleITK as sitk
 import slicer
 from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS
-from CTDefaceEvalLib.identification import ORIGINAL_TO_DEFACED
 from CTDefaceEvalLib.findings import Level, Scale
+from CTDefaceEvalLib.identification import ORIGINAL_TO_DEFACED
 from CTDefaceEvalLib.tasks import DownloadModels
 from CTDefaceEvalLib.views import head_pose
 from CTDefaceEvalSlicer import cohort_node, evaluation_panel, head_views, results
