@@ -148,7 +148,7 @@ def _figure(cohort: Cohort) -> str:
         points,
         "share of the head's tissue that stays",
         "rank-1, original CT → defaced CT",
-        x_range=(max(0.0, low - 0.1 * (1.0 - low) - 0.01), 1.005),
+        x_range=(max(0.0, low - 0.1 * (1.0 - low) - 0.01), 1.0),
         level=("chance", 1.0 / patients),
     )
     note = (
