@@ -313,7 +313,7 @@ def test_a_scene_saved_with_the_heads_shows_them_in_a_slicer_that_has_just_start
         "views = slicer.util.getNodesByClass('vtkMRMLViewNode')\n"
         "print(sorted(node.GetSingletonTag() for node in views if node.IsMappedInLayout()))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=400)
     assert done.stdout.strip().split("\n")[-1] == "['CTDefaceEvalDefaced', 'CTDefaceEvalOriginal']", done.stderr
 
 
@@ -946,7 +946,7 @@ def test_the_console_lines_of_the_readme(pairs, name, tmp_path):
         "print(sorted({scan['patient'] for scan in cohort.scans}), [method.method for method in cohort.methods])\n"
         "slicer.app.moduleManager().moduleAboutToBeUnloaded('CTDefaceEval')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=400)
     assert not done.stderr.strip()
     found, verdict, nodes, cohort = done.stdout.strip().split("\n")
     assert int(found.split()[0]) >= 3

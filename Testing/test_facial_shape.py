@@ -1,6 +1,7 @@
 """How far a new skin lies from the old one: known distances, and faces that were only smoothed."""
 
 import coarse_phantoms
+import make_other_faces
 import numpy as np
 import poor_defacings
 import pytest
@@ -21,6 +22,11 @@ def others():
     return [coarse_phantoms.scan(person=person).image for person in (7, 12)]
 
 
+def place(head):
+    """Where the map of a head's face lies."""
+    return head.cylinder.depth_mm, head.cylinder.landmarks.eye_height
+
+
 def grown(head, by_mm):
     """The head with its skin so much further out, or in."""
     tissue = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(head.image > -300, [3, 3, 3]))
@@ -37,7 +43,7 @@ def test_the_skin_is_found_between_the_voxels(head):
     away = np.linalg.norm(places + head.image.GetOrigin() - middle, axis=-1)
     ball = sitk.GetImageFromArray(np.clip(-300.0 + 100.0 * (95.0 - away), -1000, 40).astype(np.float32))
     ball.CopyInformation(head.image)
-    points = points_of(face_skin(ball, cylinder), cylinder, finer=1)
+    points = points_of(face_skin(ball, cylinder), *place(head), finer=1)
     centre = [0.0, cylinder.depth_mm, -40.0 - cylinder.landmarks.eye_height]
     assert len(points) > 500 and np.linalg.norm(points - centre, axis=1) == pytest.approx(95.0, abs=0.4)
 
@@ -46,14 +52,14 @@ def test_a_skin_taken_off_or_put_on_evenly_lies_that_far_away(head):
     before = face_skin(grown(head, 0.0), head.cylinder)
     for by_mm in (-4.0, 6.0):
         after = face_skin(grown(head, by_mm), head.cylinder)
-        apart = points_of(after, head.cylinder, finer=1)
-        target = points_of(before, head.cylinder)
+        apart = points_of(after, *place(head), finer=1)
+        target = points_of(before, *place(head))
         found = np.median(library.cKDTree(target).query(apart)[0])
         assert found == pytest.approx(abs(by_mm), abs=0.8)
 
 
 def test_a_fit_takes_out_where_a_head_lies(head):
-    points = points_of(face_skin(head.image, head.cylinder), head.cylinder)
+    points = points_of(face_skin(head.image, head.cylinder), *place(head))
     turn = np.radians(5.0)
     rotation = np.array([[np.cos(turn), -np.sin(turn), 0.0], [np.sin(turn), np.cos(turn), 0.0], [0.0, 0.0, 1.0]])
     moved = (points @ rotation.T + [3.0, -2.0, 4.0])[::7]
@@ -91,6 +97,18 @@ def test_where_there_is_nothing_to_measure(head):
     assert own_face(emptied, []) is None
     alone = facial_shape(own_face(head.image, [emptied], head.cylinder), head.image)
     assert alone.part_of_others is None and not alone.is_left and "other people" not in alone.sentence
+
+
+@pytest.mark.slow
+def test_the_faces_that_come_along_are_those_of_the_script():
+    with np.load(library.OTHER_FACES) as kept:
+        skin, depth_mm, eye_height = make_other_faces.face_of(make_other_faces.PEOPLE[0])
+        assert kept["skin"].shape == (len(make_other_faces.PEOPLE), *skin.shape)
+        assert (
+            np.nanmax(np.abs(kept["skin"][0] - skin)) < 0.5 and np.isnan(kept["skin"][0]).sum() == np.isnan(skin).sum()
+        )
+        assert (kept["depth_mm"][0], kept["eye_height"][0]) == pytest.approx((depth_mm, eye_height), abs=0.5)
+    assert [len(face) > 10_000 for face in library.synthetic_faces()] == [True] * len(make_other_faces.PEOPLE)
 
 
 def test_the_sentence_tells_ranges():

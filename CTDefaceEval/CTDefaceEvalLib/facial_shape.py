@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,12 +19,11 @@ from CTDefaceLib.anatomy.grids import values_at
 from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 from CTDefaceLib.anatomy.map_grid import ANGLES, HEIGHTS
 from CTDefaceLib.errors import NoFaceError
-from CTDefaceLib.phantom import PhantomParameters, make_phantom
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-OTHER_PEOPLE = tuple(range(111, 117))
-"""Persons of the phantom whose faces are compared with where no others are given."""
+OTHER_FACES = Path(__file__).with_name("other_faces.npz")
+"""Faces of synthetic people to compare with where no others are given, made by Testing/make_other_faces.py."""
 RAY_STEP_MM = 0.5
 """Step in mm along a ray that looks for the skin; the crossing itself is found between two steps."""
 ABOVE_THE_SKIN_MM = 25.0
@@ -122,7 +122,7 @@ def own_face(
     original: sitk.Image
         CT in Hounsfield units.
     others: iterable of sitk.Image or None
-        CTs of other people's heads; six synthetic ones when None. One without a head is passed over.
+        CTs of other people's heads; synthetic ones when None. One without a head is passed over.
     cylinder: Cylinder or None
         Of the original, where it is there already.
 
@@ -136,7 +136,7 @@ def own_face(
     except NoFaceError:
         return None
     skin = face_skin(original, cylinder)
-    points = points_of(skin, cylinder)
+    points = points_of(skin, cylinder.depth_mm, cylinder.landmarks.eye_height)
     if len(points) == 0:
         return None
     faces = (face for face in map(_face_of, others or ()) if face is not None)
@@ -162,7 +162,8 @@ def facial_shape(face: OwnFace, image: sitk.Image, iso: float = TISSUE_HU) -> Fa
     """
     skin = face_skin(image, face.cylinder, iso)
     there = np.isfinite(face.skin) & np.isfinite(skin)
-    new = points_of(np.where(there, skin, np.nan), face.cylinder, finer=1)
+    place = face.cylinder.depth_mm, face.cylinder.landmarks.eye_height
+    new = points_of(np.where(there, skin, np.nan), *place, finer=1)
     if len(new) == 0:
         return None
     own = distances(new, face.points)
@@ -200,8 +201,11 @@ def face_skin(image: sitk.Image, cylinder: Cylinder, iso: float = TISSUE_HU) -> 
     return skin
 
 
-def points_of(skin: np.ndarray, cylinder: Cylinder, finer: int = FINER) -> np.ndarray:
-    """A map of a face's skin as points, so many to a step, in its head's own coordinates from the eyes; (n, 3) mm."""
+def points_of(skin: np.ndarray, depth_mm: float, eye_height: float, finer: int = FINER) -> np.ndarray:
+    """A map of a face's skin as points, so many to a step, in its head's own coordinates from the eyes; (n, 3) mm.
+
+    `depth_mm` is the distance of the map's axis behind the brow, `eye_height` that of the eyes above it.
+    """
     known = np.isfinite(skin)
     if not known.any():
         return np.empty((0, 3))
@@ -210,9 +214,9 @@ def points_of(skin: np.ndarray, cylinder: Cylinder, finer: int = FINER) -> np.nd
     places = np.meshgrid(*(np.arange(n) / finer for n in shape), indexing="ij")
     inner = ndimage.map_coordinates(known.astype(float), places, order=1) > 1.0 - 1e-6
     radius = ndimage.map_coordinates(skin[tuple(nearest)], places, order=1)[inner]
-    height = np.interp(places[0][inner], np.arange(len(HEIGHTS)), HEIGHTS) - cylinder.landmarks.eye_height
+    height = np.interp(places[0][inner], np.arange(len(HEIGHTS)), HEIGHTS) - eye_height
     angle = np.radians(np.interp(places[1][inner], np.arange(len(ANGLES)), ANGLES))
-    return np.stack([radius * np.sin(angle), cylinder.depth_mm - radius * np.cos(angle), height], axis=-1)
+    return np.stack([radius * np.sin(angle), depth_mm - radius * np.cos(angle), height], axis=-1)
 
 
 def distances(skin: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -239,13 +243,13 @@ def _face_of(image: sitk.Image) -> np.ndarray | None:
         cylinder = head_cylinder(image)
     except NoFaceError:
         return None
-    points = points_of(face_skin(image, cylinder), cylinder)
+    points = points_of(face_skin(image, cylinder), cylinder.depth_mm, cylinder.landmarks.eye_height)
     return points if len(points) else None
 
 
 @cache
 def synthetic_faces() -> tuple[np.ndarray, ...]:
-    """The faces of OTHER_PEOPLE, made once in a process."""
-    phantoms = (PhantomParameters(person=person, spacing=(4.0, 4.0, 4.0), matrix=(56, 66)) for person in OTHER_PEOPLE)
-    faces = (_face_of(make_phantom(parameters).image) for parameters in phantoms)
-    return tuple(face for face in faces if face is not None)
+    """The faces of OTHER_FACES as points, made once in a process."""
+    with np.load(OTHER_FACES) as kept:
+        places = zip(kept["skin"].astype(float), kept["depth_mm"].tolist(), kept["eye_height"].tolist())
+        return tuple(points_of(*place) for place in places)

@@ -100,7 +100,7 @@ class Identification:
     same_scan: bool
         Whether a probe's patient stands in the gallery with the very same scan, as where there is one scan of each.
     rank1, rank5, auc, eer, d_prime: Estimate or None
-        None where there are too few faces.
+        None where there are too few faces; rank-5 where the gallery has no more than five patients.
     cmc: list of float
         Share of the probes whose patient stands among the first 1, 2, … of the gallery.
     """
@@ -186,7 +186,7 @@ def identify(
         int(np.count_nonzero(~there)),
         same_scan,
         rank1=_rank_estimate(ranks <= 1, trials.own, weights),
-        rank5=_rank_estimate(ranks <= 5, trials.own, weights),
+        rank5=_rank_estimate(ranks <= 5, trials.own, weights) if number > 5 else None,
         auc=_estimate(values[0], drawn[0]),
         eer=_estimate(values[1], drawn[1]),
         d_prime=_estimate(values[2], drawn[2]),

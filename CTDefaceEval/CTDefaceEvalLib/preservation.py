@@ -32,13 +32,15 @@ LEVELS = ("crown", "forehead", "eyes", "nose", "mouth", "chin", "neck")
 """Of the head, from above: their lower ends are `_level_ends`, the neck being what lies below the head."""
 REGIONS = ("orbits", "sinuses", "airway", "jaw")
 """What people ask for, by geometry."""
+LEAST_ML = 0.05
+"""A drop: of less than this, in mL, no share is told, and a level with less tissue lies out of view."""
 HISTOGRAM_HU = np.arange(-1000.0, 2001.0, 25.0)
 """Edges of the bins of the histograms; what lies beyond falls into the outermost."""
 DISPLACED_DEG, DISPLACED_MM = (4.0, -3.0, 5.0), (5.0, -4.0, 6.0)
 """Rotation and shift from which the registration of the defaced scan starts: how differently a head lies in two scans
 of one day. Set by judgement."""
 REGISTERED_SHARE = 0.05
-"""Share of the voxels of the work grid that are registered, 0 to 1: with 0.2 it takes twice as long, no nearer."""
+"""Share of the work grid's voxels that are registered, 0 to 1: with 0.2 it takes twice as long and comes no nearer."""
 REGISTERED_HU = (-1000.0, 1500.0)
 """Range of HU that is registered: what lies beyond is padding and metal."""
 
@@ -61,7 +63,7 @@ class Part:
     def share(self, what: str) -> float | None:
         """Share of its "tissue", "bone" or "air" that was replaced; None where it has less than a drop of it."""
         there = getattr(self, f"{what}_ml")
-        return getattr(self, f"{what}_replaced_ml") / there if there > 0.05 else None
+        return getattr(self, f"{what}_replaced_ml") / there if there > LEAST_ML else None
 
 
 @dataclass(frozen=True)

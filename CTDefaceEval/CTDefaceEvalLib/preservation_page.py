@@ -10,7 +10,7 @@ from .charts import Point, line_chart, point_chart
 from .findings import ORIGINAL, Cohort
 from .identification import ORIGINAL_TO_DEFACED, UNTOUCHED, Estimate
 from .pages import estimate_text, table
-from .preservation import HISTOGRAM_HU, Part, Preservation
+from .preservation import HISTOGRAM_HU, LEAST_ML, Part, Preservation
 from .structures import SURFACE_TOLERANCE_MM, Structure
 
 SHARES = ("tissue replaced", "bone replaced", "orbits replaced", "sinuses replaced", "airway replaced", "jaw replaced")
@@ -27,7 +27,8 @@ def preservation_parts(found: Preservation) -> list[str]:
 
 def _parts_table(found: Preservation) -> str:
     head = ["", "tissue, mL", "replaced", "share", "bone, mL", "replaced", "share", "air, mL", "replaced", "share"]
-    rows = [(part.name, _cells(part), False) for part in (found.head, *found.levels, *found.regions)]
+    parts = [part for part in (found.head, *found.levels, *found.regions) if part.tissue_ml > LEAST_ML]
+    rows = [(part.name, _cells(part), False) for part in parts]
     note = (
         '<p class="small">Levels from the crown down, then regions, which are geometry laid by eyes and chin: they '
         "tell where tissue went, not what somebody would have outlined. Of the airway its air counts.</p>"
@@ -148,7 +149,7 @@ def _figure(cohort: Cohort) -> str:
         points,
         "share of the head's tissue that stays",
         "rank-1, original CT → defaced CT",
-        x_range=(max(0.0, low - 0.1 * (1.0 - low) - 0.01), 1.005),
+        x_range=(max(0.0, low - 0.1 * (1.0 - low) - 0.01), 1.0),
         level=("chance", 1.0 / patients),
     )
     note = (
