@@ -150,6 +150,7 @@ def intracranial_spaces(hu: np.ndarray, enclosure: np.ndarray) -> list[np.ndarra
 
 
 def _without_holes(space: np.ndarray) -> np.ndarray:
+    """The space with all that it encloses; it is changed in place."""
     box = box_of(space)
     space[box] = ndimage.binary_fill_holes(space[box])
     return space
