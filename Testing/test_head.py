@@ -80,7 +80,7 @@ def test_sampling_reads_the_work_grid_where_it_lies():
     point = head.to_head(np.array(head.volume.TransformIndexToPhysicalPoint(index)))
     value = head.sample(voxels(head.volume), head.to_index(head.to_lps(point))[None])
     assert value == pytest.approx(head.volume[index], abs=1)
-    assert head.grid[index[::-1]] == pytest.approx(point, abs=1e-3)
+    assert [head.coordinates(axis)[index[::-1]] for axis in range(3)] == pytest.approx(point, abs=1e-3)
 
 
 def test_the_work_grid_is_read_as_simpleitk_reads_it():

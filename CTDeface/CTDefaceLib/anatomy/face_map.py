@@ -101,7 +101,7 @@ class Cylinder:
         space's surroundings that it hides: a cut that is shallow since little of the head is in view leaves more of a
         face.
         """
-        left, posterior, height = np.moveaxis(self.head.grid, -1, 0)
+        left, posterior, height = (self.head.coordinates(axis) for axis in range(3))
         here = self.head.tissue & (height > self.landmarks.chin_height - NECK_MM)
         here &= (np.abs(left) < WIDEST_HEAD_MM) & (posterior < 2.0 * self.depth_mm + BEHIND_THE_SKULL_MM)
         hidden = min(self.head.intracranial_cut, MOST_HIDDEN)
@@ -109,7 +109,7 @@ class Cylinder:
 
     @cached_property
     def _near(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        left, posterior, height = np.moveaxis(self.head.grid, -1, 0)
+        left, posterior, height = (self.head.coordinates(axis) for axis in range(3))
         anterior = self.depth_mm - posterior
         angle = np.degrees(np.arctan2(left, anterior))
         near = (height >= HEIGHTS[0]) & (height <= HEIGHTS[-1]) & (np.abs(angle) <= ANGLES[-1])

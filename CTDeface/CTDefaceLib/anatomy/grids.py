@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from .head import Head
 from .hounsfield import OUTSIDE_HU
-from .work_grid import WORK_SPACING_MM, box_of
+from .work_grid import box_of
 from .work_volume import shrink_factors
 
 Box = tuple[slice, ...]
@@ -51,14 +51,15 @@ def sampled(function: np.ndarray, head: Head, image: sitk.Image, box: Box) -> np
     Where the axes of both grids are parallel, as in most files, it is interpolated along one after the other: that
     takes a third of the time that it takes to look up voxel by voxel.
     """
-    size = [side.stop - side.start for side in box]
-    step = head.direction.T @ np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing() / WORK_SPACING_MM
+    work, size = head.volume, [side.stop - side.start for side in box]
+    to_work = np.reshape(work.GetDirection(), (3, 3)).T / np.reshape(work.GetSpacing(), (3, 1))
+    step = to_work @ np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     if np.count_nonzero(step) > 3:
         values = sitk.GetImageFromArray(function.astype(np.float32, copy=False))
-        values.CopyInformation(head.volume)
+        values.CopyInformation(work)
         grid = size, sitk.Transform(), sitk.sitkLinear, corner_of(image, box), image.GetSpacing(), image.GetDirection()
         return sitk.GetArrayFromImage(sitk.Resample(values, *grid, -1.0))
-    corner = head.to_index(np.array(corner_of(image, box)))
+    corner = to_work @ (np.array(corner_of(image, box)) - work.GetOrigin())
     axes = np.abs(step).argmax(axis=0)  # of the work grid, for each of the image; both (x, y, z)
     places = [corner[axis] + step[axis, own] * np.arange(size[own]) for own, axis in enumerate(axes)]
     return _drawn_out(function.transpose(2 - axes[::-1]).astype(float), *places)

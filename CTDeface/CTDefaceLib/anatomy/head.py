@@ -109,17 +109,15 @@ class Head:
         """LPS points in mm, shape (…, 3), as places (x, y, z) on the work grid in voxels."""
         return (points - self.volume.GetOrigin()) @ self.direction / WORK_SPACING_MM
 
-    @cached_property
-    def grid(self) -> np.ndarray:
-        """Head coordinates (left, posterior, superior) in mm of all voxels of the work grid, shape (z, y, x, 3)."""
-        brow = self.to_index(self.brow)
+    def coordinates(self, axis: int) -> np.ndarray:
+        """Head coordinate (0: left, 1: posterior, 2: superior) in mm of each voxel of the work grid, (z, y, x)."""
         x, y, z = (
-            (WORK_SPACING_MM * (np.arange(size) - start)).astype(np.float32)
-            for start, size in zip(brow, self.volume.GetSize())
+            np.float32(towards) * (WORK_SPACING_MM * (np.arange(size) - start)).astype(np.float32)
+            for towards, start, size in zip(
+                self.axes[axis] @ self.direction, self.to_index(self.brow), self.volume.GetSize()
+            )
         )
-        z, y, x = np.meshgrid(z, y, x, indexing="ij", sparse=True)
-        parts = [sum(np.float32(a) * along for a, along in zip(axis, (x, y, z))) for axis in self.axes @ self.direction]
-        return np.moveaxis(np.stack(parts), 0, -1)  # each part contiguous
+        return x + y[:, None] + z[:, None, None]
 
     @property
     def tilt_deg(self) -> float:
@@ -165,7 +163,7 @@ class Head:
     def _gaps(self) -> tuple[np.ndarray, int]:
         """What lies in gaps of the skull's vault under the scalp, and how many there are."""
         hu = sitk.GetArrayViewFromImage(self.volume)
-        middles, count = open_places(self.intracranial, hu, self.grid[..., 2])
+        middles, count = open_places(self.intracranial, hu, self.coordinates(2))
         if not count:
             return middles, 0
         under_scalp = eroded(self.solid, OVER_A_GAP_MM) & (hu < SKULL_HU)

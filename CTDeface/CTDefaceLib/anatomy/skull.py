@@ -150,6 +150,7 @@ def intracranial_spaces(hu: np.ndarray, enclosure: np.ndarray) -> list[np.ndarra
 
 
 def _without_holes(space: np.ndarray) -> np.ndarray:
+    """The space with all that it encloses; it is changed in place."""
     box = box_of(space)
     space[box] = ndimage.binary_fill_holes(space[box])
     return space
@@ -177,7 +178,7 @@ def _ray_hits(bone: np.ndarray, tissue: np.ndarray, unknown: np.ndarray, step: t
     ahead = tuple(slice(1 + along, 1 + along + size) for along, size in zip(step, bone.shape))
     leaving = tissue & unknown[ahead]
     axis = int(np.flatnonzero(step)[0])
-    bone, leaving = (np.moveaxis(part, axis, 0) for part in (bone, leaving))
+    bone, leaving = (np.ascontiguousarray(np.moveaxis(part, axis, 0)) for part in (bone, leaving))
     met = np.zeros(np.add(bone.shape[1:], 2), bool)
     met_ahead = met[ahead[:axis] + ahead[axis + 1 :]]
     hits = np.empty_like(leaving)
