@@ -1,5 +1,6 @@
 """Cleaned headers: nothing that was planted anywhere comes back, and what is claimed to be retained is retained."""
 
+import argparse
 import copy
 import csv
 import datetime
@@ -15,10 +16,11 @@ import numpy as np
 import pydicom
 import pytest
 from coarse_phantoms import scan
+from CTDefaceLib.commands.deface import add_headers, retained_from
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.deface import HeaderWriter, deface_series
 from CTDefaceLib.dicom.descriptions import described
-from CTDefaceLib.dicom.headers import RETAIN, Cleaner, profile
+from CTDefaceLib.dicom.headers import RETAIN, TCIA, Cleaner, profile
 from CTDefaceLib.dicom.identifiers import identifiers
 from CTDefaceLib.dicom.pseudonyms import Pseudonyms
 from CTDefaceLib.dicom.write import code, save
@@ -414,6 +416,23 @@ def test_enhanced_headers_stay_complete():
 
 
 # ---------------------------------------------------------------------------------------------------------- the command
+
+
+def test_what_the_archive_asks_for_has_a_name(capsys):
+    def retained(*args):
+        parser = argparse.ArgumentParser()
+        add_headers(parser)
+        args = parser.parse_args(args)
+        args.error = parser.error
+        return retained_from(args)
+
+    assert retained() is None and retained("--headers", "ps315") == []
+    assert retained("--headers", "tcia") == list(TCIA)
+    assert retained("--headers", "tcia", "--retain", "uids", "dates") == [*TCIA, "uids"]
+    with pytest.raises(SystemExit):
+        retained("--headers", "tcia", "--retain", "full-dates")
+    header = cleaned(slice_header(), *TCIA)
+    assert codes(header) == ["113100", "113107", "113108", "113109", "113111", "113105", "113102"]
 
 
 @pytest.fixture(scope="module")

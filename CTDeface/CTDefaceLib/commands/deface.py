@@ -113,13 +113,14 @@ def add_dicom(parser: argparse.ArgumentParser) -> None:
 
 def add_headers(group: argparse._ArgumentGroup) -> None:
     """What becomes of DICOM headers, which :func:`retained_from` collects."""
-    from ..dicom.headers import RETAIN
+    from ..dicom.headers import RETAIN, TCIA
 
     group.add_argument(
         "--headers",
-        choices=["keep", "ps315"],
+        choices=["keep", "ps315", "tcia"],
         default="keep",
-        help="keep them, or clean them as in DICOM PS3.15 (default: %(default)s)",
+        help="keep them, or clean them as in DICOM PS3.15; tcia: with the options that The Cancer Imaging Archive asks "
+        f"for ({', '.join(TCIA)}) (default: %(default)s)",
     )
     group.add_argument(
         "--retain",
@@ -133,11 +134,14 @@ def add_headers(group: argparse._ArgumentGroup) -> None:
 
 def retained_from(args: argparse.Namespace) -> list[str] | None:
     """What is to stay of headers that are cleaned; None where they are kept."""
+    from ..dicom.headers import TCIA
+
     if args.retain and args.headers == "keep":
         args.error("argument --retain: goes with --headers ps315")
-    if {"dates", "full-dates"} <= set(args.retain):
+    retain = list(dict.fromkeys([*(TCIA if args.headers == "tcia" else ()), *args.retain]))
+    if {"dates", "full-dates"} <= set(retain):
         args.error("argument --retain: dates are retained either shifted (dates) or as they are (full-dates)")
-    return args.retain if args.headers == "ps315" else None
+    return None if args.headers == "keep" else retain
 
 
 def add_parameters(parser: argparse.ArgumentParser) -> None:

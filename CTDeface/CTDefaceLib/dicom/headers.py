@@ -45,6 +45,9 @@ RETAIN = {
 }
 """What can be retained, and the code that says so."""
 
+TCIA = ("dates", "patient", "device", "safe-private", "descriptors")
+"""What The Cancer Imaging Archive asks to retain, beside the Basic Profile and clean pixels."""
+
 MISSING = 'Cleaning headers needs the package dicom-anonymizer; install it with "pip install ctdeface[dicom]".'
 
 BYTES = ("OB", "OW", "OD", "OF", "OL", "OV", "UN")
