@@ -75,6 +75,8 @@ class Job:
         File with the secret that new UIDs are made with, and folder for a table of them for each scan.
     audit: str
         ``"module:function"`` that looks for the face in the result, see :mod:`CTDefaceLib.audits`; empty for none.
+    no_text: bool
+        Refuse a DICOM series with text in its pixels.
     """
 
     scan: int
@@ -94,6 +96,7 @@ class Job:
     retain: str = ""
     secret: str = ""
     pseudonyms: str = ""
+    no_text: bool = False
 
     @property
     def report_path(self) -> Path:
@@ -225,9 +228,9 @@ def _deface_series(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
         raise InputError("This scan is no DICOM series, so it cannot become one: choose a volume format for it.")
     files = sorted(e.path for e in os.scandir(job.path) if e.is_file() and not e.name.startswith("."))
     series = choose_series(tree_of(files), job.series)
-    defaced, report = deface_stacks(series, DefaceParameters(**job.parameters), look=show)
+    defaced, report = deface_stacks(series, DefaceParameters(**job.parameters), look=show, no_text=job.no_text)
     retain = [name for name in job.retain.split(",") if name] if job.clean else None
-    finish = HeaderWriter(series.uids, read_secret(Path(job.secret)), is_checked(report), retain)
+    finish = HeaderWriter(series.uids, read_secret(Path(job.secret)), is_checked(report), retain, job.no_text)
 
     def write(part: Path) -> None:
         part.mkdir()

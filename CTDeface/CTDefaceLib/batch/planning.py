@@ -89,6 +89,7 @@ class Batch:
             audit=self.choices.audit,
             clean=self.choices.are_headers_cleaned,
             retain=self.choices.retain,
+            no_text=self.choices.no_text,
             secret=str(self.secret),
             pseudonyms=str(self.private / PSEUDONYMS),
         )

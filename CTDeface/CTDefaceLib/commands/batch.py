@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     retained = retained_from(args)
     headers = "keep" if retained is None else "ps315"
     audit, retain = AUDITS.get(args.audit, ""), ",".join(retained or [])
-    choices = batch.Choices(args.layout, args.names, args.format, audit, headers, retain)
+    choices = batch.Choices(args.layout, args.names, args.format, audit, headers, retain, args.no_text)
     folders = {"private": args.private, "secret": args.secret}
     if args.scheduler and args.workers is not None:
         args.error("argument --workers: a Dask cluster has its own")

@@ -130,6 +130,11 @@ def add_headers(group: argparse._ArgumentGroup) -> None:
         default=[],
         help=f"of headers that are cleaned: {', '.join(RETAIN)}; dates are shifted unless full",
     )
+    group.add_argument(
+        "--no-text",
+        action="store_true",
+        help="look for text burned into the pixels of every slice of a DICOM series, and refuse the series with some",
+    )
 
 
 def retained_from(args: argparse.Namespace) -> list[str] | None:
@@ -245,7 +250,7 @@ def run(args: argparse.Namespace) -> int:
                 "OUT: A volume can be written as .nii, .nii.gz, .nrrd or .mha; only a DICOM series that is a folder "
                 "itself goes into a folder (unpack an archive first)."
             )
-    for name in ("series", "secret", "take_along", "headers", "retain", "private"):
+    for name in ("series", "secret", "take_along", "headers", "retain", "private", "no_text"):
         if getattr(args, name) not in (None, "", [], False, "keep"):
             args.error(f"argument --{name.replace('_', '-')}: goes with a folder as OUT, and a DICOM series as IN")
     try:
@@ -319,6 +324,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
             retain=retain,
             table=table,
             take_along=args.take_along,
+            no_text=args.no_text,
             progress=progress,
         )
         save_report(report, part)
