@@ -115,6 +115,14 @@ class Slice:
     instance: int
 
 
+def is_openable(path: str | os.PathLike) -> bool:
+    """Whether a path is that of a regular file, or of nothing, as a link to what is gone: opening that is an error.
+
+    What is neither, such as a pipe, could be waited for for ever.
+    """
+    return os.path.isfile(path) or not os.path.exists(path)
+
+
 def is_image(header: pydicom.Dataset) -> bool:
     """Whether a header of :func:`dicom_header` is that of an image."""
     return "Rows" in header
@@ -141,7 +149,7 @@ def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | 
     """
     import pydicom
 
-    if not os.path.isfile(path):
+    if not is_openable(path):
         return pydicom.Dataset()
     with open(path, "rb") as file, quietly():
         start = file.read(132)  # preamble and magic
