@@ -1,5 +1,6 @@
 """Cleaned headers: nothing that was planted anywhere comes back, and what is claimed to be retained is retained."""
 
+import argparse
 import copy
 import csv
 import datetime
@@ -15,10 +16,11 @@ import numpy as np
 import pydicom
 import pytest
 from coarse_phantoms import scan
+from CTDefaceLib.commands.deface import add_headers, retained_from
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.deface import HeaderWriter, deface_series
 from CTDefaceLib.dicom.descriptions import described
-from CTDefaceLib.dicom.headers import RETAIN, Cleaner, profile
+from CTDefaceLib.dicom.headers import RETAIN, TCIA, Cleaner, profile
 from CTDefaceLib.dicom.identifiers import identifiers
 from CTDefaceLib.dicom.pseudonyms import Pseudonyms
 from CTDefaceLib.dicom.write import code, save
@@ -352,6 +354,47 @@ def test_descriptions_keep_only_words_of_the_trade():
     assert described("Müller^Routine CT") == "Routine CT" and described("") == "" == described(None)
 
 
+def coded(**attributes):
+    """An item of a code sequence."""
+    item = pydicom.Dataset()
+    for keyword, value in attributes.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def test_what_was_typed_into_coded_entries_goes():
+    """A dictionary's own words stay; of others the words of the trade, and none of the hospital's values."""
+    header = slice_header(BodyPartExamined="HEAD MILLER")
+    header.ProcedureCodeSequence = [
+        coded(CodeValue="CTSKULL MILLER", CodingSchemeDesignator="99OTHERVILLE", CodeMeaning="CT skull for Dr Miller",
+              CodingSchemeVersion="Miller 1"),
+        coded(CodeValue="77477000", CodingSchemeDesignator="SCT", CodeMeaning="Mrs Smith had a CT"),
+        coded(CodeValue="RPID22", CodingSchemeDesignator="RADLEX", CodeMeaning="CT Head, Smith"),
+        coded(LongCodeValue="Mrs Smith " * 3, CodingSchemeDesignator="SCT", CodeMeaning="Smith"),
+    ]  # fmt: skip
+    nested = coded(RequestedProcedureCodeSequence=[coded(CodeMeaning="as said by Anna Smith")])
+    header.ReferencedInstanceSequence = [nested]
+    header.AnatomicRegionSequence = [
+        coded(CodeValue="69536005", CodingSchemeDesignator="SCT", CodeMeaning="Head structure")
+    ]
+    cleaned(header, "descriptors")
+    first, second, third, fourth = header.ProcedureCodeSequence
+    assert (first.CodeValue, first.CodingSchemeDesignator, first.CodeMeaning) == ("REMOVED", "L", "CT skull")
+    assert "CodingSchemeVersion" not in first and header.BodyPartExamined == "HEAD"
+    assert second.CodeValue == "77477000" and "Smith" not in second.CodeMeaning and second.CodeMeaning != "REMOVED"
+    assert (third.CodeValue, third.CodeMeaning) == ("RPID22", "CT Head")
+    assert (fourth.LongCodeValue, fourth.CodingSchemeDesignator, fourth.CodeMeaning) == ("REMOVED", "SCT", "REMOVED")
+    assert "Smith" not in str(header) and "Miller" not in str(header)
+    region = header.AnatomicRegionSequence[0]
+    assert (region.CodeValue, region.CodingSchemeDesignator) == ("69536005", "SCT") and region.CodeMeaning.startswith(
+        "Head"
+    )
+    place = slice_header(
+        InstitutionCodeSequence=[coded(CodeValue="OTHERVILLE", CodeMeaning="Our own", CodingSchemeDesignator="99X")]
+    )
+    assert cleaned(place, "institution").InstitutionCodeSequence[0].CodeMeaning == "Our own"
+
+
 def test_references_stay_consistent_and_well_known_uids_stay():
     first = slice_header()
     second = slice_header(StudyInstanceUID=first.StudyInstanceUID)
@@ -373,6 +416,23 @@ def test_enhanced_headers_stay_complete():
 
 
 # ---------------------------------------------------------------------------------------------------------- the command
+
+
+def test_what_the_archive_asks_for_has_a_name(capsys):
+    def retained(*args):
+        parser = argparse.ArgumentParser()
+        add_headers(parser)
+        args = parser.parse_args(args)
+        args.error = parser.error
+        return retained_from(args)
+
+    assert retained() is None and retained("--headers", "ps315") == []
+    assert retained("--headers", "tcia") == list(TCIA)
+    assert retained("--headers", "tcia", "--retain", "uids", "dates") == [*TCIA, "uids"]
+    with pytest.raises(SystemExit):
+        retained("--headers", "tcia", "--retain", "full-dates")
+    header = cleaned(slice_header(), *TCIA)
+    assert codes(header) == ["113100", "113107", "113108", "113109", "113111", "113105", "113102"]
 
 
 @pytest.fixture(scope="module")

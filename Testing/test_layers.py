@@ -33,7 +33,7 @@ ROOMS = {
     "parameters": "errors removal segmenters",
     "pipeline": "anatomy errors parameters progress removal segmenters version",
     "dicom": "anatomy errors files parameters pipeline private progress removal scan version",
-    "volume_io": "dicom errors files scan stored_data",
+    "volume_io": "dicom errors files processes scan stored_data",
     "structures": "dicom errors removal stored_data volume_io",
     "study": "anatomy dicom errors files parameters pipeline private progress removal scan version volume_io",
     "batch": "audits dicom errors files parameters pipeline private processes progress render scan segmenters "

@@ -78,7 +78,7 @@ def test_a_piece_is_counted_where_it_was_taken(head, quick, region, level, middl
 def test_airways_lie_in_their_regions(head):
     """Of nose, throat, mouth and sinuses; the ears' cells lie further aside."""
     cylinder = head.cylinder
-    left, posterior, height = np.moveaxis(cylinder.head.grid, -1, 0)
+    left, posterior, height = (cylinder.head.coordinates(axis) for axis in range(3))
     found = library._regions(cylinder, np.abs(left), posterior, height)
     labels = np.zeros(height.shape, np.uint8)
     for number, place in reversed(list(enumerate(found, start=1))):

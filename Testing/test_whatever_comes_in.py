@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import importlib.util
 import os
 import re
 import struct
@@ -15,8 +16,10 @@ from CTDefaceLib import batch
 from CTDefaceLib.batch import Choices
 from CTDefaceLib.batch.status import Status
 from CTDefaceLib.commands.main import main
+from CTDefaceLib.dicom.files import dicom_header
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.volume_io import read_ct
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has neither FIFOs nor names that are no text")
 
@@ -212,6 +215,22 @@ def test_a_small_file_that_inflates_for_ever_is_not_followed(tmp_path, monkeypat
         path.write_bytes(data[: sizes.start(2)] + b"30000 30000 30000" + data[sizes.end(2) :])
     with pytest.raises(InputError, match="truncated"):
         read_ct(path)
+
+
+def test_a_series_that_inflates_for_ever_is_not_followed(tmp_path, sentence, monkeypatch):
+    """Deflated as a whole, or compressed pixels of a size that nobody scans."""
+    monkeypatch.setattr("CTDefaceLib.dicom.files.MOST_INFLATED_BYTES", 1 << 20)
+    files = dicom_files.write_series(tmp_path / "deflated", head())
+    dicom_files.change_syntax(files[0], DeflatedExplicitVRLittleEndian)
+    assert dicom_header(files[0], ["Rows"]).Rows == head().GetSize()[1]
+    dicom_files.change(files[0], EncapsulatedDocument=bytes(1 << 22))
+    assert files[0].stat().st_size < 1 << 20
+    assert "truncated or damaged" in sentence(tmp_path / "deflated")
+    for path in dicom_files.write_series(tmp_path / "large", head())[:1]:
+        dicom_files.compress(path, "JPEGLosslessProcess14_1") if importlib.util.find_spec("gdcm") else None
+        edit(path, lambda data: data.replace(b"\x28\0\x10\0US\2\0" + struct.pack("<H", head().GetSize()[1]),
+                                             b"\x28\0\x10\0US\2\0\xff\xff", 1))  # fmt: skip
+    assert "truncated or damaged" in sentence(tmp_path / "large")
 
 
 class Counted:

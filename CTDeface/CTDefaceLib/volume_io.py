@@ -21,6 +21,7 @@ from .dicom.even_series import find_series
 from .dicom.files import read_dataset
 from .errors import InputError, OutputError
 from .files import check_output, sync, written_whole
+from .processes import libraries_silenced
 from .scan import (
     SHEARED,
     Scan,
@@ -263,7 +264,8 @@ def _quiet_itk() -> Iterator[None]:
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.GlobalWarningDisplayOff()
     try:
-        yield
+        with libraries_silenced():
+            yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 

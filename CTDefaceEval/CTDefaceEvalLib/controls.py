@@ -38,7 +38,7 @@ def region_emptied(original: sitk.Image, defaced: sitk.Image) -> sitk.Image | No
 def front_blanked(original: sitk.Image) -> sitk.Image:
     """The head with everything in front of the ears set to air, a flat cut. Raises NoFaceError where no head is."""
     cylinder = head_cylinder(original)
-    anterior = cylinder.depth_mm - cylinder.head.grid[..., 1]
+    anterior = cylinder.depth_mm - cylinder.head.coordinates(1)
     return _with_air(original, on_image_grid(anterior - BEHIND_THE_FRONT_MM, cylinder.head, original))
 
 

@@ -220,7 +220,7 @@ def _parts(cylinder: Cylinder, image: sitk.Image, changed: np.ndarray) -> tuple[
     kinds = {"tissue": near & (hu > TISSUE_HU), "bone": near & (hu > BONE_HU)}
     kinds["air"] = inside & (hu <= AIR_HU) & (hu > PADDING_HU)
     voxel_ml = float(np.prod(image.GetSpacing())) / 1000.0
-    left, posterior, height = np.moveaxis(head.grid, -1, 0)
+    left, posterior, height = (head.coordinates(axis) for axis in range(3))
     laid = {LEVELS: _levels(cylinder, height), REGIONS: _regions(cylinder, np.abs(left), posterior, height)}
     found = []
     for names, places in laid.items():

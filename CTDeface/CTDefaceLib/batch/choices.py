@@ -39,6 +39,8 @@ class Choices:
         What stays of headers that are cleaned: keys of :data:`.dicom.headers.RETAIN` with commas.
     audit: str
         ``"module:function"`` that looks for the face in each result, see :mod:`CTDefaceLib.audits`; empty for none.
+    no_text: bool
+        Refuse DICOM series with text in their pixels, see :mod:`.dicom.burned_in`.
     """
 
     layout: str = "tree"
@@ -47,6 +49,7 @@ class Choices:
     audit: str = ""
     headers: str = "keep"
     retain: str = ""
+    no_text: bool = False
 
     @property
     def are_headers_cleaned(self) -> bool:
@@ -62,8 +65,10 @@ def check_format(choices: Choices) -> None:
     """Refuse a format that cannot be written, or headers that cannot be cleaned as chosen (CTDefaceError)."""
     if choices.ending != DICOM:
         check_volume_name("x" + choices.ending)
-        if choices.headers != "keep":
-            raise InputError("Headers are cleaned in DICOM series only: choose that as the format of the results.")
+        if choices.headers != "keep" or choices.no_text:
+            raise InputError(
+                "Headers and text in pixels are for DICOM series: choose that as the format of the results."
+            )
     elif choices.are_headers_cleaned:
         Cleaner([name for name in choices.retain.split(",") if name], Pseudonyms())
 

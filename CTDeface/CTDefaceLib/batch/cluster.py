@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 NOT_INSTALLED = "The Dask client is not installed: pip install 'ctdeface[cluster]'."
-NOT_REACHED = "The Dask scheduler cannot be reached ({}): check its address, and that the cluster runs."
+NOT_REACHED = (
+    "The Dask scheduler cannot be reached ({}): check its address, that the cluster runs, and "
+    "its certificates, where it asks for them."
+)
 OTHER_VERSION = "The Dask workers have {}, not CTDeface {}: install the same version there."
 NOT_SEEN = "The Dask workers do not see the {} folder: give paths that are the same on all machines."
 NO_NANNY = "A worker of this Dask cluster has no nanny, so that it cannot be stopped in time: leave out --timeout."
@@ -62,7 +65,7 @@ def on_dask(
         raise CTDefaceError(NOT_INSTALLED) from error
     try:
         client = distributed.Client(resources.scheduler, timeout=PATIENCE_SECONDS)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # the latter where it asks for a certificate
         raise CTDefaceError(NOT_REACHED.format(type(error).__name__)) from error
     with client, _quiet(logging.getLogger("distributed.client")):
         yield from _share_out(client, jobs, started, resources.timeout, run)

@@ -79,6 +79,8 @@ class Job:
         Tells patients apart.
     audit: str
         ``"module:function"`` that looks for the face in the result, see :mod:`CTDefaceLib.audits`; empty for none.
+    no_text: bool
+        Refuse a DICOM series with text in its pixels.
     """
 
     scan: int
@@ -98,6 +100,7 @@ class Job:
     retain: str = ""
     secret: str = ""
     pseudonyms: str = ""
+    no_text: bool = False
     patient: str = ""
 
     @property
@@ -235,9 +238,9 @@ def _deface_series(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
     files = sorted(e.path for e in os.scandir(job.path) if e.is_file() and not e.name.startswith("."))
     series = choose_series(tree_of(files), job.series)
     how = partial(deface, secret=job.key, patient=job.patient)
-    defaced, report = deface_stacks(series, DefaceParameters(**job.parameters), look=show, how=how)
+    defaced, report = deface_stacks(series, DefaceParameters(**job.parameters), look=show, how=how, no_text=job.no_text)
     retain = [name for name in job.retain.split(",") if name] if job.clean else None
-    finish = HeaderWriter(series.uids, job.key, is_checked(report), retain)
+    finish = HeaderWriter(series.uids, job.key, is_checked(report), retain, job.no_text)
 
     def write(part: Path) -> None:
         part.mkdir()

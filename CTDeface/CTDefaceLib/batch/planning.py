@@ -91,6 +91,7 @@ class Batch:
             retain=self.choices.retain,
             secret=str(self.secret) if self.secret.is_file() else "",
             patient=row["patient"] or row["study"] or row["place"],
+            no_text=self.choices.no_text,
             pseudonyms=str(self.private / PSEUDONYMS),
         )
 

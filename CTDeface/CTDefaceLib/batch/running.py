@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .. import segmenters
 from ..audits import check_audit
+from ..dicom.burned_in import check_reader
 from ..errors import CTDefaceError, InputError, OutputError
 from ..pipeline import DefaceParameters
 from ..private import SECRET, make_secret, private_folder
@@ -104,6 +105,8 @@ def run(
     if not scheduler:  # its workers may have what this machine lacks
         if choices.audit:
             check_audit(choices.audit)
+        if choices.no_text:
+            check_reader()
         segmenters.check_ready(parameters.segmenter, parameters.choice)
     make_folders(source, output, private)
     key = Path(secret or private / SECRET).resolve()

@@ -137,8 +137,10 @@ def run(args: argparse.Namespace) -> int:
     from .deface import parameters_from, retained_from
 
     parameters = parameters_from(args)
-    retain = ",".join(retained_from(args) or [])
-    choices = batch.Choices(args.layout, args.names, args.format, AUDITS.get(args.audit, ""), args.headers, retain)
+    retained = retained_from(args)
+    headers = "keep" if retained is None else "ps315"
+    audit, retain = AUDITS.get(args.audit, ""), ",".join(retained or [])
+    choices = batch.Choices(args.layout, args.names, args.format, audit, headers, retain, args.no_text)
     folders = {"private": args.private, "secret": args.secret}
     if args.scheduler and args.workers is not None:
         args.error("argument --workers: a Dask cluster has its own")

@@ -135,13 +135,14 @@ def add_dicom(parser: argparse.ArgumentParser) -> None:
 
 def add_headers(group: argparse._ArgumentGroup) -> None:
     """What becomes of DICOM headers, which :func:`retained_from` collects."""
-    from ..dicom.headers import RETAIN
+    from ..dicom.headers import RETAIN, TCIA
 
     group.add_argument(
         "--headers",
-        choices=["keep", "ps315"],
+        choices=["keep", "ps315", "tcia"],
         default="keep",
-        help="keep them, or clean them as in DICOM PS3.15 (default: %(default)s)",
+        help="keep them, or clean them as in DICOM PS3.15; tcia: with the options that The Cancer Imaging Archive asks "
+        f"for ({', '.join(TCIA)}) (default: %(default)s)",
     )
     group.add_argument(
         "--retain",
@@ -151,15 +152,23 @@ def add_headers(group: argparse._ArgumentGroup) -> None:
         default=[],
         help=f"of headers that are cleaned: {', '.join(RETAIN)}; dates are shifted unless full",
     )
+    group.add_argument(
+        "--no-text",
+        action="store_true",
+        help="look for text burned into the pixels of every slice of a DICOM series, and refuse the series with some",
+    )
 
 
 def retained_from(args: argparse.Namespace) -> list[str] | None:
     """What is to stay of headers that are cleaned; None where they are kept."""
+    from ..dicom.headers import TCIA
+
     if args.retain and args.headers == "keep":
         args.error("argument --retain: goes with --headers ps315")
-    if {"dates", "full-dates"} <= set(args.retain):
+    retain = list(dict.fromkeys([*(TCIA if args.headers == "tcia" else ()), *args.retain]))
+    if {"dates", "full-dates"} <= set(retain):
         args.error("argument --retain: dates are retained either shifted (dates) or as they are (full-dates)")
-    return args.retain if args.headers == "ps315" else None
+    return None if args.headers == "keep" else retain
 
 
 def add_parameters(parser: argparse.ArgumentParser) -> None:
@@ -273,7 +282,7 @@ def run(args: argparse.Namespace) -> int:
                 "OUT: A volume can be written as .nii, .nii.gz, .nrrd or .mha; only a DICOM series that is a folder "
                 "itself goes into a folder (unpack an archive first)."
             )
-    for name in ("series", "take_along", "headers", "retain", "private"):
+    for name in ("series", "take_along", "headers", "retain", "private", "no_text"):
         if getattr(args, name) not in (None, "", [], False, "keep"):
             args.error(f"argument --{name.replace('_', '-')}: goes with a folder as OUT, and a DICOM series as IN")
     try:
@@ -363,6 +372,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
             table=table,
             take_along=args.take_along,
             kept=read_all(args.keep),
+            no_text=args.no_text,
             progress=progress,
         )
         save_report(report, part)

@@ -17,6 +17,7 @@ from ..files import check_folder, written_folder
 from ..pipeline import DefaceParameters, deface
 from ..progress import IsCancelled, Progress, never, part, silent, stop_if
 from ..removal.keep import Structure
+from .burned_in import check_reader
 from .defaced_stack import DefacedStack, deface_stacks, is_checked
 from .files import quietly, read_dataset
 from .headers import Cleaner
@@ -24,7 +25,7 @@ from .pseudonyms import Pseudonyms
 from .references import referring, without_face
 from .stack import read_stack, stored_values, to_words, words_of
 from .tree import Series, choose_series, read_tree, tree_of
-from .write import mark_derived, replace_uids, save, set_pixels
+from .write import CLEAN_PIXELS, add_method, mark_derived, replace_uids, save, set_pixels
 
 if TYPE_CHECKING:
     import pydicom
@@ -44,6 +45,7 @@ def deface_series(
     table: str | os.PathLike | None = None,
     take_along: bool = False,
     kept: Sequence[Structure] = (),
+    no_text: bool = False,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> dict:
@@ -70,6 +72,8 @@ def deface_series(
         Structure sets and segmentations that refer to the series, too, without what shows the face.
     kept: sequence of Structure
         What must stay, see :func:`.pipeline.deface`.
+    no_text: bool
+        Look for text that is burned into the pixels, and refuse the series where there is some.
     progress, cancelled: callable, optional
         See :mod:`.progress`.
 
@@ -90,6 +94,8 @@ def deface_series(
     check_table(table, output)
     if retain is not None:
         Cleaner(retain, Pseudonyms())  # says now what is wrong with the choice
+    if no_text:
+        check_reader()
     progress = progress or silent
     tree = read_tree(source, part(progress, 0.0, 0.1))
     chosen = choose_series(tree, series)
@@ -99,10 +105,11 @@ def deface_series(
         part(progress, 0.1, 0.8),
         cancelled,
         how=partial(deface, kept=kept, secret=secret, patient=chosen.patient or chosen.study),
+        no_text=no_text,
     )
     documents = {path: read_dataset(path) for path in (referring(tree, chosen) if take_along else ())}
     new = {str(uid) for one in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
-    prepare = HeaderWriter(chosen.uids | new, secret, is_checked(report), retain)
+    prepare = HeaderWriter(chosen.uids | new, secret, is_checked(report), retain, no_text)
     with written_folder(output) as folder:
         write_series(chosen, defaced, folder, prepare, part(progress, 0.8, 1.0), cancelled)
         taken = []
@@ -203,6 +210,8 @@ class HeaderWriter:
         As in :func:`deface_series`.
     checked: bool
         The face is gone and the checks found nothing wrong.
+    no_text: bool
+        It was looked for text in the pixels, and there is none.
 
     Attributes
     ----------
@@ -210,10 +219,17 @@ class HeaderWriter:
         What was replaced.
     """
 
-    def __init__(self, new: Collection[str], secret: bytes | None, checked: bool, retain: Collection[str] | None):
+    def __init__(
+        self,
+        new: Collection[str],
+        secret: bytes | None,
+        checked: bool,
+        retain: Collection[str] | None,
+        no_text: bool = False,
+    ):
         others_stay = retain is None or "uids" in retain
         self.pseudonyms = Pseudonyms(secret, only=new if others_stay else None)
-        self._checked = checked
+        self._checked, self._no_text = checked, no_text
         self._cleaner = None if retain is None else Cleaner(retain, self.pseudonyms)
 
     def __call__(self, dataset: pydicom.Dataset) -> None:
@@ -221,6 +237,9 @@ class HeaderWriter:
         source = str(dataset.SOPClassUID), hide(str(dataset.SOPInstanceUID)), hide(str(dataset.SeriesInstanceUID))
         self.document(dataset)
         mark_derived(dataset, source, self._checked)
+        if self._no_text:
+            dataset.BurnedInAnnotation = "NO"
+            add_method(dataset, *CLEAN_PIXELS)
 
     def document(self, dataset: pydicom.Dataset) -> None:
         """As calling it, for what is no image."""

@@ -14,6 +14,7 @@ from ..pipeline import DefaceParameters, DefaceResult, deface
 from ..progress import IsCancelled, Progress, part, silent
 from ..removal.fill import fill_region
 from ..scan import in_hounsfield
+from .burned_in import refuse_text
 from .stack import is_regular, oddities, on_regular_grid, on_slices, read_stack, slice_images, to_slices
 from .tree import Series, Stack
 
@@ -48,6 +49,7 @@ def deface_stacks(
     cancelled: IsCancelled | None = None,
     look: Callable[[sitk.Image, DefaceResult], None] = lambda image, result: None,
     how: Callable[..., DefaceResult] = deface,
+    no_text: bool = False,
 ) -> tuple[list[DefacedStack], dict]:
     """Deface all stacks of a series.
 
@@ -61,6 +63,8 @@ def deface_stacks(
         Called with the volume of each stack, on a regular grid, and the result.
     how: callable
         What defaces a volume: :func:`.pipeline.deface`, or the same with more that it is told.
+    no_text: bool
+        Refuse images with text in their pixels, see :mod:`.burned_in`.
 
     Returns
     -------
@@ -70,14 +74,16 @@ def deface_stacks(
     Raises
     ------
     InputError, NoFaceError
-        When a stack is no head CT or shows no face, since it would be missing from the output.
+        When a stack is no head CT, shows no face, or has text in its pixels, since it would be missing from the output.
     """
     defaced: list[DefacedStack] = []
     reports: list[dict] = []
     for number, stack in enumerate(series.stacks):
         step = part(progress, number / len(series.stacks), (number + 1) / len(series.stacks))
         notes = [*oddities(stack), *[BURNED_IN] * series.burned_in]
-        image = read_stack(stack, part(step, 0.0, 0.15))
+        image = read_stack(stack, part(step, 0.0, 0.1 if no_text else 0.15))
+        if no_text:
+            refuse_text(image, series.burned_in, part(step, 0.1, 0.15))
         if is_regular(stack):
             original = image
             image, said = in_hounsfield(original)

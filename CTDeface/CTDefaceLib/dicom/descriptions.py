@@ -8,14 +8,21 @@ from typing import Any
 from .identifiers import Identifiers, without
 
 VOCABULARY = set(
-    "abdomen acquisition adult air angio angiography anterior arterial artery average axial base body bolus bone "
-    "brain c cardiac cerebral cerebrum cervical chest child contrast coronal cranium ct cta ctp ctv dental dose "
-    "dual dynamic ear emergency energy enhanced eye face facial filter first follow fossa gtv hd head helical "
-    "high iv jaw kernel kv left lens low ma mandible mar mask mastoid maxilla maxillofacial mean mip mm mpr "
-    "native neck nerve non orbit orbits organ pediatric perfusion petrous phase plain planning posterior post pre "
-    "ptv recon reconstruction reformat right routine rt sagittal scan sella sequence sharp sinus sinuses skull "
-    "smooth soft spine spiral standard stroke temporal thick thin tissue topogram trauma trunk tumor tumour up "
-    "vascular vein vessel volume w wo with without window".split()
+    "abdomen acquisition admire adult aidr air angio angiography anterior arterial arteries artery asir average ax "
+    "axial base baseline bilateral biopsy body bolus bone bones brain brainstem c calvarium cardiac carotid carotids "
+    "cbf cbv cerebellum cerebral cerebrum cervical chest child circle complete contrast control cor coronal cranium "
+    "ct cta ctp ctv dect delay delayed dental dlir dose dual dynamic ear early emergency energy enhanced eye face "
+    "facial fbp filter first follow fossa fracture frontal gtv haemorrhage hd head helical hemorrhage high iac iacs "
+    "idose imar infarct iodine iterative iv jaw kernel kv larynx late lateral left lens limited localizer low lower "
+    "lumbar ma mandible maps mar mask mastoid mastoids maxilla maxillofacial mean medial mip mips mm monoenergetic "
+    "mpr mtt multi multislice nasopharynx native navigation neck nerve non oblique occipital omar orbit orbits organ "
+    "parietal parotid pediatric pelvis perfusion petrosal petrous pharynx phase pituitary plain planning polytrauma "
+    "post posterior postop pre preop protocol ptv radiotherapy recon reconstruction reformat reformats reformatted "
+    "report right routine rt safire sag sagittal salivary scan scout sella sequence series sharp shunt simulation "
+    "sinus sinuses sinusitis skull slice smar smooth soft spectral spine spiral standard stereotactic stroke temporal "
+    "thick thin thins thoracic thorax thyroid tissue tissues tmax tmj topogram trauma trunk ttp tumor tumour uhr "
+    "unilateral up upper vascular vein veins venous ventricle ventricles vertebral vessel vmi vnc volume vrt w window "
+    "with without wo zygoma".split()
 )
 """What may stay of a description: nothing else in it can be told from a name."""
 
@@ -27,10 +34,10 @@ QUANTITY = r"(?:0|[1-9]\d{0,2})(?:[.,]\d{1,2})?"
 
 PHRASE = re.compile(
     rf"(?:(?<![^\W_])(?<!\d[.,])|(?<=\dx))(?P<number>{QUANTITY})[ _-]*(?P<unit>{'|'.join(UNITS)})(?![^\W_])|"
-    r"(?P<numbered>(?<![^\W_])(?:t[12]|c[1-7]|th?(?:[1-9]|1[0-2])|l[1-5])(?![^\W_]))|(?P<word>[^\W\d_]+)",
+    r"(?P<numbered>(?<![^\W_])(?:t[12]|c[1-7]|th?(?:[1-9]|1[0-2])|l[1-5]|w/o)(?![^\W_]))|(?P<word>[^\W\d_]+)",
     re.IGNORECASE,
 )
-"""A quantity with its unit; a word that ends in a number, of weightings and vertebrae; or a word."""
+"""A quantity with its unit; a word with a number or stroke in it, of weightings, vertebrae, without; or a word."""
 
 NUMBERS = re.compile(r"[\W_]*\d[\d\W_]*")
 """A number with all others that only separators part from it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,6 +72,16 @@ UNREADABLE = "The header of a DICOM file is damaged, or its sequences are nested
 WORDS = (8, 16, 32)
 """Bits that a voxel of a CT can take."""
 
+LARGEST_MATRIX = 8192
+"""Rows or columns of a CT image: more is damage, and what is compressed would take all memory before that shows. A
+choice, several times what scanners make."""
+
+MOST_INFLATED_BYTES = 1 << 30
+"""Of a file that is deflated as a whole; pydicom inflates it at once, and a few MB can become many GB. A choice."""
+
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+"""Transfer syntax of such a file, which stands in its first kB."""
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -104,6 +115,14 @@ class Slice:
     instance: int
 
 
+def is_openable(path: str | os.PathLike) -> bool:
+    """Whether a path is that of a regular file, or of nothing, as a link to what is gone: opening that is an error.
+
+    What is neither, such as a pipe, could be waited for for ever.
+    """
+    return os.path.isfile(path) or not os.path.exists(path)
+
+
 def is_image(header: pydicom.Dataset) -> bool:
     """Whether a header of :func:`dicom_header` is that of an image."""
     return "Rows" in header
@@ -130,15 +149,16 @@ def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | 
     """
     import pydicom
 
-    if not os.path.isfile(path):
+    if not is_openable(path):
         return pydicom.Dataset()
     with open(path, "rb") as file, quietly():
         start = file.read(132)  # preamble and magic
         bare = start.startswith((b"\x08\x00", b"\x02\x00\x00\x00UL\x04\x00"))  # a file without preamble
         if start[128:] != b"DICM" and not bare:
             return None if _is_meant_as_dicom(path, start) else pydicom.Dataset()
-        file.seek(0)
         try:
+            _check_inflated(file)
+            file.seek(0)
             header = pydicom.dcmread(file, stop_before_pixels=True, force=bare, specific_tags=tags)
             _check_readable(header)
             if "Rows" not in header and not bare:
@@ -195,6 +215,22 @@ def _check_readable(header: pydicom.Dataset) -> None:
         bits = int(header.BitsAllocated)
         if bits not in WORDS or int(header.get("BitsStored") or bits) > bits:
             raise ValueError("a voxel has an odd number of bits")
+        if max(int(header.Rows), int(header.Columns)) > LARGEST_MATRIX:
+            raise ValueError("the matrix is far too large")
+
+
+def _check_inflated(file: BinaryIO) -> None:
+    """Refuse a file that is deflated as a whole and inflates to more than :data:`MOST_INFLATED_BYTES` (ValueError)."""
+    file.seek(0)
+    start = file.read(1024)
+    if start[128:132] != b"DICM" or DEFLATED not in start:
+        return
+    file.seek(144 + int.from_bytes(start[140:144], "little"))  # behind the elements of the file itself
+    stream, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while not stream.eof and (chunk := file.read(1 << 16)):
+        length += len(stream.decompress(chunk))
+        if length > MOST_INFLATED_BYTES:
+            raise ValueError("it inflates to far too much")
 
 
 def _is_meant_as_dicom(path: str | os.PathLike, start: bytes) -> bool:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from .codes import body_part, clean_coded_entry, is_coded_entry
 from .descriptions import described
 from .files import CT_IMAGES
 from .identifiers import DATES, TEXTS, Identifiers, identifiers, remove_identifiers, remove_unreadable, strings
@@ -43,6 +44,9 @@ RETAIN = {
     "descriptors": ("113105", "Clean Descriptors Option"),
 }
 """What can be retained, and the code that says so."""
+
+TCIA = ("dates", "patient", "device", "safe-private", "descriptors")
+"""What The Cancer Imaging Archive asks to retain, beside the Basic Profile and clean pixels."""
 
 MISSING = 'Cleaning headers needs the package dicom-anonymizer; install it with "pip install ctdeface[dicom]".'
 
@@ -122,11 +126,14 @@ class _Context:
         By how many days dates are shifted back.
     strict: bool
         The image is of a kind whose attributes have to be there.
+    kept: bool
+        An option keeps the sequence that this is in: its codes stay as they are.
     """
 
     found: Identifiers
     days: int
     strict: bool
+    kept: bool = False
 
 
 class Cleaner:
@@ -194,6 +201,8 @@ class Cleaner:
                 del dataset[tag]  # curves, overlays, signatures, icons
             else:
                 self._clean_element(dataset, dataset[tag], context)
+        if is_coded_entry(dataset) and not context.kept:
+            clean_coded_entry(dataset, context.found)
 
     def _clean_element(self, dataset: pydicom.Dataset, element: pydicom.DataElement, context: _Context) -> None:
         action = self._actions.get((element.tag.group, element.tag.element), "")
@@ -221,7 +230,7 @@ class Cleaner:
     def _clean_retained(self, dataset: pydicom.Dataset, element: pydicom.DataElement, context: _Context) -> None:
         """An element that an option keeps: what is in it is still cleaned, and dates are shifted."""
         if element.VR == "SQ":
-            self._clean_items(element, context)
+            self._clean_items(element, replace(context, kept=True))
         elif element.VR in DATES and "dates" in self.retain and not _shift(element, context.days):
             del dataset[element.tag]
         elif DESCRIPTOR.search(element.keyword) or element.keyword in CLEANED:
@@ -232,6 +241,8 @@ class Cleaner:
         keyword, kind = element.keyword, element.VR
         if keyword == "SegmentLabel":
             element.value = described(element.value, found) or "REMOVED"
+        elif keyword == "BodyPartExamined":
+            element.value = body_part(str(element.value or ""), found)
         elif kind in TEXTS and keyword not in TECHNICAL or kind in DATES or kind == "AS":
             del dataset[element.tag]
         elif kind in BYTES and keyword not in NEEDED_BYTES or not keyword:

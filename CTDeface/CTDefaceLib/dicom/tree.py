@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..progress import Progress, silent
-from .files import TREE_TAGS, Slice, dicom_header, kind_of, quietly, read_dataset, series_number, slices_of
+from .files import TREE_TAGS, Slice, dicom_header, is_openable, kind_of, quietly, read_dataset, series_number, slices_of
 
 if TYPE_CHECKING:
     import pydicom
@@ -213,7 +213,7 @@ def _files_below(folder: Path) -> list[str]:
     for place, inner, names in os.walk(folder):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         files += [os.path.join(place, name) for name in sorted(names) if not name.startswith(".")]
-    return [path for path in files if os.path.isfile(path)]
+    return [path for path in files if is_openable(path)]
 
 
 def _check_copy(first: str, second: str) -> None:
