@@ -154,9 +154,8 @@ def test_from_input_to_evaluation_by_mouse(panel, scans, name, tmp_path):
     # 3. preview: how it will look, before anything is a result
     wait(lambda: idle(panel))
     assert ui.logTextEdit.plainText.splitlines()[-1] == "Preview ready"
-    assert ui.reportLabel.text.startswith("Replaced ")
-    assert "Gaps in the skull: " in ui.reportLabel.text
-    assert "Intracranial voxels touched: 0" in ui.reportLabel.text
+    assert "✔ Brain untouched" in ui.reportLabel.text and "✘" not in ui.reportLabel.text
+    assert "Gaps in the skull: " in ui.reportLabel.toolTip
     assert ui.defacedSelector.currentNode() is None
     ui.afterRadioButton.click()
     preview = panel.currentResult()
@@ -492,7 +491,7 @@ def test_cancel_leaves_no_process_and_no_file(panel, phantom):
     panel.ui.segmentButton.click()
     assert not is_alive(pid)
     assert not os.path.exists(folder)
-    assert panel.ui.segmentButton.text == "Segment face"
+    assert panel.ui.segmentButton.text == "&Segment face"
     assert panel.ui.maskSelector.currentNode() is None
     assert "Cancelled" in panel.ui.logTextEdit.plainText
     assert segment(panel) is not None, "and it can be started again"

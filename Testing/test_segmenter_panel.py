@@ -91,7 +91,7 @@ def test_each_method_shows_its_state(panel, monkeypatch, phantom, tmp_path):
     }
     gui.volume(phantom, "Head")
     wait(lambda: panel.ui.segmentButton.enabled)
-    assert seen(panel, *BUTTONS, *FIELDS) == [] and "Geometry" in panel.ui.stateLabel.text
+    assert seen(panel, *BUTTONS, *FIELDS) == [] and "Geometry" in panel.ui.segmenterComboBox.toolTip
     choose(panel, "totalsegmentator")
     assert panel.parameterNode.segmenter == "totalsegmentator"
     assert seen(panel, *BUTTONS, *FIELDS) == ["installButton", "deviceComboBox"]

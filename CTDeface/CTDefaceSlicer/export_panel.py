@@ -34,17 +34,19 @@ class ExportPanel(StepPanel):
         ui.exportButton.connect("clicked()", self.onExport)
         ui.evaluateButton.connect("clicked()", self.onEvaluate)
 
-    def update(self, hasInput):
-        """Enable what can be done now, and show what is missing.
+    @property
+    def isDone(self):
+        """Whether the chosen result was written."""
+        return bool(self._exported)
 
-        :param hasInput: whether a CT is chosen.
-        """
+    def update(self):
+        """Enable what can be done now, and show what is missing."""
         ui, parameters = self.ui, self.parameters
         problem = self.panel.resultProblem()
-        ui.evaluateButton.enabled = hasInput and not problem
+        ui.evaluateButton.enabled = self.panel.hasResult
         missing = self._missing(problem)
         hints.show(ui.resultLabel, "" if problem else self._origin())
-        ui.exportButton.text = _("Exporting…") if self.panel.task is Task.EXPORT else _("Export")
+        ui.exportButton.text = _("Exporting…") if self.panel.task is Task.EXPORT else _("E&xport")
         ui.exportButton.enabled = not missing and self.panel.isFree
         isFile = parameters.exportKind is ExportKind.FILE
         isFolder = parameters.exportKind is ExportKind.FOLDER
@@ -65,10 +67,7 @@ class ExportPanel(StepPanel):
 
     def _origin(self):
         """Whether the chosen result belongs to the mask and the choices that the panel shows."""
-        parameters = self.parameters
-        result, choices = parameters.defacedVolume, parameters.defaceParameters()
-        maskNode = parameters.faceMask
-        if maskNode is not None and self.logic.isMadeWith(result, parameters.inputVolume, maskNode, choices):
+        if self.panel.isResultPresent:
             return _("Made with the present mask and choices.")
         return _("Made with another mask or other choices. Press Deface to make one with those above.")
 
@@ -163,6 +162,7 @@ class ExportPanel(StepPanel):
         def finish(result):
             self._exported = _("Exported to {place}").format(place=place)
             self.panel.log(self._exported)
+            self.panel.steps.reveal("exportHintLabel")
 
         self._exported = ""
         self.panel.run(Task.EXPORT, start, finish)

@@ -76,6 +76,17 @@ class SegmenterPanel:
     def isReady(self):
         return self._state().status == Status.READY
 
+    @property
+    def nextButton(self):
+        """Name of the button that helps a method that is not ready, or None."""
+        helpful = {
+            Action.INSTALL: "installButton",
+            Action.ENTER_LICENCE: "licenceButton",
+            Action.DOWNLOAD: "downloadButton",
+            Action.IMPORT: "importButton",
+        }
+        return next((button for action, button in helpful.items() if action in self._state().actions), None)
+
     def show(self, name):
         """Show the box of a segmenter; of the built-in one where there is none of this name."""
         self._isUpdating = True
@@ -130,7 +141,8 @@ class SegmenterPanel:
         for widget in (ui.segmenterComboBox, ui.weightsPathLineEdit, ui.faceLabelComboBox, ui.deviceComboBox):
             widget.enabled = isFree
         isMissing = bool(sentence) and Action.CHOOSE_FOLDER not in state.actions
-        hints.show(ui.stateLabel, sentence or self.module.ABOUT, self._message or (sentence if isMissing else ""))
+        hints.show(ui.stateLabel, sentence, self._message or (sentence if isMissing else ""))
+        ui.segmenterComboBox.toolTip = self.module.ABOUT
 
     # What it takes
 

@@ -1,6 +1,7 @@
 """What the panels of both modules share: the scene and its parameter node, and one task at a time in the background."""
 
 import importlib
+import logging
 import sys
 
 import qt
@@ -12,6 +13,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 from . import nodes
+from .steps import Steps
 
 FIRST = 1000.0
 """Priority of an observer that is called before the node selectors."""
@@ -26,6 +28,7 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     Attributes
     ----------
     ui: the widgets of the form by name
+    steps: which of them are open, and which button comes next
     logic: of the module; its ``process`` does the tasks
     parameterNode: the choices of the panel; None while a scene is closed or read
     task: what runs in the background, a member of the module's ``Task``, or None
@@ -44,7 +47,7 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.ui = self.logic = self.parameterNode = self.task = None
+        self.ui = self.steps = self.logic = self.parameterNode = self.task = None
         self.errors = {}
         self._guiTag = None
         self._onResult = self._onError = self._bar = None  # of the task
@@ -56,6 +59,7 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget = slicer.util.loadUI(self.resourcePath(f"UI/{self.moduleName}.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
+        self.steps = Steps(self.ui)
         uiWidget.setMRMLScene(slicer.mrmlScene)
 
     def cleanup(self):
@@ -220,6 +224,18 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if bar is not None:
             bar.value = 0
             bar.format = "%p%"
+
+    def goOn(self, start, failed):
+        """Start a further part of the task that runs; what goes wrong ends the task.
+
+        :param failed: the callback of the task.
+        """
+        try:
+            start()
+        except Exception as error:
+            if not isinstance(error, CTDefaceError):
+                logging.exception("A task could not go on.")
+            failed(error)
 
     def giveWay(self):
         """Drop what runs when it is a task that gives way."""
