@@ -301,6 +301,38 @@ def test_the_heads_stay_whole_when_the_views_change_their_shape(panel, volumes, 
     assert answers[-1]["faces"][ORIGINAL]
 
 
+def test_a_view_that_had_no_height_yet_shows_the_whole_head(panel, volumes, answers):
+    answers.at_rest()
+    view = head_views.threeDView(ORIGINAL)
+    window, size = view.renderWindow(), view.renderWindow().GetSize()
+    shown = cameras()[0].GetParallelScale()
+    for columns, rows in ((400, 0), (0, 0)):
+        window.SetSize(columns, rows)
+        head_views.turnTo(panel.headsPanel.head)
+        assert cameras()[0].GetParallelScale() > 0
+        window.SetSize(*size)
+        view._draw()
+        assert np.isclose(cameras()[0].GetParallelScale(), shown)
+
+
+def test_titles_and_colours_of_the_views_outlive_the_scene(panel, volumes):
+    def headers():
+        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        head_views.showLayout(3)
+        nodes = [head_views.viewNode(name) for name in NAMES]
+        slicer.app.layoutManager().setLayout(views.COMPARE_LAYOUT)
+        for kind, tag in (("View", "3D"), ("Slice", "")):
+            nodes += [slicer.mrmlScene.GetSingletonNode(n + tag, f"vtkMRML{kind}Node") for n in views.COMPARE_VIEWS]
+        return [(n.GetLayoutLabel(), np.round(n.GetLayoutColor(), 2).tolist(), n.GetViewGroup()) for n in nodes]
+
+    before = headers()
+    assert [label for label, _color, _group in before] == ["Original", "Defaced", "Recovered", *views.COMPARE_VIEWS * 2]
+    assert len({str(color) for _label, color, _group in before[:3]}) == 3
+    slicer.mrmlScene.Clear()
+    run_for(0.1)
+    assert headers() == before
+
+
 def test_a_scene_saved_with_the_heads_shows_them_in_a_slicer_that_has_just_started(panel, volumes, tmp_path):
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"), {})
     code = (
