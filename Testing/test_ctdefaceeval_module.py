@@ -25,8 +25,9 @@ from CTDefaceLib.errors import CTDefaceError
 from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.pipeline import deface
 from CTDefaceLib.volume_io import read_ct
-from CTDefaceSlicer.shared import nodes, views
+from CTDefaceSlicer.shared import hints, nodes, views
 from gui import run_for, wait
+from scipy.spatial.transform import Rotation
 from stored_phantoms import stored_phantom
 
 import qt  # isort: skip
@@ -226,6 +227,57 @@ def test_turning_turns_both_and_is_scored_without_a_queue(panel, volumes, answer
     panel.ui.frontButton.click()
     wait(lambda: answers[-1]["faces"][ORIGINAL])
     assert np.allclose(panel.headsPanel.head.angles(cameras()[0]), 0, atol=0.1)
+
+
+def tilt(degrees):
+    """What the mouse does with a modifier: turn the head clockwise in the views."""
+    camera = cameras()[0]
+    camera.SetInteracting(1)
+    camera.SetInteractionFlags(camera.CameraInteractionFlag)
+    towards = np.subtract(camera.GetPosition(), camera.GetFocalPoint())
+    turned = Rotation.from_rotvec(np.radians(degrees) * towards / np.linalg.norm(towards))
+    camera.SetViewUp(*turned.apply(camera.GetViewUp()))
+    camera.SetInteracting(0)
+
+
+@pytest.mark.parametrize("degrees", [35, -35])
+def test_a_tilted_head_is_straightened_before_it_is_scored(panel, volumes, answers, degrees):
+    answers.at_rest()
+    count, before = len(answers), _box_in_the_view(panel)
+    tilt(degrees)
+    assert abs(panel.headsPanel.head.roll(cameras()[0]) - degrees) < 0.1
+    wait(lambda: len(answers) > count and "similarities" in answers[-1])
+    assert answers[-1]["faces"][ORIGINAL] is not None, "a face that is tilted is still a face"
+    # and its box lies where it is seen: turned about the middle of the view like the head
+    middle = np.array(head_views.threeDView(ORIGINAL).renderWindow().GetSize()) / 2
+    c, s = np.cos(np.radians(-degrees)), np.sin(np.radians(-degrees))
+    expected = (before - middle) @ np.array([[c, s], [-s, c]]) + middle
+    assert np.abs(_box_in_the_view(panel).mean(axis=0) - expected.mean(axis=0)).max() < 0.08 * 2 * middle.min()
+
+
+def test_a_head_upside_down_is_called_tilted_and_not_passed(panel, volumes, answers, monkeypatch):
+    answers.at_rest()
+    assert hints.GOOD_COLOR in panel.ui.defacedScoreLabel.styleSheet
+    start = panel.logic.meterProcess.start
+
+    def blind(task, done, **callbacks):
+        start(task, done=lambda answer: done({**answer, "faces": dict.fromkeys(answer["faces"])}), **callbacks)
+
+    monkeypatch.setattr(panel.logic.meterProcess, "start", blind)
+    count = len(answers)
+    tilt(180)
+    wait(lambda: len(answers) > count)
+    for label in (panel.ui.originalScoreLabel, panel.ui.defacedScoreLabel):
+        assert label.text == "tilted: turn it upright" and hints.GOOD_COLOR not in label.styleSheet
+    tilt(180)
+    count = len(answers)
+    wait(lambda: len(answers) > count + 1 or panel.ui.defacedScoreLabel.text == "no face found")
+    assert panel.ui.defacedScoreLabel.text == "no face found"
+
+
+def _box_in_the_view(panel):
+    points = panel.meterPanel.meter.marks(ORIGINAL).lines.GetPoints()
+    return np.array([points.GetPoint(i)[:2] for i in range(8)])
 
 
 def test_the_pictures_of_one_answer_show_one_side(panel, volumes, answers):

@@ -52,6 +52,16 @@ class Head:
         left, back, top = self.axes @ (direction / np.linalg.norm(direction))
         return float(np.degrees(np.arctan2(left, -back))), float(np.degrees(np.arcsin(np.clip(top, -1.0, 1.0))))
 
+    def roll(self, camera):
+        """How far the head is tilted in a camera's picture, in degrees, clockwise."""
+        towards = np.subtract(camera.GetPosition(), camera.GetFocalPoint())
+        upwards = np.array(camera.GetViewUp())
+        rightwards = np.cross(upwards, towards)
+        rightwards /= np.linalg.norm(rightwards)
+        upwards = np.cross(towards / np.linalg.norm(towards), rightwards)
+        _towards, up = self.side(*self.angles(camera))
+        return float(np.degrees(np.arctan2(up @ rightwards, up @ upwards)))
+
 
 def headOf(volumeNode, axes, center):
     """The head in a volume; ``axes`` and ``center`` as the library found them, in LPS of the volume."""

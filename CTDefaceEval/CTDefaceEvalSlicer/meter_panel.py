@@ -44,7 +44,7 @@ class MeterPanel(StepPanel):
             self.stop()
             self._key = key
             self.error = ""
-            self.meter.start(heads.names(), heads.head if parameters.picture is Picture.STANDARD else None)
+            self.meter.start(heads.names(), heads.head, parameters.picture is Picture.STANDARD)
             self.ui.meterFrame.visible = True
         self.updateScale()
 
@@ -69,7 +69,7 @@ class MeterPanel(StepPanel):
         return {"model": self.parameters.faceModel.live, "folder": modelFolder()}
 
     def onScores(self, answer):
-        self._scores.show(answer["faces"], answer.get("similarities"))
+        self._scores.show(answer["faces"], answer.get("similarities"), answer["tilted"])
 
     def onFailed(self, error):
         self.stop()

@@ -11,7 +11,6 @@ from slicer.i18n import tr as _
 
 from .parameters import FOLDER_SETTING, modelFolder
 
-ROW_PIXELS = 22
 TYPING_MSEC = 600
 """A folder that is typed is searched when no key was pressed for that long."""
 
@@ -36,10 +35,8 @@ class ModelsPanel:
         table.setColumnCount(2)
         table.setHorizontalHeaderLabels([_("Model"), _("State")])
         table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
+        table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         table.horizontalHeader().setStretchLastSection(True)
-        table.horizontalHeader().setFixedHeight(ROW_PIXELS)
-        table.setFixedHeight(ROW_PIXELS * (len(MODELS) + 1) + 2 * table.frameWidth)
         self._folderTimer = qt.QTimer()
         self._folderTimer.setSingleShot(True)
         self._folderTimer.setInterval(TYPING_MSEC)
@@ -96,6 +93,7 @@ class ModelsPanel:
                 item.setToolTip(model["missing"] or model["licence"])
                 table.setItem(row, column, item)
         table.resizeColumnToContents(0)
+        table.updateGeometry()
         if table.currentRow() < 0:
             table.setCurrentCell(0, 0)
         self.update()
