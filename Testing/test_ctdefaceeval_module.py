@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import gui
 import numpy as np
@@ -14,20 +15,23 @@ import pytest
 import SimpleITK as sitk
 import slicer
 from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS
+from CTDefaceEvalLib.face_models import DlibHog, InsightFace, insightface_pack
 from CTDefaceEvalLib.findings import Level, Scale
+from CTDefaceEvalLib.pairs import BY_PATIENT
 from CTDefaceEvalLib.tasks import DownloadModels
 from CTDefaceEvalLib.views import head_pose
 from CTDefaceEvalSlicer import cohort_node, evaluation_panel, head_views, results
 from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL, RECOVERED
 from CTDefaceEvalSlicer.tasks import Task
 from CTDefaceLib import tasks
-from CTDefaceLib.errors import CTDefaceError
+from CTDefaceLib.errors import CTDefaceError, NotReadyError
 from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.pipeline import deface
 from CTDefaceLib.volume_io import read_ct
-from CTDefaceSlicer.shared import hints, nodes, views
+from CTDefaceSlicer.shared import hints, nodes, packages, views
 from gui import run_for, wait
 from scipy.spatial.transform import Rotation
+from slicer import packaging
 from stored_phantoms import stored_phantom
 
 import qt  # isort: skip
@@ -688,6 +692,40 @@ def test_a_cohort_by_mouse(panel, people, cohort_files, monkeypatch):
     assert not table.GetSaveWithScene() and summary.GetSaveWithScene()
 
 
+def a_cohort(**within):
+    result = {"auc": None, "accuracy": None, "roc": (np.array([0.0, 1.0]), np.array([0.0, 1.0])), **within}
+    method = SimpleNamespace(
+        method="blur", scans=2, faces=0, found=None, within={BY_PATIENT: SimpleNamespace(**result)}
+    )
+    return SimpleNamespace(methods=[method])
+
+
+def test_too_few_patients_give_no_plot_and_no_nan(panel):
+    table = cohort_node.makeCohortTable()
+    summary, chart = results.cohortResults(a_cohort(auc=(0.8, 0.1), accuracy=(0.7, 0.1)), table)
+    assert chart is results.resultOf(table, "ROC") is not None
+    assert chart.GetYAxisRange()[1] > 1.2, "there is room for the legend above the curves"
+    summary, chart = results.cohortResults(a_cohort(), table)
+    assert chart is None and results.resultOf(table, "ROC") is None, "what was plotted before is gone"
+    assert not slicer.util.getNodesByClass("vtkMRMLPlotSeriesNode")
+    texts = [summary.GetCellText(0, column) for column in range(summary.GetNumberOfColumns())]
+    assert texts[0] == "blur" and not any("nan" in text for text in texts) and texts.count("") == 3
+    panel.cohortPanel.show(a_cohort(), table)
+    assert "too few patients" in panel.ui.cohortResultLabel.text
+
+
+def test_the_attack_tells_how_long_it_will_take_and_is_quick_by_default(panel, volumes):
+    assert panel.parameterNode.attackViews.value == "quick"
+    sweep(panel)
+    assert re.fullmatch(r"It will take about \d+ min.", panel.ui.attackHintLabel.text)
+    assert 0 < panel.evaluationPanel._secondsEach < 60
+    panel.evaluationPanel._secondsEach = 60 / evaluation_panel.ATTEMPTS
+    panel.updateGUI()
+    assert panel.ui.attackHintLabel.text == "It will take about 9 min."
+    panel.ui.attackViewsComboBox.currentIndex = 0
+    assert panel.ui.attackHintLabel.text == "It will take about 70 min."
+
+
 def test_a_line_of_a_cohort_names_one_volume_only(panel, pairs):
     first, second, third = (gui.volume(pairs("phantom")[0], name) for name in ("CT", "CT", "CT defaced"))
     panel.parameterNode.originalVolume, panel.parameterNode.defacedVolume = second, third
@@ -736,7 +774,7 @@ def test_cancel_a_cohort(panel, cohort_files):
 def models(panel, monkeypatch):
     """The models box, opened; what pip would install."""
     installed = []
-    monkeypatch.setattr(slicer.util, "pip_install", installed.append)
+    monkeypatch.setattr(packaging, "pip_ensure", lambda requirements, **options: installed.append(requirements))
     panel.ui.modelsCollapsibleButton.collapsed = False
     wait(lambda: panel.ui.modelsTable.rowCount == 5 and not panel.modelsPanel.process.busy)
     yield installed
@@ -777,6 +815,62 @@ def test_the_models_box_says_what_is_there_and_asks_before_it_installs(panel, mo
     gui.dialogs.answers.append(qt.QMessageBox.Yes)
     ui.downloadModelButton.click()
     assert jobs == [DownloadModels()]
+
+
+def test_an_older_slicer_installs_by_its_own_means(panel, models, monkeypatch):
+    asked = []
+    monkeypatch.delattr(slicer, "packaging")
+    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
+    monkeypatch.setattr(slicer.util, "pip_install", asked.append)
+    choose(panel, "insightface")
+    gui.dialogs.answers.append(qt.QMessageBox.Yes)
+    panel.ui.installModelButton.click()
+    assert models == [] and asked == [[*InsightFace.packages, "scikit-learn>=1.3"]]
+    wait(lambda: not panel.modelsPanel.process.busy)
+
+
+def test_a_pack_that_was_fetched_tells_its_size_and_can_be_removed(panel, models, monkeypatch, tmp_path):
+    monkeypatch.setattr(insightface_pack, "_PACKS", tmp_path)
+    pack = tmp_path / insightface_pack.PACK
+    pack.mkdir()
+    (pack / "model.onnx").write_bytes(bytes(3_000_000))
+    choose(panel, "dlib-hog")
+    assert not panel.ui.removeModelButton.visible
+    choose(panel, "insightface")
+    assert panel.ui.removeModelButton.visible and "On this computer: 3 MB" in panel.ui.modelDetailsLabel.text
+    gui.dialogs.answers.append(qt.QMessageBox.No)
+    panel.ui.removeModelButton.click()
+    assert pack.exists() and "3 MB" in gui.dialogs.shown[-1]
+    gui.dialogs.answers.append(qt.QMessageBox.Yes)
+    panel.ui.removeModelButton.click()
+    assert not pack.exists()
+    wait(lambda: not panel.modelsPanel.process.busy)
+
+
+def test_the_missing_model_is_offered_where_it_is_needed(panel, volumes, answers, monkeypatch):
+    answers.at_rest()
+    assert not panel.ui.liveModelButton.visible
+    installed = []
+    monkeypatch.setattr(packaging, "pip_ensure", lambda requirements, **options: installed.append(requirements))
+    sentence = "The face model dlib needs the Python package dlib: install it with “pip install dlib-bin”."
+    panel.meterPanel.meter._onFailed(NotReadyError(sentence))
+    assert panel.ui.liveModelButton.visible and "pip" not in panel.ui.meterHintLabel.text
+    assert panel.ui.meterHintLabel.text == "The face model dlib needs the Python package dlib. See step 2."
+    assert panel.ui.liveModelButton.styleSheet and not panel.ui.sweepButton.styleSheet, "it comes next"
+    monkeypatch.setattr(packages, "isInstalled", lambda name: name != "dlib-bin")
+    gui.dialogs.answers.append(qt.QMessageBox.Yes)
+    panel.ui.liveModelButton.click()
+    assert installed == [[*DlibHog.packages, "scikit-learn>=1.3"]] and "CC0" in gui.dialogs.shown[-1]
+    wait(lambda: not panel.ui.liveModelButton.visible)
+    monkeypatch.setattr(packages, "isInstalled", lambda name: True)  # and of another model the files are missing
+    panel.ui.faceModelComboBox.currentIndex = 1
+    panel.meterPanel.meter._onFailed(NotReadyError("There is no insightface model pack here."))
+    panel.ui.liveModelButton.click()
+    assert not panel.ui.modelsCollapsibleButton.collapsed
+    wait(lambda: panel.modelsPanel.chosen() and panel.modelsPanel.chosen()["name"] == "insightface")
+    wait(lambda: not panel.modelsPanel.process.busy)
+    panel.ui.modelsCollapsibleButton.collapsed = True
+    panel.modelsPanel.models = []
 
 
 def test_a_model_that_is_not_there_is_named_by_the_meter(panel, volumes, answers):
@@ -1063,7 +1157,7 @@ def test_everything_has_a_tool_tip(panel):
 
 def test_the_help_names_this_module_only(panel):
     module = slicer.modules.ctdefaceeval
-    assert "step 7" in module.helpText
+    assert "step 2" in module.helpText
     assert "Apache License" in module.acknowledgementText  # else Slicer puts its own sponsors there
 
 

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from . import database
 from .logic import MADE_FROM, reportOf
 from .parameters import ExportKind, Headers
-from .shared import hints, paths
+from .shared import hints, packages, paths
 from .shared.step_panel import StepPanel
 from .tasks import Task
 
@@ -175,7 +175,7 @@ class ExportPanel(StepPanel):
         if not slicer.util.confirmOkCancelDisplay(question):
             return False
         with slicer.util.tryWithErrorDisplay(_("The package could not be installed."), waitCursor=True):
-            slicer.util.pip_install("dicom-anonymizer>=2.1,<3")
+            packages.install(["dicom-anonymizer>=2.1,<3"])
             return True
         return False
 

@@ -6,7 +6,7 @@ import qt
 import slicer
 from CTDefaceLib import segmenters, tasks
 from CTDefaceLib.errors import CTDefaceError
-from CTDefaceLib.segmenters import Action, Choice, Labelled, Status, Trained
+from CTDefaceLib.segmenters import Action, Choice, Downloadable, Labelled, Status, Trained
 from slicer.i18n import tr as _
 
 from .segmenter_install import install
@@ -56,6 +56,7 @@ class SegmenterPanel:
         ui.licenceLineEdit.connect("returnPressed()", self.onLicence)
         ui.downloadButton.connect("clicked()", self.onDownload)
         ui.importButton.connect("clicked()", self.onImport)
+        ui.removeWeightsButton.connect("clicked()", self.onRemoveWeights)
         self.show("builtin")
 
     @property
@@ -131,9 +132,13 @@ class SegmenterPanel:
             for widget in widgets:
                 widget.visible = action in state.actions
                 widget.enabled = isFree
+        room = self.module.weights_bytes() if isinstance(self.module, Downloadable) else 0
+        ui.weightsSizeLabel.text = _("Weights: {size}").format(size=hints.size(room))
+        ui.weightsSizeLabel.visible = ui.removeWeightsButton.visible = room > 0
+        ui.removeWeightsButton.enabled = isFree
         ui.segmenterActionsFrame.visible = bool({Action.INSTALL, Action.DOWNLOAD, Action.IMPORT} & set(state.actions))
         ui.licenceFrame.visible = Action.ENTER_LICENCE in state.actions
-        sentence = state.sentence
+        sentence = hints.withoutPip(state.sentence)
         if Action.ENTER_LICENCE in state.actions:
             sentence = sentence.replace(f" ({self.module.LICENCE})", "")  # it stands below
             text = _("Get a licence key, free for non-commercial use")
@@ -228,6 +233,18 @@ class SegmenterPanel:
 
         self._message = ""
         self._run(Task.DOWNLOAD, start, lambda report: self.refresh(), self._ui.segmentProgressBar)
+
+    def onRemoveWeights(self):
+        question = _(
+            "Remove the weights of {name} ({size}) from this computer? Other programs that use them there have to do "
+            "without them as well. They can be downloaded again."
+        ).format(name=self.module.TITLE, size=hints.size(self.module.weights_bytes()))
+        if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("CTDeface")):
+            self._logic.process.stop()  # it would go on with what it has loaded
+            self.module.remove_weights()
+            self._message = ""
+            self.refresh()
+            self._changed()
 
     def onImport(self):
         path = qt.QFileDialog.getOpenFileName(

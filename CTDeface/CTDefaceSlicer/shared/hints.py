@@ -1,16 +1,30 @@
 """Hints below the steps of a panel: what is missing, and in red what went wrong."""
 
 import html
+import re
 
 import qt
+from slicer.i18n import tr as _
 
 GOOD_COLOR = "#3d8b48"
 """A green that can be read on a bright and on a dark panel."""
+PIP = re.compile(r"""\s*\(pip install [^)]*\)|[:;,]? install it with [“"]pip install [^”"]*[”"]""")
+"""How the libraries' sentences name the command that installs a package."""
 
 
 def errorColor(widget):
     """A red that can be read on the background of a widget, in Slicer's light style and in its dark one."""
     return "#ff8a7a" if widget.palette.color(qt.QPalette.Window).lightness() < 128 else "#c0392b"
+
+
+def withoutPip(sentence):
+    """A sentence of a library without what helps at a command line only: a panel has a button for it."""
+    return PIP.sub("", sentence)
+
+
+def size(count):
+    """A number of bytes in words."""
+    return _("{n:.1f} GB").format(n=count / 1e9) if count >= 1e9 else _("{n:.0f} MB").format(n=count / 1e6)
 
 
 def marked(isGood, text, widget):
