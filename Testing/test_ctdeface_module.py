@@ -885,10 +885,12 @@ def test_everything_has_a_tool_tip(panel):
 
 def test_errors_can_be_read_in_both_styles(panel):
     label = panel.ui.warningLabel
-    for background, red in ((qt.QColor("#efefef"), "#c0392b"), (qt.QColor("#353535"), "#ff8a7a")):
+    for background, red, green in (("#efefef", "#c0392b", "#2f7d3b"), ("#353535", "#ff8a7a", "#7ccf87")):
         palette = qt.QPalette()
-        palette.setColor(qt.QPalette.Window, background)
+        palette.setColor(qt.QPalette.Window, qt.QColor(background))
+        label.styleSheet = ""
         label.palette = palette
+        assert red in hints.marked(False, "", label) and green in hints.marked(True, "", label)
         hints.show(label, "", "Look here.")
         assert red in label.styleSheet
     label.palette = qt.QPalette()

@@ -261,7 +261,7 @@ def test_a_tilted_head_is_straightened_before_it_is_scored(panel, volumes, answe
 
 def test_a_head_upside_down_is_called_tilted_and_not_passed(panel, volumes, answers, monkeypatch):
     answers.at_rest()
-    assert hints.GOOD_COLOR in panel.ui.defacedScoreLabel.styleSheet
+    assert hints.goodColor(panel.ui.defacedScoreLabel) in panel.ui.defacedScoreLabel.styleSheet
     start = panel.logic.meterProcess.start
 
     def blind(task, done, **callbacks):
@@ -272,7 +272,7 @@ def test_a_head_upside_down_is_called_tilted_and_not_passed(panel, volumes, answ
     tilt(180)
     wait(lambda: len(answers) > count)
     for label in (panel.ui.originalScoreLabel, panel.ui.defacedScoreLabel):
-        assert label.text == "tilted: turn it upright" and hints.GOOD_COLOR not in label.styleSheet
+        assert label.text == "tilted: turn it upright" and hints.goodColor(label) not in label.styleSheet
     tilt(180)
     count = len(answers)
     wait(lambda: len(answers) > count + 1 or panel.ui.defacedScoreLabel.text == "no face found")
@@ -975,6 +975,21 @@ def test_changing_the_module_while_the_meter_runs(panel, volumes, answers):
     assert head_views.shownHeads() == 2
 
 
+def test_the_skins_are_kept_when_the_module_is_entered_again(panel, volumes, answers, monkeypatch):
+    answers.at_rest()
+    gui.host.select_module("CTDeface")
+    gui.stop_process(panel.logic.meterProcess)  # nobody needs it meanwhile
+    made, count = [], len(answers)
+    findHeads = panel.logic.findHeads
+    monkeypatch.setattr(panel.logic, "findHeads", lambda *nodes, **calls: (made.append(1), findHeads(*nodes, **calls)))
+    gui.host.select_module("CTDefaceEval")
+    wait(lambda: len(answers) > count)
+    assert head_views.shownHeads() == 2 and not made and answers[-1]["faces"][ORIGINAL]
+    panel.ui.pictureComboBox.currentIndex = 1  # which the new process cannot draw without skins
+    wait(lambda: answers[-1]["sizes"][ORIGINAL] == 300)
+    assert len(made) == 1
+
+
 def test_a_process_that_dies_is_replaced(panel, volumes, answers):
     answers.at_rest()
     gui.stop_process(panel.logic.meterProcess)
@@ -1009,6 +1024,7 @@ def start_job(panel, job, monkeypatch):
     """Have the panel start a job; returns the background process that does it."""
     if job == "skin":
         gui.stop_process(panel.logic.meterProcess)
+        panel.headsPanel.forget()
         panel.headsPanel.show()
         return panel.logic.meterProcess
     if job == "models":

@@ -93,7 +93,7 @@ class ModelsPanel:
         table.setRowCount(len(self.models))
         for row, model in enumerate(self.models):
             state = qt.QTableWidgetItem(_("not there") if model["missing"] else _("ready"))
-            color = hints.errorColor(table) if model["missing"] else hints.GOOD_COLOR
+            color = hints.errorColor(table) if model["missing"] else hints.goodColor(table)
             state.setForeground(qt.QBrush(qt.QColor(color)))
             for column, item in enumerate((qt.QTableWidgetItem(model["name"]), state)):
                 item.setToolTip(hints.withoutPip(model["missing"] or model["licence"]))

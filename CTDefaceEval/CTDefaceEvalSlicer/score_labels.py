@@ -38,7 +38,7 @@ class ScoreLabels:
             else:
                 label.text = _("tilted: turn it upright") if name in tilted else _("no face found")
             isNeutral = name == ORIGINAL or (name in tilted and not face)
-            color = "" if isNeutral else f"color: {hints.errorColor(label) if face else hints.GOOD_COLOR};"
+            color = "" if isNeutral else f"color: {hints.errorColor(label) if face else hints.goodColor(label)};"
             label.styleSheet = f"{color} font-weight: bold;"
         if not faces.get(ORIGINAL):
             similarities = {}

@@ -6,15 +6,22 @@ import re
 import qt
 from slicer.i18n import tr as _
 
-GOOD_COLOR = "#3d8b48"
-"""A green that can be read on a bright and on a dark panel."""
 PIP = re.compile(r"""\s*\(pip install [^)]*\)|[:;,]? install it with [“"]pip install [^”"]*[”"]""")
 """How the libraries' sentences name the command that installs a package."""
 
 
 def errorColor(widget):
     """A red that can be read on the background of a widget, in Slicer's light style and in its dark one."""
-    return "#ff8a7a" if widget.palette.color(qt.QPalette.Window).lightness() < 128 else "#c0392b"
+    return "#ff8a7a" if _isDark(widget) else "#c0392b"
+
+
+def goodColor(widget):
+    """As :func:`errorColor`, a green."""
+    return "#7ccf87" if _isDark(widget) else "#2f7d3b"
+
+
+def _isDark(widget):
+    return widget.palette.color(qt.QPalette.Window).lightness() < 128
 
 
 def withoutPip(sentence):
@@ -35,7 +42,7 @@ def marked(isGood, text, widget):
     """
     if isGood is None:
         return f"• {html.escape(text)}"
-    mark, color = ("✔", GOOD_COLOR) if isGood else ("✘", errorColor(widget))
+    mark, color = ("✔", goodColor(widget)) if isGood else ("✘", errorColor(widget))
     return f'<span style="color: {color};">{mark} {html.escape(text)}</span>'
 
 
