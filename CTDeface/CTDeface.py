@@ -108,8 +108,8 @@ class CTDefaceWidget(TaskPanel):
         self.batchPanel = BatchPanel(self.ui, self.logic, self.batchParameters)
         self._shortcuts = Shortcuts(
             {
-                "F6": self.ui.segmentButton.click,
-                "F7": self.ui.defaceButton.click,
+                "F6": lambda: self.ui.segmentButton.click(),
+                "F7": lambda: self.ui.defaceButton.click(),
                 "F8": self.previewPanel.onToggle,
                 "F9": self.previewPanel.onNextView,
             }

@@ -313,8 +313,9 @@ def test_load_sample_and_sample_data(panel):
     import SampleData
 
     panel.ui.loadSampleButton.click()
-    assert not panel.ui.loadSampleButton.enabled
+    assert not panel.ui.loadSampleButton.enabled and panel.ui.inputProgressBar.visible
     wait(lambda: not panel.busy)
+    assert not panel.ui.inputProgressBar.visible and not panel.ui.loadSampleButton.visible
     volume = panel.ui.inputSelector.currentNode()
     assert not nodes.ctProblem(volume)
     assert panel.ui.segmentButton.enabled

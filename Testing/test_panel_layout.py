@@ -42,7 +42,16 @@ def look():
 
 
 def faults(panel):
-    """What a user would complain of."""
+    """What a user would complain of, once the layout has come to rest."""
+    for _wait in range(30):
+        found = faults_now(panel)
+        if not found:
+            break
+        run_for(0.1)
+    return found
+
+
+def faults_now(panel):
     found = []
     if gui.scroll_area.horizontalScrollBar().isVisible():
         found.append("the panel is wider than its place")

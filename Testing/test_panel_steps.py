@@ -330,6 +330,7 @@ class _Running:
 
     def __init__(self, panel, monkeypatch):
         monkeypatch.setattr(type(panel.batchPanel), "running", property(lambda batch: True))
+        panel.batchPanel.update()
         panel.batchPanel._pace.take({"event": "planned", "total": 5, "left": 3})
 
 
@@ -343,5 +344,8 @@ def test_closing_slicer_asks_while_a_batch_runs(panel, monkeypatch):
         assert "3 of 5 scans" in dialogs.shown[-1]
         dialogs.answers.append(YES)
         assert gui.window._qt("close")()
+    gui.window.show()
+    panel.batchPanel.update()
+    assert gui.window._qt("close")(), "and no longer when it has ended"
     gui.window.show()
     run_for(0.05)

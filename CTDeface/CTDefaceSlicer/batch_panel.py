@@ -20,31 +20,27 @@ NO_ERROR = (Status.RUNNING, *FINISHED, Status.DOUBLE)
 class QuitGuard(qt.QWidget):
     """Asks before Slicer is closed while something runs.
 
-    :param question: called for what to ask; an empty text lets Slicer close.
+    :param question: called for what to ask.
     """
 
     def __init__(self, question):
         super().__init__()
-        self._question = question
-        self._window = slicer.util.mainWindow()
-        if self._window is not None:
-            self._window.installEventFilter(self)
+        self._question, self._watched = question, None
+
+    def watch(self, isNeeded):
+        """Ask from now on, or no longer (with a main window only)."""
+        if isNeeded and self._watched is None and slicer.util.mainWindow() is not None:
+            self._watched = slicer.util.mainWindow()
+            self._watched.installEventFilter(self)
+        elif not isNeeded and self._watched is not None:
+            self._watched.removeEventFilter(self)
+            self._watched = None
 
     def eventFilter(self, watched, event):
-        if event.type() != qt.QEvent.Close:
-            return False
-        question = self._question()
-        stays = bool(question) and not slicer.util.confirmYesNoDisplay(question)
+        stays = event.type() == qt.QEvent.Close and not slicer.util.confirmYesNoDisplay(self._question())
         if stays:
             event.ignore()
         return stays
-
-    def remove(self):
-        """Ask no longer."""
-        if self._window is not None:
-            self._window.removeEventFilter(self)
-            self._window = None
-        self.deleteLater()
 
 
 class BatchPanel:
@@ -76,12 +72,11 @@ class BatchPanel:
 
     def stop(self):
         """Leave the main window as it was."""
-        self._guard.remove()
+        self._guard.watch(False)
+        self._guard.deleteLater()
 
     def quitQuestion(self):
-        """What to ask before Slicer is closed; an empty text when no batch runs."""
-        if not self.running:
-            return ""
+        """What to ask before Slicer is closed while the batch runs."""
         return _(
             "A batch is running: {left} of {total} scans are left to do. Closing Slicer ends it; started again with "
             "the same folders, it goes on where it was.\n\nClose Slicer?"
@@ -101,6 +96,7 @@ class BatchPanel:
         for widget in (ui.batchInputPathLineEdit, ui.batchOutputPathLineEdit, ui.batchWorkersSpinBox):
             widget.enabled = not self.running
         ui.batchProgressBar.visible = self.running
+        self._guard.watch(self.running)
         ui.batchTable.visible = bool(self._rows)
         ui.batchGalleryButton.enabled = bool(output) and os.path.isfile(self._logic.galleryOf(output))
         hints.show(ui.batchHintLabel, self._message or missing, self._error)

@@ -48,6 +48,7 @@ class ExportPanel(StepPanel):
         hints.show(ui.resultLabel, "" if problem else self._origin())
         ui.exportButton.text = _("Exporting…") if self.panel.task is Task.EXPORT else _("E&xport")
         ui.exportButton.enabled = not missing and self.panel.isFree
+        ui.exportProgressBar.visible = self.panel.task is Task.EXPORT
         isFile = parameters.exportKind is ExportKind.FILE
         isFolder = parameters.exportKind is ExportKind.FOLDER
         isCleaned = not isFile and parameters.headers is Headers.PS315

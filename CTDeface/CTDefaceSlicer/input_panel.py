@@ -25,6 +25,7 @@ class InputPanel(StepPanel):
         ui.loadSampleButton.enabled = self.panel.isFree
         ui.loadSampleButton.visible = isLoading or self.parameters.inputVolume is None
         ui.loadSampleButton.text = _("Making a phantom head…") if isLoading else _("Load sample")
+        ui.inputProgressBar.visible = isLoading
         problem = "" if isLoading else problem
         hints.show(ui.inputHintLabel, problem, problem if self.parameters.inputVolume is not None else "")
 

@@ -59,6 +59,7 @@ class HeadsPanel(StepPanel):
         """Enable what can be done now, and show what is missing."""
         ui = self.ui
         ui.showButton.enabled = ui.frontButton.enabled = not problem
+        ui.inputProgressBar.visible = self.isMaking
         hints.show(ui.inputHintLabel, problem or (_("Making the skin surface…") if self.isMaking else ""), self.error)
 
     def preselect(self):
