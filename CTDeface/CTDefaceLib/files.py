@@ -71,6 +71,11 @@ def output_errors(sentence: str = NOT_WRITTEN) -> Iterator[None]:
         raise OutputError(f"{sentence}: {error.strerror or type(error).__name__}.") from error
 
 
+def folder_bytes(folder: str | os.PathLike) -> int:
+    """How much room the files of a folder take, with those of its sub-folders; 0 where there is none."""
+    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+
+
 def sync(path: str | os.PathLike) -> None:
     """See to it that a file, or the list of names in a folder, is on the disk and not only on its way there.
 

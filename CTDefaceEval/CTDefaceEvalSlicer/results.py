@@ -62,7 +62,7 @@ def evaluationCharts(evaluation, name, ownerNode):
         byYaw[subject.name] = [found.count(yaw) / pictures for yaw in grid.yaws]
     title = _("Pictures with a face, by yaw ({model})").format(model=model)
     labels = _("yaw, degrees"), _("share of pictures")
-    charts = [_chart(byYaw, f"{name} {_('faces by yaw')}", title, labels, ownerNode, "by yaw", (0.0, 1.0))]
+    charts = [_chart(byYaw, f"{name} {_('faces by yaw')}", title, labels, ownerNode, "by yaw", (0.0, LEGEND_ROOM))]
 
     samples = {_("same head"): evaluation.scale.same_head, _("other heads"): evaluation.scale.other_heads}
     samples.update({s.name: list(evaluation.similarities(s).values()) for s in subjects if s.name != ORIGINAL})
@@ -81,7 +81,7 @@ def evaluationCharts(evaluation, name, ownerNode):
 
 
 def cohortResults(cohort, ownerNode):
-    """A table with a row for each method, and a chart of their ROC curves.
+    """A table with a row for each method, and a chart of their ROC curves; None where too few patients give none.
 
     :param ownerNode: the table of the cohort, which they belong to.
     """
@@ -119,14 +119,27 @@ def cohortResults(cohort, ownerNode):
     steps = np.linspace(0.0, 1.0, 101)
     curves = {"impostor": steps.tolist(), "chance": steps.tolist()}
     for method in methods:
-        roc = method.within[BY_PATIENT].roc
-        if roc is not None:
-            curves[method.method] = np.interp(steps, *roc).tolist()
+        result = method.within[BY_PATIENT]
+        if result.auc and result.roc is not None:
+            curves[method.method] = np.interp(steps, *result.roc).tolist()
+    table = _table(summary, _("Cohort summary"), ownerNode, "cohort")
+    if len(curves) == 2:
+        _removeChart(ownerNode, "ROC")
+        return table, None
     labels = _("impostor pairs taken for genuine"), _("genuine pairs accepted")
-    return (
-        _table(summary, _("Cohort summary"), ownerNode, "cohort"),
-        _chart(curves, _("Cohort ROC"), _("Telling patients apart"), labels, ownerNode, "ROC", (0.0, 1.0)),
+    return table, _chart(
+        curves, _("Cohort ROC"), _("Telling patients apart"), labels, ownerNode, "ROC", (0.0, LEGEND_ROOM)
     )
+
+
+def _removeChart(ownerNode, what):
+    """Remove a chart that an earlier evaluation has left, with its curves."""
+    chart = resultOf(ownerNode, what)
+    if chart is not None:
+        series = [chart.GetNthPlotSeriesNode(i) for i in range(chart.GetNumberOfPlotSeriesNodes())]
+        for node in (*series, resultOf(ownerNode, f"{what} curves"), chart):
+            if node is not None:
+                slicer.mrmlScene.RemoveNode(node)
 
 
 def facesByView(tableNode, subject, model):
@@ -194,17 +207,24 @@ def _table(columns, name, ownerNode, what):
 
 
 def fillTable(tableNode, columns):
-    """Replace what a table node holds by columns of text or of numbers."""
+    """Replace what a table node holds by columns of text or of numbers; a number that nobody knows (NaN) is no text."""
     tableNode.RemoveAllColumns()
     for title, values in columns.items():
-        isText = any(isinstance(value, str) for value in values)
+        isText = any(isinstance(value, str) or math.isnan(value) for value in values)
         array = vtk.vtkStringArray() if isText else vtk.vtkDoubleArray()
         array.SetName(title)
         for value in values:
-            array.InsertNextValue(value if isText else round(value, 4))
+            array.InsertNextValue(_cell(value) if isText else round(value, 4))
         tableNode.AddColumn(array)
     tableNode.SetUseColumnTitleAsColumnHeader(True)
     tableNode.SetLocked(True)
+
+
+def _cell(value):
+    """A text or number as text; empty for NaN."""
+    if isinstance(value, str):
+        return value
+    return "" if math.isnan(value) else f"{round(value, 4):g}"
 
 
 def _chart(columns, name, title, axes, ownerNode, what, yRange=None):

@@ -39,9 +39,13 @@ def planned(counts: dict[str, int], left: int) -> dict:
     return {"event": Event.PLANNED.value, "total": sum(counts.values()), "left": left, "counts": counts}
 
 
-def started(scan: str, number: int, worker: str) -> dict:
-    """A scan (the name of its result, and its number in the record) went to a worker."""
-    return {"event": Event.STARTED.value, "scan": scan, "worker": worker, "number": number}
+def started(scan: str, number: int, worker: str, source: str) -> dict:
+    """A scan (the name of its result, and its number in the record) went to a worker.
+
+    ``source`` is the scan's own name, that of its file or folder: it may name the patient, so it is for the eyes of
+    whoever runs the batch, and for no file.
+    """
+    return {"event": Event.STARTED.value, "scan": scan, "worker": worker, "number": number, "source": source}
 
 
 def ended(scan: str, number: int, status: str, sentence: str, seconds: float | None) -> dict:

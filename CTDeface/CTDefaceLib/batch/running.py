@@ -140,7 +140,7 @@ def run(
 
 
 def _started(report: Report, worker: str, job: Job) -> None:
-    report(started(job.name, job.scan, worker))
+    report(started(job.name, job.scan, worker, Path(job.path).name))
 
 
 def _do_all(batch: Batch, runner: partial[Results], report: Report) -> None:

@@ -195,6 +195,12 @@ class Downloadable(Segmenter, Protocol):
     def import_weights(self, path: str | os.PathLike[str]) -> None:
         """Take the weights from a file. All of them appear, or none."""
 
+    def weights_bytes(self) -> int:
+        """How much room the weights take on this computer, 0 where there are none."""
+
+    def remove_weights(self) -> None:
+        """Remove the weights from this computer."""
+
 
 @runtime_checkable
 class Restricted(Segmenter, Protocol):
