@@ -1,6 +1,7 @@
 """A cohort from its table to its report: the cache, the pairs, and bad tables."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -160,6 +161,38 @@ def test_a_photo_that_is_no_picture(brightness, table, tmp_path, monkeypatch):
     rows = [*read_table(table)[:9], Row("Person 0", "1", "photo", tmp_path / "x.png")]
     with pytest.raises(InputError, match="photo"):
         library.evaluate_cohort(rows, tmp_path, model="brightness", views="quick")
+
+
+@pytest.mark.slow
+def test_what_each_method_costs(brightness, table, tmp_path, monkeypatch):
+    """Measured once for each defaced volume, its segmentation included; the figure has a point for each method."""
+    monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
+    lines = ["patient,scan,method,path,labels"]
+    for person in range(2):
+        for method in ("original", "cut"):
+            volume = table.parent / f"{person}_0_{method}.nrrd"
+            labels = tmp_path / f"{person}_{method}.nrrd"
+            sitk.WriteImage(sitk.ReadImage(str(volume)) > 300, str(labels))
+            lines.append(f"Person {person},1,{method},{volume},{labels.name}")
+    (tmp_path / "table.csv").write_text("\n".join(lines), encoding="utf-8")
+    rows = read_table(tmp_path / "table.csv")
+    assert rows[0].labels == tmp_path / "0_original.nrrd"
+    evaluate = partial(library.evaluate_cohort, rows, tmp_path / "cache", model="brightness", views="quick")
+    cohort = evaluate(with_preservation=True)
+    original, cut = cohort.methods
+    assert original.preservation == {} and cut.identified(ORIGINAL_TO_DEFACED).same_scan
+    assert 0.1 < cut.preservation["tissue replaced"].value < 0.6 and cut.preservation["label 1 Dice"].value < 0.95
+    assert [scan.get("label 1 Dice") is None for scan in cohort.scans] == [True, False, True, False]
+    monkeypatch.setattr(library, "preservation", None)  # all is remembered
+    again = evaluate(with_preservation=True)
+    assert again.as_dict() == cohort.as_dict() and evaluate().methods[1].preservation == {}
+    report.write_cohort(cohort, tmp_path / "c.html")
+    page = (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert "Privacy against preservation" in page and "the very scan that was defaced" in page
+
+    (tmp_path / "0_original.nrrd").unlink()
+    with pytest.raises(InputError, match="labels that do not exist"):
+        read_table(tmp_path / "table.csv")
 
 
 def test_old_memory_is_made_anew(brightness, table, tmp_path, monkeypatch):

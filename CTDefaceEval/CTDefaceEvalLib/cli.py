@@ -279,4 +279,6 @@ def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
         for one in method.identification:
             if one.templates == FUSED:
                 print(f"  {one.threat}: rank-1 {estimate_text(one.rank1, '{:.0%}')} of {one.patients} patients")
+        if method.preservation:
+            print(f"  tissue replaced: {estimate_text(method.preservation['tissue replaced'], '{:.1%}')}")
     return 0

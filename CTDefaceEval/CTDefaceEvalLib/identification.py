@@ -340,7 +340,7 @@ def _estimate(value: float, drawn: np.ndarray) -> Estimate | None:
 def _rank_estimate(hits: np.ndarray, patients: np.ndarray, weights: np.ndarray) -> Estimate | None:
     """Share of hits; where all or none hit, in any draw, the exact binomial interval for that number of patients."""
     number = len(weights)
-    hit, tried = (np.bincount(patients, values, number).astype(np.float32) for values in (hits, np.ones(len(hits))))
+    hit, tried = (np.bincount(patients, values, number) for values in (hits, np.ones(len(hits))))
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = (hit @ weights) / (tried @ weights)
     value = float(hit.sum() / tried.sum())
@@ -348,7 +348,7 @@ def _rank_estimate(hits: np.ndarray, patients: np.ndarray, weights: np.ndarray) 
     if estimate is None or value not in (0.0, 1.0):
         return estimate
     # No draw of patients who were all named, or none of them, knows of one who would not have been.
-    far = ((1.0 - CONFIDENCE) / 2.0) ** (1.0 / np.count_nonzero(tried))
+    far = float(((1.0 - CONFIDENCE) / 2.0) ** (1.0 / np.count_nonzero(tried)))
     return Estimate(value, far if value == 1.0 else 0.0, 1.0 if value == 1.0 else 1.0 - far)
 
 
