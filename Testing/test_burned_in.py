@@ -77,7 +77,7 @@ def test_in_a_batch(tmp_path, reader):
     assert batch.run(tmp_path / "in", tmp_path / "out", choices=choices, gallery=False).counts == {
         Status.DONE: 1, Status.REFUSED: 1
     }  # fmt: skip
-    with pytest.raises(InputError, match="for DICOM series"):
+    with pytest.raises(InputError, match="Text is looked for in DICOM series only"):
         batch.run(tmp_path / "in", tmp_path / "volumes", choices=Choices(no_text=True), gallery=False)
 
 

@@ -14,6 +14,7 @@ import pytest
 from batch_cases import head
 from CTDefaceLib import batch
 from CTDefaceLib.batch import Choices
+from CTDefaceLib.batch.record import Record
 from CTDefaceLib.batch.status import Status
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.files import dicom_header
@@ -75,7 +76,8 @@ def source(tmp_path):
 def statuses(source, **choices):
     """What a batch without pictures makes of each place."""
     batch.run(source, source.with_name("out"), choices=Choices(**choices), gallery=False)
-    return {place: row["status"] for place, row in batch_cases.records(source.with_name("out-private")).items()}
+    with Record(source.with_name("out-private") / batch.RECORD, read_only=True) as record:
+        return {row["place"]: row["status"] for row in record.rows()}
 
 
 # ----------------------------------------------------------------------------------------------- one odd byte, one file
@@ -121,6 +123,12 @@ def test_a_name_that_is_no_text_is_kept_as_its_bytes(source, capfd):
     assert (source.with_name("volumes-private") / batch.GALLERY / "index.html").is_file()
     assert run("batch", source, source.with_name("volumes"), "--workers", 0) == 3
     assert "3 scans, 0 to do" in capfd.readouterr().err
+
+
+@POSIX
+def test_of_two_copies_that_with_a_readable_name_is_done(source):
+    os.link(source / "good" / "head.nii.gz", os.fsencode(source) + b"/A\xe4.nii.gz")
+    assert statuses(source) == {"A\udce4.nii.gz": Status.DOUBLE, "good/head.nii.gz": Status.DONE}
 
 
 @POSIX

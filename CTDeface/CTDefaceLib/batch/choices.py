@@ -65,10 +65,10 @@ def check_format(choices: Choices) -> None:
     """Refuse a format that cannot be written, or headers that cannot be cleaned as chosen (CTDefaceError)."""
     if choices.ending != DICOM:
         check_volume_name("x" + choices.ending)
-        if choices.headers != "keep" or choices.no_text:
-            raise InputError(
-                "Headers and text in pixels are for DICOM series: choose that as the format of the results."
-            )
+        if choices.headers != "keep":
+            raise InputError("Headers are cleaned in DICOM series only: choose that as the format of the results.")
+        if choices.no_text:
+            raise InputError("Text is looked for in DICOM series only: choose that as the format of the results.")
     elif choices.are_headers_cleaned:
         Cleaner([name for name in choices.retain.split(",") if name], Pseudonyms())
 

@@ -180,7 +180,7 @@ class Record:
         """Take up all scans that are found now, each with the name of its result.
 
         Scans whose files changed are done again unless they are finished. Where several are the same, one of those that
-        are still there is done.
+        are still there is done, and if there is any, one whose name is text and can be read by every library.
 
         Returns
         -------
@@ -223,8 +223,15 @@ class Record:
         for row in self._db.execute("SELECT id, place, identity, status, same_as FROM scan ORDER BY id"):
             same.setdefault(row["identity"] or row["place"], []).append(row)
         for rows in same.values():
-            first = min(rows, key=lambda row: (row["status"] not in FINISHED, row["place"] not in present,
-                                               row["same_as"] is not None))  # fmt: skip
+            first = min(
+                rows,
+                key=lambda row: (
+                    row["status"] not in FINISHED,
+                    row["place"] not in present,
+                    isinstance(stored(row["place"]), bytes),
+                    row["same_as"] is not None,
+                ),
+            )
             if first["same_as"] is not None:
                 self._do(
                     "UPDATE scan SET status = ?, sentence = '', same_as = NULL WHERE id = ?",
