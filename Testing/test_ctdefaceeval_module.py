@@ -16,7 +16,7 @@ import SimpleITK as sitk
 import slicer
 from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS
 from CTDefaceEvalLib.face_models import DlibHog, InsightFace, insightface_pack
-from CTDefaceEvalLib.findings import Level, Scale
+from CTDefaceEvalLib.findings import Level, MethodResult, Scale
 from CTDefaceEvalLib.identification import ORIGINAL_TO_DEFACED
 from CTDefaceEvalLib.pairs import BY_PATIENT
 from CTDefaceEvalLib.tasks import DownloadModels
@@ -700,9 +700,7 @@ def test_a_cohort_by_mouse(panel, people, cohort_files, monkeypatch):
 
 def a_cohort(**within):
     result = {"auc": None, "accuracy": None, "roc": (np.array([0.0, 1.0]), np.array([0.0, 1.0])), **within}
-    method = SimpleNamespace(
-        method="blur", scans=2, faces=0, found=None, within={BY_PATIENT: SimpleNamespace(**result)}
-    )
+    method = MethodResult("blur", 2, 2, 0, None, {BY_PATIENT: SimpleNamespace(**result)}, {})
     return SimpleNamespace(methods=[method])
 
 
