@@ -29,6 +29,7 @@ examples:
   ctdeface deface "DICOM/series 4" "DICOM/series 4 defaced"
   ctdeface deface DICOM defaced --series 4 --headers ps315 --retain dates device
   ctdeface deface "DICOM/series 4" head_defaced.nrrd
+  ctdeface deface "DICOM/study of one patient" defaced
   ctdeface deface head.mha out.mha --strength light
   ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
   ctdeface deface head.nii.gz out.nii.gz --keep labels.nii.gz:3,7 --keep-margin 4
@@ -65,7 +66,8 @@ no names, paths or identifiers. Look at every result before you share it, and ne
 share it together with the mask: the mask shows the face.
 
 exit status:
-  0 defaced, 1 the scan could not be (one sentence says why), 2 wrong usage.
+  0 defaced, 1 the scan could not be (one sentence says why), 2 wrong usage,
+  3 some series of a study could not be (a sentence for each); the others are.
   Ctrl-C (130) and SIGTERM (143) leave nothing behind."""
 
 MASK_WARNING = "The mask shows the face: never share it together with the defaced volume."
@@ -73,13 +75,13 @@ MASK_WARNING = "The mask shows the face: never share it together with the deface
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "input", metavar="IN", type=Path, help="a NIfTI, NRRD or MetaImage file, or a folder with one DICOM CT series"
+        "input", metavar="IN", type=Path, help="a NIfTI, NRRD or MetaImage file, or a folder with DICOM series"
     )
     parser.add_argument(
         "output",
         metavar="OUT",
         type=Path,
-        help="defaced volume: .nii, .nii.gz, .nrrd or .mha; of a DICOM series also a folder for the defaced series",
+        help="defaced volume: .nii, .nii.gz, .nrrd or .mha; of DICOM also a folder, for one series or all of a patient",
     )
 
     files = parser.add_argument_group("files")
@@ -118,7 +120,9 @@ def add_kept(parser: argparse.ArgumentParser) -> None:
 def add_dicom(parser: argparse.ArgumentParser) -> None:
     """The choices of a DICOM series as output."""
     dicom = parser.add_argument_group("DICOM series as output")
-    dicom.add_argument("--series", metavar="NUMBER", default="", help="which one, or its UID, if there are several")
+    dicom.add_argument(
+        "--series", metavar="NUMBER", default="", help="this one alone, or its UID (default: all, with one new skin)"
+    )
     dicom.add_argument(
         "--take-along",
         action="store_true",
@@ -328,6 +332,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
     from ..private import SECRET, make_private_folder, make_secret, private_folder
     from ..segmenters import check_ready
     from ..structures import read_all
+    from ..study.deface import deface_study, read_study
 
     for name in ("mask", "patient"):
         if getattr(args, name):
@@ -348,26 +353,26 @@ def _run_dicom(args: argparse.Namespace) -> int:
         make_private_folder(private)
         args.secret = args.secret or private / SECRET
     secret = make_secret(args.secret) if args.secret else None
+    choices = dict(secret=secret, retain=retain, table=table, take_along=args.take_along, kept=read_all(args.keep))
     with Progress() as progress, written_whole(report_path, overwrite=args.overwrite) as (part,):
-        report = deface_series(
-            args.input,
-            args.output,
-            parameters,
-            series=args.series,
-            secret=secret,
-            retain=retain,
-            table=table,
-            take_along=args.take_along,
-            kept=read_all(args.keep),
-            progress=progress,
-        )
+        tree = None if args.series else read_study(args.input, progress)
+        if tree and len(tree.series) > 1:
+            report = deface_study(tree, args.output, parameters, **choices, progress=progress)
+        else:
+            report = deface_series(
+                args.input, args.output, parameters, series=args.series, **choices, progress=progress
+            )
         save_report(report, part)
     for warning in (*report["notes"], *report["warnings"]):
         warn(f"warning: {warning}")
+    for one in report.get("refused", []):
+        warn(f"refused: {one['name']}: {one['why']}")
     if report["left_out"]:
         warn(f"left out: {', '.join(report['left_out'])}")
+    if "series" in report:
+        say(f"One new skin for {len(report['series'])} series, from {report['face_from']}.")
     say(summary(report))
-    return 0
+    return 3 if report.get("refused") else 0
 
 
 def parameters_from(args: argparse.Namespace) -> DefaceParameters:

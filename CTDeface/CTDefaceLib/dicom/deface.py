@@ -105,15 +105,8 @@ def deface_series(
     prepare = HeaderWriter(chosen.uids | new, secret, is_checked(report), retain)
     with written_folder(output) as folder:
         write_series(chosen, defaced, folder, prepare, part(progress, 0.8, 1.0), cancelled)
-        taken = []
-        with quietly():
-            for path, document in documents.items():
-                removed = without_face(document, defaced)
-                if removed != "all":
-                    prepare.document(document)
-                    taken.append(path)
-                    save(document, folder / f"REF{len(taken):03}.dcm")
-                    report["notes"] += [f"{removed.capitalize()}."] * bool(removed)
+        taken, removed = write_documents(documents, defaced, folder, prepare)
+        report["notes"] += removed
         if table and retain is not None:
             prepare.pseudonyms.append_to(Path(table))
     return {**report, "files": len(chosen.files) + len(taken), "left_out": tree.left_out(chosen, taken)}
@@ -203,6 +196,8 @@ class HeaderWriter:
         As in :func:`deface_series`.
     checked: bool
         The face is gone and the checks found nothing wrong.
+    pseudonyms: Pseudonyms, optional
+        Those of the other series of a study, so that all references fit.
 
     Attributes
     ----------
@@ -210,9 +205,16 @@ class HeaderWriter:
         What was replaced.
     """
 
-    def __init__(self, new: Collection[str], secret: bytes | None, checked: bool, retain: Collection[str] | None):
+    def __init__(
+        self,
+        new: Collection[str],
+        secret: bytes | None,
+        checked: bool,
+        retain: Collection[str] | None,
+        pseudonyms: Pseudonyms | None = None,
+    ):
         others_stay = retain is None or "uids" in retain
-        self.pseudonyms = Pseudonyms(secret, only=new if others_stay else None)
+        self.pseudonyms = pseudonyms or Pseudonyms(secret, only=new if others_stay else None)
         self._checked = checked
         self._cleaner = None if retain is None else Cleaner(retain, self.pseudonyms)
 
@@ -228,6 +230,23 @@ class HeaderWriter:
             self._cleaner.clean(dataset, self._checked)
         else:
             replace_uids(dataset, self.pseudonyms)
+
+
+@quietly()
+def write_documents(
+    documents: dict[str, pydicom.Dataset], defaced: list[DefacedStack], folder: Path, prepare: HeaderWriter
+) -> tuple[list[str], list[str]]:
+    """Write structure sets and segmentations without the face; which ones, and sentences on what was left out."""
+    taken: list[str] = []
+    notes: list[str] = []
+    for path, document in documents.items():
+        removed = without_face(document, defaced)
+        if removed != "all":
+            prepare.document(document)
+            taken.append(path)
+            save(document, folder / f"REF{len(taken):03}.dcm")
+            notes += [f"{removed.capitalize()}."] * bool(removed)
+    return taken, notes
 
 
 @quietly()

@@ -80,7 +80,7 @@ def deface_stacks(
         image = read_stack(stack, part(step, 0.0, 0.15))
         if is_regular(stack):
             original = image
-            image, said = in_hounsfield(original)
+            image, said = _as_values(original, series)
             offset = _offset(original, image)
             del original
             result = how(image, parameters, progress=part(step, 0.15, 1.0), cancelled=cancelled)
@@ -90,7 +90,7 @@ def deface_stacks(
             filled = result.image
         else:
             original = on_regular_grid(stack, image)
-            grid, said = in_hounsfield(original)
+            grid, said = _as_values(original, series)
             offset = _offset(original, grid)
             result = how(grid, parameters, progress=part(step, 0.15, 0.9), cancelled=cancelled)
             look(grid, result)
@@ -101,6 +101,11 @@ def deface_stacks(
         values = [plane[here] for plane, here in zip(sitk.GetArrayViewFromImage(filled), region)]
         defaced.append(DefacedStack(stack, region, values, offset))
     return defaced, _joined(reports)
+
+
+def _as_values(image: sitk.Image, series: Series) -> tuple[sitk.Image, tuple[str, ...]]:
+    """A CT in Hounsfield units, with notes; other modalities as they are."""
+    return in_hounsfield(image) if series.modality == "CT" else (image, ())
 
 
 def _offset(original: sitk.Image, image: sitk.Image) -> float:
@@ -118,6 +123,8 @@ def _filled_slices(
     mask = sitk.GetImageFromArray(region.astype(np.uint8))
     mask.CopyInformation(image)
     if bounding_box(mask) is None:
+        if bounding_box(result.region) is None:  # another series of a study, which shows no face
+            return region, image
         raise NoFaceError("The face lies between the slices of this series; nothing was changed.")
     if parameters.fill in ("smooth", "face"):  # it lies in the volume, not in the slices
         values = sitk.GetArrayFromImage(image)

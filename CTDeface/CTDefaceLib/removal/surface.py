@@ -6,15 +6,16 @@ continued from the outline by an elastic sheet, which starts with the slope that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 
-from ..anatomy.face_map import Cylinder, outermost
+from ..anatomy.face_map import Cylinder, moved_cylinder, outermost
 from ..anatomy.face_outline import ears, ramp
 from ..anatomy.grids import to_work_grid, values_at
 from ..anatomy.hounsfield import HALFWAY_HU, SKULL_HU
@@ -131,7 +132,7 @@ class Surface:
         here = np.flatnonzero(outline > -6.0)
         radius = c.radius[here]
         inside = np.minimum.reduce([radius - c.spread(self.inner, here), self.outer - radius, outline[here]])
-        reach = c.on_work_grid(np.full(len(outline), -6.0, np.float32))
+        reach = np.full(c.near.shape, -6.0, np.float32)
         reach[tuple(part[here] for part in np.nonzero(c.near))] = inside
         reach[self.face & ~c.near] = WORK_SPACING_MM / 2.0  # painted where the maps do not reach
         if self.kept:
@@ -143,6 +144,20 @@ class Surface:
         """Depth of each voxel of the work grid below the new skin, negative above it; float32, shape (z, y, x)."""
         c = self.cylinder
         return c.on_work_grid((c.spread(self.skin) - c.radius) / c.spread(slope(self.skin)))
+
+    def moved(self, rotation: np.ndarray, shift: np.ndarray) -> Surface:
+        """The same on a head elsewhere in space, see :func:`CTDefaceLib.anatomy.face_map.moved_cylinder`."""
+        kept = self.kept.moved(rotation, shift) if self.kept else None
+        return self._with(self.reach, cylinder=moved_cylinder(self.cylinder, rotation, shift), kept=kept)
+
+    def wider(self, mm: float) -> Surface:
+        """The same new skin over a region that is wider by some mm, for voxels that would reach across its edge."""
+        return self._with(self.reach + np.float32(mm))
+
+    def _with(self, reach: np.ndarray, **changes: Any) -> Surface:
+        surface = replace(self, **changes)
+        surface.__dict__.update(reach=reach, below=self.below)  # what is kept of both
+        return surface
 
 
 def face_surface(
