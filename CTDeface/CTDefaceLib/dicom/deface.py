@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from ..errors import InputError, OutputError
 from ..files import check_folder, written_folder
-from ..pipeline import DefaceParameters, deface
+from ..pipeline import DefaceParameters, DefaceResult, deface
 from ..progress import IsCancelled, Progress, never, part, silent, stop_if
 from ..removal.keep import Structure
 from .defaced_stack import DefacedStack, deface_stacks, is_checked
@@ -44,6 +44,7 @@ def deface_series(
     table: str | os.PathLike | None = None,
     take_along: bool = False,
     kept: Sequence[Structure] = (),
+    how: Callable[..., DefaceResult] = deface,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> dict:
@@ -70,6 +71,8 @@ def deface_series(
         Structure sets and segmentations that refer to the series, too, without what shows the face.
     kept: sequence of Structure
         What must stay, see :func:`.pipeline.deface`.
+    how: callable
+        What defaces a volume: :func:`.pipeline.deface`, or the same with more that it is told.
     progress, cancelled: callable, optional
         See :mod:`.progress`.
 
@@ -98,7 +101,7 @@ def deface_series(
         parameters or DefaceParameters(),
         part(progress, 0.1, 0.8),
         cancelled,
-        how=partial(deface, kept=kept, secret=secret, patient=chosen.patient or chosen.study),
+        how=partial(how, kept=kept, secret=secret, patient=chosen.patient or chosen.study),
     )
     documents = {path: read_dataset(path) for path in (referring(tree, chosen) if take_along else ())}
     new = {str(uid) for one in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
