@@ -144,7 +144,7 @@ def add_dicom(parser: argparse.ArgumentParser) -> None:
     dicom.add_argument(
         "--take-along",
         action="store_true",
-        help="structure sets and segmentations that refer to the series, too, without what reaches into the region",
+        help="structure sets, segmentations and doses of the series, too, without what shows the face",
     )
     add_headers(dicom)
     dicom.add_argument(

@@ -68,7 +68,7 @@ def deface_series(
     table: path, optional
         CSV file, not in the output, that takes what stands for what when headers are cleaned.
     take_along: bool
-        Structure sets and segmentations that refer to the series, too, without what shows the face.
+        Structure sets, segmentations and doses of the series, too, without what shows the face.
     kept: sequence of Structure
         What must stay, see :func:`.pipeline.deface`.
     how: callable
@@ -108,7 +108,8 @@ def deface_series(
     prepare = HeaderWriter(chosen.uids | new, secret, is_checked(report), retain)
     with written_folder(output) as folder:
         write_series(chosen, defaced, folder, prepare, part(progress, 0.8, 1.0), cancelled)
-        taken, removed = write_documents(documents, defaced, folder, prepare)
+        whole = {path: (document, defaced) for path, document in documents.items()}
+        taken, removed = write_documents(whole, folder, prepare)
         report["notes"] += removed
         if table and retain is not None:
             prepare.pseudonyms.append_to(Path(table))
@@ -237,12 +238,15 @@ class HeaderWriter:
 
 @quietly()
 def write_documents(
-    documents: dict[str, pydicom.Dataset], defaced: list[DefacedStack], folder: Path, prepare: HeaderWriter
+    documents: dict[str, tuple[pydicom.Dataset, list[DefacedStack]]], folder: Path, prepare: HeaderWriter
 ) -> tuple[list[str], list[str]]:
-    """Write structure sets and segmentations without the face; which ones, and sentences on what was left out."""
+    """Write structure sets, segmentations and doses without the face; which ones, and sentences on what was left out.
+
+    Each comes with the stacks that it refers to.
+    """
     taken: list[str] = []
     notes: list[str] = []
-    for path, document in documents.items():
+    for path, (document, defaced) in documents.items():
         removed = without_face(document, defaced)
         if removed != "all":
             prepare.document(document)

@@ -13,6 +13,7 @@ from ..errors import NoFaceError
 from ..pipeline import DefaceParameters, DefaceResult, deface
 from ..progress import IsCancelled, Progress, part, silent
 from ..removal.fill import fill_region
+from ..removal.surface import Surface
 from ..scan import in_hounsfield
 from .stack import is_regular, oddities, on_regular_grid, on_slices, read_stack, slice_images, to_slices
 from .tree import Series, Stack
@@ -33,12 +34,15 @@ class DefacedStack:
         HU of what is replaced, one array for each slice in the order of its voxels.
     offset: float
         HU that the values lack against those of the files (a lost rescale intercept).
+    surface: Surface or None
+        The new skin, where the head lies in this stack.
     """
 
     stack: Stack
     region: np.ndarray
     values: list[np.ndarray]
     offset: float = 0.0
+    surface: Surface | None = None
 
 
 def deface_stacks(
@@ -99,7 +103,7 @@ def deface_stacks(
         notes += said
         reports.append({**result.report, "notes": notes})
         values = [plane[here] for plane, here in zip(sitk.GetArrayViewFromImage(filled), region)]
-        defaced.append(DefacedStack(stack, region, values, offset))
+        defaced.append(DefacedStack(stack, region, values, offset, result.surface))
     return defaced, _joined(reports)
 
 

@@ -49,11 +49,13 @@ OTHER_IMAGES = (
 """SOP classes of what else of a study shows a face and can take the new skin of a CT."""
 
 STRUCTURE_SET, SEGMENTATION = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.66.4"
+DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 """SOP classes of what can be taken along with a defaced series."""
 
 KINDS = {
     STRUCTURE_SET: "structure set",
     SEGMENTATION: "segmentation",
+    DOSE: "dose",
     "1.2.840.10008.5.1.4.1.1.88.67": "dose report",
     "1.2.840.10008.5.1.4.1.1.88.59": "key object selection",
     "1.2.840.10008.5.1.4.1.1.88.": "structured report",

@@ -90,10 +90,10 @@ def deface_study(
     face = Face(*found, parameters, secret, patient)
     documents = _documents(tree, take_along)
     new = {uid for one in tree.series for uid in one.uids}
-    new |= {str(uid) for one in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
+    new |= {str(uid) for one, _ in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
     names = _folders(tree.series)
     reports: list[dict[str, Any]] = []
-    all_defaced: list[DefacedStack] = []
+    kept_stacks: dict[str, list[DefacedStack]] = {}
     pseudonyms: Pseudonyms | None = None
     with written_folder(output) as folder:
         others = [one for one in tree.series if one is not first]
@@ -111,9 +111,15 @@ def deface_study(
             (folder / names[series.uid]).mkdir()
             write_series(series, defaced, folder / names[series.uid], prepare, part(step, 0.7, 1.0), cancelled)
             reports.append({"name": series.name, "folder": names[series.uid], **report})
-            all_defaced += defaced if take_along else []
+            if take_along:
+                kept_stacks[series.uid] = defaced
         prepare = HeaderWriter(new, secret, True, retain, pseudonyms)
-        taken, removed = write_documents(documents, all_defaced, folder, prepare)
+        with_stacks = {
+            path: (document, [stack for uid in uids if uid in kept_stacks for stack in kept_stacks[uid]])
+            for path, (document, uids) in documents.items()
+        }
+        shown = {path: (document, stacks) for path, (document, stacks) in with_stacks.items() if stacks}
+        taken, removed = write_documents(shown, folder, prepare)
         if table and retain is not None:
             prepare.pseudonyms.append_to(Path(table))
     return _joined(tree, reports, refused, taken, removed)
@@ -160,12 +166,13 @@ def _apply(
     return deface_stacks(series, face.parameters, progress, cancelled, how=how)
 
 
-def _documents(tree: Tree, take_along: bool) -> dict[str, Any]:
-    """Structure sets and segmentations that refer to a series of the study."""
-    if not take_along:
-        return {}
-    paths = dict.fromkeys(path for series in tree.series for path in referring(tree, series))
-    return {path: read_dataset(path) for path in paths}
+def _documents(tree: Tree, take_along: bool) -> dict[str, tuple[Any, list[str]]]:
+    """Structure sets, segmentations and doses of the study, each with the UIDs of the series that it belongs to."""
+    found: dict[str, tuple[Any, list[str]]] = {}
+    for series in tree.series if take_along else ():
+        for path in referring(tree, series):
+            found.setdefault(path, (read_dataset(path), []))[1].append(series.uid)
+    return found
 
 
 def _folders(series: Sequence[Series]) -> dict[str, str]:
