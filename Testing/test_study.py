@@ -131,6 +131,14 @@ def test_other_kernels_and_slices_get_the_same_region_and_skin():
     assert coarse.report["replaced_ml"] < 1.3 * face().result.report["replaced_ml"]
 
 
+def test_what_lies_in_a_gap_of_the_skull_stays_in_thick_slices():
+    s = scan(person=15, craniectomy=True)
+    begun = Face(s.image, deface(s.image, SEED), SEED)
+    assert begun.result.report["skull_gaps"] == 1
+    for factors in ([1, 1, 3], [2, 2, 2]):
+        assert apply(begun, sitk.BinShrink(s.image, factors)).report["intracranial_voxels_touched"] == 0
+
+
 def test_its_own_noise_fills_it():
     s = scan()
     air = mask_of(face().result.surface.below < -6.0, s.cylinder.head.volume)

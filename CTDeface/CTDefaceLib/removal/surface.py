@@ -20,7 +20,7 @@ from ..anatomy.face_outline import ears, ramp
 from ..anatomy.grids import to_work_grid, values_at
 from ..anatomy.hounsfield import HALFWAY_HU, SKULL_HU
 from ..anatomy.map_grid import ANGLE_STEP_DEG, HEIGHT_STEP_MM, HEIGHTS, RADII
-from ..anatomy.work_grid import WORK_SPACING_MM
+from ..anatomy.work_grid import WORK_SPACING_MM, distance_to
 from .donors import Donor, smooth_donor
 from .keep import Kept
 
@@ -151,8 +151,14 @@ class Surface:
         return self._with(self.reach, cylinder=moved_cylinder(self.cylinder, rotation, shift), kept=kept)
 
     def wider(self, mm: float) -> Surface:
-        """The same new skin over a region that is wider by some mm, for voxels that would reach across its edge."""
-        return self._with(self.reach + np.float32(mm))
+        """The same new skin over a region that is wider by some mm, for voxels that would reach across its edge.
+
+        It is not nearer to what lies in gaps of the skull; the guard of the intracranial space has room for it.
+        """
+        reach, head = self.reach + np.float32(mm), self.cylinder.head
+        if head.skull_gaps:
+            reach = np.minimum(reach, distance_to(head.in_gaps) - np.float32(WORK_SPACING_MM))
+        return self._with(reach)
 
     def _with(self, reach: np.ndarray, **changes: Any) -> Surface:
         surface = replace(self, **changes)
