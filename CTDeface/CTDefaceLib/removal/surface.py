@@ -132,7 +132,7 @@ class Surface:
         here = np.flatnonzero(outline > -6.0)
         radius = c.radius[here]
         inside = np.minimum.reduce([radius - c.spread(self.inner, here), self.outer - radius, outline[here]])
-        reach = np.full(c.near.shape, -6.0, np.float32)
+        reach = c.on_work_grid(np.full(len(outline), -6.0, np.float32))
         reach[tuple(part[here] for part in np.nonzero(c.near))] = inside
         reach[self.face & ~c.near] = WORK_SPACING_MM / 2.0  # painted where the maps do not reach
         if self.kept:
@@ -155,7 +155,8 @@ class Surface:
 
         It is not nearer to what lies in gaps of the skull; the guard of the intracranial space has room for it.
         """
-        reach, head = self.reach + np.float32(mm), self.cylinder.head
+        head = self.cylinder.head
+        reach = self.reach + np.float32(mm) * self.cylinder.near  # far from the maps it tells in or out alone
         if head.skull_gaps:
             reach = np.minimum(reach, distance_to(head.in_gaps) - np.float32(WORK_SPACING_MM))
         return self._with(reach)
