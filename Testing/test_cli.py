@@ -21,6 +21,7 @@ from CTDefaceLib.commands.deface import MASK_WARNING
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import NoFaceError
 from CTDefaceLib.phantom import PhantomParameters
+from CTDefaceLib.study import volumes
 from stored_phantoms import stored_phantom
 from test_volume_io import small_ct
 
@@ -46,6 +47,8 @@ class DefaceParameters:
     seed: int | None = None
     choice = None
 
+DefaceResult = types.SimpleNamespace
+
 def deface(image, parameters, mask=None, kept=(), secret=None, patient="", progress=None, cancelled=None):
     calls.append(parameters)
     if delay:
@@ -65,6 +68,7 @@ delay = 0
 def pipeline(monkeypatch):
     module = types.ModuleType("CTDefaceLib.pipeline")
     exec(STAND_IN, module.__dict__)
+    monkeypatch.setattr(volumes, "deface", lambda *args, **choices: module.deface(*args, **choices))
     monkeypatch.setitem(sys.modules, "CTDefaceLib.pipeline", module)
     return module
 

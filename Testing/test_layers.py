@@ -35,7 +35,8 @@ ROOMS = {
     "dicom": "anatomy errors files parameters pipeline private progress removal scan version",
     "volume_io": "dicom errors files processes scan stored_data",
     "structures": "dicom errors removal stored_data volume_io",
-    "study": "anatomy dicom errors files parameters pipeline private progress removal scan version volume_io",
+    "study": "anatomy dicom errors files parameters pipeline private progress removal scan stored_data version "
+    "volume_io",
     "batch": "audits dicom errors files parameters pipeline private processes progress render scan segmenters "
     "stored_data structures study version volume_io",
     "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress render scan "

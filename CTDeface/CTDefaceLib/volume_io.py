@@ -47,6 +47,7 @@ __all__ = [
     "read_scan",
     "read_stored",
     "save_volume",
+    "stated_modality",
     "suffix",
     "write_volume",
     "written_whole",
@@ -286,6 +287,12 @@ def _modality(path: Path, header: dict[str, str]) -> str:
         if sidecar.is_file() and sidecar.stat().st_size <= LARGEST_SIDECAR:
             return str(json.loads(sidecar.read_text(encoding="utf-8")).get("Modality", ""))
     return ""
+
+
+def stated_modality(path: Path, image: sitk.Image) -> str:
+    """What a file that was read by :func:`read_stored` says it is: CT, MR, PT, …; empty where nothing does."""
+    header = {key.lower(): image.GetMetaData(key).strip() for key in image.GetMetaDataKeys()}
+    return {"PET": "PT"}.get(stated := _modality(path, header).upper(), stated)
 
 
 def _stored_bytes(reader: sitk.ImageFileReader, header: dict[str, str]) -> int:

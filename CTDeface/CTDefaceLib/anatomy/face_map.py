@@ -165,16 +165,22 @@ def as_the_head_lies(image: sitk.Image, cylinder: Cylinder) -> tuple[sitk.Image,
     if not head.orientation.turned:
         return image, cylinder
     turn = head.direction.T
-    sight = replace(head.sight, skin=head.sight.skin @ turn.T)
-    moved = replace(head, volume=_moved(head.volume, turn), axes=head.axes @ turn.T, brow=turn @ head.brow, sight=sight)
-    return _moved(image, turn), replace(cylinder, head=moved)
+    return moved_image(image, turn), moved_cylinder(cylinder, turn)
 
 
-def _moved(image: sitk.Image, rotation: np.ndarray) -> sitk.Image:
-    """The same voxels, turned about the origin of space."""
+def moved_cylinder(cylinder: Cylinder, rotation: np.ndarray, shift: np.ndarray | None = None) -> Cylinder:
+    """A head moved in space: its points p are at ``rotation @ p + shift`` then, in LPS mm."""
+    head, shift = cylinder.head, np.zeros(3) if shift is None else shift
+    sight = replace(head.sight, skin=head.sight.skin @ rotation.T + shift)
+    volume, axes, brow = moved_image(head.volume, rotation, shift), head.axes @ rotation.T, rotation @ head.brow + shift
+    return replace(cylinder, head=replace(head, volume=volume, axes=axes, brow=brow, sight=sight))
+
+
+def moved_image(image: sitk.Image, rotation: np.ndarray, shift: np.ndarray | None = None) -> sitk.Image:
+    """The same voxels elsewhere in space, see :func:`moved_cylinder`."""
     moved = sitk.Image(image)
     moved.SetDirection((rotation @ np.reshape(image.GetDirection(), (3, 3))).ravel().tolist())
-    moved.SetOrigin((rotation @ image.GetOrigin()).tolist())
+    moved.SetOrigin((rotation @ image.GetOrigin() + (0.0 if shift is None else shift)).tolist())
     return moved
 
 

@@ -160,3 +160,13 @@ def mask_of(inside: np.ndarray | None, box: Box | None, image: sitk.Image) -> si
         mask[box] = sitk.GetImageFromArray(inside.astype(np.uint8))
     mask.CopyInformation(image)
     return mask
+
+
+def is_same_grid(one: sitk.Image, other: sitk.Image) -> bool:
+    """Whether the voxels of one lie on those of the other: a part of it, or all."""
+    if not np.allclose(one.GetSpacing(), other.GetSpacing(), rtol=1e-4):
+        return False
+    if not np.allclose(one.GetDirection(), other.GetDirection(), atol=1e-4):
+        return False
+    start = np.array(one.TransformPhysicalPointToContinuousIndex(other.GetOrigin()))
+    return bool(np.abs(start - np.rint(start)).max() < 0.02)

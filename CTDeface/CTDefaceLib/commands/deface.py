@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,11 @@ examples:
   ctdeface deface "DICOM/series 4" "DICOM/series 4 defaced"
   ctdeface deface DICOM defaced --series 4 --headers ps315 --retain dates device
   ctdeface deface "DICOM/series 4" head_defaced.nrrd
+  ctdeface deface "DICOM/study of one patient" defaced
   ctdeface deface head.mha out.mha --strength light
   ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
+  ctdeface deface head.nii.gz out.nii.gz --companion t1.nii.gz pet.nii.gz
+  ctdeface deface head.nii.gz out.nii.gz --apply-mask corrected.nii.gz
   ctdeface deface head.nii.gz out.nii.gz --keep labels.nii.gz:3,7 --keep-margin 4
   ctdeface deface "DICOM/series 4" out --keep plan.dcm:targets,nodes,Mandible
   ctdeface deface head.nii.gz out.nii.gz --segmenter totalsegmentator
@@ -65,7 +69,8 @@ no names, paths or identifiers. Look at every result before you share it, and ne
 share it together with the mask: the mask shows the face.
 
 exit status:
-  0 defaced, 1 the scan could not be (one sentence says why), 2 wrong usage.
+  0 defaced, 1 the scan could not be (one sentence says why), 2 wrong usage,
+  3 some series of a study could not be (a sentence for each); the others are.
   Ctrl-C (130) and SIGTERM (143) leave nothing behind."""
 
 MASK_WARNING = "The mask shows the face: never share it together with the defaced volume."
@@ -73,17 +78,32 @@ MASK_WARNING = "The mask shows the face: never share it together with the deface
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "input", metavar="IN", type=Path, help="a NIfTI, NRRD or MetaImage file, or a folder with one DICOM CT series"
+        "input", metavar="IN", type=Path, help="a NIfTI, NRRD or MetaImage file, or a folder with DICOM series"
     )
     parser.add_argument(
         "output",
         metavar="OUT",
         type=Path,
-        help="defaced volume: .nii, .nii.gz, .nrrd or .mha; of a DICOM series also a folder for the defaced series",
+        help="defaced volume: .nii, .nii.gz, .nrrd or .mha; of DICOM also a folder, for one series or all of a patient",
     )
 
     files = parser.add_argument_group("files")
     files.add_argument("--mask", metavar="FILE", type=Path, help="also write the face mask, a volume of 0 and 1")
+    files.add_argument(
+        "--apply-mask",
+        metavar="FILE",
+        type=Path,
+        help="a face mask made elsewhere, a volume of 0 and others in the same space: nothing is segmented",
+    )
+    files.add_argument(
+        "--companion",
+        metavar="IMAGE",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="other images of the same head (CT, MR, PET) that get the same new skin: written beside OUT under their "
+        "names with _defaced; registered where they lie elsewhere, refused where they do not fit",
+    )
     files.add_argument("--report", metavar="FILE", type=Path, help="report to write (default: OUT with .json)")
     files.add_argument(
         "--secret",
@@ -118,11 +138,13 @@ def add_kept(parser: argparse.ArgumentParser) -> None:
 def add_dicom(parser: argparse.ArgumentParser) -> None:
     """The choices of a DICOM series as output."""
     dicom = parser.add_argument_group("DICOM series as output")
-    dicom.add_argument("--series", metavar="NUMBER", default="", help="which one, or its UID, if there are several")
+    dicom.add_argument(
+        "--series", metavar="NUMBER", default="", help="this one alone, or its UID (default: all, with one new skin)"
+    )
     dicom.add_argument(
         "--take-along",
         action="store_true",
-        help="structure sets and segmentations that refer to the series, too, without what reaches into the region",
+        help="structure sets, segmentations and doses of the series, too, without what shows the face",
     )
     add_headers(dicom)
     dicom.add_argument(
@@ -265,12 +287,10 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..files import written_whole
-    from ..pipeline import deface
     from ..segmenters import check_ready
     from ..stored_data import suffix
-    from ..structures import read_all
-    from ..volume_io import IMAGE_IO, check_volume_name, read_scan, save_volume
+    from ..study.volumes import companion_name
+    from ..volume_io import IMAGE_IO
 
     if suffix(args.output) not in IMAGE_IO:
         if args.input.is_dir():
@@ -285,37 +305,82 @@ def run(args: argparse.Namespace) -> int:
     for name in ("series", "take_along", "headers", "retain", "private", "no_text"):
         if getattr(args, name) not in (None, "", [], False, "keep"):
             args.error(f"argument --{name.replace('_', '-')}: goes with a folder as OUT, and a DICOM series as IN")
-    try:
-        for path in filter(None, (args.mask, args.output)):
-            check_volume_name(path)
-    except OutputError as error:
-        args.error(str(error))
     report_path = args.report or args.output.with_name(args.output.name[: -len(suffix(args.output))] + ".json")
     if report_path.suffix.lower() != ".json":
         args.error("argument --report: the name must end in .json")
     parameters = parameters_from(args)
     secret, patient = _secret_from(args)
-    outputs = {"report": report_path, **({"--mask": args.mask} if args.mask else {}), "OUT": args.output}
+    companions = {f"--companion {number}": path for number, path in enumerate(args.companion, 1)}
+    outputs = {
+        "report": report_path,
+        **({"--mask": args.mask} if args.mask else {}),
+        **{name: companion_name(path, args.output.parent) for name, path in companions.items()},
+        "OUT": args.output,
+    }
+    _check_formats(args, outputs)
     check_outputs(args, args.input, outputs, args.overwrite)
     check_ready(parameters.segmenter, parameters.choice)
 
+    return _run_volume(args, parameters, secret, patient, outputs, companions)
+
+
+def _run_volume(
+    args: argparse.Namespace,
+    parameters: DefaceParameters,
+    secret: bytes | None,
+    patient: str,
+    outputs: dict[str, Path],
+    companions: dict[str, Path],
+) -> int:
+    """A volume in, a volume out, and the same new skin for its companions."""
+    from ..files import written_whole
+    from ..structures import read_all
+    from ..study.volumes import find_face, read_mask, save_companion, save_face
+    from ..volume_io import save_volume
+
     with Progress() as progress:
         progress(0.0, "Reading")
-        kept = read_all(args.keep)
-        scan = read_scan(args.input)
-        result = deface(scan.image, parameters, kept=kept, secret=secret, patient=patient, progress=progress)
-        notes = [*scan.notes, *[MASK_WARNING] * bool(args.mask)]
+        kept, mask = read_all(args.keep), read_mask(args.apply_mask) if args.apply_mask else None
+        face, notes = find_face(
+            args.input, parameters, mask=mask, kept=kept, secret=secret, patient=patient, progress=progress
+        )
+        result = face.result
+        notes += [MASK_WARNING] * bool(args.mask)
         result.report["warnings"] = [*notes, *result.report["warnings"]]
         progress(1.0, "Writing")
         with written_whole(*outputs.values(), overwrite=args.overwrite) as parts:
-            save_report(result.report, parts[0])
+            places = dict(zip(outputs, parts))
             if args.mask:
-                save_volume(result.mask, parts[1])
-            save_volume(result.image, parts[-1])
+                save_volume(result.mask, places["--mask"])
+            if args.companion:
+                result.report["companions"] = [
+                    save_companion(face, path, places[name]) for name, path in companions.items()
+                ]
+            save_face(face, args.input, places["OUT"])
+            save_report(result.report, places["report"])
     for warning in result.report["warnings"]:
         warn(f"warning: {warning}")
+    for number, report in enumerate(result.report.get("companions", []), 1):
+        for warning in report["warnings"]:
+            warn(f"warning: companion {number}: {warning}")
     say(summary(result.report))
     return 0
+
+
+def _check_formats(args: argparse.Namespace, outputs: dict[str, Path]) -> None:
+    """Wrong usage where a volume cannot be written under its name."""
+    from ..stored_data import suffix
+    from ..study.time_series import time_series
+    from ..volume_io import check_volume_name
+
+    try:
+        for name, path in outputs.items():
+            if name != "report":
+                check_volume_name(path)
+    except OutputError as error:
+        args.error(str(error))
+    if suffix(args.output) not in (".nii", ".nii.gz") and time_series(args.input):
+        args.error("OUT: Several time points can be written as .nii or .nii.gz; choose one of these endings.")
 
 
 def _secret_from(args: argparse.Namespace) -> tuple[bytes | None, str]:
@@ -334,11 +399,14 @@ def _run_dicom(args: argparse.Namespace) -> int:
     from ..dicom.deface import check_table, deface_series
     from ..dicom.pseudonyms import TABLE
     from ..files import check_folder, written_whole
+    from ..pipeline import deface
     from ..private import SECRET, left_with_a_result, make_private_folder, make_secret, private_folder
     from ..segmenters import check_ready
     from ..structures import read_all
+    from ..study.deface import deface_study, read_study
+    from ..study.volumes import deface_with_mask, read_mask
 
-    for name in ("mask", "patient"):
+    for name in ("mask", "patient", "companion"):
         if getattr(args, name):
             args.error(f"argument --{name}: goes with a volume as OUT")
     report_path = args.report or args.output.with_name(args.output.name + ".json")
@@ -351,6 +419,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
     check_ready(parameters.segmenter, parameters.choice)
     retain, table = retained_from(args), None
     private = args.private or private_folder(args.output)
+    how = partial(deface_with_mask, face_mask=read_mask(args.apply_mask)) if args.apply_mask else deface
     with (
         left_with_a_result(private),
         Progress() as progress,
@@ -362,26 +431,33 @@ def _run_dicom(args: argparse.Namespace) -> int:
             make_private_folder(private)
             args.secret = args.secret or private / SECRET
         secret = make_secret(args.secret) if args.secret else None
-        report = deface_series(
-            args.input,
-            args.output,
-            parameters,
-            series=args.series,
+        choices = dict(
             secret=secret,
             retain=retain,
             table=table,
             take_along=args.take_along,
             kept=read_all(args.keep),
             no_text=args.no_text,
-            progress=progress,
+            how=how,
         )
+        tree = None if args.series else read_study(args.input, progress)
+        if tree and len(tree.series) > 1:
+            report = deface_study(tree, args.output, parameters, **choices, progress=progress)
+        else:
+            report = deface_series(
+                args.input, args.output, parameters, series=args.series, **choices, progress=progress
+            )
         save_report(report, part)
     for warning in (*report["notes"], *report["warnings"]):
         warn(f"warning: {warning}")
+    for one in report.get("refused", []):
+        warn(f"refused: {one['name']}: {one['why']}")
     if report["left_out"]:
         warn(f"left out: {', '.join(report['left_out'])}")
+    if "series" in report:
+        say(f"One new skin for {len(report['series'])} series, from {report['face_from']}.")
     say(summary(report))
-    return 0
+    return 3 if report.get("refused") else 0
 
 
 def parameters_from(args: argparse.Namespace) -> DefaceParameters:

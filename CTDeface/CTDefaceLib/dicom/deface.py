@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from ..errors import InputError, OutputError
 from ..files import check_folder, written_folder
-from ..pipeline import DefaceParameters, deface
+from ..pipeline import DefaceParameters, DefaceResult, deface
 from ..progress import IsCancelled, Progress, never, part, silent, stop_if
 from ..removal.keep import Structure
 from .burned_in import check_reader
@@ -46,6 +46,7 @@ def deface_series(
     take_along: bool = False,
     kept: Sequence[Structure] = (),
     no_text: bool = False,
+    how: Callable[..., DefaceResult] = deface,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> dict:
@@ -69,11 +70,13 @@ def deface_series(
     table: path, optional
         CSV file, not in the output, that takes what stands for what when headers are cleaned.
     take_along: bool
-        Structure sets and segmentations that refer to the series, too, without what shows the face.
+        Structure sets, segmentations and doses of the series, too, without what shows the face.
     kept: sequence of Structure
         What must stay, see :func:`.pipeline.deface`.
     no_text: bool
         Look for text that is burned into the pixels, and refuse the series where there is some.
+    how: callable
+        What defaces a volume: :func:`.pipeline.deface`, or the same with more that it is told.
     progress, cancelled: callable, optional
         See :mod:`.progress`.
 
@@ -104,7 +107,7 @@ def deface_series(
         parameters or DefaceParameters(),
         part(progress, 0.1, 0.8),
         cancelled,
-        how=partial(deface, kept=kept, secret=secret, patient=chosen.patient or chosen.study),
+        how=partial(how, kept=kept, secret=secret, patient=chosen.patient or chosen.study),
         no_text=no_text,
     )
     documents = {path: read_dataset(path) for path in (referring(tree, chosen) if take_along else ())}
@@ -112,15 +115,9 @@ def deface_series(
     prepare = HeaderWriter(chosen.uids | new, secret, is_checked(report), retain, no_text)
     with written_folder(output) as folder:
         write_series(chosen, defaced, folder, prepare, part(progress, 0.8, 1.0), cancelled)
-        taken = []
-        with quietly():
-            for path, document in documents.items():
-                removed = without_face(document, defaced)
-                if removed != "all":
-                    prepare.document(document)
-                    taken.append(path)
-                    save(document, folder / f"REF{len(taken):03}.dcm")
-                    report["notes"] += [f"{removed.capitalize()}."] * bool(removed)
+        whole = {path: (document, defaced) for path, document in documents.items()}
+        taken, removed = write_documents(whole, folder, prepare)
+        report["notes"] += removed
         if table and retain is not None:
             prepare.pseudonyms.append_to(Path(table))
     return {**report, "files": len(chosen.files) + len(taken), "left_out": tree.left_out(chosen, taken)}
@@ -212,6 +209,8 @@ class HeaderWriter:
         The face is gone and the checks found nothing wrong.
     no_text: bool
         It was looked for text in the pixels, and there is none.
+    pseudonyms: Pseudonyms, optional
+        Those of the other series of a study, so that all references fit.
 
     Attributes
     ----------
@@ -226,9 +225,10 @@ class HeaderWriter:
         checked: bool,
         retain: Collection[str] | None,
         no_text: bool = False,
+        pseudonyms: Pseudonyms | None = None,
     ):
         others_stay = retain is None or "uids" in retain
-        self.pseudonyms = Pseudonyms(secret, only=new if others_stay else None)
+        self.pseudonyms = pseudonyms or Pseudonyms(secret, only=new if others_stay else None)
         self._checked, self._no_text = checked, no_text
         self._cleaner = None if retain is None else Cleaner(retain, self.pseudonyms)
 
@@ -247,6 +247,26 @@ class HeaderWriter:
             self._cleaner.clean(dataset, self._checked)
         else:
             replace_uids(dataset, self.pseudonyms)
+
+
+@quietly()
+def write_documents(
+    documents: dict[str, tuple[pydicom.Dataset, list[DefacedStack]]], folder: Path, prepare: HeaderWriter
+) -> tuple[list[str], list[str]]:
+    """Write structure sets, segmentations and doses without the face; which ones, and sentences on what was left out.
+
+    Each comes with the stacks that it refers to.
+    """
+    taken: list[str] = []
+    notes: list[str] = []
+    for path, (document, defaced) in documents.items():
+        removed = without_face(document, defaced)
+        if removed != "all":
+            prepare.document(document)
+            taken.append(path)
+            save(document, folder / f"REF{len(taken):03}.dcm")
+            notes += [f"{removed.capitalize()}."] * bool(removed)
+    return taken, notes
 
 
 @quietly()

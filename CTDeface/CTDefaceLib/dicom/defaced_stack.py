@@ -13,6 +13,7 @@ from ..errors import NoFaceError
 from ..pipeline import DefaceParameters, DefaceResult, deface
 from ..progress import IsCancelled, Progress, part, silent
 from ..removal.fill import fill_region
+from ..removal.surface import Surface
 from ..scan import in_hounsfield
 from .burned_in import refuse_text
 from .stack import is_regular, oddities, on_regular_grid, on_slices, read_stack, slice_images, to_slices
@@ -34,12 +35,15 @@ class DefacedStack:
         HU of what is replaced, one array for each slice in the order of its voxels.
     offset: float
         HU that the values lack against those of the files (a lost rescale intercept).
+    surface: Surface or None
+        The new skin, where the head lies in this stack.
     """
 
     stack: Stack
     region: np.ndarray
     values: list[np.ndarray]
     offset: float = 0.0
+    surface: Surface | None = None
 
 
 def deface_stacks(
@@ -86,7 +90,7 @@ def deface_stacks(
             refuse_text(image, series.burned_in, part(step, 0.1, 0.15))
         if is_regular(stack):
             original = image
-            image, said = in_hounsfield(original)
+            image, said = _as_values(original, series)
             offset = _offset(original, image)
             del original
             result = how(image, parameters, progress=part(step, 0.15, 1.0), cancelled=cancelled)
@@ -96,7 +100,7 @@ def deface_stacks(
             filled = result.image
         else:
             original = on_regular_grid(stack, image)
-            grid, said = in_hounsfield(original)
+            grid, said = _as_values(original, series)
             offset = _offset(original, grid)
             result = how(grid, parameters, progress=part(step, 0.15, 0.9), cancelled=cancelled)
             look(grid, result)
@@ -105,8 +109,13 @@ def deface_stacks(
         notes += said
         reports.append({**result.report, "notes": notes})
         values = [plane[here] for plane, here in zip(sitk.GetArrayViewFromImage(filled), region)]
-        defaced.append(DefacedStack(stack, region, values, offset))
+        defaced.append(DefacedStack(stack, region, values, offset, result.surface))
     return defaced, _joined(reports)
+
+
+def _as_values(image: sitk.Image, series: Series) -> tuple[sitk.Image, tuple[str, ...]]:
+    """A CT in Hounsfield units, with notes; other modalities as they are."""
+    return in_hounsfield(image) if series.modality == "CT" else (image, ())
 
 
 def _offset(original: sitk.Image, image: sitk.Image) -> float:
@@ -124,6 +133,8 @@ def _filled_slices(
     mask = sitk.GetImageFromArray(region.astype(np.uint8))
     mask.CopyInformation(image)
     if bounding_box(mask) is None:
+        if bounding_box(result.region) is None:  # another series of a study, which shows no face
+            return region, image
         raise NoFaceError("The face lies between the slices of this series; nothing was changed.")
     if parameters.fill in ("smooth", "face"):  # it lies in the volume, not in the slices
         values = sitk.GetArrayFromImage(image)

@@ -6,7 +6,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +41,24 @@ CT_IMAGES = (
 )
 """SOP classes that are CT images."""
 
+OTHER_IMAGES = (
+    "1.2.840.10008.5.1.4.1.1.4",  # MR
+    "1.2.840.10008.5.1.4.1.1.4.1",  # enhanced
+    "1.2.840.10008.5.1.4.1.1.4.4",  # legacy converted enhanced
+    "1.2.840.10008.5.1.4.1.1.128",  # PET
+    "1.2.840.10008.5.1.4.1.1.130",  # enhanced
+    "1.2.840.10008.5.1.4.1.1.128.1",  # legacy converted enhanced
+)
+"""SOP classes of what else of a study shows a face and can take the new skin of a CT."""
+
 STRUCTURE_SET, SEGMENTATION = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.66.4"
+DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 """SOP classes of what can be taken along with a defaced series."""
 
 KINDS = {
     STRUCTURE_SET: "structure set",
     SEGMENTATION: "segmentation",
+    DOSE: "dose",
     "1.2.840.10008.5.1.4.1.1.88.67": "dose report",
     "1.2.840.10008.5.1.4.1.1.88.59": "key object selection",
     "1.2.840.10008.5.1.4.1.1.88.": "structured report",
@@ -270,15 +282,15 @@ def series_number(header: pydicom.Dataset) -> int:
         return -1
 
 
-def kind_of(header: pydicom.Dataset) -> str:
-    """What a file is when it is no slice of a CT; empty for a slice."""
+def kind_of(header: pydicom.Dataset, others: Collection[str] = ()) -> str:
+    """What a file is when it is no slice of a CT, nor of one of some other SOP classes; empty for a slice."""
     sop_class = str(header.get("SOPClassUID", ""))
     for start, kind in KINDS.items():
         if sop_class.startswith(start):
             return kind
     if not is_image(header):
         return "object of another kind"
-    if sop_class not in CT_IMAGES or header.get("Modality", "CT") != "CT":
+    if sop_class not in others and (sop_class not in CT_IMAGES or header.get("Modality", "CT") != "CT"):
         return "image of another modality"
     if "LOCALIZER" in [str(value).upper() for value in _values(header.get("ImageType"))]:
         return "scout"

@@ -1,19 +1,23 @@
-"""Structure sets and segmentations that refer to a defaced series: taken along without what shows the face.
+"""Structure sets, segmentations and doses of a defaced series: taken along without what shows the face.
 
-A structure that reaches into the removed region describes what was removed, the outline of the skin above all: it is
-left out of a structure set. In a segmentation, voxels of the removed region are cleared.
+In a structure set the outline of the body is redrawn along the new skin, and what enters the region is cut; what is not
+drawn as areas, and reaches into the region, is left out. In a segmentation, voxels of the region are cleared. Of a dose
+what lies in front of the new skin is 0.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
+from ..removal.surface import Surface
 from .defaced_stack import DefacedStack
-from .files import SEGMENTATION, STRUCTURE_SET, plane_of, quietly, read_dataset
+from .files import DOSE, SEGMENTATION, STRUCTURE_SET, plane_of, quietly, read_dataset
+from .radiotherapy import clear_dose, is_external, redraw
 from .stack import UNDECODED, usual_gap
 from .tree import Series, Tree
 from .write import EXPLICIT_LITTLE_ENDIAN, elements
@@ -21,19 +25,23 @@ from .write import EXPLICIT_LITTLE_ENDIAN, elements
 if TYPE_CHECKING:
     import pydicom
 
-KINDS = {"structure set": STRUCTURE_SET, "segmentation": SEGMENTATION}
+KINDS = {"structure set": STRUCTURE_SET, "segmentation": SEGMENTATION, "dose": DOSE}
 """Kinds of what can be taken along → SOP classes."""
 
 
 @quietly()
 def referring(tree: Tree, series: Series) -> list[str]:
-    """Files of the structure sets and segmentations in a tree that refer to a series."""
-    documents = [path for kind, path in tree.others if kind in KINDS]
-    return [path for path in documents if _refers(read_dataset(path), series.uids)]
+    """Files of the structure sets and segmentations in a tree that refer to a series, and doses in its frame."""
+    documents = [(path, read_dataset(path)) for kind, path in tree.others if kind in KINDS]
+    return [
+        path
+        for path, document in documents
+        if (_in_frame(document, series) if document.SOPClassUID == DOSE else _refers(document, series.uids))
+    ]
 
 
 def without_face(dataset: pydicom.Dataset, defaced: list[DefacedStack]) -> str:
-    """Remove from a structure set or segmentation, in place, what describes the removed region.
+    """Remove from a structure set, segmentation or dose, in place, what describes the removed region.
 
     Returns
     -------
@@ -43,8 +51,11 @@ def without_face(dataset: pydicom.Dataset, defaced: list[DefacedStack]) -> str:
     Raises
     ------
     InputError
-        When the pixels of a segmentation cannot be decoded.
+        When the pixels of a segmentation or a dose cannot be decoded.
     """
+    if dataset.SOPClassUID == DOSE:
+        cleared = clear_dose(dataset, _surfaces(defaced))
+        return f"voxels of a dose in front of the new skin set to 0: {cleared}" if cleared else ""
     remove = _outlines if dataset.SOPClassUID == STRUCTURE_SET else _voxels
     return remove(dataset, defaced)
 
@@ -76,31 +87,59 @@ def _refers(dataset: pydicom.Dataset, wanted: Collection[str]) -> bool:
     return False
 
 
+def _in_frame(dataset: pydicom.Dataset, series: Series) -> bool:
+    return bool(series.frame) and str(dataset.get("FrameOfReferenceUID", "")) == series.frame
+
+
+def _surfaces(defaced: list[DefacedStack]) -> list[Surface]:
+    """The new skins of some stacks, each once."""
+    return list({id(one.surface): one.surface for one in defaced if one.surface is not None}.values())
+
+
 def _outlines(dataset: pydicom.Dataset, defaced: list[DefacedStack]) -> str:
-    """Remove the structures of a structure set that are external or reach into the region."""
-    drawn = dataset.get("ROIContourSequence") or []
-    external = {
-        int(item.ReferencedROINumber)
+    """Redraw or cut the structures of a structure set that reach into the region, or leave them out."""
+    names = {int(item.ROINumber): str(item.get("ROIName", "")) for item in dataset.get("StructureSetROISequence") or []}
+    kinds = {
+        int(item.ReferencedROINumber): str(item.get("RTROIInterpretedType", "") or "")
         for item in dataset.get("RTROIObservationsSequence") or []
-        if item.get("RTROIInterpretedType") == "EXTERNAL"
     }
-    for structure in drawn:
-        for contour in structure.get("ContourSequence") or []:
-            points = np.array([float(value) for value in contour.ContourData]).reshape(-1, 3)
-            if in_region(points, defaced).any():
-                external.add(int(structure.ReferencedROINumber))
-                break
-    for sequence, number in (
+    left_out: set[int] = set()
+    done: Counter[str] = Counter()
+    for structure in dataset.get("ROIContourSequence") or []:
+        number = int(structure.ReferencedROINumber)
+        external = is_external(names.get(number, ""), kinds.get(number, ""))
+        surfaces = _surfaces(defaced)
+        try:
+            change = redraw(structure, surfaces, external) if surfaces else _reaches(structure, defaced, external)
+        except (ValueError, TypeError):  # points, lines, what is not flat
+            change = _reaches(structure, defaced, external)
+        done[change] += bool(change)
+        left_out |= {number} if change == "gone" else set()
+    for sequence, keyword in (
         ("ROIContourSequence", "ReferencedROINumber"),
         ("StructureSetROISequence", "ROINumber"),
         ("RTROIObservationsSequence", "ReferencedROINumber"),
     ):
         if sequence in dataset:
-            kept = [item for item in dataset[sequence].value if int(item[number].value) not in external]
+            kept = [item for item in dataset[sequence].value if int(item[keyword].value) not in left_out]
             setattr(dataset, sequence, kept)
     if not dataset.get("StructureSetROISequence"):
         return "all"
-    return f"structures left out of a structure set, since they reach into the region: {len(external)}" * bool(external)
+    said = {
+        "gone": "structures left out of a structure set, since they reach into the region",
+        "redrawn": "outlines of the body redrawn along the new skin",
+        "cut": "structures cut where they enter the region",
+    }
+    return "; ".join(f"{text}: {done[change]}" for change, text in said.items() if done[change])
+
+
+def _reaches(structure: pydicom.Dataset, defaced: list[DefacedStack], external: bool) -> str:
+    """``"gone"`` for the outline of a body and for what has points in the region; empty for others."""
+    for contour in structure.get("ContourSequence") or []:
+        points = np.array([float(value) for value in contour.ContourData]).reshape(-1, 3)
+        if external or in_region(points, defaced).any():
+            return "gone"
+    return "gone" if external else ""
 
 
 def _voxels(dataset: pydicom.Dataset, defaced: list[DefacedStack]) -> str:

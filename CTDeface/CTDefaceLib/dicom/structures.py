@@ -116,7 +116,7 @@ def _drawn(dataset: pydicom.Dataset) -> list[Structure]:
 def _filled(contours: list[tuple[np.ndarray, str]]) -> sitk.Image:
     """A mask of what contours (LPS mm, shape (n, 3), and their kind) in parallel planes enclose or touch."""
     areas = [points for points, kind in contours if kind in AREAS and len(points) > 2]
-    axes = _axes_along(max(areas, key=len)) if areas else np.eye(3)
+    axes = axes_along(max(areas, key=len)) if areas else np.eye(3)
     placed = [(points @ axes.T, kind) for points, kind in contours]
     if any(np.ptp(points[:, 2]) > 0.1 for points, kind in placed if kind in AREAS):
         raise InputError("A structure to keep is not drawn in parallel planes; convert it to a segmentation.")
@@ -132,7 +132,7 @@ def _filled(contours: list[tuple[np.ndarray, str]]) -> sitk.Image:
         place = (points[:, :2] - low) / CONTOUR_PIXEL_MM
         number = np.rint((height - first) / gap).astype(int)
         if kind in AREAS and len(points) > 2:
-            volume[number] ^= _inside(place, rows, columns)
+            volume[number] ^= inside_of(place, rows, columns)
             place = _along(place)
         column, row = np.rint(place).astype(int).T
         edges[number, row, column] = 1
@@ -140,7 +140,7 @@ def _filled(contours: list[tuple[np.ndarray, str]]) -> sitk.Image:
     return _image(volume | edges, origin, (CONTOUR_PIXEL_MM, CONTOUR_PIXEL_MM, gap), axes)
 
 
-def _axes_along(points: np.ndarray) -> np.ndarray:
+def axes_along(points: np.ndarray) -> np.ndarray:
     """Rows: unit vectors in the plane of a contour and across it; LPS itself for the usual axial ones."""
     normal = np.cross(points - points.mean(axis=0), np.roll(points, -1, axis=0) - points.mean(axis=0)).sum(axis=0)
     normal /= np.linalg.norm(normal) or 1.0
@@ -158,7 +158,7 @@ def _evenly(heights: np.ndarray) -> tuple[float, np.ndarray, float]:
     return float(places[0]), np.rint((heights - places[0]) / gap).astype(int), gap
 
 
-def _inside(polygon: np.ndarray, rows: int, columns: int) -> np.ndarray:
+def inside_of(polygon: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """The pixels (uint8, rows × columns) whose centres lie within a polygon of (column, row)."""
     (x0, y0), (x1, y1) = polygon.T, np.roll(polygon, -1, axis=0).T
     inside = np.zeros((rows, columns), np.uint8)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +71,7 @@ class Stack:
 
 @dataclass
 class Series:
-    """A CT series.
+    """A series of images: of a CT, or of what else was asked for.
 
     Attributes
     ----------
@@ -84,6 +84,8 @@ class Series:
     burned_in: bool
         An image says that text is burned into its pixels.
     stacks: list of Stack
+    modality, frame: str
+        CT, MR, PT, …, and the UID of the frame of reference.
     """
 
     uid: str
@@ -93,6 +95,8 @@ class Series:
     burned_in: bool = False
     stacks: list[Stack] = field(default_factory=list)
     instances: dict[str, str] = field(default_factory=dict)
+    modality: str = "CT"
+    frame: str = ""
 
     @property
     def files(self) -> list[str]:
@@ -109,7 +113,9 @@ class Series:
     def name(self) -> str:
         """For messages; tells nothing of the patient."""
         slices = sum(len(stack.slices) for stack in self.stacks)
-        return (f"series {self.number}" if self.number >= 0 else "a series without number") + f" (CT, {slices} slices)"
+        return (
+            f"series {self.number}" if self.number >= 0 else "a series without number"
+        ) + f" ({self.modality}, {slices} slices)"
 
 
 @dataclass
@@ -119,7 +125,7 @@ class Tree:
     Attributes
     ----------
     series: list of Series
-        CT series with at least one stack.
+        CT series with at least one stack, and those of other modalities that were asked for.
     others: list of (kind, path)
         Everything else that is DICOM.
     """
@@ -134,22 +140,28 @@ class Tree:
         return [*(series.name for series in self.series if series is not chosen), *texts]
 
 
-def read_tree(folder: str | os.PathLike, progress: Progress = silent) -> Tree:
+def read_tree(folder: str | os.PathLike, progress: Progress = silent, others: Collection[str] = ()) -> Tree:
     """Look at the headers of all DICOM files below a folder. Hidden files and folders are passed over.
+
+    Parameters
+    ----------
+    folder: path
+    others: collection of str
+        SOP classes of images besides those of a CT that make series, too.
 
     Raises
     ------
     InputError
         When a DICOM file is cut short or damaged, or two different images share one SOP instance UID.
     """
-    return tree_of(_files_below(Path(folder)), progress)
+    return tree_of(_files_below(Path(folder)), progress, others)
 
 
 @quietly()
-def tree_of(paths: list[str], progress: Progress = silent) -> Tree:
+def tree_of(paths: list[str], progress: Progress = silent, others: Collection[str] = ()) -> Tree:
     """As :func:`read_tree`, of these files."""
     images: dict[tuple[str, str], list[tuple[str, pydicom.Dataset]]] = {}
-    others: list[tuple[str, str]] = []
+    rest: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
     for number, path in enumerate(paths, 1):
         if number % 50 == 0:
@@ -161,7 +173,7 @@ def tree_of(paths: list[str], progress: Progress = silent) -> Tree:
                 f"A file cannot be read (number {number} of the {len(paths)} files by name: {error.strerror}); "
                 "check that all of the folder is there and may be read."
             ) from error
-        kind = kind_of(header) if header else ""
+        kind = kind_of(header, others) if header else ""
         if header is None or header and not kind and not all(header.get(name) for name in UIDS):
             raise InputError(
                 f"A DICOM file is truncated or damaged (number {number} of the {len(paths)} files by name); "
@@ -172,9 +184,9 @@ def tree_of(paths: list[str], progress: Progress = silent) -> Tree:
         uid = str(header.get("SOPInstanceUID", ""))
         if uid and uid in seen:
             _check_copy(seen[uid], path)
-            others.append(("copy", path))
+            rest.append(("copy", path))
         elif kind:
-            others.append((kind, path))
+            rest.append((kind, path))
         else:
             images.setdefault((str(header.get("StudyInstanceUID", "")), str(header.SeriesInstanceUID)), []).append(
                 (path, header)
@@ -183,9 +195,9 @@ def tree_of(paths: list[str], progress: Progress = silent) -> Tree:
     series = []
     for members in images.values():
         found, left = _series(members)
-        others += left
+        rest += left
         series += [found] if found.stacks else []
-    return Tree(sorted(series, key=lambda one: (one.number, one.uid)), others)
+    return Tree(sorted(series, key=lambda one: (one.number, one.uid)), rest)
 
 
 def choose_series(tree: Tree, which: str = "") -> Series:
@@ -231,10 +243,10 @@ def _check_copy(first: str, second: str) -> None:
 def _series(members: list[tuple[str, pydicom.Dataset]]) -> tuple[Series, list[tuple[str, str]]]:
     """A series with its stacks, and what does not fit into any."""
     header = members[0][1]
-    uid, study, patient = (
-        str(header.get(name, "") or "") for name in ("SeriesInstanceUID", "StudyInstanceUID", "PatientID")
-    )
-    series = Series(uid, study, patient, series_number(header))
+    names = ("SeriesInstanceUID", "StudyInstanceUID", "PatientID", "FrameOfReferenceUID")
+    uid, study, patient, frame = (str(header.get(name, "") or "") for name in names)
+    series = Series(uid, study, patient, series_number(header), frame=frame)
+    series.modality = str(header.get("Modality", "") or "CT")
     groups: list[tuple[tuple, list[Slice]]] = []
     left = []
     for path, header in members:

@@ -64,7 +64,9 @@ MUCH_BRAIN_ML = 0.05
 """Millilitres of a mask inside the skull from which on there is a warning: what rounds to 0.1. Chosen by eye."""
 
 
-def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cylinder) -> dict[str, Any]:
+def check(
+    image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cylinder, with_face: bool = True
+) -> dict[str, Any]:
     """Measure what a region takes from a CT and warn of what looks wrong.
 
     Parameters
@@ -75,6 +77,8 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
         Face mask and what is filled, uint8, on the grid of ``image``.
     cylinder: Cylinder
         Where the head lies.
+    with_face: bool
+        Whether the face is in the volume at all: none of it is left in one without.
 
     Returns
     -------
@@ -95,6 +99,7 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
     facial, over_eyes_and_nose = _facial_skin_covered(region, cylinder), _share_in(region, eyes_and_nose(cylinder.head))
     is_left = over_eyes_and_nose is not None and over_eyes_and_nose < EYES_AND_NOSE
     covered = min(facial, over_eyes_and_nose or 0.0) if is_left else facial
+    covered = covered if with_face else 1.0
     masked = mask_report(mask, cylinder)
     return {
         "removed_ml": round(replaced_ml, 1),
@@ -108,7 +113,7 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
         "warnings": [
             *_oddities(cylinder),
             *_faults(replaced_ml, tissue_ml, touched, masked["mask_intracranial_ml"], cylinder.head.skull_gaps),
-            *([] if _has_no_face(cylinder) else _what_is_left(facial, over_eyes_and_nose)),
+            *([] if _has_no_face(cylinder) or not with_face else _what_is_left(facial, over_eyes_and_nose)),
         ],
     }
 

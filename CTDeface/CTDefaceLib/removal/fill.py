@@ -11,9 +11,10 @@ from scipy import ndimage, special
 from ..anatomy.grids import Box, bounding_box, box_around, corner_of, sampled, values_at, voxels
 from ..anatomy.map_grid import RADII
 from ..errors import InputError
+from .contrast import DEPTHS_MM, Contrast
 from .donors import EDGE_WIDTH_MM
 from .surface import Surface, slope
-from .texture import TISSUE, Texture, measure, noise_in_slices
+from .texture import Texture, measure, noise_in_slices
 
 FILLS = ("smooth", "face", "air", "constant", "percentile", "blur")
 
@@ -23,23 +24,8 @@ BLEND_MM = (0.3, 1.5, 4.0)
 By eye: with the last at the skin as well, own skin that lies further out leaves lumps.
 """
 
-AIRY_HU = -500.0
-"""Below this there is more air than tissue in a voxel."""
-
-SHARPNESS_MM = 0.5
-"""Standard deviation of the scanner's point spread at the new skin, in mm; that of the voxels is added.
-
-From the skin of three scans and two phantoms: from -900 to -100 HU it lies as steep, to 0.1 mm.
-"""
-
-DEPTHS_MM = np.arange(1.5, 20.1, 0.5)
-"""Where below the skin soft tissue is measured."""
-
 IN_THE_SKIN = 1.2
 """Depth in voxels from which on a value holds no air. Chosen by eye."""
-
-SOFT_HU = (-200.0, 150.0)
-"""Values of soft tissue, from fat to muscle with contrast medium."""
 
 ENOUGH_RAYS = 20
 """At how many places there has to be soft tissue for a depth to be measured; the one above it stands in."""
@@ -74,8 +60,9 @@ def fill_region(
     percentile: float = 10.0,
     blur_mm: float = 10.0,
     seed: int | None = None,
+    contrast: Contrast | None = None,
 ) -> sitk.Image:
-    """Fill a region of a CT.
+    """Fill a region of a CT, or of another image of the head.
 
     Parameters
     ----------
@@ -98,6 +85,9 @@ def fill_region(
         Standard deviation in mm for ``"blur"``.
     seed: int, optional
         Seed of the noise; drawn anew when None. Who knows it can tell the fill from a scan.
+    contrast: Contrast, optional
+        How an image that is no CT shows air and tissue, from :func:`CTDefaceLib.removal.contrast.contrast_of`. A face
+        is not filled in then: there are layers of soft tissue below the same new skin.
 
     Returns
     -------
@@ -114,22 +104,23 @@ def fill_region(
     box = bounding_box(region)
     if box is None:
         return sitk.Image(image)
+    is_ct, contrast = contrast is None, contrast or Contrast()
     whole = sitk.GetArrayViewFromImage(image)
     here = voxels(region, box) > 0
     values = voxels(image, box).copy()
     if fill in ("smooth", "face", "air"):
         rng = np.random.default_rng(seed)
-        air = measure(whole, box, rng)
+        air = measure(whole, box, rng, contrast.air)
         if surface is None or fill == "air":
             _fill_with_air(values, here, air, rng)
         else:
             brain = box_around(surface.cylinder.head.intracranial, surface.cylinder.head, image)
-            tissue = measure(whole, brain or box, rng, TISSUE)
-            if fill == "smooth" or surface.donor is None:
-                inside: Inside = _layers(skin_layers(image, surface))
+            tissue = measure(whole, brain or box, rng, contrast.tissue)
+            if fill == "smooth" or surface.donor is None or not is_ct:
+                inside: Inside = _layers(skin_layers(image, surface, contrast), contrast.sharpness_mm)
             else:
                 inside = _face(surface, image, box, soft_levels(image, surface))
-            _fill_with_head(values, here, image, box, surface, inside, air, tissue, rng)
+            _fill_with_head(values, here, image, box, surface, inside, air, tissue, contrast.airy, rng)
         values[here] = np.clip(values[here], whole.min(), whole.max())
     elif fill == "blur":
         values[here] = _cast(_blurred(image, box, blur_mm)[here], values.dtype)
@@ -143,11 +134,14 @@ def fill_region(
     return sitk.Paste(image, part, part.GetSize(), destinationIndex=[side.start for side in box])
 
 
-def skin_layers(image: sitk.Image, surface: Surface) -> np.ndarray:
-    """Usual values in HU of the soft tissue beside the face at ``DEPTHS_MM`` below the skin."""
-    layers, usual = np.empty(len(DEPTHS_MM)), 0.0
-    for number, at_depth in enumerate(_beside_the_face(image, surface).T):
-        soft = at_depth[(at_depth > SOFT_HU[0]) & (at_depth < SOFT_HU[1])]
+def skin_layers(image: sitk.Image, surface: Surface, contrast: Contrast | None = None) -> np.ndarray:
+    """Usual values of the soft tissue beside the face at ``DEPTHS_MM`` below the skin."""
+    low, high = (contrast or Contrast()).soft
+    beside = _beside_the_face(image, surface)
+    within = beside[(beside > low) & (beside < high)]
+    layers, usual = np.empty(len(DEPTHS_MM)), float(np.median(within)) if len(within) else 0.0
+    for number, at_depth in enumerate(beside.T):
+        soft = at_depth[(at_depth > low) & (at_depth < high)]
         usual = layers[number] = float(np.median(soft)) if len(soft) > ENOUGH_RAYS else usual
     shallow = int(np.searchsorted(DEPTHS_MM, IN_THE_SKIN * min(image.GetSpacing())))
     layers[:shallow] = layers[min(shallow, len(layers) - 1)]  # air in part
@@ -188,6 +182,7 @@ def _fill_with_head(
     inside: Inside,
     air: Texture,
     tissue: Texture,
+    airy: float,
     rng: np.random.Generator,
 ) -> None:
     """Put tissue and air into ``values``, those of a part of a CT, where ``here`` is true."""
@@ -200,19 +195,19 @@ def _fill_with_head(
         cover, fresh = inside(below, index, where)
         noise = rough * tissue_noise[where] * cover
         fresh += (1.0 - cover) * table[_steps(air_noise[where])]
-        width = np.clip(depth, BLEND_MM[0], np.where(scanned > AIRY_HU, BLEND_MM[2], BLEND_MM[1]))
+        width = np.clip(depth, BLEND_MM[0], np.where(scanned > airy, BLEND_MM[2], BLEND_MM[1]))
         share = np.clip(reach[index][where] / width, 0.0, 1.0)
         share *= share * (3.0 - 2.0 * share)
         out = scanned + share * (fresh - scanned) + np.sqrt(1.0 - (1.0 - share) ** 2) * noise
         values[index][where] = _cast(out, values.dtype)
 
 
-def _layers(layers: np.ndarray) -> Inside:
+def _layers(layers: np.ndarray, sharpness_mm: float) -> Inside:
     """Layers of soft tissue."""
 
     def inside(below: np.ndarray, index: int, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         depth = below[index][where]
-        cover = special.ndtr(depth / np.sqrt(SHARPNESS_MM**2 + _across_a_voxel(below, index)[where] / 12.0))
+        cover = special.ndtr(depth / np.sqrt(sharpness_mm**2 + _across_a_voxel(below, index)[where] / 12.0))
         return cover, cover * np.interp(depth, DEPTHS_MM, layers).astype(np.float32)
 
     return inside
@@ -223,10 +218,11 @@ def _face(surface: Surface, image: sitk.Image, box: Box, levels: list[float]) ->
     assert surface.donor is not None
     donor = sitk.GetArrayViewFromImage(surface.donor.image)
     places = surface.donor.places(surface.cylinder, surface.skin)
-    work = surface.cylinder.head.volume
-    step = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing() / work.GetSpacing()
-    first = (np.array(corner_of(image, box)) - work.GetOrigin()) / work.GetSpacing()
-    counts = np.ceil(np.array(image.GetSpacing()) / FINE_MM).astype(int)
+    head = surface.cylinder.head
+    corner, spacing = np.array(corner_of(image, box)), np.array(image.GetSpacing())
+    first = head.to_index(corner)
+    step = (head.to_index(corner + np.reshape(image.GetDirection(), (3, 3)).T * spacing[:, None]) - first).T
+    counts = np.ceil(spacing / FINE_MM).astype(int)
     shifts = [(np.array(number) + 0.5) / counts - 0.5 for number in np.ndindex(*counts)]
     known = [DONOR_OTHER_HU[0], *DONOR_SOFT_HU, DONOR_OTHER_HU[1]]
     wanted = [DONOR_OTHER_HU[0], *levels, DONOR_OTHER_HU[1]]
@@ -238,7 +234,7 @@ def _face(surface: Surface, image: sitk.Image, box: Box, levels: list[float]) ->
         hu = np.full(len(near), -1000.0, np.float32)
         hu[near] = np.mean([at(voxels_here + shift) for shift in shifts], axis=0) if len(x) else -1000.0
         matched = np.where(np.abs(hu) < DONOR_OTHER_HU[1], np.interp(hu, known, wanted).astype(np.float32), hu)
-        sharp = np.sqrt(SHARPNESS_MM**2 + _across_a_voxel(below, index)[where] / 12.0)
+        sharp = np.sqrt(Contrast.sharpness_mm**2 + _across_a_voxel(below, index)[where] / 12.0)
         cover = special.ndtr(_within(hu) / sharp) / special.ndtr(_within(FATTY_HU) / sharp)
         cover = np.minimum(cover, 1.0).astype(np.float32)
         return cover, cover * np.maximum(matched, FATTY_HU).astype(np.float32)

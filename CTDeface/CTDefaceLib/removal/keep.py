@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
-from ..anatomy.grids import Box, bounding_box, values_at, voxels
+from ..anatomy.face_map import moved_image
+from ..anatomy.grids import Box, bounding_box, is_same_grid, values_at, voxels
 from ..anatomy.head import Head
 from ..anatomy.hounsfield import OUTSIDE_HU
 from ..errors import InputError
@@ -73,7 +74,7 @@ class Kept:
         stays = np.zeros(part.GetSize()[::-1], bool)
         for structure in self.structures:
             distance = structure.distance
-            same = _is_same_grid(structure.mask, part)
+            same = is_same_grid(structure.mask, part)
             box = _box_within(distance, part)
             if box is not None:
                 near = sitk.Resample(distance, part[box], sitk.Transform(), sitk.sitkLinear, AROUND_MM)
@@ -89,6 +90,11 @@ class Kept:
             near = sitk.Resample(structure.distance, head.volume, sitk.Transform(), sitk.sitkLinear, AROUND_MM)
             np.minimum(room, sitk.GetArrayViewFromImage(near), out=room)
         return room - np.float32(self.margin_mm)
+
+    def moved(self, rotation: np.ndarray, shift: np.ndarray) -> Kept:
+        """The same elsewhere in space, see :func:`CTDefaceLib.anatomy.face_map.moved_cylinder`."""
+        moved = [replace(one, mask=moved_image(one.mask, rotation, shift)) for one in self.structures]
+        return replace(self, structures=tuple(moved))
 
     def check_within(self, image: sitk.Image) -> None:
         """Refuse structures that are empty or lie outside a volume (InputError): they were not drawn on this scan."""
@@ -121,16 +127,6 @@ def _values(structure: Structure, image: sitk.Image) -> np.ndarray:
     place = np.argwhere(voxels(structure.mask, box) > 0)[:, ::-1] + [side.start for side in box]
     axes = np.reshape(structure.mask.GetDirection(), (3, 3)) * structure.mask.GetSpacing()
     return values_at(image, place @ axes.T + structure.mask.GetOrigin())
-
-
-def _is_same_grid(one: sitk.Image, other: sitk.Image) -> bool:
-    """Whether the voxels of one lie on those of the other: a part of it, or all."""
-    if not np.allclose(one.GetSpacing(), other.GetSpacing(), rtol=1e-4):
-        return False
-    if not np.allclose(one.GetDirection(), other.GetDirection(), atol=1e-4):
-        return False
-    start = np.array(one.TransformPhysicalPointToContinuousIndex(other.GetOrigin()))
-    return bool(np.abs(start - np.rint(start)).max() < 0.02)
 
 
 def _box_within(inner: sitk.Image, image: sitk.Image) -> Box | None:

@@ -5,6 +5,8 @@ A region that ends at the skin would keep the face in the file, as its own outli
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
@@ -21,8 +23,16 @@ RIM_MM = 9.0
 """How far beside the outline of the new skin a mask may lie without a word, in mm: the outline is smoothed. By eye."""
 
 
-def removal_region(image: sitk.Image, surface: Surface, *, keep_bone: bool = False) -> sitk.Image:
-    """Make the region of a CT that takes a new skin.
+def removal_region(
+    image: sitk.Image,
+    surface: Surface,
+    *,
+    keep_bone: bool = False,
+    bone_of: sitk.Image | None = None,
+    view: sitk.Image | None = None,
+    padding: float | None = None,
+) -> sitk.Image:
+    """Make the region of a CT, or of another image of the same head, that takes a new skin.
 
     Parameters
     ----------
@@ -32,6 +42,11 @@ def removal_region(image: sitk.Image, surface: Surface, *, keep_bone: bool = Fal
         The new skin, from :func:`CTDefaceLib.removal.surface.face_surface`.
     keep_bone: bool
         Leave bone (above 250 HU) in place. The facial skeleton then stays, from which a face can be estimated.
+    bone_of: SimpleITK.Image, optional
+        The CT that shows where bone is, where that is another image.
+    view, padding: SimpleITK.Image, float, optional
+        What another image than the head's own CT shows on the work grid, and the value of its padding; see
+        :attr:`CTDefaceLib.anatomy.head.Head.volume`.
 
     Returns
     -------
@@ -45,10 +60,14 @@ def removal_region(image: sitk.Image, surface: Surface, *, keep_bone: bool = Fal
     box = box_around(surface.reach, head, image)
     if box is None:
         return mask_of(None, None, image)
-    region = on_image_grid(surface.reach, head, image, box) & ~_padding(head, image, box)
+    seen = head if view is None else replace(head, volume=view, padding=padding)
+    region = on_image_grid(surface.reach, head, image, box) & ~_padding(seen, image, box)
     if keep_bone:
         below_skin = cylinder.spread(cylinder.skin) - 3.0 - cylinder.radius
-        region &= ~on_image_grid(cylinder.on_work_grid(below_skin), head, image, box, BONE_HU)
+        here = on_image_grid(cylinder.on_work_grid(below_skin), head, image, box)
+        part = image[box]
+        hu = part if bone_of is None else sitk.Resample(bone_of, part, sitk.Transform(), sitk.sitkLinear, -1000.0)
+        region &= ~(here & (sitk.GetArrayViewFromImage(hu) > BONE_HU))
     if surface.kept:
         region &= ~surface.kept.on(image[box])
     return mask_of(region, box, image)

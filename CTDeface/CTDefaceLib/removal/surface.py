@@ -6,20 +6,21 @@ continued from the outline by an elastic sheet, which starts with the slope that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 
-from ..anatomy.face_map import Cylinder, outermost
+from ..anatomy.face_map import Cylinder, moved_cylinder, outermost
 from ..anatomy.face_outline import ears, ramp
 from ..anatomy.grids import to_work_grid, values_at
 from ..anatomy.hounsfield import HALFWAY_HU, SKULL_HU
 from ..anatomy.map_grid import ANGLE_STEP_DEG, HEIGHT_STEP_MM, HEIGHTS, RADII
-from ..anatomy.work_grid import WORK_SPACING_MM
+from ..anatomy.work_grid import WORK_SPACING_MM, distance_to
 from .donors import Donor, smooth_donor
 from .keep import Kept
 
@@ -144,6 +145,27 @@ class Surface:
         """Depth of each voxel of the work grid below the new skin, negative above it; float32, shape (z, y, x)."""
         c = self.cylinder
         return c.on_work_grid((c.spread(self.skin) - c.radius) / c.spread(slope(self.skin)))
+
+    def moved(self, rotation: np.ndarray, shift: np.ndarray) -> Surface:
+        """The same on a head elsewhere in space, see :func:`CTDefaceLib.anatomy.face_map.moved_cylinder`."""
+        kept = self.kept.moved(rotation, shift) if self.kept else None
+        return self._with(self.reach, cylinder=moved_cylinder(self.cylinder, rotation, shift), kept=kept)
+
+    def wider(self, mm: float) -> Surface:
+        """The same new skin over a region that is wider by some mm, for voxels that would reach across its edge.
+
+        It is not nearer to what lies in gaps of the skull; the guard of the intracranial space has room for it.
+        """
+        head = self.cylinder.head
+        reach = self.reach + np.float32(mm) * self.cylinder.near  # far from the maps it tells in or out alone
+        if head.skull_gaps:
+            reach = np.minimum(reach, distance_to(head.in_gaps, FAR_MM) - np.float32(WORK_SPACING_MM))
+        return self._with(reach)
+
+    def _with(self, reach: np.ndarray, **changes: Any) -> Surface:
+        surface = replace(self, **changes)
+        surface.__dict__.update(reach=reach, below=self.below)  # what is kept of both
+        return surface
 
 
 def face_surface(

@@ -1,0 +1,216 @@
+"""Deface all series of a patient with one new skin: what was found in one CT is applied to all that can take it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+from ..dicom.burned_in import check_reader
+from ..dicom.deface import HeaderWriter, check_table, write_documents, write_series
+from ..dicom.defaced_stack import DefacedStack, deface_stacks, is_checked
+from ..dicom.files import OTHER_IMAGES, read_dataset
+from ..dicom.headers import Cleaner
+from ..dicom.pseudonyms import Pseudonyms
+from ..dicom.references import referring
+from ..dicom.tree import Series, Tree, read_tree
+from ..errors import InputError, NoFaceError
+from ..files import check_folder, written_folder
+from ..parameters import DefaceParameters
+from ..pipeline import DefaceResult, deface
+from ..progress import IsCancelled, Progress, part, silent
+from ..removal.keep import Structure
+from .apply import CT, Face, apply
+from .plan import best_first, patient_of
+from .register import Pose, find_pose
+
+NO_CT = "The study has no CT series in which a head was found, so no face can be found in it; nothing was written."
+
+
+def read_study(folder: str | os.PathLike, progress: Progress = silent) -> Tree:
+    """All series of CT, MR and PET below a folder."""
+    return read_tree(folder, progress, OTHER_IMAGES)
+
+
+def deface_study(
+    tree: Tree,
+    output: str | os.PathLike,
+    parameters: DefaceParameters | None = None,
+    *,
+    secret: bytes | None = None,
+    retain: Collection[str] | None = None,
+    table: str | os.PathLike | None = None,
+    take_along: bool = False,
+    kept: Sequence[Structure] = (),
+    no_text: bool = False,
+    how: Callable[..., DefaceResult] = deface,
+    progress: Progress | None = None,
+    cancelled: IsCancelled | None = None,
+) -> dict[str, Any]:
+    """Deface all series of one patient into a folder with a folder for each, which appears when all of it is there.
+
+    Parameters
+    ----------
+    tree: Tree
+        The series, from :func:`read_study`.
+    output, parameters, secret, retain, table, take_along, kept, no_text
+        As in :func:`.dicom.deface.deface_series`. What must stay lies in the space of the CT in which the head is seen
+        best.
+    how: callable
+        What defaces that CT: :func:`.pipeline.deface`, or the same with more that it is told.
+
+    Returns
+    -------
+    dict
+        The report of the CT that the face was found in, with ``series`` (for each its ``name``, ``folder`` and report),
+        ``refused`` (for each its ``name``, and ``why``), ``left_out``, ``notes`` and ``warnings`` of all.
+
+    Raises
+    ------
+    InputError
+        When the series are of several patients, or a header cannot be cleaned as chosen.
+    NoFaceError
+        When no head is found in any CT.
+    OutputError
+        When the folder exists or cannot be written.
+    """
+    check_folder(output)
+    check_table(table, output)
+    if retain is not None:
+        Cleaner(retain, Pseudonyms())  # says now what is wrong with the choice
+    if no_text:
+        check_reader()
+    progress, parameters = progress or silent, parameters or DefaceParameters()
+    patient = patient_of(tree.series)
+    how = partial(how, kept=kept, secret=secret, patient=patient)
+    refused: list[dict[str, str]] = []
+    first, found, done = _find_face(tree, parameters, how, no_text, part(progress, 0.0, 0.4), cancelled)
+    face = Face(*found, parameters, secret, patient)
+    documents = _documents(tree, take_along)
+    new = {uid for one in tree.series for uid in one.uids}
+    new |= {str(uid) for one, _ in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
+    names = _folders(tree.series)
+    reports: list[dict[str, Any]] = []
+    kept_stacks: dict[str, list[DefacedStack]] = {}
+    pseudonyms: Pseudonyms | None = None
+    with written_folder(output) as folder:
+        others = [one for one in tree.series if one is not first]
+        for number, series in enumerate([first, *others]):
+            step = part(progress, 0.4 + 0.6 * number / (1 + len(others)), 0.4 + 0.6 * (number + 1) / (1 + len(others)))
+            try:
+                defaced, report = (
+                    done if series is first else _apply(face, first, series, no_text, part(step, 0.0, 0.7), cancelled)
+                )
+            except (InputError, NoFaceError) as error:
+                refused.append({"name": series.name, "why": str(error)})
+                continue
+            prepare = HeaderWriter(new, secret, is_checked(report), retain, no_text, pseudonyms)
+            pseudonyms = prepare.pseudonyms
+            (folder / names[series.uid]).mkdir()
+            write_series(series, defaced, folder / names[series.uid], prepare, part(step, 0.7, 1.0), cancelled)
+            reports.append({"name": series.name, "folder": names[series.uid], **report})
+            if take_along:
+                kept_stacks[series.uid] = defaced
+        prepare = HeaderWriter(new, secret, True, retain, no_text, pseudonyms)
+        with_stacks = {
+            path: (document, [stack for uid in uids if uid in kept_stacks for stack in kept_stacks[uid]])
+            for path, (document, uids) in documents.items()
+        }
+        shown = {path: (document, stacks) for path, (document, stacks) in with_stacks.items() if stacks}
+        taken, removed = write_documents(shown, folder, prepare)
+        if table and retain is not None:
+            prepare.pseudonyms.append_to(Path(table))
+    return _joined(tree, reports, refused, taken, removed)
+
+
+def _find_face(
+    tree: Tree,
+    parameters: DefaceParameters,
+    how: Callable[..., DefaceResult],
+    no_text: bool,
+    progress: Progress,
+    cancelled: IsCancelled | None,
+) -> tuple[Series, tuple[sitk.Image, DefaceResult], tuple[list[DefacedStack], dict]]:
+    """The CT series in which the head is seen best, its volume and result, and what its files get.
+
+    Those in which none is found are not refused for that: another one may show where it lies in them.
+    """
+    seen: list[tuple[sitk.Image, DefaceResult]] = []
+
+    def look(image: sitk.Image, result: DefaceResult) -> None:
+        seen.append((image, result))
+
+    for series in best_first(tree.series):
+        try:
+            done = deface_stacks(series, parameters, progress, cancelled, look, how, no_text)
+        except (InputError, NoFaceError):
+            seen.clear()
+            continue
+        return series, seen[0], done
+    raise NoFaceError(NO_CT)
+
+
+def _apply(
+    face: Face, first: Series, series: Series, no_text: bool, progress: Progress, cancelled: IsCancelled | None
+) -> tuple[list[DefacedStack], dict]:
+    """What the files of another series get, and the report."""
+    at_rest = series.frame == first.frame and bool(series.frame)
+    known: list[Pose | None] = []
+
+    def how(image: sitk.Image, parameters: DefaceParameters, **more: Any) -> DefaceResult:
+        if at_rest and series.modality != CT:
+            return apply(face, image, series.modality, **more)  # a scanner's own frame, as of a PET/CT
+        pose = find_pose(face.result.surface, image, series.modality, at_rest, known[-1] if known else None)
+        known.append(pose)
+        return apply(face, image, series.modality, pose, **more)
+
+    return deface_stacks(series, face.parameters, progress, cancelled, how=how, no_text=no_text)
+
+
+def _documents(tree: Tree, take_along: bool) -> dict[str, tuple[Any, list[str]]]:
+    """Structure sets, segmentations and doses of the study, each with the UIDs of the series that it belongs to."""
+    found: dict[str, tuple[Any, list[str]]] = {}
+    for series in tree.series if take_along else ():
+        for path in referring(tree, series):
+            found.setdefault(path, (read_dataset(path), []))[1].append(series.uid)
+    return found
+
+
+def _folders(series: Sequence[Series]) -> dict[str, str]:
+    """UID of each series → name of its folder: by its number, and by its place in the study where others share that."""
+    often = Counter(one.number for one in series)
+    return {
+        one.uid: f"series-{one.number:03}" if one.number >= 0 and often[one.number] == 1 else f"series-x{place:03}"
+        for place, one in enumerate(series, 1)
+    }
+
+
+def _joined(
+    tree: Tree,
+    reports: list[dict[str, Any]],
+    refused: list[dict[str, str]],
+    taken: list[str],
+    removed: list[str],
+) -> dict[str, Any]:
+    """The report of a study: that of the CT that the face was found in, and what is to be said of all."""
+
+    def of_all(key: str) -> list[str]:
+        return list(dict.fromkeys(text for report in reports for text in report[key]))
+
+    kinds = Counter(kind for kind, path in tree.others if path not in set(taken))
+    return {
+        **{key: value for key, value in reports[0].items() if key not in ("name", "folder")},
+        "face_from": reports[0]["name"],
+        "notes": [*of_all("notes"), *removed],
+        "warnings": of_all("warnings"),
+        "intracranial_voxels_touched": sum(report["intracranial_voxels_touched"] for report in reports),
+        "seconds": round(sum(report["seconds"] for report in reports), 2),
+        "series": reports,
+        "refused": refused,
+        "left_out": [f"{kind} ({count})" for kind, count in sorted(kinds.items())],
+    }

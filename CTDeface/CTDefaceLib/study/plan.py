@@ -1,0 +1,48 @@
+"""What belongs together, and in which series of a study the head is seen best: from the headers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..dicom.stack import is_regular, usual_gap
+from ..dicom.tree import Series
+from ..errors import InputError
+
+ENOUGH_MM = 240.0
+"""How much of a head, from the vertex down, shows all of its face: a longer series is not better. A choice."""
+
+ABOUT_MM = 20.0
+"""Series that are as long to this count as equally long: the finer one is better then. A choice."""
+
+
+def patient_of(series: Sequence[Series]) -> str:
+    """Whose series these are: the ID of the patient, and of the study where there is none.
+
+    Raises
+    ------
+    InputError
+        When they are of several patients.
+    """
+    patients = {one.patient or one.study for one in series}
+    if len(patients) > 1:
+        raise InputError(
+            f"The folder holds scans of {len(patients)} patients, and a study is of one: choose the folder of one "
+            "patient, or use ctdeface batch."
+        )
+    return next(iter(patients))
+
+
+def best_first(series: Sequence[Series]) -> list[Series]:
+    """The CT series in the order in which the head is likely to be seen well in them.
+
+    One stack is better than many, a long one than a short one, straight slices than tilted ones, and thin ones than
+    thick ones.
+    """
+
+    def rank(one: Series) -> tuple:
+        stack = one.stacks[0]
+        length = float(stack.along[-1] - stack.along[0])
+        lengths = int(min(length, ENOUGH_MM) / ABOUT_MM)
+        return len(one.stacks) > 1, -lengths, not is_regular(stack), usual_gap(stack), *stack.spacing, one.number
+
+    return sorted((one for one in series if one.modality == "CT"), key=rank)

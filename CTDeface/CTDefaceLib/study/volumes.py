@@ -1,0 +1,188 @@
+"""Volume files of one head: the face is found in one of them, and others that the user names get the same new skin."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..anatomy.grids import is_same_grid
+from ..errors import InputError
+from ..parameters import DefaceParameters
+from ..pipeline import DefaceResult, deface
+from ..progress import Progress, part, silent
+from ..removal.keep import Structure
+from ..scan import check_grid, in_hounsfield
+from ..stored_data import suffix
+from ..volume_io import read_scan, read_stored, save_volume, stated_modality
+from .apply import CT, Face, apply
+from .register import find_pose
+from .time_series import TimeSeries, time_points, time_series, write_time_series
+
+BIDS_MODALITIES = {"ct": CT, "pet": "PT", "T1w": "MR", "T2w": "MR", "FLAIR": "MR", "bold": "MR", "dwi": "MR"}
+"""How names end in BIDS → modality."""
+
+TAKEN_APART = "{} time points were defaced with one region, which was found in the first of them."
+
+
+def find_face(
+    path: str | os.PathLike,
+    parameters: DefaceParameters,
+    *,
+    mask: sitk.Image | None = None,
+    kept: Sequence[Structure] = (),
+    secret: bytes | None = None,
+    patient: str = "",
+    progress: Progress = silent,
+) -> tuple[Face, list[str]]:
+    """Deface the CT in a file; of several time points the first.
+
+    Parameters
+    ----------
+    path: path
+        A volume file, or a folder with one DICOM series.
+    mask: SimpleITK.Image, optional
+        Face mask on any grid in the same space, from :func:`read_mask`.
+    parameters, kept, secret, patient
+        As of :func:`.pipeline.deface`.
+
+    Returns
+    -------
+    tuple
+        What was found, and what there is to say about the file.
+
+    Raises
+    ------
+    InputError, NoFaceError
+        When it is no CT of a head, or the mask does not lie on it.
+    """
+    series = time_series(path)
+    if series is None:
+        scan = read_scan(path)
+        image, notes = scan.image, list(scan.notes)
+    else:
+        image, said = in_hounsfield(next(time_points(series)))
+        notes = [*said, TAKEN_APART.format(series.count)]
+    on_image = None if mask is None else _mask_on(mask, image)
+    result = deface(image, parameters, mask=on_image, kept=kept, secret=secret, patient=patient, progress=progress)
+    return Face(image, result, parameters, secret, patient), notes
+
+
+def save_face(face: Face, source: str | os.PathLike, path: Path) -> None:
+    """Write the result of :func:`find_face`: a volume, or all time points of its file."""
+    series = time_series(source)
+    if series is None:
+        save_volume(face.result.image, path)
+    else:
+        _save_times(face, series, CT, path, at_rest=True)
+
+
+def save_companion(face: Face, source: str | os.PathLike, path: Path, progress: Progress = silent) -> dict[str, Any]:
+    """Give another image of the head the same new skin, and write it.
+
+    Parameters
+    ----------
+    face: Face
+        From :func:`find_face`.
+    source: path
+        The other image: a CT, MR or PET on any grid, also with several time points.
+    path: Path
+        Where to write it.
+
+    Returns
+    -------
+    dict
+        Its report.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read, is not of this head, or shows more of the face.
+    """
+    series = time_series(source)
+    if series is not None:
+        modality = _modality(source, next(time_points(series)))
+        return _save_times(face, series, modality, path, at_rest=False)
+    image = read_stored(source)
+    check_grid(image)
+    modality = _modality(source, image)
+    if modality == CT:
+        image, _ = in_hounsfield(image)
+    for key in image.GetMetaDataKeys():
+        image.EraseMetaData(key)
+    pose = find_pose(face.result.surface, image, modality, at_rest=True)
+    result = apply(face, image, modality, pose, progress=part(progress, 0.3, 1.0))
+    save_volume(result.image, path)
+    return {"modality": modality, **result.report}
+
+
+def companion_name(source: Path, folder: Path) -> Path:
+    """Where a companion goes: into a folder, under its own name with ``_defaced``."""
+    ending = suffix(source)
+    return folder / f"{source.name[: -len(ending)]}_defaced{ending}"
+
+
+def read_mask(path: str | os.PathLike) -> sitk.Image:
+    """A face mask that was made elsewhere: all that is not 0; uint8 (InputError where that is nothing)."""
+    mask = read_stored(path)
+    check_grid(mask)
+    mask = sitk.Cast(mask != 0, sitk.sitkUInt8)
+    if not sitk.GetArrayViewFromImage(mask).any():
+        raise InputError("The face mask is empty: all of it is 0.")
+    return mask
+
+
+def deface_with_mask(
+    image: sitk.Image, parameters: DefaceParameters, *, face_mask: sitk.Image, **more: Any
+) -> DefaceResult:
+    """As :func:`.pipeline.deface`, with a mask on any grid."""
+    return deface(image, parameters, mask=_mask_on(face_mask, image), **more)
+
+
+def _mask_on(mask: sitk.Image, image: sitk.Image) -> sitk.Image:
+    """A mask on the grid of an image; InputError where it does not lie on it."""
+    if mask.GetSize() != image.GetSize() or not is_same_grid(mask, image):
+        mask = sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    if not sitk.GetArrayViewFromImage(mask).any():
+        raise InputError("The face mask lies outside the volume: take the one that was made on this scan.")
+    return mask
+
+
+def _save_times(face: Face, series: TimeSeries, modality: str, path: Path, at_rest: bool) -> dict[str, Any]:
+    """Write all time points with one region: that of the first. Returns its report."""
+    pose, offset = None, 0.0
+    reports: list[dict[str, Any]] = []
+
+    def change(image: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal pose, offset
+        if not reports:
+            if modality == CT:
+                offset = float(in_hounsfield(image)[0][0, 0, 0] - image[0, 0, 0])
+            if not at_rest:
+                pose = find_pose(face.result.surface, image + offset, modality, at_rest=True)
+        result = apply(face, image + offset if offset else image, modality, pose)
+        reports.append(result.report)
+        here = sitk.GetArrayViewFromImage(result.region) > 0
+        return here, sitk.GetArrayViewFromImage(result.image)[here] - offset
+
+    write_time_series(series, path, change)
+    return {"modality": modality, "time_points": len(reports), **reports[0]}
+
+
+def _modality(path: str | os.PathLike, image: sitk.Image) -> str:
+    """What a file or its name in BIDS says it is; else CT if its values can be Hounsfield units, and MR otherwise."""
+    path = Path(path)
+    stated = stated_modality(path, image)
+    named = re.search(r"_([A-Za-z0-9]+)$", path.name[: -len(suffix(path))])
+    if stated or (named and named.group(1) in BIDS_MODALITIES):
+        return stated or BIDS_MODALITIES[named.group(1)]  # type: ignore[union-attr]
+    try:
+        in_hounsfield(image)
+    except InputError:
+        return "MR"
+    return CT
