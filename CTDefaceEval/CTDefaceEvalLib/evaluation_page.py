@@ -93,8 +93,8 @@ def _evaluation_table(evaluation: Evaluation) -> str:
             shape_text(evaluation.shapes.get(subject.name)),
             f"{subject.region_ml:.0f}" if subject.region_ml else "",
         ]
-        bad = is_this_person(evaluation, subject) or subject.name in evaluation.verdict.recovered_by
-        bad |= subject is evaluation.defaced and evaluation.verdict.level is Level.FACE_FOUND
+        bad = subject.name in evaluation.verdict.recovered_by
+        bad |= subject is evaluation.defaced and evaluation.verdict.level in (Level.RECOGNISABLE, Level.FACE_FOUND)
         rows.append((subject.name, cells, bad))
     note = f'<p class="small">Scores are those of {escape(models[0])}.</p>'
     return table(head, rows) + note
