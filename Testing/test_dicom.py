@@ -473,7 +473,7 @@ def test_tree_with_all_kinds_of_files(tmp_path, head):
     shutil.copy(paths[3], tmp_path / "in" / "copy of a slice")
     report = deface_series(tmp_path / "in", tmp_path / "out", SEED)
     assert report["left_out"] == [
-        "capture (1)", "copy (1)", "dose report (1)", f"image of another modality ({head.GetSize()[2]})",
+        "capture in colour (1)", "copy (1)", "dose report (1)", f"image of modality MR ({head.GetSize()[2]})",
         "key object selection (1)", "picture without a place (1)", "registration (1)", "scout (1)",
         "secondary capture (1)", "slice of a stack of too few (2)", "surface segmentation (1)",
     ]  # fmt: skip
@@ -490,7 +490,7 @@ def test_one_of_several_series(tmp_path, head):
     assert report["left_out"] == [f"series 4 (CT, {n} slices)"]
     for path in (tmp_path / "in" / "x").iterdir():
         dicom_files.change(path, SeriesNumber=7)
-    assert "by its series instance UID" in refusal(tmp_path / "in", tmp_path / "out 2", series="7")
+    assert "by its series instance UID (--series)" in refusal(tmp_path / "in", tmp_path / "out 2", series="7")
     uid = str(pydicom.dcmread(path).SeriesInstanceUID)
     assert deface_series(tmp_path / "in", tmp_path / "out 2", SEED, series=uid)["files"] == n
     assert_defaced(tmp_path / "in" / "y", tmp_path / "out")
@@ -508,7 +508,18 @@ def test_series_in_one_folder_are_told_apart(tmp_path, head):
 def test_two_images_of_one_uid(tmp_path, head):
     paths = dicom_files.write_series(tmp_path / "in", head)
     dicom_files.change(paths[3], SOPInstanceUID=pydicom.dcmread(paths[4]).SOPInstanceUID)
-    assert "one SOP instance UID but differ" in refusal(tmp_path / "in", tmp_path / "out")
+    numbers = sorted(1 + sorted(paths).index(path) for path in paths[3:5])
+    said = f"differ (numbers {numbers[0]} and {numbers[1]} of the {len(paths)} files by name)"
+    assert said in refusal(tmp_path / "in", tmp_path / "out")
+
+
+def test_a_copy_that_differs_blocks_its_own_series_only(tmp_path, head):
+    paths = {n: dicom_files.write_series(tmp_path / "in" / str(n), head, SeriesNumber=n) for n in (4, 7)}
+    shutil.copy(paths[4][3], tmp_path / "in" / "copy")
+    dicom_files.change(tmp_path / "in" / "copy", InstitutionName="Elsewhere", PatientID="another")
+    assert f"of the {2 * len(paths[4]) + 1} files by name" in refusal(tmp_path / "in", tmp_path / "out", series="4")
+    report = deface_series(tmp_path / "in", tmp_path / "out", SEED, series="7")
+    assert report["files"] == len(paths[7])
 
 
 @pytest.mark.parametrize("cut", [3, 140, 400, 0.5, -1])
@@ -586,7 +597,7 @@ def test_no_face_and_no_series(tmp_path, head):
     dicom_files.write_series(tmp_path / "in", sitk.Cast(head * 0 - 1000, sitk.sitkInt16))
     assert refusal(tmp_path / "in", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    assert "no CT series" in refusal(tmp_path / "empty", tmp_path / "out")
+    assert "no DICOM images" in refusal(tmp_path / "empty", tmp_path / "out")
 
 
 def test_output_that_is_there(tmp_path, head):
@@ -629,6 +640,5 @@ def test_command(tmp_path, head, capsys):
     assert_defaced(tmp_path / "in", tmp_path / "out", fill="smooth")
     assert run("deface", tmp_path / "in", tmp_path / "out") == 2
     assert run("deface", tmp_path / "in", tmp_path / "out2", "--mask", tmp_path / "m.nrrd") == 2
-    assert run("deface", tmp_path / "in", tmp_path / "x.nrrd", "--series", "4") == 2
     assert run("deface", tmp_path / "in", tmp_path / "out3", "--series", "5") == 1
     assert sorted(os.listdir(tmp_path)) == ["in", "key", "out", "out.json"]

@@ -18,6 +18,7 @@ ROOMS = {
     "errors": "",
     "version": "",
     "stored_data": "",
+    "walk": "",
     "progress": "errors",
     "processes": "errors",
     "tasks": "errors",
@@ -32,11 +33,11 @@ ROOMS = {
     "removal": "anatomy errors phantom",
     "parameters": "errors removal segmenters",
     "pipeline": "anatomy errors parameters progress removal segmenters version",
-    "dicom": "anatomy errors files parameters pipeline private progress removal scan version",
+    "dicom": "anatomy errors files parameters pipeline private progress removal scan version walk",
     "volume_io": "dicom errors files scan stored_data",
     "study": "anatomy dicom errors files parameters pipeline private progress removal scan version volume_io",
     "batch": "audits dicom errors files parameters pipeline private processes progress render scan segmenters "
-    "stored_data study version volume_io",
+    "stored_data study version volume_io walk",
     "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress render scan "
     "segmenters study tasks version volume_io",
     "commands": "batch dicom errors files parameters phantom pipeline private progress render scan segmenters "

@@ -55,11 +55,14 @@ class Scan:
         What the reader has to say about it, one sentence each, for the report; nothing of the patient.
     source: Source
         Where it came from.
+    left_out: tuple of str
+        What else lies in the folder of a series, for a person to read.
     """
 
     image: sitk.Image
     notes: tuple[str, ...] = ()
     source: Source = Source.FILE
+    left_out: tuple[str, ...] = ()
 
 
 def in_hounsfield(image: sitk.Image) -> tuple[sitk.Image, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Read a head CT in Hounsfield units, refuse what is not one, and write volumes so that no half of one is left.
 
-Formats: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) and, for reading, a folder with the slices
-of one DICOM series. Geometry is SimpleITK's: LPS, millimetres.
+Formats: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) and, for reading, a folder with a DICOM
+series. Geometry is SimpleITK's: LPS, millimetres.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .dicom.even_series import find_series
+from .dicom.tree import is_dicom, read_tree
+from .dicom.volume import read_volume
 from .errors import InputError, OutputError
 from .files import check_output, sync, written_whole
 from .scan import (
@@ -79,9 +80,9 @@ def read_scan(path: str | os.PathLike, series: str = "") -> Scan:
     Parameters
     ----------
     path: path
-        A NIfTI, NRRD or MetaImage file, or a folder with one DICOM series.
+        A NIfTI, NRRD or MetaImage file; or a folder with a DICOM series, its DICOMDIR, or a multi-frame DICOM file.
     series: str
-        Series instance UID, where the folder holds others, too.
+        Number or series instance UID, where the folder holds other CT series, too.
 
     Returns
     -------
@@ -95,20 +96,19 @@ def read_scan(path: str | os.PathLike, series: str = "") -> Scan:
     Raises
     ------
     InputError
-        For anything that is not one complete CT volume; see :func:`check_ct` and
-        :func:`.dicom.even_series.find_series`.
+        For anything that is not one complete CT volume; see :func:`check_ct`, :func:`.dicom.tree.read_tree` and
+        :func:`.dicom.volume.read_volume`.
     """
     path = Path(path)
+    if not path.exists():
+        raise InputError("There is no such file or folder; check the path of the input.")
     with _quiet_itk():
-        if path.is_dir():
-            image, source = _read_folder(path, series), Source.SERIES
-        elif path.is_file():
-            image, source = _read_file(path), Source.FILE
-        else:
-            raise InputError("There is no such file or folder; check the path of the input.")
+        if path.is_dir() or suffix(path) not in IMAGE_IO and is_dicom(path):
+            return read_volume(read_tree(path), series)
+        image = _read_file(path)
     for key in image.GetMetaDataKeys():
         image.EraseMetaData(key)
-    return Scan(*in_hounsfield(image), source)
+    return Scan(*in_hounsfield(image))
 
 
 def write_volume(image: sitk.Image, path: str | os.PathLike, overwrite: bool = False) -> None:
@@ -154,27 +154,8 @@ def save_volume(image: sitk.Image, path: Path) -> None:
         raise OutputError(incomplete)
 
 
-def _read_folder(folder: Path, uid: str) -> sitk.Image:
-    series = find_series(folder, uid)
-    check_modality(series.modality)
-    reader = sitk.ImageSeriesReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileNames(series.files)
-    if not series.same_rescale:
-        reader.SetOutputPixelType(sitk.sitkFloat32)  # else the first slice's rescale sets the type for all
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise InputError("The DICOM pixels cannot be decoded; copy or export the series again.") from error
-    if image.GetPixelID() == sitk.sitkInt32:  # 16 unsigned bits and an intercept: more than a CT needs
-        image = as_signed(image, *value_range(image))
-    return image
-
-
 def _read_file(path: Path) -> sitk.Image:
     if suffix(path) not in IMAGE_IO:
-        if _is_dicom(path):
-            raise InputError("This is a single DICOM file; choose the folder with all slices of the series.")
         raise InputError(f"The input is neither a folder with a DICOM series nor one of {', '.join(IMAGE_IO)}.")
     reader = sitk.ImageFileReader()
     reader.SetImageIO(IMAGE_IO[suffix(path)])
@@ -223,11 +204,6 @@ def _quiet_itk() -> Iterator[None]:
         yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-
-
-def _is_dicom(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def _modality(path: Path, header: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from ..dicom.files import TREE_TAGS, dicom_header, is_image, kind_of, series_number
+from ..dicom.files import CT, TREE_TAGS, dicom_header, is_image, kind_of, series_number
 from ..dicom.tree import FEWEST_SLICES
 from ..errors import InputError
 from ..volume_io import IMAGE_IO, suffix
@@ -251,7 +251,7 @@ def _dicom_scans(root: Path, path: str, stamp: str) -> list[FoundScan]:
 
 
 def _is_ct(members: list[tuple[str, pydicom.Dataset]]) -> bool:
-    frames = sum(int(header.get("NumberOfFrames") or 1) for _, header in members if not kind_of(header))
+    frames = sum(int(header.get("NumberOfFrames") or 1) for _, header in members if kind_of(header) == CT)
     return frames >= FEWEST_SLICES
 
 

@@ -19,7 +19,8 @@ import SimpleITK as sitk
 from ..audits import FACE_LEFT, Level, audited
 from ..dicom.deface import HeaderWriter, write_series
 from ..dicom.defaced_stack import deface_stacks, is_checked
-from ..dicom.tree import choose_series, tree_of
+from ..dicom.tree import Tree, choose_series, tree_of
+from ..dicom.volume import read_volume
 from ..errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
 from ..files import make_folder, output_errors, put_in_place
 from ..pipeline import DefaceParameters, DefaceResult, deface
@@ -204,10 +205,10 @@ def _deface(job: Job, work: Path) -> Outcome:
 
 def _deface_volume(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a volume: the report, and what writes it."""
-    scan = read_scan(job.path, job.series)
+    scan = read_volume(_tree(job), job.series) if os.path.isdir(job.path) else read_scan(job.path)
     result = deface(scan.image, DefaceParameters(**job.parameters))
     show(scan.image, result)
-    report = {**result.report, "warnings": [*scan.notes, *result.report["warnings"]]}
+    report = {**result.report, "warnings": [*scan.notes, *result.report["warnings"]], "left_out": [*scan.left_out]}
     return report, lambda part: save_volume(result.image, part)
 
 
@@ -215,8 +216,8 @@ def _deface_series(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a DICOM series: the report, and what writes it."""
     if not os.path.isdir(job.path):
         raise InputError("This scan is no DICOM series, so it cannot become one: choose a volume format for it.")
-    files = sorted(e.path for e in os.scandir(job.path) if e.is_file() and not e.name.startswith("."))
-    series = choose_series(tree_of(files), job.series)
+    tree = _tree(job)
+    series = choose_series(tree, job.series)
     defaced, report = deface_stacks(series, DefaceParameters(**job.parameters), look=show)
     retain = [name for name in job.retain.split(",") if name] if job.clean else None
     finish = HeaderWriter(series.uids, read_secret(Path(job.secret)), is_checked(report), retain)
@@ -229,7 +230,13 @@ def _deface_series(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
             finish.pseudonyms.append_to(Path(job.pseudonyms) / f"{job.scan}.csv")
 
     report["warnings"] = [*report.pop("notes"), *report["warnings"]]
+    report["left_out"] = tree.left_out(series)
     return report, write
+
+
+def _tree(job: Job) -> Tree:
+    """What lies in the folder of a job; its sub-folders hold scans of their own."""
+    return tree_of(sorted(e.path for e in os.scandir(job.path) if e.is_file() and not e.name.startswith(".")))
 
 
 def _publish(job: Job, part: Path, report_part: Path) -> dict | None:

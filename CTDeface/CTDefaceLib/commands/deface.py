@@ -70,7 +70,7 @@ MASK_WARNING = "The mask shows the face: never share it together with the deface
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "input", metavar="IN", type=Path, help="a NIfTI, NRRD or MetaImage file, or a folder with one DICOM CT series"
+        "input", metavar="IN", type=Path, help="a NIfTI, NRRD or MetaImage file, or a folder with a DICOM CT series"
     )
     parser.add_argument(
         "output",
@@ -80,6 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     files = parser.add_argument_group("files")
+    files.add_argument(
+        "--series", metavar="NUMBER", default="", help="of DICOM: which, or its UID, if there are several"
+    )
     files.add_argument("--mask", metavar="FILE", type=Path, help="also write the face mask, a volume of 0 and 1")
     files.add_argument("--report", metavar="FILE", type=Path, help="report to write (default: OUT with .json)")
     files.add_argument("--overwrite", action="store_true", help="replace output files that exist; never the input")
@@ -90,7 +93,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_dicom(parser: argparse.ArgumentParser) -> None:
     """The choices of a DICOM series as output."""
     dicom = parser.add_argument_group("DICOM series as output")
-    dicom.add_argument("--series", metavar="NUMBER", default="", help="which one, or its UID, if there are several")
     dicom.add_argument(
         "--secret",
         metavar="FILE",
@@ -225,24 +227,62 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..dicom.tree import is_dicom
+    from ..stored_data import suffix
+    from ..volume_io import IMAGE_IO
+
+    if not args.input.exists():
+        raise InputError("There is no such file or folder; check the path of the input.")
+    of_dicom = args.input.is_dir() or suffix(args.input) not in IMAGE_IO and is_dicom(args.input)
+    if args.series and not of_dicom:
+        args.error("argument --series: goes with a DICOM series as IN")
+    if suffix(args.output) in IMAGE_IO or not of_dicom:
+        return _run_volume(args)
+    return _run_dicom(args)
+
+
+def _run_volume(args: argparse.Namespace) -> int:
+    """A volume file or a DICOM series in, a volume file out."""
     from ..files import written_whole
     from ..pipeline import deface
+    from ..scan import Source
     from ..segmenters import check_ready
-    from ..stored_data import suffix
-    from ..volume_io import IMAGE_IO, check_volume_name, read_scan, save_volume
+    from ..volume_io import read_scan, save_volume
 
-    if suffix(args.output) not in IMAGE_IO:
-        if args.input.is_dir():
-            return _run_dicom(args)
-        if not args.input.exists():
-            raise InputError("There is no such file or folder; check the path of the input.")
-        if not args.output.suffix:
-            args.error(
-                "OUT: A volume can be written as .nii, .nii.gz, .nrrd or .mha; only a DICOM series that is a folder "
-                "itself goes into a folder (unpack an archive first)."
-            )
-    for name in ("series", "secret", "take_along", "headers", "retain", "private"):
-        if getattr(args, name) not in (None, "", [], False, "keep"):
+    outputs = _volume_outputs(args)
+    parameters = parameters_from(args)
+    check_outputs(args, args.input, outputs, args.overwrite)
+    check_ready(parameters.segmenter, parameters.choice)
+    with Progress() as progress:
+        progress(0.0, "Reading")
+        scan = read_scan(args.input, args.series)
+        result = deface(scan.image, parameters, progress=progress)
+        notes = [*scan.notes, *[MASK_WARNING] * bool(args.mask)]
+        result.report["warnings"] = [*notes, *result.report["warnings"]]
+        if scan.source is Source.SERIES:
+            result.report["left_out"] = list(scan.left_out)
+        progress(1.0, "Writing")
+        with written_whole(*outputs.values(), overwrite=args.overwrite) as parts:
+            save_report(result.report, parts[0])
+            if args.mask:
+                save_volume(result.mask, parts[1])
+            save_volume(result.image, parts[-1])
+    tell(result.report)
+    return 0
+
+
+def _volume_outputs(args: argparse.Namespace) -> dict[str, Path]:
+    """What is written beside and with a volume, in this order; wrong usage where that does not go together."""
+    from ..stored_data import suffix
+    from ..volume_io import check_volume_name
+
+    if not args.output.suffix:
+        args.error(
+            "OUT: A volume can be written as .nii, .nii.gz, .nrrd or .mha; only a DICOM series goes into a folder "
+            "(unpack an archive first)."
+        )
+    for name in ("secret", "take_along", "headers", "retain", "private"):
+        if getattr(args, name) not in (None, [], False, "keep"):
             args.error(f"argument --{name.replace('_', '-')}: goes with a folder as OUT, and a DICOM series as IN")
     try:
         for path in filter(None, (args.mask, args.output)):
@@ -252,27 +292,7 @@ def run(args: argparse.Namespace) -> int:
     report_path = args.report or args.output.with_name(args.output.name[: -len(suffix(args.output))] + ".json")
     if report_path.suffix.lower() != ".json":
         args.error("argument --report: the name must end in .json")
-    parameters = parameters_from(args)
-    outputs = {"report": report_path, **({"--mask": args.mask} if args.mask else {}), "OUT": args.output}
-    check_outputs(args, args.input, outputs, args.overwrite)
-    check_ready(parameters.segmenter, parameters.choice)
-
-    with Progress() as progress:
-        progress(0.0, "Reading")
-        scan = read_scan(args.input)
-        result = deface(scan.image, parameters, progress=progress)
-        notes = [*scan.notes, *[MASK_WARNING] * bool(args.mask)]
-        result.report["warnings"] = [*notes, *result.report["warnings"]]
-        progress(1.0, "Writing")
-        with written_whole(*outputs.values(), overwrite=args.overwrite) as parts:
-            save_report(result.report, parts[0])
-            if args.mask:
-                save_volume(result.mask, parts[1])
-            save_volume(result.image, parts[-1])
-    for warning in result.report["warnings"]:
-        warn(f"warning: {warning}")
-    say(summary(result.report))
-    return 0
+    return {"report": report_path, **({"--mask": args.mask} if args.mask else {}), "OUT": args.output}
 
 
 def _run_dicom(args: argparse.Namespace) -> int:
@@ -314,12 +334,17 @@ def _run_dicom(args: argparse.Namespace) -> int:
             progress=progress,
         )
         save_report(report, part)
-    for warning in (*report["notes"], *report["warnings"]):
+    tell(report)
+    return 0
+
+
+def tell(report: dict) -> None:
+    """Say what a report has to say."""
+    for warning in (*report.get("notes", ()), *report["warnings"]):
         warn(f"warning: {warning}")
-    if report["left_out"]:
+    if report.get("left_out"):
         warn(f"left out: {', '.join(report['left_out'])}")
     say(summary(report))
-    return 0
 
 
 def parameters_from(args: argparse.Namespace) -> DefaceParameters:

@@ -13,11 +13,9 @@ from ..errors import NoFaceError
 from ..pipeline import DefaceParameters, DefaceResult, deface
 from ..progress import IsCancelled, Progress, part, silent
 from ..removal.fill import fill_region
-from ..scan import in_hounsfield
 from .stack import is_regular, oddities, on_regular_grid, on_slices, read_stack, slice_images, to_slices
 from .tree import Series, Stack
-
-BURNED_IN = "The images say that text is burned into their pixels: look at them before you share them."
+from .volume import as_hounsfield
 
 
 @dataclass(frozen=True)
@@ -73,11 +71,11 @@ def deface_stacks(
     reports: list[dict] = []
     for number, stack in enumerate(series.stacks):
         step = part(progress, number / len(series.stacks), (number + 1) / len(series.stacks))
-        notes = [*oddities(stack), *[BURNED_IN] * series.burned_in]
+        notes = [*oddities(stack), *series.notes]
         image = read_stack(stack, part(step, 0.0, 0.15))
         if is_regular(stack):
             original = image
-            image, said = in_hounsfield(original)
+            image, said = as_hounsfield(series, original)
             offset = _offset(original, image)
             del original
             result = deface(image, parameters, progress=part(step, 0.15, 1.0), cancelled=cancelled)
@@ -87,7 +85,7 @@ def deface_stacks(
             filled = result.image
         else:
             original = on_regular_grid(stack, image)
-            grid, said = in_hounsfield(original)
+            grid, said = as_hounsfield(series, original)
             offset = _offset(original, grid)
             result = deface(grid, parameters, progress=part(step, 0.15, 0.9), cancelled=cancelled)
             look(grid, result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -16,20 +17,21 @@ import numpy as np
 if TYPE_CHECKING:
     import pydicom
 
-TAGS = [
+TREE_TAGS = [
     "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "SamplesPerPixel", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "RescaleSlope",
-    "RescaleIntercept",
-]  # fmt: skip
-"""What the even stack of :mod:`.even_series` is checked by."""
-
-TREE_TAGS = [
-    *TAGS, "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "ImageType", "AcquisitionNumber",
-    "TemporalPositionIndex", "InstanceNumber", "BitsStored", "PixelRepresentation", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence", "BurnedInAnnotation",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "RescaleIntercept", "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "ImageType",
+    "AcquisitionNumber", "TemporalPositionIndex", "InstanceNumber", "BitsStored", "PixelRepresentation",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence",
+    "BurnedInAnnotation", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 """What a whole tree is sorted and stacked by."""
+
+UIDS = ("SOPInstanceUID", "SeriesInstanceUID")
+"""What an image has to have to be placed in a series."""
+
+CT = "CT"
+"""The kind of a slice of a CT; see :func:`kind_of`."""
 
 CT_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.2",
@@ -41,13 +43,17 @@ CT_IMAGES = (
 STRUCTURE_SET, SEGMENTATION = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.66.4"
 """SOP classes of what can be taken along with a defaced series."""
 
+CAPTURE, CONE_BEAM = "secondary capture", "X-ray 3D image"
+"""Kinds of images that can hold a CT without being one: exports of workstations, and what cone beam scanners make."""
+
 KINDS = {
     STRUCTURE_SET: "structure set",
     SEGMENTATION: "segmentation",
     "1.2.840.10008.5.1.4.1.1.88.67": "dose report",
     "1.2.840.10008.5.1.4.1.1.88.59": "key object selection",
     "1.2.840.10008.5.1.4.1.1.88.": "structured report",
-    "1.2.840.10008.5.1.4.1.1.7": "secondary capture",
+    "1.2.840.10008.5.1.4.1.1.7": CAPTURE,
+    "1.2.840.10008.5.1.4.1.1.13.1.": CONE_BEAM,
     "1.2.840.10008.5.1.4.1.1.11.": "presentation state",
     "1.2.840.10008.5.1.4.1.1.104.": "document",
     "1.2.840.10008.5.1.4.1.1.66.1": "registration",
@@ -57,6 +63,9 @@ KINDS = {
     "1.2.840.10008.5.1.4.1.1.481.": "radiotherapy object",
 }
 """Beginnings of SOP class UIDs, the longest first where one begins with another."""
+
+OTHER_IMAGE = "image of another kind"
+"""An image that is no CT by its SOP class."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,12 @@ def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | 
             return None
 
 
+def is_dicom_file(path: str | os.PathLike) -> bool:
+    """Whether a file begins as DICOM files do."""
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
 def _is_meant_as_dicom(path: str | os.PathLike, start: bytes) -> bool:
     """Whether a file that does not begin like DICOM should: by its name, or as a copy that failed left only zeros."""
     suffix = Path(path).suffix.lower()
@@ -169,20 +184,38 @@ def series_number(header: pydicom.Dataset) -> int:
 
 
 def kind_of(header: pydicom.Dataset) -> str:
-    """What a file is when it is no slice of a CT; empty for a slice."""
+    """What a file is: ``CT`` for a slice of a CT, which can be stacked, and words for a person for anything else."""
     sop_class = str(header.get("SOPClassUID", ""))
     for start, kind in KINDS.items():
-        if sop_class.startswith(start):
+        if f"{sop_class}.".startswith(start.rstrip(".") + "."):
             return kind
     if not is_image(header):
         return "object of another kind"
-    if sop_class not in CT_IMAGES or header.get("Modality", "CT") != "CT":
-        return "image of another modality"
+    modality = str(header.get("Modality") or CT)
+    if modality != CT:
+        return f"image of modality {modality}" if re.fullmatch("[A-Z]{2,16}", modality) else OTHER_IMAGE
+    if sop_class not in CT_IMAGES:
+        return OTHER_IMAGE
     if "LOCALIZER" in [str(value).upper() for value in _values(header.get("ImageType"))]:
         return "scout"
-    if int(header.get("SamplesPerPixel") or 1) > 1 or header.get("PhotometricInterpretation") != "MONOCHROME2":
-        return "capture"
-    return ""
+    return CT if _is_grey(header) else "capture in colour" if _is_coloured(header) else "capture"
+
+
+def can_be_stacked(header: pydicom.Dataset, kind: str) -> bool:
+    """Whether images of a kind are slices of a CT, or can be: those of 16 grey bits that captures or cone beam are."""
+    if kind in (CAPTURE, CONE_BEAM):
+        of_ct = kind == CONE_BEAM or str(header.get("Modality") or CT) in (CT, "OT", "SC")
+        named = all(header.get(name) for name in UIDS)
+        return of_ct and named and is_image(header) and _is_grey(header) and header.get("BitsAllocated") == 16
+    return kind == CT
+
+
+def _is_coloured(header: pydicom.Dataset) -> bool:
+    return int(header.get("SamplesPerPixel") or 1) > 1
+
+
+def _is_grey(header: pydicom.Dataset) -> bool:
+    return not _is_coloured(header) and header.get("PhotometricInterpretation") == "MONOCHROME2"
 
 
 def _values(value: Any) -> list:
