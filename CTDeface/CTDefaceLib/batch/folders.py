@@ -7,11 +7,12 @@ gallery, which shows faces.
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
 from ..errors import OutputError
-from ..files import make_folder, output_errors
+from ..files import make_folder, output_errors, replaced
 from ..private import make_private_folder
 
 SUMMARY = "ctdeface_batch.json"
@@ -20,6 +21,9 @@ SUMMARY = "ctdeface_batch.json"
 RECORD, TABLE, GALLERY, PSEUDONYMS = "record.sqlite", "scans.csv", "gallery", "pseudonyms"
 """In the private folder, beside the secret; the last two are folders, of which that of the pseudonyms has a table for
 each scan whose headers were cleaned."""
+
+PASSED_OVER = "passed_over.csv"
+"""In the private folder, where there is something: what can hold a scan and was not looked into."""
 
 
 def make_folders(source: Path, output: Path, private: Path) -> None:
@@ -37,3 +41,14 @@ def make_folders(source: Path, output: Path, private: Path) -> None:
     with output_errors("A folder for the results cannot be made"):
         make_folder(output)
     make_private_folder(private)
+
+
+def write_passed_over(passed_over: list[tuple[str, str]], private: Path) -> None:
+    """Write the table of what was passed over, path and reason of each (OutputError); none for nothing."""
+    with output_errors("The table of what was passed over could not be written"):
+        if not passed_over:
+            (private / PASSED_OVER).unlink(missing_ok=True)
+            return
+        with replaced(private / PASSED_OVER, private=True) as part:
+            with open(part, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+                csv.writer(file).writerows([("path", "why"), *passed_over])

@@ -28,6 +28,7 @@ from ..private import make_private_folder, read_secret
 from ..processes import temporary_files_in
 from ..stored_data import suffix
 from ..volume_io import read_scan, save_volume
+from .found_scan import folders_of
 from .status import Mishap, Status
 
 Show = Callable[[sitk.Image, DefaceResult], None]
@@ -53,8 +54,8 @@ class Job:
     name: str
         Of the result, below the output folder and without ending.
     path, series, output, work: str
-        Input; its series instance UID where the folder holds others, too; volume to write; folder for unfinished
-        files, on the disk of the output.
+        Input, which is a file, a folder with DICOM files, or several, see :mod:`.found_scan`; its series instance UID
+        where the folder holds others, too; volume to write; folder for unfinished files, on the disk of the output.
     run: str
         Tells this batch from others; stands in the report beside the result.
     parameters: dict
@@ -205,7 +206,7 @@ def _deface(job: Job, work: Path) -> Outcome:
 
 def _deface_volume(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a volume: the report, and what writes it."""
-    scan = read_volume(_tree(job), job.series) if os.path.isdir(job.path) else read_scan(job.path)
+    scan = read_volume(_tree(job), job.series) if _is_series(job) else read_scan(job.path)
     result = deface(scan.image, DefaceParameters(**job.parameters))
     show(scan.image, result)
     report = {**result.report, "warnings": [*scan.notes, *result.report["warnings"]], "left_out": [*scan.left_out]}
@@ -214,7 +215,7 @@ def _deface_volume(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
 
 def _deface_series(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a DICOM series: the report, and what writes it."""
-    if not os.path.isdir(job.path):
+    if not _is_series(job):
         raise InputError("This scan is no DICOM series, so it cannot become one: choose a volume format for it.")
     tree = _tree(job)
     series = choose_series(tree, job.series)
@@ -234,9 +235,14 @@ def _deface_series(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
     return report, write
 
 
+def _is_series(job: Job) -> bool:
+    return os.path.isdir(folders_of(job.path)[0])
+
+
 def _tree(job: Job) -> Tree:
-    """What lies in the folder of a job; its sub-folders hold scans of their own."""
-    return tree_of(sorted(e.path for e in os.scandir(job.path) if e.is_file() and not e.name.startswith(".")))
+    """What lies in the folders of a job; their sub-folders hold scans of their own."""
+    entries = (e for folder in folders_of(job.path) for e in os.scandir(folder) if not e.name.startswith("."))
+    return tree_of(sorted(e.path for e in entries if e.is_file() or e.is_symlink() and not os.path.exists(e)))
 
 
 def _publish(job: Job, part: Path, report_part: Path) -> dict | None:

@@ -80,7 +80,7 @@ def run(
     Raises
     ------
     CTDefaceError
-        when the batch cannot begin or go on: unusable input, other choices than before, running already, disk full
+        when the batch cannot begin or go on: no scans, other choices than before, running already, disk full
     """
     start = time.monotonic()
     report = tell or report
@@ -101,7 +101,7 @@ def run(
         key = Path(secret or private / SECRET).resolve()
         batch = Batch(record, root, output.resolve(), private.resolve(), key, choices, gallery, originals)
         take_up(batch, report)
-        look_for_scans(batch, source, report)
+        passed_over = look_for_scans(batch, source, report)
         for number in record.ids(*RETRIED) if retry_failed else ():
             record.retry(number)
         if redo:
@@ -116,7 +116,7 @@ def run(
                 _end(batch)
             raise
         _end(batch)
-        return Summary(record.counts(), time.monotonic() - start)
+        return Summary(record.counts(), time.monotonic() - start, passed_over)
 
 
 def _started(report: Report, worker: str, job: Job) -> None:

@@ -27,6 +27,7 @@ what it leaves:
                ctdeface_batch.json: how they were made. Nothing of the patients.
   OUT-private  keep it as you keep the scans, and never share it:
                  scans.csv      which input became which output, and its status
+                 passed_over.csv  what can hold scans, but was not looked into
                  gallery/       index.html, to look at all results; shows faces
                  record.sqlite  what is done and what is left
                  secret.key     what the pseudonyms are made with
@@ -41,7 +42,8 @@ statuses: done; done with warnings (look at it); held back (the audit still foun
   as another (a copy, done once).
 
 exit status:
-  0 every scan has its result, 3 some have none (scans.csv says why),
+  0 every scan has its result, 3 some have none (scans.csv says why) or something was
+  passed over (archives, other formats, links to nothing, what cannot be read),
   1 the batch could not begin or go on (one sentence says why), 2 wrong usage.
   Ctrl-C (130) and SIGTERM (143): start it again to go on."""
 
@@ -120,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
     from .. import batch
     from ..batch.progress import batch_display
     from .deface import parameters_from, retained_from
+    from .terminal import warn
 
     parameters = parameters_from(args)
     retain = ",".join(retained_from(args) or [])
@@ -130,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     if args.timeout and args.workers == 0:
         args.error("argument --timeout: only a worker process can be stopped; use --workers 1 or more")
     if args.dry_run:
-        planned = batch.plan(args.input, args.output, choices, **folders)
+        planned = batch.plan(args.input, args.output, choices, **folders, report=lambda event: warn(event["text"]))
         for place, name, status in planned:
             print(f"{place} -> {name + args.format if name else '(a pseudonym)'}: {status}")
         print(f"{len(planned)} scans")
@@ -151,7 +154,9 @@ def run(args: argparse.Namespace) -> int:
             originals=args.originals,
             report=report,
         )
-    print(", ".join(f"{count} {status}" for status, count in summary.counts.items()) or "no scans found")
+    print(", ".join(f"{count} {status}" for status, count in summary.counts.items()))
+    if summary.passed_over:
+        warn(f"{summary.passed_over} places were passed over; {batch.PASSED_OVER} in the private folder lists them.")
     return 0 if summary.all_done else 3
 
 
