@@ -26,7 +26,9 @@ ROOMS = {
     "files": "errors stored_data",
     "private": "errors files",
     "anatomy": "errors",
-    "scan": "anatomy errors",
+    "nifti_geometry": "errors",
+    "scan": "anatomy errors nifti_geometry",
+    "nifti": "errors nifti_geometry scan stored_data",
     "render": "anatomy errors",
     "phantom": "anatomy errors",
     "segmenters": "anatomy errors files processes progress",
@@ -34,14 +36,14 @@ ROOMS = {
     "parameters": "errors removal segmenters",
     "pipeline": "anatomy errors parameters progress removal segmenters version",
     "dicom": "anatomy errors files parameters pipeline private progress removal scan version walk",
-    "volume_io": "dicom errors files scan stored_data",
+    "volume_io": "dicom errors files nifti nifti_geometry scan stored_data",
     "study": "anatomy dicom errors files parameters pipeline private progress removal scan version volume_io",
     "batch": "audits dicom errors files parameters pipeline private processes progress render scan segmenters "
     "stored_data study version volume_io walk",
     "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress render scan "
     "segmenters study tasks version volume_io",
-    "commands": "batch dicom errors files parameters phantom pipeline private progress render scan segmenters "
-    "stored_data study version volume_io",
+    "commands": "batch dicom errors files nifti_geometry parameters phantom pipeline private progress render scan "
+    "segmenters stored_data study version volume_io",
     "__init__": "parameters pipeline version volume_io",
     "__main__": "commands",
 }
@@ -63,6 +65,7 @@ LIBRARIES = {
 CTDefaceLib and on what both Slicer modules share, never the other way round."""
 
 EXCEPTIONS = {
+    ("CTDefaceEvalLib.cli", "CTDefaceLib.commands.reading"): "it is a sub-command of ctdeface itself",
     ("CTDefaceEvalLib.cli", "CTDefaceLib.commands.terminal"): "it is a sub-command of ctdeface itself",
 }
 """Single arrows that are allowed although their rooms are not, and why."""

@@ -598,13 +598,13 @@ def test_all_outputs_appear_or_none(tmp_path, monkeypatch):
 @pytest.mark.parametrize("ending", FORMATS)
 def test_too_little_room_is_seen_before_or_after(tmp_path, monkeypatch, ending):
     """A disk that says it is full is believed; one that cuts the file short is found out."""
-    write = sitk.WriteImage
+    write = volume_io._write
 
-    def cuts(image, path, *args, **kwargs):
-        write(image, path, *args, **kwargs)
+    def cuts(image, path, geometry):
+        write(image, path, geometry)
         os.truncate(path, os.path.getsize(path) - 5)
 
-    monkeypatch.setattr(volume_io.sitk, "WriteImage", cuts)
+    monkeypatch.setattr(volume_io, "_write", cuts)
     with pytest.raises(OutputError, match="make room"):
         write_volume(small_ct(), tmp_path / f"v{ending}")
     assert os.listdir(tmp_path) == []

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from .anatomy.hounsfield import BONE_HU, HALFWAY_HU
 from .errors import InputError
+from .nifti_geometry import Geometry
 
 SMALLEST_SHARE = 0.001
 """Of the voxels, that are air and that are bone; every head CT has far more of both."""
@@ -57,12 +58,15 @@ class Scan:
         Where it came from.
     left_out: tuple of str
         What else lies in the folder of a series, for a person to read.
+    geometry: Geometry or None
+        Of a NIfTI file: what its header says of where it lies, for writing it as it was.
     """
 
     image: sitk.Image
     notes: tuple[str, ...] = ()
     source: Source = Source.FILE
     left_out: tuple[str, ...] = ()
+    geometry: Geometry | None = None
 
 
 def in_hounsfield(image: sitk.Image) -> tuple[sitk.Image, tuple[str, ...]]:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+TRUNCATED = "The file is truncated, damaged or not of the format that its name says; copy or export it again."
 
 GZIP_MAGIC = b"\x1f\x8b"
 """How a member of a gzip file begins."""
@@ -126,12 +129,29 @@ class StoredData:
             return _inflated_length(file) >= nbytes
 
 
-def _inflated_length(file: BinaryIO) -> int:
+def inflated(path: str | os.PathLike, start: int, nbytes: int) -> bytearray:
+    """Bytes of a gzip file from ``start`` on, after inflating; ValueError when it is damaged or holds fewer."""
+    taken, position = bytearray(), 0
+
+    def take(piece: bytes) -> None:
+        nonlocal position
+        taken.extend(piece[max(0, start - position) : max(0, start + nbytes - position)])
+        position += len(piece)
+
+    with open(path, "rb") as file:
+        if _inflated_length(file, take) < start + nbytes:
+            raise ValueError("truncated or damaged")
+    return taken
+
+
+def _inflated_length(file: BinaryIO, take: Callable[[bytes], None] = lambda piece: None) -> int:
     """Bytes in the zlib stream or gzip members that start here; -1 when they break off or are damaged."""
     length, stream, rest = 0, zlib.decompressobj(GZIP_OR_ZLIB), b""
     try:
         while chunk := rest or file.read(CHUNK):
-            length += len(stream.decompress(chunk))
+            piece = stream.decompress(chunk)
+            length += len(piece)
+            take(piece)
             rest = b""
             if stream.eof:
                 rest = stream.unused_data + file.read(CHUNK)

@@ -21,18 +21,18 @@ from .dicom.tree import is_dicom, read_tree
 from .dicom.volume import read_volume
 from .errors import InputError, OutputError
 from .files import check_output, sync, written_whole
+from .nifti import read_nifti, write_nifti
+from .nifti_geometry import Geometry
 from .scan import (
     SHEARED,
     Scan,
     Source,
-    as_signed,
     check_ct,
     check_dimensions,
     check_modality,
     in_hounsfield,
-    value_range,
 )
-from .stored_data import StoredData, suffix
+from .stored_data import TRUNCATED, StoredData, suffix
 
 __all__ = [
     "IMAGE_IO",
@@ -51,30 +51,28 @@ __all__ = [
 ]
 
 IMAGE_IO = {
-    ".nii": "NiftiImageIO",
-    ".nii.gz": "NiftiImageIO",
+    ".nii": "",
+    ".nii.gz": "",
     ".nrrd": "NrrdImageIO",
     ".nhdr": "NrrdImageIO",
     ".mha": "MetaImageIO",
     ".mhd": "MetaImageIO",
 }
-"""What can be read, by ending, and what ITK reads it with."""
+"""What can be read, by ending, and what of ITK reads it; NIfTI is read by :mod:`.nifti`."""
+
+NIFTI = (".nii", ".nii.gz")
+"""The endings of NIfTI."""
 
 WRITABLE = (".nii", ".nii.gz", ".nrrd", ".mha")
 """What can be written: one file each, so that one rename makes it appear."""
 
-NIFTI_INTEGERS = ("2", "4", "256", "512")
-"""NIfTI's codes of uint8, int16, int8 and uint16: a float32 holds them all."""
 
-TRUNCATED = "The file is truncated, damaged or not of the format that its name says; copy or export it again."
-
-
-def read_ct(path: str | os.PathLike, series: str = "") -> sitk.Image:
+def read_ct(path: str | os.PathLike, series: str = "", *, form: str = "", orientation: str = "") -> sitk.Image:
     """Read one head CT volume: the image of :func:`read_scan`, without its notes."""
-    return read_scan(path, series).image
+    return read_scan(path, series, form=form, orientation=orientation).image
 
 
-def read_scan(path: str | os.PathLike, series: str = "") -> Scan:
+def read_scan(path: str | os.PathLike, series: str = "", *, form: str = "", orientation: str = "") -> Scan:
     """Read one head CT, and what there is to say about it.
 
     Parameters
@@ -83,6 +81,10 @@ def read_scan(path: str | os.PathLike, series: str = "") -> Scan:
         A NIfTI, NRRD or MetaImage file; or a folder with a DICOM series, its DICOMDIR, or a multi-frame DICOM file.
     series: str
         Number or series instance UID, where the folder holds other CT series, too.
+    form: str
+        Of a NIfTI file with two transforms, which can differ: the one that holds, ``"qform"`` or ``"sform"``.
+    orientation: str
+        Of a NIfTI file without any: where its axes lead, such as ``"RAS"`` for right, anterior and superior.
 
     Returns
     -------
@@ -105,17 +107,32 @@ def read_scan(path: str | os.PathLike, series: str = "") -> Scan:
     with _quiet_itk():
         if path.is_dir() or suffix(path) not in IMAGE_IO and is_dicom(path):
             return read_volume(read_tree(path), series)
-        image = _read_file(path)
-    for key in image.GetMetaDataKeys():
-        image.EraseMetaData(key)
-    return Scan(*in_hounsfield(image))
+        if suffix(path) not in IMAGE_IO:
+            raise InputError(f"The input is neither a folder with a DICOM series nor one of {', '.join(IMAGE_IO)}.")
+        if suffix(path) in NIFTI:
+            check_modality(_modality(path, {}))
+            image, geometry = read_nifti(path, form, orientation)
+        else:
+            image, geometry = _read_by_itk(path), None
+    return Scan(*in_hounsfield(image), geometry=geometry)
 
 
-def write_volume(image: sitk.Image, path: str | os.PathLike, overwrite: bool = False) -> None:
+def write_volume(
+    image: sitk.Image, path: str | os.PathLike, overwrite: bool = False, geometry: Geometry | None = None
+) -> None:
     """Write a volume or mask under a temporary name in the same folder, check it, and rename it.
 
     The ending chooses the format; .nii.gz, .nrrd and .mha are compressed, .nii is not. Formats of two files (.nhdr,
     .mhd) cannot appear in one step and are refused.
+
+    Parameters
+    ----------
+    image: SimpleITK.Image
+    path: path
+    overwrite: bool
+        Replace a file that exists.
+    geometry: Geometry, optional
+        Of a scan that was read from NIfTI, for a volume on its grid: in NIfTI both transforms stay as they were.
 
     Raises
     ------
@@ -125,7 +142,7 @@ def write_volume(image: sitk.Image, path: str | os.PathLike, overwrite: bool = F
     """
     check_volume_name(path)
     with written_whole(path, overwrite=overwrite) as (part,):
-        save_volume(image, part)
+        save_volume(image, part, geometry)
 
 
 def check_volume_name(path: str | os.PathLike) -> None:
@@ -134,17 +151,15 @@ def check_volume_name(path: str | os.PathLike) -> None:
         raise OutputError(f"A volume can be written as {', '.join(WRITABLE)}; choose one of these endings.")
 
 
-def save_volume(image: sitk.Image, path: Path) -> None:
-    """Write a volume under this very name and make sure that all of it is on the disk (OutputError otherwise)."""
-    compressed = suffix(path) != ".nii"
+def save_volume(image: sitk.Image, path: Path, geometry: Geometry | None = None) -> None:
+    """As :func:`write_volume`, under this very name; all of it is on the disk then (OutputError otherwise)."""
     nbytes = _voxel_bytes(image)
     free = shutil.disk_usage(path.parent).free
     incomplete = f"The output could not be written completely; make room on its disk ({free / 1e6:.0f} MB were free)."
-    if not compressed and free < nbytes:
+    if suffix(path) == ".nii" and free < nbytes:
         raise OutputError(incomplete)
     try:
-        with _quiet_itk():
-            sitk.WriteImage(image, str(path), useCompression=compressed, imageIO=IMAGE_IO[suffix(path)])
+        _write(image, path, geometry)
         sync(path)
         data = StoredData(path)
         whole = data.is_long_enough(nbytes) and data.inflates(nbytes)
@@ -154,9 +169,15 @@ def save_volume(image: sitk.Image, path: Path) -> None:
         raise OutputError(incomplete)
 
 
-def _read_file(path: Path) -> sitk.Image:
-    if suffix(path) not in IMAGE_IO:
-        raise InputError(f"The input is neither a folder with a DICOM series nor one of {', '.join(IMAGE_IO)}.")
+def _write(image: sitk.Image, path: Path, geometry: Geometry | None) -> None:
+    if suffix(path) in NIFTI:
+        write_nifti(image, path, geometry)
+        return
+    with _quiet_itk():
+        sitk.WriteImage(image, str(path), useCompression=True, imageIO=IMAGE_IO[suffix(path)])
+
+
+def _read_by_itk(path: Path) -> sitk.Image:
     reader = sitk.ImageFileReader()
     reader.SetImageIO(IMAGE_IO[suffix(path)])
     reader.SetFileName(str(path))
@@ -168,7 +189,7 @@ def _read_file(path: Path) -> sitk.Image:
     header = {key.lower(): reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
     check_modality(_modality(path, header))
     check_dimensions(reader.GetSize(), reader.GetNumberOfComponents())
-    nbytes = int(np.prod(reader.GetSize())) * _stored_bytes(reader, header)
+    nbytes = int(np.prod(reader.GetSize())) * sitk.Image((1, 1, 1), reader.GetPixelID()).GetSizeOfPixelComponent()
     if not data.is_long_enough(nbytes):
         raise InputError(TRUNCATED)
     with ThreadPoolExecutor(1) as pool:
@@ -183,17 +204,9 @@ def _read_file(path: Path) -> sitk.Image:
         image = image[:, :, :, 0]
     if image.GetPixelIDTypeAsString().startswith("vector"):
         image = sitk.VectorIndexSelectionCast(image, 0)
-    return _unshifted(image, header)
-
-
-def _unshifted(image: sitk.Image, header: dict[str, str]) -> sitk.Image:
-    """Integers again, where ITK made floats of a NIfTI file's integers to add a whole number to them."""
-    whole_numbers = (
-        header.get("datatype") in NIFTI_INTEGERS
-        and float(header["scl_slope"]) == 1
-        and float(header["scl_inter"]).is_integer()
-    )
-    return as_signed(image, *value_range(image)) if whole_numbers else image
+    for key in image.GetMetaDataKeys():
+        image.EraseMetaData(key)
+    return image
 
 
 @contextmanager
@@ -216,13 +229,6 @@ def _modality(path: Path, header: dict[str, str]) -> str:
     with suppress(OSError, ValueError, AttributeError):
         return str(json.loads(sidecar.read_text(encoding="utf-8")).get("Modality", ""))
     return ""
-
-
-def _stored_bytes(reader: sitk.ImageFileReader, header: dict[str, str]) -> int:
-    """Bytes per voxel in the file, which for NIfTI are not those of the type that ITK reads it as."""
-    if "bitpix" in header:
-        return int(header["bitpix"]) // 8
-    return sitk.Image((1, 1, 1), reader.GetPixelID()).GetSizeOfPixelComponent()
 
 
 def _voxel_bytes(image: sitk.Image) -> int:

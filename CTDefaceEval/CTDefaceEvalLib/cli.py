@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from CTDefaceLib.audits import Level
+from CTDefaceLib.commands.reading import add_reading, reading_from
 from CTDefaceLib.commands.terminal import Progress
 from CTDefaceLib.errors import OutputError
 
@@ -121,6 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--cache", metavar="DIR", type=Path, help="for a cohort: folder of what was seen (default: beside the report)"
     )
+    add_reading(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -163,11 +165,11 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
 
     progress(0.0, "Reading")
     *first, defaced_path = args.volumes
-    original = read_ct(first[0]) if first else None
+    original = read_ct(first[0], **reading_from(args, first[0])) if first else None
     memory = args.output.with_suffix(".partial")
     evaluation = evaluate(
         original,
-        read_ct(defaced_path),
+        read_ct(defaced_path, **reading_from(args, defaced_path)),
         Settings(
             models=tuple(args.models or DEFAULT_MODELS),
             model_folder=str(args.model_folder) if args.model_folder else None,

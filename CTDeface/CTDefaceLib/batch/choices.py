@@ -39,6 +39,8 @@ class Choices:
         What stays of headers that are cleaned: keys of :data:`.dicom.headers.RETAIN` with commas.
     audit: str
         ``"module:function"`` that looks for the face in each result, see :mod:`CTDefaceLib.audits`; empty for none.
+    form, orientation: str
+        Of NIfTI files, where they say two things or nothing of how they lie, see :func:`.volume_io.read_scan`.
     """
 
     layout: str = "tree"
@@ -47,6 +49,8 @@ class Choices:
     audit: str = ""
     headers: str = "keep"
     retain: str = ""
+    form: str = ""
+    orientation: str = ""
 
     @property
     def are_headers_cleaned(self) -> bool:

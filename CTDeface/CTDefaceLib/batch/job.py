@@ -70,6 +70,8 @@ class Job:
         Clean the headers of a DICOM series; ``retain`` of them what it names, with commas.
     secret, pseudonyms: str
         File with the secret that new UIDs are made with, and folder for a table of them for each scan.
+    form, orientation: str
+        Of NIfTI files, see :class:`.choices.Choices`.
     audit: str
         ``"module:function"`` that looks for the face in the result, see :mod:`CTDefaceLib.audits`; empty for none.
     """
@@ -91,6 +93,8 @@ class Job:
     retain: str = ""
     secret: str = ""
     pseudonyms: str = ""
+    form: str = ""
+    orientation: str = ""
 
     @property
     def report_path(self) -> Path:
@@ -206,11 +210,14 @@ def _deface(job: Job, work: Path) -> Outcome:
 
 def _deface_volume(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a volume: the report, and what writes it."""
-    scan = read_volume(_tree(job), job.series) if _is_series(job) else read_scan(job.path)
+    if _is_series(job):
+        scan = read_volume(_tree(job), job.series)
+    else:
+        scan = read_scan(job.path, form=job.form, orientation=job.orientation)
     result = deface(scan.image, DefaceParameters(**job.parameters))
     show(scan.image, result)
     report = {**result.report, "warnings": [*scan.notes, *result.report["warnings"]], "left_out": [*scan.left_out]}
-    return report, lambda part: save_volume(result.image, part)
+    return report, lambda part: save_volume(result.image, part, scan.geometry)
 
 
 def _deface_series(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:

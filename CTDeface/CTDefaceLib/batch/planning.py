@@ -93,6 +93,8 @@ class Batch:
             retain=self.choices.retain,
             secret=str(self.secret),
             pseudonyms=str(self.private / PSEUDONYMS),
+            form=self.choices.form,
+            orientation=self.choices.orientation,
         )
 
 

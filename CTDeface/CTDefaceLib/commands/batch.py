@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..batch.names import LAYOUTS, NAMES
     from ..volume_io import WRITABLE
     from .deface import add_headers, add_parameters
+    from .reading import add_reading
 
     parser.add_argument(
         "input", metavar="IN", type=Path, help="a folder, searched with its sub-folders, or a CSV table"
@@ -115,6 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="do again what was sent back in the gallery, with the choices given now",
     )
+    add_reading(parser)
     add_parameters(parser)
 
 
@@ -126,7 +128,8 @@ def run(args: argparse.Namespace) -> int:
 
     parameters = parameters_from(args)
     retain = ",".join(retained_from(args) or [])
-    choices = batch.Choices(args.layout, args.names, args.format, AUDITS.get(args.audit, ""), args.headers, retain)
+    choices = batch.Choices(args.layout, args.names, args.format, AUDITS.get(args.audit, ""), args.headers, retain,
+                            args.form or "", args.orientation or "")  # fmt: skip
     folders = {"private": args.private, "secret": args.secret}
     if args.scheduler and args.workers is not None:
         args.error("argument --workers: a Dask cluster has its own")

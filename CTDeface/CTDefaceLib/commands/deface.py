@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, OutputError
+from .reading import add_reading, reading_from
 from .terminal import Progress, say, warn
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ examples:
   ctdeface deface DICOM defaced --series 4 --headers ps315 --retain dates device
   ctdeface deface "DICOM/series 4" head_defaced.nrrd
   ctdeface deface head.mha out.mha --strength light
+  ctdeface deface old.nii out.nii.gz --orientation LAS
   ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
   ctdeface deface head.nii.gz out.nii.gz --segmenter totalsegmentator
   ctdeface deface head.nii.gz out.nii.gz --segmenter cta-deface --weights Dataset001_DEFACE
@@ -86,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--mask", metavar="FILE", type=Path, help="also write the face mask, a volume of 0 and 1")
     files.add_argument("--report", metavar="FILE", type=Path, help="report to write (default: OUT with .json)")
     files.add_argument("--overwrite", action="store_true", help="replace output files that exist; never the input")
+    add_reading(parser)
     add_dicom(parser)
     add_parameters(parser)
 
@@ -229,13 +232,15 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..dicom.tree import is_dicom
     from ..stored_data import suffix
-    from ..volume_io import IMAGE_IO
+    from ..volume_io import IMAGE_IO, NIFTI
 
     if not args.input.exists():
         raise InputError("There is no such file or folder; check the path of the input.")
     of_dicom = args.input.is_dir() or suffix(args.input) not in IMAGE_IO and is_dicom(args.input)
     if args.series and not of_dicom:
         args.error("argument --series: goes with a DICOM series as IN")
+    if (args.form or args.orientation) and suffix(args.input) not in NIFTI:
+        args.error(f"argument --{args.form or 'orientation'}: goes with a NIfTI file as IN")
     if suffix(args.output) in IMAGE_IO or not of_dicom:
         return _run_volume(args)
     return _run_dicom(args)
@@ -255,7 +260,10 @@ def _run_volume(args: argparse.Namespace) -> int:
     check_ready(parameters.segmenter, parameters.choice)
     with Progress() as progress:
         progress(0.0, "Reading")
-        scan = read_scan(args.input, args.series)
+        reading = reading_from(args, args.input)
+        scan = read_scan(args.input, args.series, **reading)
+        if scan.geometry is not None:
+            scan.geometry.check_needed(**reading)
         result = deface(scan.image, parameters, progress=progress)
         notes = [*scan.notes, *[MASK_WARNING] * bool(args.mask)]
         result.report["warnings"] = [*notes, *result.report["warnings"]]
@@ -265,8 +273,8 @@ def _run_volume(args: argparse.Namespace) -> int:
         with written_whole(*outputs.values(), overwrite=args.overwrite) as parts:
             save_report(result.report, parts[0])
             if args.mask:
-                save_volume(result.mask, parts[1])
-            save_volume(result.image, parts[-1])
+                save_volume(result.mask, parts[1], scan.geometry)
+            save_volume(result.image, parts[-1], scan.geometry)
     tell(result.report)
     return 0
 

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import types
+from typing import NoReturn
 
 from ..errors import CTDefaceError, memory_errors
 from ..version import __version__
@@ -61,11 +62,16 @@ def _terminate(number: int, frame: types.FrameType | None) -> None:
     sys.exit(143)  # as an exception, so that temporary files are removed on the way out
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the usage, without all that could have been used."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message.rstrip('.')}. See {self.prog} --help.\n")
+
+
 def _parser(argv: list[str]) -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="ctdeface", description="Replace the face in head CTs.", epilog=EPILOG, formatter_class=plain
-    )
+    parser = _Parser(prog="ctdeface", description="Replace the face in head CTs.", epilog=EPILOG, formatter_class=plain)
     parser.add_argument("--version", action="version", version=f"ctdeface {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, module_name in COMMANDS.items():
