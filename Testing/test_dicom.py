@@ -20,6 +20,8 @@ from CTDefaceLib.dicom.tree import choose_series, read_tree
 from CTDefaceLib.errors import Cancelled, InputError, NoFaceError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from test_cli import lock
+from test_volume_io import small_ct
 
 SEED = DefaceParameters(fill="air", seed=1)
 """Air, so that what was replaced can be told from what was not."""
@@ -642,3 +644,16 @@ def test_command(tmp_path, head, capsys):
     assert run("deface", tmp_path / "in", tmp_path / "out2", "--mask", tmp_path / "m.nrrd") == 2
     assert run("deface", tmp_path / "in", tmp_path / "out3", "--series", "5") == 1
     assert sorted(os.listdir(tmp_path)) == ["in", "key", "out", "out.json"]
+
+
+@pytest.mark.parametrize("output", ["x" * 300, "CON", "out.", "out ", "no folder/out", "taken", "locked/out"])
+def test_what_cannot_be_written_is_said_before_the_work_in_one_line(tmp_path, monkeypatch, capsys, output):
+    monkeypatch.chdir(tmp_path)
+    dicom_files.write_series("series", small_ct())
+    Path("taken.json").touch()  # the report of "taken" is there
+    lock(monkeypatch, "locked")
+    monkeypatch.setattr("CTDefaceLib.dicom.deface.deface_series", lambda *args, **choices: pytest.fail("work was done"))
+    assert run("deface", "series", output) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and "usage:" not in err
+    assert sorted(os.listdir()) == ["locked", "series", "taken.json"] and os.listdir("locked") == []

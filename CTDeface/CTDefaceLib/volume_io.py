@@ -102,7 +102,7 @@ def read_scan(path: str | os.PathLike, series: str = "", *, form: str = "", orie
         :func:`.dicom.volume.read_volume`.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError("There is no such file or folder; check the path of the input.")
     with _quiet_itk():
         if path.is_dir() or suffix(path) not in IMAGE_IO and is_dicom(path):

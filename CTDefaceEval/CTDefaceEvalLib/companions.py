@@ -13,7 +13,8 @@ from CTDefaceLib.anatomy.hounsfield import BLANK_HU, HALFWAY_HU, TISSUE_HU
 from CTDefaceLib.dicom.tree import tree_of
 from CTDefaceLib.dicom.volume import read_volume
 from CTDefaceLib.errors import CTDefaceError
-from CTDefaceLib.volume_io import IMAGE_IO
+from CTDefaceLib.nifti import read_nifti
+from CTDefaceLib.volume_io import IMAGE_IO, NIFTI
 
 from .attacks import FILLED_HU, Recovery
 from .face_models import FaceModel
@@ -89,7 +90,8 @@ def _volumes(path: Path) -> Iterator[sitk.Image]:
                 with contextlib.suppress(CTDefaceError, OSError, RuntimeError):
                     yield read_volume(tree, series.uid).image
         elif path.name.lower().endswith(tuple(IMAGE_IO)):
-            image = sitk.ReadImage(str(path))
+            is_nifti = path.name.lower().endswith(NIFTI)
+            image = read_nifti(path, "sform", "RAS")[0] if is_nifti else sitk.ReadImage(str(path))
             if image.GetDimension() == 3 and image.GetNumberOfComponentsPerPixel() == 1:
                 yield image
 

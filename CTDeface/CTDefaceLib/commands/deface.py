@@ -234,7 +234,7 @@ def run(args: argparse.Namespace) -> int:
     from ..stored_data import suffix
     from ..volume_io import IMAGE_IO, NIFTI
 
-    if not args.input.exists():
+    if not os.path.exists(args.input):
         raise InputError("There is no such file or folder; check the path of the input.")
     of_dicom = args.input.is_dir() or suffix(args.input) not in IMAGE_IO and is_dicom(args.input)
     if args.series and not of_dicom:
@@ -307,7 +307,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
     """A DICOM series in, a DICOM series out."""
     from ..dicom.deface import check_table, deface_series
     from ..dicom.pseudonyms import TABLE
-    from ..files import check_folder, written_whole
+    from ..files import check_folder, check_writable, written_whole
     from ..private import SECRET, make_private_folder, make_secret, private_folder
     from ..segmenters import check_ready
 
@@ -317,6 +317,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
     parameters = parameters_from(args)
     try:
         check_folder(args.output)
+        check_writable(args.output)
     except OutputError as error:
         args.error(f"OUT: {error}")
     check_outputs(args, None, {"report": report_path}, args.overwrite)
@@ -392,20 +393,28 @@ def _number(low: float, high: float) -> Callable[[str], float]:
 
 
 def check_outputs(args: argparse.Namespace, source: Path | None, outputs: dict[str, Path], overwrite: bool) -> None:
-    """Wrong usage, before any work: outputs that exist, that are the input, or of which two are one file."""
-    from ..files import check_output
+    """Wrong usage, before any work: outputs that exist or cannot be written, are the input, or of which two are one."""
+    from ..files import check_output, check_writable
 
     seen = set()
     for name, path in outputs.items():
-        if source and path.exists() and source.exists() and os.path.samefile(path, source):
-            args.error(f"{name}: This is the input itself; choose another name.")
         try:
+            if source and _is_same_file(path, source):
+                raise OutputError("This is the input itself; choose another name.")
             check_output(path, overwrite)
+            check_writable(path)
         except OutputError as error:
             args.error(f"{name}: {error}")
         if (resolved := os.path.normcase(path.resolve())) in seen:
             args.error(f"{name}: Another output has the same name; choose a different one.")
         seen.add(resolved)
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:  # one of them is not there, or cannot be
+        return False
 
 
 def save_report(report: dict, path: Path) -> None:
