@@ -18,7 +18,8 @@ from CTDefaceLib.batch.runners import RUNNERS, Place
 from CTDefaceLib.batch.status import Status
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import InputError
-from test_one_reader import link, split
+from pydicom.uid import SecondaryCaptureImageStorage
+from test_one_reader import cone_beam, link, split
 from test_volume_io import small_ct
 
 
@@ -75,6 +76,19 @@ def test_series_over_folders_beside_whole_ones(folders):
     scout = dicom_files.write_series(source / "x", small_ct()[:, :, :1], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     moved(scout[0], source / "p" / "a" / "scout")
     assert sorted(places(source)) == ["p#4", "p#5", "p/a#6"]
+
+
+def test_captures_and_cone_beam_are_scans_where_no_ct_is(folders):
+    source, _, _ = folders
+    for number in (4, 5):
+        for path in dicom_files.write_series(source / "x", small_ct(), SeriesNumber=number, Modality="OT",
+                                             SOPClassUID=SecondaryCaptureImageStorage):  # fmt: skip
+            moved(path, source / "p" / f"{number}{path.name}")
+    cone_beam(source / "q", small_ct())
+    assert places(source) == ["p#4", "p#5", "q"]
+    for path in dicom_files.write_series(source / "x", small_ct(), SeriesNumber=6):
+        moved(path, source / "p" / f"6{path.name}")
+    assert places(source) == ["p", "q"]
 
 
 def test_copies_of_a_series_are_not_joined(folders):

@@ -429,7 +429,8 @@ def test_positions_rounded_to_a_tenth_are_even(tmp_path):
     image = small_ct(spacing=(0.8, 0.9, 0.625), origin=(0, 0, 0))
     for index, path in enumerate(dicom_files.write_series(tmp_path, image)):
         dicom_files.change(path, ImagePositionPatient=[0, 0, f"{index * 0.625:.1f}"])
-    assert read_ct(tmp_path).GetSize() == image.GetSize()
+    found = read_ct(tmp_path)
+    assert found.GetSize() == image.GetSize() and found.GetSpacing()[2] == pytest.approx(0.625, abs=0.01)
 
 
 def test_double_slices(tmp_path):

@@ -42,6 +42,9 @@ HEADERS = {
 MAGIC = {348: b"n+1\0", 540: b"n+2\0\r\n\x1a\n"}
 """… → what marks it, in a single file."""
 
+COMPRESSION = 3
+"""Level of gzip, 0 to 9: of a noisy CT of 57 MB, 3 makes 33.1 MB in 1.3 s, 6 makes 33.4 MB in 4.3 s."""
+
 EXTENSION = b"\0\0\0\0"
 """After the header: no more of it follows."""
 
@@ -132,7 +135,7 @@ def write_nifti(image: sitk.Image, path: Path, geometry: Geometry | None = None)
         if suffix(path) == ".nii":
             file.writelines(content)
         else:
-            with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as zipped:
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=COMPRESSION, fileobj=file, mtime=0) as zipped:
                 for part in content:
                     zipped.write(part)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..dicom.files import CT, TREE_TAGS, dicom_header, is_image, kind_of, quietly, series_number
+from ..dicom.files import CT, TREE_TAGS, can_be_stacked, dicom_header, is_image, kind_of, quietly, series_number
 from ..dicom.tree import FEWEST_SLICES
 from .found_scan import FoundScan, joined
 
@@ -31,8 +31,8 @@ class Portion:
         Series number, -1 where there is none.
     sizes: dict
         SOP instance UID → size of its file in bytes.
-    frames: int
-        How many slices of a CT there are.
+    frames, others: int
+        How many slices of a CT there are, and how many of another kind that can hold one.
     """
 
     folder: str
@@ -42,11 +42,7 @@ class Portion:
     number: int
     sizes: dict[str, int] = field(default_factory=dict)
     frames: int = 0
-
-    @property
-    def is_scan(self) -> bool:
-        """Whether it is enough for a scan by itself."""
-        return bool(self.series) and self.frames >= FEWEST_SLICES
+    others: int = 0
 
 
 def dicom_scans(root: Path, folders: list[str], known: Callable[[str], list[FoundScan]]) -> list[FoundScan]:
@@ -142,19 +138,33 @@ def _portions(root: Path, folder: str) -> list[Portion]:
         header = header_of(path)
         if header is None or not is_image(header):
             continue
-        names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
-        patient, study, series = (str(header.get(name, "") or "") for name in names)
-        new = Portion(folder, patient, study, series, series_number(header))
-        portion = found.setdefault((patient, study, series), new)
-        portion.sizes[str(header.get("SOPInstanceUID", ""))] = os.path.getsize(path)
-        if kind_of(header) == CT:
-            portion.frames += int(header.get("NumberOfFrames") or 1)
+        try:
+            _add(found, folder, header, os.path.getsize(path))
+        except Exception:  # pydicom meets odd values with errors of many kinds; who reads the scan says so
+            continue
     return list(found.values())
+
+
+def _add(found: dict[tuple, Portion], folder: str, header: pydicom.Dataset, size: int) -> None:
+    """Add an image to the portion of its series."""
+    names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+    patient, study, series, instance = (str(header.get(name, "") or "") for name in names)
+    kind, frames = kind_of(header), int(header.get("NumberOfFrames") or 1)
+    new = Portion(folder, patient, study, series, series_number(header))
+    portion = found.setdefault((patient, study, series), new)
+    portion.sizes[instance] = size
+    if kind == CT:
+        portion.frames += frames
+    elif can_be_stacked(header, kind):
+        portion.others += frames
 
 
 def _in_folder(folder: str, portions: list[Portion], stamp: str, is_shared: bool) -> list[FoundScan]:
     """The scans that lie in one folder alone; ``is_shared`` with parts of others."""
-    chosen = [portion for portion in portions if portion.is_scan]
+    named = [portion for portion in portions if portion.series]
+    chosen = [portion for portion in named if portion.frames >= FEWEST_SLICES] or [
+        portion for portion in named if portion.others >= FEWEST_SLICES
+    ]
     if not is_shared and (len(portions) < 2 or not chosen):
         sizes = {uid: size for portion in portions for uid, size in portion.sizes.items()}
         return [_scan(folder, folder, stamp, "", portions[0] if portions else None, sizes)]

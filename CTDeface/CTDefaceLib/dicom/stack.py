@@ -34,7 +34,7 @@ TILT_TOLERANCE_DEGREES = 0.25
 LARGEST_GAP_MM = 20.0
 """Between neighbouring slices; across more, what lies between cannot be guessed (1.5 times the usual gap can)."""
 
-AS_DICOM = "write DICOM instead (an output without ending), which keeps the slices as they are"
+AS_DICOM = "write DICOM instead (a folder as output, or --format .dicom of a batch), which keeps the slices as they are"
 """What helps where a volume file cannot hold what a series does."""
 
 NO_DECODER = (
