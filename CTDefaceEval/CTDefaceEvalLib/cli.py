@@ -135,8 +135,8 @@ def run(args: argparse.Namespace) -> int:
         args.error("the following arguments are required: -o/--output")
     if args.cohort is not None and args.volumes:
         args.error("argument --cohort: takes the volumes from its table, give no others")
-    if args.cohort is not None and (args.form or args.orientation):
-        args.error("argument --cohort: goes without --qform, --sform and --orientation")
+    if args.cohort is not None and (args.form or args.orientation or args.series):
+        args.error("argument --cohort: goes without --series, --qform, --sform and --orientation")
     if args.cohort is None and len(args.volumes) not in (1, 2):
         args.error("give ORIGINAL and DEFACED, or DEFACED alone, or --cohort TABLE.csv")
     try:

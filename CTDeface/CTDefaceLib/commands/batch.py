@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..batch.names import LAYOUTS, NAMES
     from ..volume_io import WRITABLE
     from .deface import add_headers, add_parameters
-    from .reading import add_reading
+    from .reading import add_nifti
 
     parser.add_argument(
         "input", metavar="IN", type=Path, help="a folder, searched with its sub-folders, or a CSV table"
@@ -116,7 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="do again what was sent back in the gallery, with the choices given now",
     )
-    add_reading(parser)
+    add_nifti(parser)
     add_parameters(parser)
 
 

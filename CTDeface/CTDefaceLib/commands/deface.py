@@ -82,9 +82,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     files = parser.add_argument_group("files")
-    files.add_argument(
-        "--series", metavar="NUMBER", default="", help="of DICOM: which, or its UID, if there are several"
-    )
     files.add_argument("--mask", metavar="FILE", type=Path, help="also write the face mask, a volume of 0 and 1")
     files.add_argument("--report", metavar="FILE", type=Path, help="report to write (default: OUT with .json)")
     files.add_argument("--overwrite", action="store_true", help="replace output files that exist; never the input")
@@ -261,7 +258,7 @@ def _run_volume(args: argparse.Namespace) -> int:
     with Progress() as progress:
         progress(0.0, "Reading")
         reading = reading_from(args, args.input)
-        scan = read_scan(args.input, args.series, **reading)
+        scan = read_scan(args.input, **reading)
         if scan.geometry is not None:
             scan.geometry.check_needed(**reading)
         result = deface(scan.image, parameters, progress=progress)
