@@ -195,7 +195,7 @@ def test_a_folder_that_cannot_be_looked_into_is_no_empty_one(tmp_path):
 
 
 def test_each_real_folder_is_walked_once(tmp_path):
-    for place in ("in/real", "in/real/deep", "elsewhere/a", "elsewhere/a/b", "in/.hidden", "hidden output"):
+    for place in ("in/real/deep", "in/real", "elsewhere/a", "elsewhere/a/b", "in/.hidden", "ignored/deep", "ignored"):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
         (tmp_path / place / "file").touch()
     link(tmp_path / "in" / "a link before", tmp_path / "in" / "real")
@@ -203,10 +203,11 @@ def test_each_real_folder_is_walked_once(tmp_path):
     link(tmp_path / "in" / "to elsewhere as well", tmp_path / "elsewhere")
     link(tmp_path / "in" / "real" / "up", tmp_path)
     link(tmp_path / "elsewhere" / "back", tmp_path / "in")
-    link(tmp_path / "in" / "z", tmp_path / "hidden output")
+    link(tmp_path / "in" / "y", tmp_path / "ignored" / "deep")
+    link(tmp_path / "in" / "z", tmp_path / "ignored")
     link(tmp_path / "in" / "broken", tmp_path / "gone")
     told = []
-    found = files_below(tmp_path / "in", [tmp_path / "hidden output"], lambda path, error: told.append((path, error)))
+    found = files_below(tmp_path / "in", [tmp_path / "ignored"], lambda path, error: told.append((path, error)))
     places = {Path(place).relative_to(tmp_path).as_posix(): names for place, names in found}
     assert places == {
         "in": ["broken"], "in/real": ["file"], "in/real/deep": ["file"], "in/to elsewhere": ["file"],
@@ -214,3 +215,10 @@ def test_each_real_folder_is_walked_once(tmp_path):
     }  # fmt: skip
     assert told == [(str(tmp_path / "in" / "real" / "up"), None)]
     assert files_below(tmp_path / "in" / "real") == files_below(str(tmp_path / "in" / "real"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes in folders are POSIX")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    dicom_files.write_series(tmp_path / "in", small_ct())
+    os.mkfifo(tmp_path / "in" / "pipe")
+    assert read_scan(tmp_path / "in").image.GetSize() == small_ct().GetSize()

@@ -226,7 +226,7 @@ def check_writable(path: str | os.PathLike) -> None:
     path = Path(os.path.abspath(path))
     name = f".{secrets.token_hex(8)}.part"
     with output_errors("Nothing can be written there"):
-        for probe in {name, name.ljust(len(os.fsencode(path.name)), "x")}:
+        for probe in {name, name.ljust(len(path.name), "x")}:
             os.close(os.open(path.with_name(probe), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             path.with_name(probe).unlink()
 
