@@ -11,6 +11,7 @@ from CTDefaceSlicer.logic import CTDefaceLogic
 from CTDefaceSlicer.preview_panel import PreviewPanel
 from CTDefaceSlicer.segmentation_panel import SegmentationPanel
 from CTDefaceSlicer.shared import nodes, views
+from CTDefaceSlicer.shared.shortcuts import Shortcuts
 from CTDefaceSlicer.shared.task_panel import TaskPanel
 from CTDefaceSlicer.tasks import Task
 from slicer.i18n import tr as _
@@ -105,19 +106,33 @@ class CTDefaceWidget(TaskPanel):
         self.defacePanel = DefacePanel(self)
         self.exportPanel = ExportPanel(self)
         self.batchPanel = BatchPanel(self.ui, self.logic, self.batchParameters)
+        self._shortcuts = Shortcuts(
+            {
+                "F6": lambda: self.ui.segmentButton.click(),
+                "F7": lambda: self.ui.defaceButton.click(),
+                "F8": self.previewPanel.onToggle,
+                "F9": self.previewPanel.onNextView,
+            }
+        )
         self.observeScene()
 
     def cleanup(self):
+        self._shortcuts.remove()
+        self.batchPanel.stop()
+        self.previewPanel.endEditing()
         TaskPanel.cleanup(self)
         self.logic.batchProcess.stop()
 
     def enter(self):
+        self._shortcuts.install()
+        self.previewPanel.endEditing()
         self.showScene()
         self.segmentationPanel.method.refresh()  # something may have been installed meanwhile
         self.showInput()
         self.updateSoon()
 
     def exit(self):
+        self._shortcuts.remove()
         self._updateTimer.stop()
         self.leave()
 
@@ -127,6 +142,7 @@ class CTDefaceWidget(TaskPanel):
 
     def onSceneStartClose(self, caller, event):
         TaskPanel.onSceneStartClose(self, caller, event)
+        self.previewPanel.endEditing()
         self.exportPanel.forgetPaths()
 
     def successor(self, name, node):
@@ -214,6 +230,22 @@ class CTDefaceWidget(TaskPanel):
             return None
         return self.logic.findResult(parameters.inputVolume, parameters.faceMask, parameters.defaceParameters())
 
+    @property
+    def hasResult(self):
+        """Whether the chosen result was made from the chosen input."""
+        return not self.inputPanel.problem() and not self.resultProblem()
+
+    @property
+    def isResultPresent(self):
+        """Whether the chosen result was made from exactly the chosen input, and the present mask and choices."""
+        parameters = self.parameterNode
+        result, maskNode, choices = parameters.defacedVolume, parameters.faceMask, parameters.defaceParameters()
+        return (
+            self.hasResult
+            and maskNode is not None
+            and self.logic.isMadeWith(result, parameters.inputVolume, maskNode, choices)
+        )
+
     def resultProblem(self):
         """Why the chosen result is none of the chosen input, in one sentence; an empty text when it is one."""
         result, volumeNode = self.parameterNode.defacedVolume, self.parameterNode.inputVolume
@@ -245,8 +277,30 @@ class CTDefaceWidget(TaskPanel):
         self.inputPanel.update(problem)
         self.segmentationPanel.update(noInput)
         self.previewPanel.update(noInput or noMask)
-        self.defacePanel.update(not problem, noInput or noMask)
-        self.exportPanel.update(not problem)
+        self.defacePanel.update(noInput)
+        self.exportPanel.update()
+        self._showSteps(not problem, not (noInput or noMask))
+
+    def _showSteps(self, hasInput, hasMask):
+        """Open the steps that can run, mark those that are done, and lead to the button that comes next."""
+        show, isPresent = self.steps.show, self.isResultPresent
+        show("inputCollapsibleButton", True, hasInput)
+        show("segmentCollapsibleButton", hasInput, hasMask)
+        show("previewCollapsibleButton", hasMask)
+        show("correctCollapsibleButton", hasMask)
+        show("defaceCollapsibleButton", hasInput, isPresent)
+        show("exportCollapsibleButton", self.logic.hasResults(), self.exportPanel.isDone)
+        self.steps.lead(self._nextButton(hasInput, isPresent))
+
+    def _nextButton(self, hasInput, isPresent):
+        """Name of the button that the usual way leads to; None while the user has to wait, or is done."""
+        if not (hasInput and self.isFree):
+            return None
+        if isPresent:
+            return "exportButton" if self.ui.exportButton.enabled and not self.exportPanel.isDone else None
+        if self.ui.defaceButton.enabled:
+            return "defaceButton"
+        return self.segmentationPanel.method.nextButton
 
     def updateSoon(self):
         """Bring the views and the expected time up to date once nothing has changed for a moment."""

@@ -36,7 +36,7 @@ class CTDefaceEval(ScriptedLoadableModule):
         self.parent.helpText = _(
             "<p>Shows a head CT before and after defacing side by side, scores how well a face is found and "
             "recognised while you turn the head, and tries to recover the face from the defaced volume.</p>"
-            "<p>The first time, choose a face model in step 7 and press <i>Install</i>. Then work through the panel "
+            "<p>The first time, step 2 offers to install a face model. Then work through the panel "
             "from top to bottom. Each step says what is missing before it can run, and everything explains itself "
             "when the mouse rests on it.</p>"
             "<p>That no face was found, recognised or recovered does not prove that nobody can.</p>"
@@ -66,7 +66,7 @@ class CTDefaceEvalWidget(TaskPanel):
         self.meterPanel = MeterPanel(self)
         self.evaluationPanel = EvaluationPanel(self)
         self.cohortPanel = CohortPanel(self)
-        self.modelsPanel = ModelsPanel(self.ui, self.onModelsChanged)
+        self.modelsPanel = ModelsPanel(self.ui, self.onModelsChanged, lambda: self.steps.reveal("modelsHintLabel"))
         slicer.app.connect("aboutToQuit()", self.stop)  # while the views are there still
         layoutManager = slicer.app.layoutManager()
         if layoutManager is not None:
@@ -149,10 +149,34 @@ class CTDefaceEvalWidget(TaskPanel):
         self.meterPanel.update(missing)
         self.evaluationPanel.update(missing)
         self.cohortPanel.update()
+        self._showSteps(not missing)
+
+    def _showSteps(self, hasVolumes):
+        """Open the steps that can run, mark those that are done, and lead to the button that comes next."""
+        show, evaluated = self.steps.show, self.evaluationPanel
+        show("inputCollapsibleButton", True, hasVolumes)
+        show("meterCollapsibleButton", hasVolumes)
+        show("sweepCollapsibleButton", hasVolumes, evaluated.outcome is not None)
+        hasPair = hasVolumes and self.parameterNode.defacedVolume is not None
+        show("attackCollapsibleButton", hasPair, evaluated.wasAttacked)
+        show("verdictCollapsibleButton", hasVolumes and evaluated.canReport)
+        self.steps.lead(self._nextButton(hasVolumes))
+
+    def _nextButton(self, hasVolumes):
+        """Name of the button that the usual way leads to; None while the user has to wait."""
+        if not (hasVolumes and self.isFree):
+            return None
+        if self.meterPanel.isModelMissing:
+            return "liveModelButton"
+        if self.evaluationPanel.outcome is None:
+            return "sweepButton"
+        isAlone = self.parameterNode.defacedVolume is None
+        return "reportButton" if isAlone or self.evaluationPanel.wasAttacked else "attackButton"
 
     def sentence(self, error):
         """What went wrong; and where in the panel a face model is to be had."""
-        return f"{error} {_('See step 7.')}" if isinstance(error, NotReadyError) else str(error)
+        text = TaskPanel.sentence(self, error)
+        return f"{text} {_('See step 2.')}" if isinstance(error, NotReadyError) else text
 
     def onTaskDone(self):
         self.meterPanel.startOrStop()

@@ -22,7 +22,7 @@ def row(number: int, **changes) -> dict:
         "removed_ml": 400.0 + number * 7 % 100,
         "facial_skin_covered": 0.9,
         "intracranial_voxels_touched": 0,
-        "audit": {"verdict": str(Level.NONE_OF_THESE), "sentence": "Nothing found."},
+        "audit": {"verdict": str(Level.NOT_RECOGNISABLE), "sentence": "Nothing found."},
     }
     return {
         "id": number,

@@ -60,6 +60,8 @@ if [ -x "$models" ]; then
     export CTDEFACE_TORCH_PYTHON="$models"
 fi
 
+# Each process of the tests has a processor: what libraries start of their own threads gets in the way of the others.
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1
 "$python" -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal --durations 15 -m "$only" "$@" ||
     failed="$failed tests"
 if [ ! -x "$models" ]; then

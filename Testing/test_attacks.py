@@ -115,6 +115,38 @@ def test_growth_and_deblurring_bring_the_skin_nearer(head, kind, deface):
     assert min(recovered) < 0.7 * plain
 
 
+def cut_at_random(head, seed):
+    """The face taken off to a depth that varies at random over the shell, air in its place."""
+    image, _, shell = head
+    rough = np.random.default_rng(seed).standard_normal(shell.shape).astype(np.float32)
+    taken = shell & (sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(sitk.GetImageFromArray(rough), 6.0)) > 0.0)
+    return poor_defacings.with_values(image, np.where(taken, -1000, sitk.GetArrayFromImage(image)))
+
+
+def test_series_that_were_cut_at_random_give_the_face_back_together(head):
+    image, _, shell = head
+    cuts = [cut_at_random(head, seed) for seed in range(4)]
+    alone = surface_error(cuts[0], -300, image, shell)
+    found = {recovery.name: recovery for recovery in attacks.joined(cuts[0], cuts[1:])}
+    assert list(found) == [f"union of series, {how} of 4" for how in ("greatest", "least", "mean")]
+    assert surface_error(found["union of series, greatest of 4"].image, -300, image, shell) < 0.2 * alone
+
+
+def test_series_on_other_grids_are_joined_where_they_reach(head):
+    """The half that a series does not cover is left to the others; tissue filled in over air goes by the least."""
+    image, _, shell = head
+    hu = sitk.GetArrayFromImage(image)
+    air = ~(hu > -300) & np.roll(shell, 6, axis=1)
+    puffed = poor_defacings.with_values(image, np.where(air, 40, hu))
+    half = sitk.Resample(image, [n // 2 for n in image.GetSize()], sitk.Transform(), sitk.sitkLinear, image.GetOrigin())
+    least = next(r for r in attacks.joined(puffed, [half]) if "least" in r.name)
+    joined = sitk.GetArrayFromImage(least.image)
+    z, y, x = (n // 2 for n in hu.shape)
+    z, y, x = (int(n * 1.0 / s) for n, s in zip((z, y, x), image.GetSpacing()[::-1]))
+    assert np.abs(joined - hu)[: z - 1, : y - 1, : x - 1].max() < 1e-3
+    assert np.array_equal(joined[z + 2 :], sitk.GetArrayFromImage(puffed)[z + 2 :])
+
+
 def test_only_what_the_camera_sees_is_attacked(head):
     image, pose, _ = head
     body = sitk.ConstantPad(image, [0, 0, 150], [0, 0, 0], -1000)

@@ -12,6 +12,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import batch_cases
 import processes
@@ -23,9 +24,10 @@ from CTDefaceLib.audits import Level
 from CTDefaceLib.batch import Choices, runners
 from CTDefaceLib.batch.inputs import FoundScan, find_scans
 from CTDefaceLib.batch.job import WORK_FOLDER, Job, Outcome, run_job
+from CTDefaceLib.batch.lock import lock
 from CTDefaceLib.batch.names import output_name, pseudonym
 from CTDefaceLib.batch.record import Record
-from CTDefaceLib.batch.runner import DIED_SENTENCE, Resources
+from CTDefaceLib.batch.runner import DIED_SENTENCE, LONGEST_SECONDS, Resources
 from CTDefaceLib.batch.runners import RUNNERS, Place
 from CTDefaceLib.batch.status import Mishap, Status
 from CTDefaceLib.batch.worker_processes import in_worker_processes
@@ -34,6 +36,7 @@ from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import CTDefaceError, InputError, NotReadyError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
 from CTDefaceLib.processes import free_memory
+from CTDefaceLib.scan import Scan
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -282,6 +285,133 @@ def test_other_choices_and_a_second_run_at_the_same_time_are_refused(folders):
             assert reader.counts() == {Status.DONE: 1}
 
 
+def damage(path, kind):
+    """Spoil a record as a disk or an editor would."""
+    if kind == "a word":
+        with sqlite3.connect(path) as record:
+            record.execute("UPDATE scan SET study = CAST(x'312e322e3834302eff' AS TEXT)")
+        return
+    data = path.read_bytes()
+    path.write_bytes({"zeros": bytes(len(data)), "cut": data[: len(data) // 2], "text": b"Dear colleague,"}[kind])
+
+
+@pytest.mark.parametrize("kind", ["zeros", "cut", "text", "a word"])
+def test_a_damaged_record_is_rebuilt(folders, capfd, kind):
+    """From reports and secret: what was done is not touched, the rest is done, and nothing is quoted."""
+    source, output, private = folders
+    for number in range(2):
+        batch_cases.write(source / f"{number}.nii.gz", batch_cases.another(number))
+    quick(parameters=DefaceParameters(margin_mm=2))(source, output)
+    run = json.loads((output / batch.SUMMARY).read_text())["run"]
+    gone, kept = sorted(results(output).values())
+    before, secret = kept.stat().st_mtime_ns, (private / batch.SECRET).read_bytes()
+    gone.unlink()
+    damage(private / batch.RECORD, kind)
+    command = ["batch", str(source), str(output), "--no-gallery", "--workers", "0", "--margin", "2"]
+    assert main(command) == 1
+    assert capfd.readouterr().err.splitlines()[-1].startswith("ctdeface: The record of the batch is damaged: start")
+    with pytest.raises(InputError, match="other choices.*margin_mm: 2"):
+        quick(parameters=DefaceParameters(margin_mm=3), rebuild=True)(source, output)
+    (private / batch.SECRET).unlink()
+    assert main([*command, "--rebuild"]) == 1
+    assert "secret" in capfd.readouterr().err
+    (private / batch.SECRET).write_bytes(secret)
+    assert main([*command, "--rebuild"]) == 0
+    assert "that were taken up: 1." in capfd.readouterr().err
+    assert sorted(results(output).values()) == [gone, kept] and kept.stat().st_mtime_ns == before
+    assert {row["attempts"] for row in records(private).values()} == {1}
+    assert json.loads((output / batch.SUMMARY).read_text())["run"] == run
+    assert quick(parameters=DefaceParameters(margin_mm=2))(source, output).counts == {Status.DONE: 2}
+
+
+@pytest.mark.parametrize("number", ["EROFS", "EIO", "ESTALE", "ENOTCONN"])
+@pytest.mark.parametrize("step", ["make_folder", "save_volume", "put_in_place"])
+def test_a_disk_that_can_no_longer_be_written_ends_the_batch_and_it_goes_on_later(folders, monkeypatch, number, step):
+    """Whatever the step at which it shows: no scan is to blame, and none is burned."""
+    source, output, private = folders
+    for name in ("a", "b"):
+        (source / f"{name}.nii.gz").write_bytes(name.encode())
+    said = OSError(getattr(errno, number), os.strerror(getattr(errno, number)))
+
+    def refused(*_, **__):
+        raise said
+
+    def refused_as_such(*_):
+        raise OutputError("The output could not be written.") from said
+
+    monkeypatch.setattr("CTDefaceLib.batch.job.read_scan", lambda *_, **__: Scan(head()))
+    monkeypatch.setattr(
+        "CTDefaceLib.batch.job.deface", lambda *_, **__: SimpleNamespace(image=head(), report={"warnings": []})
+    )
+    with monkeypatch.context() as broken:
+        broken.setattr(f"CTDefaceLib.batch.job.{step}", refused_as_such if step == "save_volume" else refused)
+        with pytest.raises(OutputError, match="start the batch again; it goes on where it was"):
+            quick()(source, output)
+    assert set(statuses(private).values()) == {Status.WAITING}
+    assert quick()(source, output).counts == {Status.DONE: 2}
+
+
+def test_an_input_that_cannot_be_read_is_no_fault_of_the_output(folders, monkeypatch):
+    source, output, private = folders
+    (source / "a.nii.gz").write_bytes(b"a")
+
+    def broken(path, *_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr("CTDefaceLib.batch.job.read_scan", broken)
+    assert quick()(source, output).counts == {Status.FAILED: 1}
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_two_batches_with_one_output_leave_each_other_alone(folders, monkeypatch, has_locks):
+    """Their private folders differ; the second begins while the first has an unfinished scan."""
+    source, output, private = folders
+    batch_cases.write(source / "a.nii.gz", head())
+    second = []
+
+    def in_the_middle(job):
+        if not second:
+            second.append("begun")
+            work = Path(job.work)
+            work.mkdir()
+            try:
+                second.append(quick()(source, output, private=private.with_name("other")).counts)
+            except CTDefaceError as error:
+                second.append(str(error))
+            assert work.is_dir(), "somebody else's unfinished work was removed"
+        return run_job(job)
+
+    if not has_locks:
+
+        def without(*_):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr("CTDefaceLib.batch.folders.lock", without)
+    monkeypatch.setitem(RUNNERS, Place.HERE, partial(runners.in_process, run=in_the_middle))
+    assert quick()(source, output).counts == {Status.DONE: 1}
+    assert second[1] == {Status.DONE: 1} if not has_locks else "Another batch is writing into this output" in second[1]
+    assert not (output / WORK_FOLDER).exists()
+    assert quick()(source, output, private=private.with_name("other")).counts == {Status.DONE: 1}
+
+
+@POSIX
+def test_the_lock_of_an_output_goes_with_its_process(tmp_path):
+    held = f"lock({str(tmp_path / 'lock')!r}, 'busy'); print('held', flush=True); input()"
+    script = f"from CTDefaceLib.batch.lock import lock; {held}"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script], env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(CTDefaceError, match="busy"):
+        lock(tmp_path / "lock", "busy")
+    holder.kill()
+    holder.communicate()
+    descriptor = lock(tmp_path / "lock", "busy")
+    (tmp_path / "lock").unlink()
+    os.close(lock(tmp_path / "lock", "busy"))  # a new file
+    os.close(descriptor)
+
+
 @pytest.mark.slow
 def test_what_the_audit_still_finds_is_held_back(folders):
     source, output, private = folders
@@ -291,11 +421,6 @@ def test_what_the_audit_still_finds_is_held_back(folders):
     assert records(private)["a.nii.gz"]["sentence"] == "There it is."
     assert json.loads(records(private)["a.nii.gz"]["report"])["audit"]["sentence"] == "There it is."
     assert not results(output)
-    synthetic = DefaceParameters(fill="face", seed=1)
-    summary = batch.run(
-        source, output.with_name("face"), synthetic, Choices(audit="test_batch:only_synthetic"), gallery=False
-    )
-    assert summary.counts in ({Status.DONE: 1}, {Status.WARNED: 1})
 
 
 @pytest.mark.slow
@@ -318,10 +443,6 @@ def test_the_quick_audit(folders):
 def found(original, defaced):
     assert (sitk.GetArrayViewFromImage(original) != sitk.GetArrayViewFromImage(defaced)).any()
     return {"verdict": str(Level.FACE_FOUND), "sentence": "There it is."}
-
-
-def only_synthetic(original, defaced, synthetic_face=False):
-    return {"verdict": str(Level.NONE_OF_THESE if synthetic_face else Level.FACE_FOUND), "sentence": "As it should be."}
 
 
 @pytest.mark.slow
@@ -434,6 +555,16 @@ def test_what_the_segmenter_lacks_is_said_once_and_places_stay_private(folders, 
     assert "Jane" not in (output / batch.SUMMARY).read_text()
 
 
+def test_a_scan_that_hangs_is_given_up_by_default():
+    def timeout(*given, **more):
+        return runners.choose(DefaceParameters(), *given, **{"threads": 1, "scheduler": None, "timeout": None, **more})[
+            1
+        ].timeout
+
+    assert timeout(2) == timeout(None, scheduler="tcp://node1:8786") == LONGEST_SECONDS
+    assert timeout(2, timeout=5.0) == 5.0 and timeout(2, timeout=0.0) is timeout(0) is None
+
+
 def test_how_many_workers_fit(monkeypatch):
     monkeypatch.setattr("CTDefaceLib.processes.processors", lambda: 12)
     monkeypatch.setattr("CTDefaceLib.processes.free_memory", lambda: 32e9)
@@ -523,6 +654,15 @@ def test_bids_names_from_the_patients_of_dicom(folders):
     assert len(list(output.glob("sub-*"))) == 1
     assert len(list(output.glob("sub-*/ses-*/ct/sub-*_ct.nii.gz"))) == 2
     assert json.loads((output / "dataset_description.json").read_text())["GeneratedBy"][0]["Name"] == "CTDeface"
+
+
+def test_bids_names_keep_patients_without_id_apart(folders):
+    source, output, private = folders
+    for number, person in enumerate(("ANON", "", "", "Doe^Jane", "Doe^Jane")):
+        batch_cases.dicom_files.write_series(source / str(number), head()[:, :, :6], PatientID="", PatientName=person)
+    scans = find_scans(source)
+    assert len({scan.patient for scan in scans}) == 4 and scans[3].patient == scans[4].patient == "Doe^Jane"
+    assert len({output_name(scan, "bids", "pseudonym", b"s" * 32).split("/")[0] for scan in scans}) == 4
 
 
 def test_dry_run_writes_nothing(folders, capsys, monkeypatch):

@@ -1,6 +1,7 @@
 """Batches on a Dask cluster: workers that are killed, a run that is killed, what the cluster lacks."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,10 +39,10 @@ def folders(tmp_path):
     return tmp_path / "my scäns", tmp_path / "out", tmp_path / "out-private"
 
 
-def start_batch(source, output, address):
+def start_batch(source, output, address, environment=ENVIRONMENT):
     command = [sys.executable, "-m", "CTDefaceLib", "batch", str(source), str(output), "--scheduler", address]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*command, "--no-gallery"], env=ENVIRONMENT, **pipes)
+    return subprocess.Popen([*command, "--no-gallery"], env=environment, **pipes)
 
 
 def kill_at_work(output, pid):
@@ -98,3 +99,26 @@ def test_what_the_cluster_lacks_is_one_sentence(cluster, folders, tmp_path, monk
             list(dask_runner.on_dask([job], lambda *_: None, Resources(scheduler=cluster[0])))
     with pytest.raises(CTDefaceError, match="cannot be reached"):
         batch.run(source, output, scheduler="nonsense://here", gallery=False)
+
+
+def test_a_cluster_that_only_lets_in_who_has_its_certificate(tmp_path, folders):
+    """As the README says: TLS from Dask's own configuration; without it, a sentence."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=dask", "-days", "2"]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    tls = {"CA_FILE": certificate, **{f"{role}__{name}": path for role in ("SCHEDULER", "WORKER", "CLIENT")
+                                      for name, path in (("CERT", certificate), ("KEY", key))}}  # fmt: skip
+    secure = {**ENVIRONMENT, **{f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in tls.items()}}
+    secure["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] = "True"
+    source, output, private = folders
+    expected = make_archive(source, good=2, bad=[], copies=0)
+    before = batch_cases.hashes(source)
+    with dask_cluster(tmp_path, secure, "tls://") as (address, _):
+        assert address.startswith("tls://")
+        run = start_batch(source, output, address)
+        assert "cannot be reached" in run.communicate()[1] and run.returncode == 1
+        run = start_batch(source, output, address, secure)
+        assert run.wait() == 0, run.communicate()[1]
+    assert problems(expected, source, output, private, before) == []

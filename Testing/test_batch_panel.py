@@ -8,8 +8,10 @@ import gui
 import pytest
 from batch_cases import problems
 from CTDefaceLib.batch.job import WORK_FOLDER
+from CTDefaceLib.batch.status import Status
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.processes import end_process_group
+from CTDefaceSlicer.shared import hints
 from gui import wait
 
 pytestmark = pytest.mark.gui
@@ -61,10 +63,24 @@ def test_a_batch_by_mouse(panel, folders, tmp_path):
     assert [row[1] for row in shown].count("done") == 3
     assert any("truncated" in row[3] for row in shown)
     assert float(shown[0][2]) > 0
+    names = {path.name for path in source.rglob("*")}
+    assert {row[0] for row in shown} <= names, "each scan by its own name"
+    assert all("→" in ui.batchTable.item(row, 0).toolTip() for row in range(len(shown)))
+    assert not any(row[0] in path.read_text() for row in shown for path in output.rglob("*.json")), "on screen only"
     assert ui.batchGalleryButton.enabled
     assert ui.batchButton.text == "Start batch"
     assert problems(expected, source, output, private, before) == []
     gui.picture(panel.parent, Path(PICTURES or tmp_path) / "batch-done.png")
+
+
+def test_a_copy_is_no_error(panel):
+    first = panel.ui.batchTable.rowCount
+    for number, status in enumerate((Status.DOUBLE, Status.DONE, Status.FAILED)):
+        panel.batchPanel.showScan(1000 + number, status)
+    colors = [panel.ui.batchTable.item(first + row, 1).foreground().color().name() for row in range(3)]
+    assert colors[0] == colors[1] != colors[2] == hints.errorColor(panel.ui.batchTable)
+    panel.ui.batchTable.setRowCount(0)
+    panel.batchPanel._rows.clear()
 
 
 def test_cancelled_it_leaves_nothing_unfinished_and_goes_on_later(panel, folders):

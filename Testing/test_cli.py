@@ -43,10 +43,11 @@ class DefaceParameters:
     percentile: float = 10.0
     constant: float = -1000.0
     blur_mm: float = 10.0
+    keep_margin_mm: float = 2.0
     seed: int | None = None
     choice = None
 
-def deface(image, parameters, mask=None, progress=None, cancelled=None):
+def deface(image, parameters, mask=None, kept=(), secret=None, patient="", progress=None, cancelled=None):
     calls.append(parameters)
     if delay:
         print("started", flush=True)
@@ -235,7 +236,7 @@ def test_scan_that_cannot_be_read_ends_with_1(pipeline, scan, capfd):
         (NoFaceError("No face is in view; nothing was changed."), 1, "No face is in view"),
         (MemoryError(), 1, "not enough memory"),
         (KeyboardInterrupt(), 130, "interrupted"),
-        (SystemExit(143), 143, ""),
+        (SystemExit(143), 143, "terminated"),
     ],
 )
 @pytest.mark.parametrize("where", ["deface", "write"])
@@ -335,33 +336,24 @@ def ctdeface():
     return call
 
 
-@pytest.fixture(scope="module")
-def demo_folder(ctdeface, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo") / "with späces"
+@pytest.mark.slow
+def test_demo_shows_a_head_and_no_face(ctdeface, tmp_path):
+    folder = tmp_path / "with späces"
     shown = ctdeface("demo", folder)
     assert shown.returncode == 0, shown.stderr
     assert str(folder) in shown.stdout
     assert sorted(os.listdir(folder)) == ["before_after.png", "defaced.json", "defaced.nii.gz", "synthetic_head.nii.gz"]
-    return folder
-
-
-@pytest.mark.slow
-def test_demo_shows_a_head_and_no_face(demo_folder):
-    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(demo_folder / "before_after.png"))).astype(int)
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "before_after.png"))).astype(int)
     rows, columns, _ = picture.shape
     before, after = picture[: rows // 2], picture[rows // 2 :]
     assert columns > rows > 200 and before.std() > 10 and after.std() > 10
     front = np.s_[: rows // 3, : columns // 3]
     assert np.abs(before[front] - after[front]).mean() > 5
-
-
-@pytest.mark.slow
-def test_demo_report(demo_folder):
-    text = (demo_folder / "defaced.json").read_text()
+    text = (folder / "defaced.json").read_text()
     report = json.loads(text)
     assert report["intracranial_voxels_touched"] == 0
     assert report["removed_ml"] > 100
-    assert str(demo_folder) not in text
+    assert str(folder) not in text
     assert report["parameters"].get("seed") is None  # a drawn one would let the fill be subtracted
 
 

@@ -1,6 +1,7 @@
 """A cohort from its table to its report: the cache, the pairs, and bad tables."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import SimpleITK as sitk
 from CTDefaceEvalLib import cohort as library
 from CTDefaceEvalLib import face_models, report
 from CTDefaceEvalLib.cohort_table import Row, check_table, pairs_in, pairs_of, read_table
+from CTDefaceEvalLib.identification import DEFACED_TO_DEFACED, ORIGINAL_TO_DEFACED, PHOTO_TO_CT, SINGLE, UNTOUCHED
 from CTDefaceLib.errors import CTDefaceError, InputError
 from CTDefaceLib.phantom import PhantomParameters
+from CTDefaceLib.render import Renderer, write_png
 from stored_phantoms import stored_phantom
 
 pytest.importorskip("sklearn")
@@ -66,13 +69,13 @@ def test_cohort_end_to_end_and_its_cache(brightness, table, tmp_path, monkeypatc
     rows = read_table(table)
     assert len(rows) == 24 and rows[0].method == "original"
     searches = []
-    real = library.detection.find_faces
+    real = library.detection.surface_of
 
-    def counted(*arguments, **options):
+    def counted(image):
         searches.append(1)
-        return real(*arguments, **options)
+        return real(image)
 
-    monkeypatch.setattr(library.detection, "find_faces", counted)
+    monkeypatch.setattr(library.detection, "surface_of", counted)
     first = library.evaluate_cohort(rows[:-3], tmp_path / "cache", model="brightness", views="quick")
     assert len(searches) == 21
     cohort = library.evaluate_cohort(rows, tmp_path / "cache", model="brightness", views="quick")
@@ -89,13 +92,119 @@ def test_cohort_end_to_end_and_its_cache(brightness, table, tmp_path, monkeypatc
     assert cut.against_originals["study"].genuine["n"] == 4 * 18 * 18
     assert original.against_originals == {}
 
+    threats = {one.threat for one in original.identification}
+    assert threats == {UNTOUCHED} and {one.threat for one in cut.identification} == {
+        ORIGINAL_TO_DEFACED,
+        DEFACED_TO_DEFACED,
+    }
+    same, single = original.identified(UNTOUCHED), original.identified(UNTOUCHED, SINGLE)
+    assert (same.patients, same.probes, same.missed, same.same_scan) == (4, 8, 0, False)
+    assert single.probes == 8 * 9 and same.rank1.value > 0.5
+    # Where nothing is left to draw, nothing is recognised, and nothing is left out of the count.
+    gone = air.identified(ORIGINAL_TO_DEFACED)
+    assert gone.probes == 8 and gone.rank1.value < 1.0
+
     report.write_cohort(cohort, tmp_path / "cohort.html")
     page = (tmp_path / "cohort.html").read_text(encoding="utf-8")
     numbers = (tmp_path / "cohort.json").read_text(encoding="utf-8")
     assert "Person" not in page + numbers + (tmp_path / "cohort.csv").read_text(encoding="utf-8")
     assert "by patient (2)" in page and "study (5)" in page and "Against the originals" in page
     assert "chance makes these figures: original" not in page
+    assert "Whose face is it?" in page and "by chance rank-1 is 25%" in page
+    assert json.loads(numbers)["methods"][0]["identification"][0]["rank1"]["value"] == same.rank1.value
     assert len(json.loads(numbers)["scans"]) == 24
+
+
+def with_photos(table, folder, people):
+    """The rows of the table and a photo of each person: a picture of the first scan, on its side."""
+    rows = read_table(table)
+    for person in people:
+        image = sitk.ReadImage(str(table.parent / f"{person}_0_original.nrrd"))
+        surface, pose = library.detection.surface_of(image), library.head_pose(image)
+        picture = library.detection.picture_of(Renderer(), surface, pose, 0.0, 0.0, "top", 400)
+        write_png(folder / f"{person}.png", np.ascontiguousarray(np.rot90(picture)))
+        rows.append(Row(f"Person {person}", "1", "photo", folder / f"{person}.png"))
+    return rows
+
+
+@pytest.mark.slow
+def test_photos_name_the_scans(table, tmp_path, monkeypatch):
+    """With a real model: a picture of another view is recognised among the untouched scans, not by what is left."""
+    pytest.importorskip("dlib")
+    monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
+    rows = with_photos(table, tmp_path, range(4))
+    rows = [row for row in rows if row.method == "photo" or (row.method in ("original", "cut") and row.scan == "0")]
+    blank = tmp_path / "blank.png"
+    write_png(blank, np.full((100, 100, 3), 90, np.uint8))
+    rows.append(Row("Person 0", "2", "photo", blank))
+    cohort = library.evaluate_cohort(rows, tmp_path / "cache", model="dlib-hog", views="quick")
+    assert (cohort.photos, cohort.photos_without_face) == (5, 1)
+    assert [method.method for method in cohort.methods] == ["original", "cut"] and len(cohort.scans) == 8
+    untouched, cut = (method.identified(PHOTO_TO_CT) for method in cohort.methods)
+    assert (untouched.patients, untouched.probes) == (4, 4)
+    assert untouched.rank1.value >= 0.75 and cut.auc.value < untouched.auc.value
+    report.write_cohort(cohort, tmp_path / "c.html")
+    page = (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert "In 1 of 5 photos no face was found" in page and "photo → CT" in page
+
+
+def test_a_table_with_photos_is_the_same_in_both_forms(table, tmp_path):
+    (tmp_path / "0.png").touch()
+    rows = [row for row in read_table(table) if row.method == "original"]
+    rows.append(Row("Person 0", "1", "photo", tmp_path / "0.png"))
+    assert set(check_table(pairs_of(rows))) == set(rows)
+
+
+def test_a_photo_that_is_no_picture(brightness, table, tmp_path, monkeypatch):
+    monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
+    (tmp_path / "x.png").write_bytes(b"no")
+    rows = [*read_table(table)[:9], Row("Person 0", "1", "photo", tmp_path / "x.png")]
+    with pytest.raises(InputError, match="photo"):
+        library.evaluate_cohort(rows, tmp_path, model="brightness", views="quick")
+
+
+@pytest.mark.slow
+def test_what_each_method_costs(brightness, table, tmp_path, monkeypatch):
+    """Measured once for each defaced volume, its segmentation included; the figure has a point for each method."""
+    monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
+    lines = ["patient,scan,method,path,labels"]
+    for person in range(2):
+        for method in ("original", "cut"):
+            volume = table.parent / f"{person}_0_{method}.nrrd"
+            labels = tmp_path / f"{person}_{method}.nrrd"
+            sitk.WriteImage(sitk.ReadImage(str(volume)) > 300, str(labels))
+            lines.append(f"Person {person},1,{method},{volume},{labels.name}")
+    (tmp_path / "table.csv").write_text("\n".join(lines), encoding="utf-8")
+    rows = read_table(tmp_path / "table.csv")
+    assert rows[0].labels == tmp_path / "0_original.nrrd"
+    evaluate = partial(library.evaluate_cohort, rows, tmp_path / "cache", model="brightness", views="quick")
+    cohort = evaluate(with_preservation=True)
+    original, cut = cohort.methods
+    assert original.preservation == {} and cut.identified(ORIGINAL_TO_DEFACED).same_scan
+    assert 0.1 < cut.preservation["tissue replaced"].value < 0.6 and cut.preservation["label 1 Dice"].value < 0.95
+    assert [scan.get("label 1 Dice") is None for scan in cohort.scans] == [True, False, True, False]
+    monkeypatch.setattr(library, "preservation", None)  # all is remembered
+    again = evaluate(with_preservation=True)
+    assert again.as_dict() == cohort.as_dict() and evaluate().methods[1].preservation == {}
+    report.write_cohort(cohort, tmp_path / "c.html")
+    page = (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert "Privacy against preservation" in page and "the very scan that was defaced" in page
+
+    (tmp_path / "0_original.nrrd").unlink()
+    with pytest.raises(InputError, match="labels that do not exist"):
+        read_table(tmp_path / "table.csv")
+
+
+def test_old_memory_is_made_anew(brightness, table, tmp_path, monkeypatch):
+    monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
+    rows = [row for row in read_table(table)[:7] if row.method == "original"]
+    first = library.evaluate_cohort(rows, tmp_path, model="brightness", views="quick")
+    for file in tmp_path.glob("*.npz"):
+        with np.load(file) as kept:
+            older = {name: kept[name] for name in ("views", "scores", "embeddings", "picture")}
+        np.savez_compressed(file, **older)
+    again = library.evaluate_cohort(rows, tmp_path, model="brightness", views="quick")
+    assert again.as_dict() == first.as_dict()
 
 
 def test_methods_without_any_face_have_no_figures(brightness, table, tmp_path, monkeypatch):

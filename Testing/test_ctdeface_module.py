@@ -154,9 +154,8 @@ def test_from_input_to_evaluation_by_mouse(panel, scans, name, tmp_path):
     # 3. preview: how it will look, before anything is a result
     wait(lambda: idle(panel))
     assert ui.logTextEdit.plainText.splitlines()[-1] == "Preview ready"
-    assert ui.reportLabel.text.startswith("Replaced ")
-    assert "Gaps in the skull: " in ui.reportLabel.text
-    assert "Intracranial voxels touched: 0" in ui.reportLabel.text
+    assert "✔ Brain untouched" in ui.reportLabel.text and "✘" not in ui.reportLabel.text
+    assert "Gaps in the skull: " in ui.reportLabel.toolTip
     assert ui.defacedSelector.currentNode() is None
     ui.afterRadioButton.click()
     preview = panel.currentResult()
@@ -314,8 +313,9 @@ def test_load_sample_and_sample_data(panel):
     import SampleData
 
     panel.ui.loadSampleButton.click()
-    assert not panel.ui.loadSampleButton.enabled
+    assert not panel.ui.loadSampleButton.enabled and panel.ui.inputProgressBar.visible
     wait(lambda: not panel.busy)
+    assert not panel.ui.inputProgressBar.visible and not panel.ui.loadSampleButton.visible
     volume = panel.ui.inputSelector.currentNode()
     assert not nodes.ctProblem(volume)
     assert panel.ui.segmentButton.enabled
@@ -492,7 +492,7 @@ def test_cancel_leaves_no_process_and_no_file(panel, phantom):
     panel.ui.segmentButton.click()
     assert not is_alive(pid)
     assert not os.path.exists(folder)
-    assert panel.ui.segmentButton.text == "Segment face"
+    assert panel.ui.segmentButton.text == "&Segment face"
     assert panel.ui.maskSelector.currentNode() is None
     assert "Cancelled" in panel.ui.logTextEdit.plainText
     assert segment(panel) is not None, "and it can be started again"
@@ -886,10 +886,12 @@ def test_everything_has_a_tool_tip(panel):
 
 def test_errors_can_be_read_in_both_styles(panel):
     label = panel.ui.warningLabel
-    for background, red in ((qt.QColor("#efefef"), "#c0392b"), (qt.QColor("#353535"), "#ff8a7a")):
+    for background, red, green in (("#efefef", "#c0392b", "#2f7d3b"), ("#353535", "#ff8a7a", "#7ccf87")):
         palette = qt.QPalette()
-        palette.setColor(qt.QPalette.Window, background)
+        palette.setColor(qt.QPalette.Window, qt.QColor(background))
+        label.styleSheet = ""
         label.palette = palette
+        assert red in hints.marked(False, "", label) and green in hints.marked(True, "", label)
         hints.show(label, "", "Look here.")
         assert red in label.styleSheet
     label.palette = qt.QPalette()

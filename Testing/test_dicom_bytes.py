@@ -14,8 +14,7 @@ import pytest
 from coarse_phantoms import scan
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.deface import HeaderWriter
-from CTDefaceLib.dicom.files import CT_IMAGES, SEGMENTATION, STRUCTURE_SET
-from CTDefaceLib.dicom.stack import read_dataset
+from CTDefaceLib.dicom.files import CT_IMAGES, SEGMENTATION, STRUCTURE_SET, read_dataset
 from CTDefaceLib.dicom.write import save
 from examples import examples
 from hypothesis import HealthCheck, event, given

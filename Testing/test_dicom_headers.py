@@ -1,5 +1,6 @@
 """Cleaned headers: nothing that was planted anywhere comes back, and what is claimed to be retained is retained."""
 
+import argparse
 import copy
 import csv
 import datetime
@@ -15,9 +16,12 @@ import numpy as np
 import pydicom
 import pytest
 from coarse_phantoms import scan
+from CTDefaceLib.commands.deface import add_headers, retained_from
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.deface import HeaderWriter, deface_series
-from CTDefaceLib.dicom.headers import RETAIN, Cleaner, described, profile
+from CTDefaceLib.dicom.descriptions import described
+from CTDefaceLib.dicom.headers import RETAIN, TCIA, Cleaner, profile
+from CTDefaceLib.dicom.identifiers import identifiers
 from CTDefaceLib.dicom.pseudonyms import Pseudonyms
 from CTDefaceLib.dicom.write import code, save
 from CTDefaceLib.errors import InputError, OutputError
@@ -189,7 +193,7 @@ def test_each_option_is_applied_and_has_its_code():
         assert bool(header.get("DeviceSerialNumber")) == (name == "device") == bool(header.get("StationName"))
         assert bool(header.get("InstitutionName")) == (name == "institution")
         assert bool(header.get("StudyDate")) == ("dates" in name) == bool(header.get("StudyTime"))
-        assert header.SeriesDescription == ("Head 2.0 axial defaced" if name == "descriptors" else "defaced")
+        assert header.SeriesDescription == ("Head axial defaced" if name == "descriptors" else "defaced")
         assert not header.get("PatientBirthDate") and ("ProtocolName" in header) == (name == "descriptors")
         known = ("StudyInstanceUID", "FrameOfReferenceUID")
         assert {header[key].value == original[key].value for key in known} == {name == "uids"}
@@ -249,6 +253,24 @@ def test_dates_are_shifted_by_the_same_days_for_one_patient():
         Cleaner(["everything"], Pseudonyms())
 
 
+@pytest.mark.parametrize(
+    "nobody", [{}, {"PatientID": " ", "PatientName": "^"}, {"PatientID": "0000", "PatientName": "ANON^Patient"},
+               {"PatientID": "N/A", "PatientName": "Anonymous"}],
+)  # fmt: skip
+def test_two_people_without_id_and_name_do_not_become_one(nobody):
+    """Their pseudonym and the shift of their dates come from the study."""
+    attributes = {"PatientID": "", "PatientName": "", **nobody}
+    studies = {uid: [cleaned(slice_header(StudyInstanceUID=uid, **attributes), "dates") for _ in range(2)]
+               for uid in ("1.2.3", "1.2.4")}  # fmt: skip
+    for same in studies.values():
+        assert same[0].PatientID == same[1].PatientID and same[0].StudyDate == same[1].StudyDate
+    first, second = (same[0] for same in studies.values())
+    assert first.PatientID != second.PatientID and first.PatientName != second.PatientName
+    assert first.StudyDate != second.StudyDate
+    named = [cleaned(slice_header(StudyInstanceUID=uid, PatientID="", PatientName="Anna^Nona")) for uid in studies]
+    assert named[0].PatientID == named[1].PatientID
+
+
 def test_safe_private_elements():
     header = slice_header()
     header.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x27, "SH", "0.562:1")
@@ -264,9 +286,113 @@ def test_safe_private_elements():
     assert [str(e.value) for e in kept if e.tag.is_private and not e.tag.is_private_creator] == ["0.562:1", "1.5"]
 
 
+good_numbers = st.sampled_from(["1.5 mm", "0,75mm", "120 kV", "250 mAs", "75 %", "2x0.6 mm", "T2", "C7"])
+trade = st.sampled_from(["Head", "CT", "axial", "bone", "SOFT", "Angio", "w", "contrast"])
+between = st.sampled_from([" ", "-", "_", ", ", " / ", ". ", " - ", "  "])
+
+
+@st.composite
+def identifiers_in_writings(draw):
+    """Attributes that identify, and other ways to write them, telephone numbers among them."""
+    apart = draw(st.sampled_from(["", "-", ".", "/", " ", "_", "\u2013"]))
+    pieces = draw(st.lists(st.from_regex("[A-Z]?[0-9]{2,5}", fullmatch=True), min_size=2, max_size=4))
+    name = draw(st.lists(letters, min_size=2, max_size=2))
+    day = draw(st.dates(datetime.date(1920, 1, 1), datetime.date(2024, 12, 31)))
+    dates = [
+        "%d.%m.%y",
+        "%m/%d/%y",
+        "%Y-%m-%d",
+        "%d %b %Y",
+        "%d%B%y",
+        "%b %d, %Y",
+        "%Y%m%d",
+        "%d %m %Y",
+        "%d-%b",
+        "%H:%M",
+    ]
+    phone = draw(st.from_regex(r"0[0-9]{2,4}[ /-][0-9]{3}[ -]?[0-9]{2} ?[0-9]{2}", fullmatch=True))
+    attributes = {
+        "PatientID": apart.join(pieces), "PatientName": "^".join(name), "PatientBirthDate": f"{day:%Y%m%d}"
+    }  # fmt: skip
+    other = draw(st.sampled_from(["", "-", ".", " ", "/", "_"]))
+    written = [other.join(pieces), *name, other.join(name), phone, day.strftime(draw(st.sampled_from(dates)))]
+    return attributes, draw(st.lists(st.sampled_from(written), min_size=1, max_size=4))
+
+
+@examples(200)
+@given(data=st.data(), identity=identifiers_in_writings())
+def test_a_number_stays_only_beside_a_word_that_explains_it(data, identity):
+    attributes, written = identity
+    good = data.draw(st.lists(good_numbers, max_size=3))
+    words = data.draw(st.lists(trade, max_size=3))
+    parts = data.draw(st.permutations([*good, *words, *written]))
+    text = "".join(f"{part}{data.draw(between)}" for part in parts)
+    header = pydicom.Dataset()
+    for keyword, value in attributes.items():
+        setattr(header, keyword, value)
+    left = described(text, identifiers(header))
+    allowed = {token.lower() for part in (*good, *words) for token in re.findall(r"[\d.,]+|[^\W\d_]+", part)}
+    assert {token.lower() for token in re.findall(r"[\d.,]+|[^\W\d_]+", left)} <= allowed, (text, left)
+
+
+def test_dates_and_numbers_in_any_writing_leave_descriptions():
+    """Where nothing stands between good ones, those stay."""
+    header = slice_header(
+        PatientID="12-34-56", PatientBirthDate="19600102", StudyDate="20220926", StudyDescription="CT head 26.09.22",
+        SeriesDescription="head 12-34-56 soft 1.5 mm", ProtocolName="head 09/26/22 at 120 kV",
+        ImageComments="tel 040/555 12 34, T2 brain 26 Mar 2022", ConvolutionKernel="12/34/56", FilterType="2 Jan. 1960",
+        ManufacturerModelName="2022.09.26 scanner",
+    )  # fmt: skip
+    cleaned(header, "descriptors")
+    left = [header[name].value for name in ("StudyDescription", "SeriesDescription", "ProtocolName", "ImageComments")]
+    assert left == ["CT head", "head soft 1.5 mm defaced", "head 120 kV", "T2 brain"]
+    assert not {"ConvolutionKernel", "FilterType", "ManufacturerModelName"} & set(header.dir())
+
+
 def test_descriptions_keep_only_words_of_the_trade():
-    assert described("Head of Jane Doe, 0.75mm H31s 4711 (Adult)") == "Head 0.75 mm 31 Adult"
+    assert described("Head of Jane Doe, 0.75mm H31s 4711 (Adult)") == "Head 0.75 mm Adult"
     assert described("Müller^Routine CT") == "Routine CT" and described("") == "" == described(None)
+
+
+def coded(**attributes):
+    """An item of a code sequence."""
+    item = pydicom.Dataset()
+    for keyword, value in attributes.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def test_what_was_typed_into_coded_entries_goes():
+    """A dictionary's own words stay; of others the words of the trade, and none of the hospital's values."""
+    header = slice_header(BodyPartExamined="HEAD MILLER")
+    header.ProcedureCodeSequence = [
+        coded(CodeValue="CTSKULL MILLER", CodingSchemeDesignator="99OTHERVILLE", CodeMeaning="CT skull for Dr Miller",
+              CodingSchemeVersion="Miller 1"),
+        coded(CodeValue="77477000", CodingSchemeDesignator="SCT", CodeMeaning="Mrs Smith had a CT"),
+        coded(CodeValue="RPID22", CodingSchemeDesignator="RADLEX", CodeMeaning="CT Head, Smith"),
+        coded(LongCodeValue="Mrs Smith " * 3, CodingSchemeDesignator="SCT", CodeMeaning="Smith"),
+    ]  # fmt: skip
+    nested = coded(RequestedProcedureCodeSequence=[coded(CodeMeaning="as said by Anna Smith")])
+    header.ReferencedInstanceSequence = [nested]
+    header.AnatomicRegionSequence = [
+        coded(CodeValue="69536005", CodingSchemeDesignator="SCT", CodeMeaning="Head structure")
+    ]
+    cleaned(header, "descriptors")
+    first, second, third, fourth = header.ProcedureCodeSequence
+    assert (first.CodeValue, first.CodingSchemeDesignator, first.CodeMeaning) == ("REMOVED", "L", "CT skull")
+    assert "CodingSchemeVersion" not in first and header.BodyPartExamined == "HEAD"
+    assert second.CodeValue == "77477000" and "Smith" not in second.CodeMeaning and second.CodeMeaning != "REMOVED"
+    assert (third.CodeValue, third.CodeMeaning) == ("RPID22", "CT Head")
+    assert (fourth.LongCodeValue, fourth.CodingSchemeDesignator, fourth.CodeMeaning) == ("REMOVED", "SCT", "REMOVED")
+    assert "Smith" not in str(header) and "Miller" not in str(header)
+    region = header.AnatomicRegionSequence[0]
+    assert (region.CodeValue, region.CodingSchemeDesignator) == ("69536005", "SCT") and region.CodeMeaning.startswith(
+        "Head"
+    )
+    place = slice_header(
+        InstitutionCodeSequence=[coded(CodeValue="OTHERVILLE", CodeMeaning="Our own", CodingSchemeDesignator="99X")]
+    )
+    assert cleaned(place, "institution").InstitutionCodeSequence[0].CodeMeaning == "Our own"
 
 
 def test_references_stay_consistent_and_well_known_uids_stay():
@@ -290,6 +416,23 @@ def test_enhanced_headers_stay_complete():
 
 
 # ---------------------------------------------------------------------------------------------------------- the command
+
+
+def test_what_the_archive_asks_for_has_a_name(capsys):
+    def retained(*args):
+        parser = argparse.ArgumentParser()
+        add_headers(parser)
+        args = parser.parse_args(args)
+        args.error = parser.error
+        return retained_from(args)
+
+    assert retained() is None and retained("--headers", "ps315") == []
+    assert retained("--headers", "tcia") == list(TCIA)
+    assert retained("--headers", "tcia", "--retain", "uids", "dates") == [*TCIA, "uids"]
+    with pytest.raises(SystemExit):
+        retained("--headers", "tcia", "--retain", "full-dates")
+    header = cleaned(slice_header(), *TCIA)
+    assert codes(header) == ["113100", "113107", "113108", "113109", "113111", "113105", "113102"]
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from coarse_phantoms import scan
 from CTDefaceLib.errors import InputError, OutputError
 from CTDefaceSlicer import database
 from gui import wait
+from slicer import packaging
 from slicer_host import dicom
 from test_ctdeface_module import deface, keep, segment
 from test_dicom import assert_defaced
@@ -194,7 +195,7 @@ def test_package_is_installed_only_when_the_user_agrees(panel, loaded, tmp_path,
     panel.ui.exportFolderPathLineEdit.currentPath = str(tmp_path / "out")
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
     installed = []
-    monkeypatch.setattr(slicer.util, "pip_install", installed.append, raising=False)
+    monkeypatch.setattr(packaging, "pip_ensure", lambda requirements, **options: installed.extend(requirements))
     gui.dialogs.answers.append(qt.QMessageBox.Cancel)
     panel.ui.exportButton.click()
     assert not installed and not panel.busy

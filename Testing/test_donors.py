@@ -28,6 +28,11 @@ def cylinder(child=False):
 
 
 @cache
+def donor(seed, child=False):
+    return face_donor(cylinder(child), seed)
+
+
+@cache
 def defaced(seed):
     return deface(stored_phantom(ADULT).image, DefaceParameters(fill="face", seed=seed))
 
@@ -37,20 +42,20 @@ def voxels(image):
 
 
 def test_a_seed_draws_a_person():
-    first, again, other = (face_donor(cylinder(), seed) for seed in (5, 5, 6))
+    first, again, other = donor(5), face_donor(cylinder(), 5), donor(6)
     assert first.person == again.person != other.person
     np.testing.assert_array_equal(first.skin, again.skin)
-    assert len({face_donor(cylinder(), None).person for _ in range(3)}) == 3
+    assert len({first.person, other.person, *(face_donor(cylinder(), None).person for _ in range(2))}) == 4
 
 
 def test_a_child_gets_the_face_of_a_child():
-    assert face_donor(cylinder(child=True), 5).child
-    assert not face_donor(cylinder(), 5).child
+    assert donor(5, child=True).child
+    assert not donor(5).child
 
 
 def test_eyes_and_chin_come_to_those_of_the_patient():
-    own, donor = cylinder().landmarks, face_donor(cylinder(), 5)
-    adopted = replace(own, skin=donor.skin, skin_in_view=np.ones_like(own.skin_in_view))
+    own = cylinder().landmarks
+    adopted = replace(own, skin=donor(5).skin, skin_in_view=np.ones_like(own.skin_in_view))
     assert adopted.eye_height == pytest.approx(own.eye_height, abs=6.0)
     assert adopted.chin_height == pytest.approx(own.chin_height, abs=6.0)
 
@@ -86,9 +91,9 @@ def test_the_new_face_knows_nothing_of_the_patients(which):
     image, changed = images[which], head_cylinder(images[which])
     marks = [(c.landmarks.eye_height, c.landmarks.chin_height) for c in (s.cylinder, changed)]
     assert np.abs(np.subtract(*marks)).max() <= HEIGHT_STEP_MM
-    donor = face_donor(s.cylinder, 1)
-    own = face_surface(s.image, s.face, s.cylinder, depth_mm=10.0, donor=donor)
-    other = face_surface(image, s.face, changed, depth_mm=10.0, donor=donor)
+    face = face_donor(s.cylinder, 1)
+    own = face_surface(s.image, s.face, s.cylinder, depth_mm=10.0, donor=face)
+    other = face_surface(image, s.face, changed, depth_mm=10.0, donor=face)
     assert np.abs(other.skin - own.skin)[own.outline > 0].max() < 1.0
     region = s.region()
     one, two = (voxels(fill_region(scan, region, own, fill="face", seed=1)).astype(float) for scan in (s.image, image))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, mask_of, scan, voxels
-from CTDefaceLib.anatomy.grids import sampled, values_at
+from CTDefaceLib.anatomy.grids import sampled, values_at, whole
 from CTDefaceLib.anatomy.hounsfield import OUTSIDE_HU
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.phantom import Label
@@ -244,8 +244,8 @@ def test_noise_of_tissue_is_this_scanners():
     for noise in (12.0, 30.0):
         s = scan(person=2, noise=noise)  # noise grows towards the brain, in which it is measured
         filled = voxels(fill_region(s.image, s.region(18.0), s.surface(18.0), seed=0)).astype(float)
-        below = sampled(s.surface(18.0).below, s.cylinder.head, s.image)
-        reach = sampled(s.surface(18.0).reach, s.cylinder.head, s.image)
+        below = sampled(s.surface(18.0).below, s.cylinder.head, s.image, whole(s.image))
+        reach = sampled(s.surface(18.0).reach, s.cylinder.head, s.image, whole(s.image))
         here = (reach > 6.0) & (below > 7.0) & (below < 13.0)
         brain = ndimage.binary_erosion(s.labelled(Label.INTRACRANIAL), iterations=4)
         rough, usual = (

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import case, intracranial, mask_of, scan, small_view, voxels
+from CTDefaceLib.anatomy.grids import sampled
 from CTDefaceLib.anatomy.head import find_head
-from CTDefaceLib.anatomy.work_grid import WORK_SPACING_MM, work_volume
+from CTDefaceLib.anatomy.work_grid import WORK_SPACING_MM
+from CTDefaceLib.anatomy.work_volume import work_volume
 from CTDefaceLib.errors import NoFaceError
 from CTDefaceLib.phantom import Label
 from examples import examples
@@ -76,9 +78,23 @@ def test_sampling_reads_the_work_grid_where_it_lies():
     head = case("leaning").cylinder.head
     index = (20, 31, 12)
     point = head.to_head(np.array(head.volume.TransformIndexToPhysicalPoint(index)))
-    value = head.sample(voxels(head.volume), point[None])
+    value = head.sample(voxels(head.volume), head.to_index(head.to_lps(point))[None])
     assert value == pytest.approx(head.volume[index], abs=1)
-    assert head.grid()[index[::-1]] == pytest.approx(point, abs=1e-3)
+    assert [head.coordinates(axis)[index[::-1]] for axis in range(3)] == pytest.approx(point, abs=1e-3)
+
+
+def test_the_work_grid_is_read_as_simpleitk_reads_it():
+    """On grids with axes in any order and direction, fine and coarse, that reach beyond it."""
+    s = case("frontal")
+    values = s.cylinder.head.guard
+    function = sitk.GetImageFromArray(values)
+    function.CopyInformation(s.cylinder.head.volume)
+    wide = sitk.ConstantPad(s.image[::2, :, ::3], [20, 0, 9], [0, 17, 4])
+    for image in (s.image, sitk.PermuteAxes(wide, [2, 0, 1]), sitk.Flip(wide, [True, False, True])):
+        box = tuple(slice(n // 8, n) for n in image.GetSize())
+        expected = sitk.GetArrayFromImage(sitk.Resample(function, image[box], sitk.Transform(), sitk.sitkLinear, -1.0))
+        assert np.allclose(sampled(values, s.cylinder.head, image, box), expected, atol=1e-4)
+        assert (expected == -1.0).any() and (expected > 20.0).any()
 
 
 # --------------------------------------------------------------------------------------------- however the grid is laid

@@ -34,18 +34,19 @@ ROOMS = {
     "phantom": "anatomy errors",
     "segmenters": "anatomy errors files processes progress",
     "removal": "anatomy errors phantom",
-    "parameters": "errors removal segmenters",
+    "parameters": "errors files removal segmenters",
     "pipeline": "anatomy errors parameters progress removal segmenters version",
-    "dicom": "anatomy errors files parameters pipeline private progress removal scan version walk",
-    "volume_io": "dicom errors files nifti nifti_geometry scan stored_data",
+    "dicom": "anatomy errors files parameters pipeline private processes progress removal scan version walk",
+    "volume_io": "dicom errors files nifti nifti_geometry processes scan stored_data",
+    "structures": "dicom errors removal stored_data volume_io",
     "study": "anatomy dicom errors files parameters pipeline private progress removal scan version volume_io",
     "batch": "audits dicom errors files parameters pipeline private processes progress render scan segmenters "
-    "stored_data study version volume_io walk",
+    "stored_data structures study version volume_io walk",
     "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress render scan "
     "segmenters study tasks version volume_io",
     "commands": "batch dicom errors files nifti_geometry parameters phantom pipeline private progress render scan "
-    "segmenters stored_data study version volume_io",
-    "__init__": "parameters pipeline version volume_io",
+    "segmenters stored_data structures study version volume_io",
+    "__init__": "parameters pipeline structures version volume_io",
     "__main__": "commands",
 }
 """Room of CTDefaceLib (a file or a package) → the rooms that it may import. It reads from the ground up:

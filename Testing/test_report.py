@@ -27,6 +27,9 @@ from stored_phantoms import stored_phantom
 pytest.importorskip("dlib")
 
 
+JOINED = ("greatest", "least", "mean")
+
+
 @pytest.fixture(autouse=True)
 def light_pictures(monkeypatch):
     """What is tested is not how finely the head is drawn."""
@@ -125,7 +128,7 @@ def test_only_the_same_patients_other_scans_count(folder, tmp_path):
     noise = np.random.default_rng(0).uniform(-1000, 1000, (40, 40, 40))
     sitk.WriteImage(sitk.GetImageFromArray(noise), str(tmp_path / "elsewhere.mha"))
     names = [found.name for found in companions.volumes_beside(tmp_path / "defaced.nii.gz", defaced)]
-    assert names == ["another scan beside it 1"]
+    assert names == ["another scan beside it 1", *(f"union of series, {how} of 2" for how in JOINED)]
     ignored = companions.volumes_beside(tmp_path / "defaced.nii.gz", defaced, [tmp_path / "thick.nrrd"])
     assert list(ignored) == []
     assert companions.pictures_beside(tmp_path / "defaced.nii.gz", [load_model("dlib-hog")]) == []
@@ -141,7 +144,8 @@ def test_what_lies_in_folders_with_dicom_series_is_found(folder, tmp_path):
     shutil.copy(folder / "shared" / "thumb.png", tmp_path / "defaced" / "thumb.png")
     defaced = read_ct(tmp_path / "defaced")
     names = [found.name for found in companions.volumes_beside(tmp_path / "defaced", defaced)]
-    assert names == ["another scan beside it 1", "another scan beside it 2"]
+    scans = ["another scan beside it 1", "another scan beside it 2"]
+    assert names == scans + [f"union of series, {how} of 3" for how in JOINED]
     assert len(companions.pictures_beside(tmp_path / "defaced", [load_model("dlib-hog")])) == 1
 
 
@@ -190,10 +194,35 @@ def test_command_evaluates_a_pair(folder, tmp_path, capsys):
     assert command(tmp_path / "dicom", "-o", page, *options, "--overwrite", "--strict", "--series", "2") == 3
 
 
+@pytest.mark.slow
+def test_command_tells_what_a_pair_cost(folder, tmp_path):
+    """Beside the verdict: what was replaced, of a structure as well, its dose, and the shape of the face."""
+    image, page = sitk.ReadImage(str(folder / "Müller.nii.gz")), tmp_path / "report.html"
+    sitk.WriteImage(image > 300, str(tmp_path / "bone.nii.gz"))
+    sitk.WriteImage(sitk.ReadImage(str(folder / "shared" / "defaced.nii.gz")) > 300, str(tmp_path / "after.nii.gz"))
+    sitk.WriteImage(sitk.Cast(image * 0 + 20, sitk.sitkFloat32), str(tmp_path / "dose.nrrd"))
+    options = ["--models", "dlib-hog", "--views", "quick", "--attacks", "--alone", "--no-pictures"]
+    options += ["--others", folder / "Müller.nii.gz", "--preservation", "--dose", tmp_path / "dose.nrrd"]
+    options += ["--structures", tmp_path / "bone.nii.gz", tmp_path / "after.nii.gz"]
+    assert command(folder / "Müller.nii.gz", folder / "shared" / "defaced.nii.gz", "-o", page, *options) == 0
+    numbers = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    cost, html = numbers["preservation"], page.read_text(encoding="utf-8")
+    (bone,) = cost["structures"]
+    kept_ml = bone["volume_ml"] - bone["replaced_ml"]
+    assert 0.5 < bone["dice"] < 1.0 and kept_ml == pytest.approx(bone["defaced_ml"], rel=0.02)
+    assert bone["dose"] == [20.0, 20.0] and cost["head"]["tissue_replaced_ml"] > 100.0
+    assert "What it cost" in html and "surface Dice, 2 mm" in html and "20.00 → 20.00" in html
+    assert "Shape of the face" in html and numbers["shape"]["mean_mm"] > 2.0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         [],
+        ["a", "--preservation", "-o", "r.html"],
+        ["a", "b", "--structures", "s.nrrd", "-o", "r.html"],
+        ["a", "b", "--preservation", "--structures", "s.nrrd", "t.nrrd", "u.nrrd", "-o", "r.html"],
+        ["a", "b", "--preservation", "--dose", "d.nrrd", "-o", "r.html"],
         ["-o", "r.html"],
         ["a", "b"],
         ["a", "b", "c", "-o", "r.html"],

@@ -6,13 +6,13 @@ import json
 import gui
 import numpy as np
 import pytest
+import quick_worker
 import SimpleITK as sitk
 import slicer
-from CTDefaceLib import tasks
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.volume_io import read_ct
-from CTDefaceSlicer.shared import nodes, views
+from CTDefaceSlicer.shared import views
 from gui import dialogs, run_for, wait
 from stored_phantoms import stored_phantom
 
@@ -20,16 +20,6 @@ import qt  # isort: skip
 
 pytestmark = pytest.mark.gui
 INPUT, MASK, RESULT = KINDS = ("input", "mask", "result")
-REPORT = {
-    "replaced_ml": 1.0,
-    "replaced_share": 0.1,
-    "facial_skin_covered": 1.0,
-    "mask_ml": 1.0,
-    "mask_intracranial_ml": 0.0,
-    "intracranial_voxels_touched": 0,
-    "skull_gaps": 0,
-    "warnings": [],
-}
 
 
 @pytest.fixture(scope="module")
@@ -40,27 +30,8 @@ def head():
 
 @pytest.fixture
 def panel(monkeypatch, tmp_path):
-    """The panel, with a worker that needs no time: the front third of a volume is its face, which becomes air."""
     with gui.user() as panel:
-
-        def run(task, volumeNode=None, finish=None, suffix=".npy", done=None, failed=None, **callbacks):
-            array = slicer.util.arrayFromVolume(volumeNode).copy()
-            front = np.s_[:, : array.shape[1] // 3]
-            path = tmp_path / f"result{suffix}"
-            if isinstance(task, tasks.Segment):
-                array = np.zeros(array.shape, np.uint8)
-                array[front] = 1
-                np.save(path, array)
-            elif isinstance(task, tasks.Deface):
-                array[front] = -1000
-                np.save(path, array)
-            elif isinstance(task, tasks.Write):
-                sitk.WriteImage(nodes.imageFromVolume(volumeNode), str(path))
-            result = finish(dict(REPORT), str(path)) if finish else {"seconds": 1.0, "devices": []}
-            return result if done is None else done(result)
-
-        monkeypatch.setattr(panel.logic.process, "run", run)
-        monkeypatch.setattr(panel.logic.process, "arrayMessage", lambda *arguments: None)
+        quick_worker.use(panel, monkeypatch, tmp_path)
         yield panel
 
 

@@ -42,7 +42,12 @@ def panel(monkeypatch, tmp_path):
     slicer.app.settings().clear()
     with gui.user() as panel:
         gui.stop_process(panel.logic.process)  # what an earlier test started knows another home
+        boxes = panel.ui.segmentCollapsibleButton, panel.ui.segmentAdvancedCollapsibleButton
+        for box in boxes:
+            box.collapsed = False
         yield panel
+        for box in boxes:
+            box.collapsed = True
     slicer.app.settings().clear()
 
 
@@ -82,16 +87,17 @@ FIELDS = ("weightsPathLineEdit", "faceLabelComboBox", "deviceComboBox", "licence
 def test_each_method_shows_its_state(panel, monkeypatch, phantom, tmp_path):
     monkeypatch.setattr(nnunet_runtime, "is_installed", lambda: False)
     panel.segmentationPanel.method.refresh()
-    assert texts(panel) == {
+    expected = {
         "builtin": "Built-in",
         "cta-deface": "CTA-DEFACE (has to be installed)",
         "mede": "mede (has to be installed)",
         "nnunet": "nnU-Net model (has to be installed)",
         "totalsegmentator": "TotalSegmentator (has to be installed)",
     }
+    assert {name: text for name, text in texts(panel).items() if name in expected} == expected
     gui.volume(phantom, "Head")
     wait(lambda: panel.ui.segmentButton.enabled)
-    assert seen(panel, *BUTTONS, *FIELDS) == [] and "Geometry" in panel.ui.stateLabel.text
+    assert seen(panel, *BUTTONS, *FIELDS) == [] and "Geometry" in panel.ui.segmenterComboBox.toolTip
     choose(panel, "totalsegmentator")
     assert panel.parameterNode.segmenter == "totalsegmentator"
     assert seen(panel, *BUTTONS, *FIELDS) == ["installButton", "deviceComboBox"]
@@ -163,6 +169,9 @@ def test_extensions_come_first(name, extensions, panel, monkeypatch, restarts):
     dialogs.answers[:] = [CANCEL]
     panel.ui.installButton.click()
     assert manager._asked == [] and panel.ui.stateLabel.text == "Nothing was installed."
+    said = dialogs.shown[-1]
+    assert "3 GB" in said and "started again" in said and "the extensions PyTorch" in said
+    assert f"{' and '.join(extensions[-2:])} of Slicer's server" in said, "a list as in a sentence"
     dialogs.answers[:] = [OK, CANCEL]
     panel.ui.installButton.click()
     assert manager._asked == extensions and not restarts and "has to be started again" in panel.ui.stateLabel.text
@@ -178,6 +187,17 @@ def test_an_extension_that_was_switched_off_is_switched_on(panel, monkeypatch, r
     dialogs.answers[:] = [OK, OK]
     panel.ui.installButton.click()
     assert manager._enabled == [("PyTorch", True)] and manager._asked == ["NNUNet"] and restarts == [1]
+
+
+@pytest.mark.parametrize("how", ["no manager", "a Slicer built without"])
+def test_without_an_extensions_manager_a_sentence_says_so(panel, monkeypatch, how):
+    if how == "no manager":
+        manage_with(monkeypatch, None)
+    else:
+        monkeypatch.delattr(type(slicer.app), "extensionsManagerModel", raising=False)
+    choose(panel, "totalsegmentator")
+    panel.ui.installButton.click()
+    assert "this Slicer has no Extensions Manager" in panel.ui.stateLabel.text
 
 
 def test_an_extension_that_cannot_be_installed(panel, monkeypatch, restarts):
@@ -257,7 +277,7 @@ def test_mede_is_installed_after_its_licence_was_shown(panel, monkeypatch, exten
     installed = []
     monkeypatch.setattr(slicer.util, "pip_install", installed.append)
     choose(panel, "mede")
-    assert "--no-deps" in panel.ui.stateLabel.text
+    assert "mede 0.0.12" in panel.ui.stateLabel.text and "pip" not in panel.ui.stateLabel.text
     assert install(panel, CANCEL) == "Nothing was installed." and not installed and not torch.asked
     assert "Commons Clause" in dialogs.shown[-1] and "commercially" in dialogs.shown[-1]
     with monkeypatch.context() as patch:
@@ -314,6 +334,13 @@ def test_weights_are_imported_from_a_file(panel, installed, tmp_path, phantom):
     dialogs.answers[:] = [archive]
     panel.ui.importButton.click()
     assert texts(panel)["totalsegmentator"] == "TotalSegmentator" and seen(panel, *BUTTONS) == []
+    assert panel.ui.weightsSizeLabel.visible and "MB" in panel.ui.weightsSizeLabel.text
+    dialogs.answers[:] = [CANCEL]
+    panel.ui.removeWeightsButton.click()
+    assert panel.segmentationPanel.method.isReady and "downloaded again" in dialogs.shown[-1]
+    dialogs.answers[:] = [OK]
+    panel.ui.removeWeightsButton.click()
+    assert seen(panel, *BUTTONS, "removeWeightsButton") == ["downloadButton", "importButton"]
 
 
 def test_a_download_is_agreed_to_and_its_error_is_one_sentence(panel, installed, tmp_path):

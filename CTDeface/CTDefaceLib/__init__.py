@@ -17,6 +17,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .pipeline import DefaceParameters, DefaceResult, deface, segment
+    from .structures import read_structures
     from .volume_io import Scan, read_ct, read_scan, write_volume
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "deface",
     "read_ct",
     "read_scan",
+    "read_structures",
     "segment",
     "write_volume",
 ]
@@ -38,6 +40,7 @@ _MODULES = {
     "deface": ".pipeline",
     "read_ct": ".volume_io",
     "read_scan": ".volume_io",
+    "read_structures": ".structures",
     "segment": ".pipeline",
     "write_volume": ".volume_io",
 }

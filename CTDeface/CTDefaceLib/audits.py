@@ -1,8 +1,7 @@
 """Audits: the seam between a batch and whoever looks for the face in what it has made.
 
-An audit is named ``"module:function"``. The function takes the volume and its defaced version, in Hounsfield units,
-and, where that shows a synthetic person's face, the keyword ``synthetic_face=True``. It returns a dict with
-``verdict``, one of the words of :class:`Level`, and ``sentence``, which says the same to the user.
+An audit is named ``"module:function"``. The function takes the volume and its defaced version, in Hounsfield units. It
+returns a dict with ``verdict``, one of the words of :class:`Level`, and ``sentence``, which says the same to the user.
 Its module may have a function ``check()`` that raises CTDefaceError when something is missing.
 """
 
@@ -19,19 +18,22 @@ if TYPE_CHECKING:
 
 
 class Level(str, Enum):
-    """What an audit or an evaluation makes of a defaced scan, worst first; the last two pass nobody."""
+    """What an audit or an evaluation makes of a defaced scan, worst first; the last two pass nobody.
 
-    FACE_FOUND = "face found"
+    The question is whose face it is. That some face is found decides only where nobody can tell whose.
+    """
+
     RECOGNISABLE = "recognisable"
+    FACE_FOUND = "face found"
     RECOVERABLE = "recoverable"
-    NONE_OF_THESE = "none of these"
+    NOT_RECOGNISABLE = "not recognisable"
     NOT_ALL_TRIED = "not all tried"
     NOT_EVALUABLE = "not evaluable"
 
     __str__ = str.__str__
 
 
-FACE_LEFT = (Level.FACE_FOUND, Level.RECOGNISABLE, Level.RECOVERABLE)
+FACE_LEFT = (Level.RECOGNISABLE, Level.FACE_FOUND, Level.RECOVERABLE)
 """Levels that keep a result back."""
 
 
@@ -54,8 +56,7 @@ def check_audit(audit: str) -> None:
         check()
 
 
-def audited(audit: str, original: sitk.Image, defaced: sitk.Image, *, synthetic_face: bool = False) -> dict[str, Any]:
+def audited(audit: str, original: sitk.Image, defaced: sitk.Image) -> dict[str, Any]:
     """Call the audit ``"module:function"`` with both volumes; it returns a dict with ``verdict`` and ``sentence``."""
     module, _, function = audit.partition(":")
-    more = {"synthetic_face": True} if synthetic_face else {}
-    return getattr(importlib.import_module(module), function)(original, defaced, **more)
+    return getattr(importlib.import_module(module), function)(original, defaced)

@@ -7,11 +7,14 @@ killed process is a hidden file or folder whose name ends in ``.part`` and the e
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,7 +31,38 @@ SYNCS_AT_ONCE = 8
 DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 """Names that Windows keeps for devices, whatever their ending."""
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell of a table begins that spreadsheets work out, whatever it does."""
+
 NOT_WRITTEN = "The output could not be written"
+
+
+def name_bytes(text: str) -> bytes:
+    """A text that may be the name of a file as the bytes that the disk holds: UTF-8 where it is that, whatever else."""
+    return text.encode("utf-8", sys.getfilesystemencodeerrors())
+
+
+def name_text(name: bytes) -> str:
+    """What :func:`name_bytes` was given."""
+    return name.decode("utf-8", sys.getfilesystemencodeerrors())
+
+
+def on_one_line(text: str) -> str:
+    """A text with names of files in it, for a log or a terminal: what is no letter of a line stands as its number.
+
+    >>> on_one_line("a" + chr(10) + "b")
+    'a\\\\nb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def csv_line(values: Iterable[object]) -> str:
+    """A line of a table; what a spreadsheet would take for a formula stands as text, behind an apostrophe."""
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(
+        [f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value for value in values]
+    )
+    return line.getvalue()
 
 
 @contextmanager
@@ -38,6 +72,11 @@ def output_errors(sentence: str = NOT_WRITTEN) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"{sentence}: {error.strerror or type(error).__name__}.") from error
+
+
+def folder_bytes(folder: str | os.PathLike) -> int:
+    """How much room the files of a folder take, with those of its sub-folders; 0 where there is none."""
+    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
 
 
 def sync(path: str | os.PathLike) -> None:

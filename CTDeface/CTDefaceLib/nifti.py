@@ -58,6 +58,7 @@ COLOURS, COMPLEX = (128, 2304), (32, 1792, 2048)
 """Codes of what is no grey value."""
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def read_nifti(path: Path, form: str = "", orientation: str = "") -> tuple[sitk.Image, Geometry]:
     """Read a NIfTI file (.nii or .nii.gz, version 1 or 2).
 
@@ -96,7 +97,7 @@ def read_nifti(path: Path, form: str = "", orientation: str = "") -> tuple[sitk.
     try:
         stored = np.dtype(TYPES[code]).newbyteorder(header.dtype["dim"].base.byteorder)
         voxels = _voxels(path, max(geometry.header, int(header["vox_offset"])), stored, math.prod(size))
-    except (ValueError, OSError) as error:
+    except (ValueError, OverflowError, OSError) as error:
         raise InputError(TRUNCATED) from error
     image = sitk.GetImageFromArray(_scaled(voxels, header).reshape(size[::-1]))
     _place(image, to_ras)

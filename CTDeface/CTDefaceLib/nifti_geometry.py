@@ -30,6 +30,10 @@ TWO_ORIENTATIONS = (
     "The two transforms of the NIfTI file (qform and sform) lay its voxels up to {:.1f} mm apart, which is more than a "
     "voxel: choose the one that is right with --qform or --sform."
 )
+NO_NUMBERS = (
+    "One of the two transforms of the NIfTI file (qform and sform) holds what is no number: choose the other one with "
+    "--qform or --sform."
+)
 TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -115,7 +119,9 @@ class Geometry:
         if not all(self.codes):
             return self.qform if self.codes[0] else self.sform
         apart, voxel = self._apart(), np.abs(self.pixdim[1:4]).min() * self._mm
-        if not apart <= voxel:
+        if not np.isfinite(apart + voxel):
+            raise InputError(NO_NUMBERS)
+        if apart > voxel:
             raise InputError(TWO_ORIENTATIONS.format(apart))
         return self.sform if is_rigid(self.sform) else self.qform
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import hmac
+from dataclasses import dataclass, replace
+
+import SimpleITK as sitk
 
 from .errors import InputError
+from .files import name_bytes
 from .removal.fill import FILLS
 from .segmenters import Choice
 
-UNREPORTED = ("segmenter", "weights", "label", "device", "seed")
+UNREPORTED = ("segmenter", "weights", "label", "device", "seed", "person_seed")
 """Parameters that are not in a report's list: they name places, stand elsewhere in it, or would undo the work."""
 
 DEPTH_MM = {"light": 10.0, "standard": 10.0, "strict": 18.0}
 """Strength → depth in mm below the new skin. Where to start from: to be measured against what can be recognised."""
+
+KEEP_MARGIN_MM = 2.0
+"""What stays around structures that are kept, in mm: about how exact they are drawn. A choice."""
 
 WEAK_FILLS = {
     "constant": "A constant fill marks the region for everybody: use the smooth fill to share the volume.",
@@ -49,8 +57,12 @@ class DefaceParameters:
         ``"blur"``, see :func:`CTDefaceLib.removal.fill.fill_region`.
     constant, percentile, blur_mm: float
         HU, percentile and mm of those fills.
+    keep_margin_mm: float
+        What stays around structures that are kept, in mm.
     seed: int or None
         Seed of all that is random; None draws a new one, which nobody then knows.
+    person_seed: int or None
+        Seed of whose face takes the place, which has to be the same in all scans of a patient; None for ``seed``.
 
     Raises
     ------
@@ -71,7 +83,9 @@ class DefaceParameters:
     constant: float = -1000.0
     percentile: float = 10.0
     blur_mm: float = 10.0
+    keep_margin_mm: float = KEEP_MARGIN_MM
     seed: int | None = None
+    person_seed: int | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (("fill", self.fill, FILLS), ("strength", self.strength, DEPTH_MM)):
@@ -94,6 +108,11 @@ class DefaceParameters:
         return self.strength == "strict" if self.ears is None else self.ears
 
     @property
+    def person(self) -> int | None:
+        """Seed of whose face takes the place."""
+        return self.seed if self.person_seed is None else self.person_seed
+
+    @property
     def choice(self) -> Choice:
         """What the segmenter is told."""
         return Choice(self.weights, self.label, self.device)
@@ -108,3 +127,28 @@ class DefaceParameters:
         if self.keeps_bone:
             warnings.append("Facial bone was kept: a face can be estimated from it.")
         return warnings
+
+
+def drawn(parameters: DefaceParameters, secret: bytes, patient: str, image: sitk.Image) -> DefaceParameters:
+    """The same choices, with what is random made from a secret (HMAC-SHA-256): the same wherever and whenever it is.
+
+    Parameters
+    ----------
+    parameters: DefaceParameters
+        They stay as they are where they have a seed.
+    secret: bytes
+        Nobody can tell the fill without it.
+    patient: str
+        Whose face takes the place follows from this alone.
+    image: SimpleITK.Image
+        The noise follows from its voxels as well: two scans with one noise would show where it is.
+    """
+    if parameters.seed is not None:
+        return parameters
+
+    def seed(kind: str, what: bytes) -> int:
+        digest = hmac.new(secret, name_bytes(f"{kind}\0{patient}\0") + what, "sha256").digest()
+        return int.from_bytes(digest[:8], "big")
+
+    voxels = hashlib.sha256(sitk.GetArrayViewFromImage(image).data).digest()
+    return replace(parameters, seed=seed("noise", voxels), person_seed=seed("person", b""))

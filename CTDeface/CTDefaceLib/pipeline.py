@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import SimpleITK as sitk
@@ -12,12 +13,13 @@ import SimpleITK as sitk
 from . import segmenters
 from .anatomy.face_map import Cylinder, as_the_head_lies, head_cylinder
 from .errors import InputError
-from .parameters import UNREPORTED, DefaceParameters
+from .parameters import UNREPORTED, DefaceParameters, drawn
 from .progress import IsCancelled, Progress, never, part, steps
 from .removal.check import check
 from .removal.check import mask_report as mask_numbers
 from .removal.donors import face_donor
 from .removal.fill import fill_region
+from .removal.keep import Structure, keep
 from .removal.region import mask_as_region, removal_region, unreached_ml
 from .removal.surface import Surface, face_surface
 from .version import __version__
@@ -30,6 +32,14 @@ OF_A_MASK = ("method", "model", "warnings")
 
 LITTLE_MASK_ML = 1.0
 """How much of a face mask, in mL, may stay untold beside the new skin's outline, which is smoothed. Chosen by eye."""
+
+LITTLE_KEPT_ML = 0.05
+"""How much of what is kept, in mL, may lie in the region without a word: what rounds to 0.1. A choice."""
+
+KEPT_IN_FACE = (
+    "{:.1f} mL of what is kept lie where the face would have been replaced: what they show of it stays; look at the "
+    "result before you share it."
+)
 
 UNREACHED = (
     "{:.1f} mL of the face mask lie too far from the face, or are too thin, to take a new skin; they were left as they "
@@ -136,6 +146,9 @@ def deface(
     *,
     mask: sitk.Image | None = None,
     mask_report: Mapping[str, Any] | None = None,
+    kept: Sequence[Structure] = (),
+    secret: bytes | None = None,
+    patient: str = "",
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> DefaceResult:
@@ -152,6 +165,14 @@ def deface(
     mask_report: dict, optional
         How that mask was made: the report of :func:`segment`, or any of ``method``, ``model`` and ``warnings``, which
         go into the report of the defacing.
+    kept: sequence of Structure, optional
+        What must stay, with a margin around it (``parameters.keep_margin_mm``), from
+        :func:`CTDefaceLib.structures.read_structures`: not one bit of it changes, and the new skin passes outside it.
+    secret: bytes, optional
+        What is random is made from it, the patient and the voxels, so that it is the same in every run, and so is
+        whose face takes the place in all scans of a patient; drawn anew when None, or as ``parameters.seed`` says.
+    patient: str
+        Tells patients apart.
     progress: callable, optional
         Called with a fraction from 0 to 1 and a short text.
     cancelled: callable, optional
@@ -164,15 +185,16 @@ def deface(
         ``removed_ml`` and ``removed_share``, ``fill``, ``strength``, ``depth_mm``, ``facial_skin_covered`` (0 to 1),
         ``intracranial_voxels_touched``, ``skull_gaps`` (how many were found and left in place), ``mask_ml``,
         ``mask_intracranial_ml`` (part of the mask that was spared), ``warnings``, ``seconds``, ``version``, ``method``
-        (the segmenter; of a mask that was given, what ``mask_report`` says, or ``"mask"``), ``parameters`` and, for a
-        trained model, ``model``.
+        (the segmenter; of a mask that was given, what ``mask_report`` says, or ``"mask"``), ``parameters``, for a
+        trained model ``model`` and, where something was kept, ``kept``: for each name its ``ml`` and the share of it
+        ``in_region``, that is, which would have been replaced.
 
     Raises
     ------
     NoFaceError
         When no head or no face is in view.
     InputError
-        When a parameter or the mask does not fit.
+        When a parameter, the mask or what must stay does not fit.
     NotReadyError
         When the segmenter lacks a package, a licence key or weights.
     Cancelled
@@ -180,9 +202,14 @@ def deface(
     """
     start = time.perf_counter()
     parameters = parameters or DefaceParameters()
+    if secret is not None:
+        parameters = drawn(parameters, secret, patient, image)
     step = steps(progress, cancelled)
     if mask is not None and mask.GetSize() != image.GetSize():
         raise InputError("The face mask has another grid than the volume: make it on this volume.")
+    stays = keep(kept, parameters.keep_margin_mm)
+    if stays:
+        stays.check_within(image)
     if mask is None:
         segmenters.check_ready(parameters.segmenter, parameters.choice)
     step(0.0, "Finding the head")
@@ -195,7 +222,8 @@ def deface(
         told = mask_report or {}
         notes = {"method": GIVEN, "warnings": [], **{key: told[key] for key in OF_A_MASK if key in told}}
     step(0.5, "Making the new skin")
-    surface = face_surface(
+    new_skin = partial(
+        face_surface,
         image,
         mask,
         cylinder,
@@ -203,12 +231,14 @@ def deface(
         margin_mm=parameters.margin_mm,
         with_ears=parameters.takes_ears,
         keep_bone=parameters.keeps_bone,
-        donor=face_donor(cylinder, parameters.seed) if parameters.fill == "face" else None,
+        donor=face_donor(cylinder, parameters.person) if parameters.fill == "face" else None,
     )
-    if parameters.as_is:
-        region = mask_as_region(mask, cylinder)
-    else:
-        region = removal_region(image, surface, keep_bone=parameters.keeps_bone)
+    surface = new_skin(kept=stays)
+    region = _region(image, mask, surface, parameters)
+    if stays:
+        found = stays.report(_region(image, mask, new_skin(), parameters))
+        notes = {**notes, "kept": found, "warnings": [*notes["warnings"], *_price(found)]}
+    if not parameters.as_is:
         unreached = unreached_ml(mask, region, surface)
         if unreached > LITTLE_MASK_ML:
             notes["warnings"] = [*notes["warnings"], UNREACHED.format(unreached)]
@@ -238,3 +268,16 @@ def deface(
     report["seconds"] = round(time.perf_counter() - start, 2)
     step(1.0, "Result ready")
     return DefaceResult(defaced, mask, region, report, cylinder, surface)
+
+
+def _region(image: sitk.Image, mask: sitk.Image, surface: Surface, parameters: DefaceParameters) -> sitk.Image:
+    """What is replaced."""
+    if parameters.as_is:
+        return mask_as_region(mask, surface.cylinder, surface.kept)
+    return removal_region(image, surface, keep_bone=parameters.keeps_bone)
+
+
+def _price(kept: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What keeping structures costs in privacy, from :meth:`.removal.keep.Kept.report`."""
+    ml = sum(one["ml"] * one["in_region"] for one in kept.values())
+    return [KEPT_IN_FACE.format(ml)] * (ml >= LITTLE_KEPT_ML)

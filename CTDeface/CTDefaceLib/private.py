@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import InputError
@@ -35,9 +36,29 @@ def make_private_folder(folder: str | os.PathLike) -> None:
             Path(folder).chmod(0o700)
 
 
+@contextmanager
+def left_with_a_result(folder: str | os.PathLike) -> Iterator[None]:
+    """Where the block makes a private folder and ends without a result, the folder goes again, with the secret in it.
+
+    A folder that was there before stays as it is, and so does one with anything else in it.
+    """
+    folder = Path(folder)
+    was_there = folder.exists()
+    try:
+        yield
+    except BaseException:
+        if not was_there and folder.is_dir() and set(os.listdir(folder)) <= {SECRET}:
+            with suppress(OSError):
+                (folder / SECRET).unlink(missing_ok=True)
+                folder.rmdir()
+        raise
+
+
 def make_private_file(path: str | os.PathLike) -> None:
-    """Make an empty file that only its owner can read where there is none. Raises OSError."""
+    """Make an empty file where there is none, and keep it to its owner. Raises OSError."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    if os.name != "nt":
+        Path(path).chmod(0o600)
 
 
 def append_private(path: str | os.PathLike, text: str) -> None:

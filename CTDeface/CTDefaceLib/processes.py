@@ -109,6 +109,27 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
         tempfile.tempdir = before
 
 
+@contextlib.contextmanager
+def libraries_silenced() -> Iterator[None]:
+    """What libraries in C print on standard error goes nowhere: it quotes file and header, and a sentence says enough.
+
+    It is the whole process's standard error: this belongs around as little as possible.
+    """
+    try:
+        sys.stderr.flush()
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except (AttributeError, OSError, ValueError):  # there is none, as in a program with windows
+        yield
+        return
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def processors() -> int:
     """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

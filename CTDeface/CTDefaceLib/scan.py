@@ -6,6 +6,7 @@ SimpleITK's: LPS, millimetres.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -115,8 +116,8 @@ def check_dimensions(size: tuple[int, ...], components: int) -> None:
         raise InputError("The volume is in colour or of vectors; choose the original CT, not a picture of it.")
     if 0 in size:
         raise InputError("The volume is empty; choose a head CT.")
-    if len(size) > 3 and np.prod(size[3:]) > 1:
-        raise InputError(f"The file holds {int(np.prod(size[3:]))} volumes; save the one to deface alone.")
+    if len(size) > 3 and math.prod(size[3:]) > 1:
+        raise InputError(f"The file holds {math.prod(size[3:])} volumes; save the one to deface alone.")
     if len(size) < 3 or 1 in size[:3]:
         raise InputError("The image is not 3D but a single slice; choose a volume.")
 

@@ -7,6 +7,7 @@ of the volume to chance; it writes a NIfTI file to a full disk without an error,
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -23,6 +24,9 @@ GZIP_OR_ZLIB = 47
 
 CHUNK = 1 << 16
 """Bytes read at a time: they can inflate a thousandfold."""
+
+MOST_INFLATED = 1040
+"""Bytes that one byte of zlib or gzip can become; the format allows 1032."""
 
 
 def suffix(path: str | os.PathLike) -> str:
@@ -44,11 +48,14 @@ class StoredData:
         By zlib or gzip.
     known: bool
         False where only ITK knows how to find them (bzip2, text, lists of files); ITK then checks them itself.
+    others: list of Path
+        Files that the header names.
     """
 
     def __init__(self, path: Path):
         """Look at the header; raises ValueError when the file does not have the header of its format."""
         self.file, self.offset, self.compressed, self.known = Path(path), 0, False, True
+        self.others: list[Path] = []
         self._gzip_file = suffix(path) == ".nii.gz"
         self._stored_size: int | None = None
         with open(path, "rb") as file:
@@ -86,8 +93,10 @@ class StoredData:
         encoding = fields.get(b"encoding", b"").strip()
         self.compressed = encoding in (b"gzip", b"gz")
         self.offset = len(text) + len(blank)
-        detached = b"data file" in fields or b"datafile" in fields
-        self.known = (self.compressed or encoding == b"raw") and not detached and b"byte skip" not in fields
+        named = re.search(rb"^data ?file: *(.*?)\s*$", text, re.IGNORECASE | re.MULTILINE)
+        if named:
+            self._name(text[named.end() :].split(newline) if named[1].startswith(b"LIST") else [named[1]])
+        self.known = (self.compressed or encoding == b"raw") and not named and b"byte skip" not in fields
 
     def _meta(self, head: bytes) -> None:
         fields: dict[bytes, bytes] = {}
@@ -97,40 +106,59 @@ class StoredData:
             fields[key.strip().lower()] = value.strip()
             if key.strip().lower() == b"elementdatafile" and equals:
                 break
-        if b"ndims" not in fields or not fields.get(b"elementdatafile"):
+        if not re.fullmatch(rb"[1-9]", fields.get(b"ndims", b"")) or not fields.get(b"elementdatafile"):
             raise ValueError("not MetaImage")
         self.compressed = fields.get(b"compresseddata", b"").lower() == b"true"
         if self.compressed and fields.get(b"compresseddatasize", b"").isdigit():
             self._stored_size = int(fields[b"compresseddatasize"])
-        name = os.fsdecode(fields[b"elementdatafile"])
-        if name.upper() != "LOCAL":
-            self.file, self.offset = self.file.parent / name, max(0, int(fields.get(b"headersize", b"0")))
-        listed = name.upper().startswith("LIST") or "%" in name
+        name = fields[b"elementdatafile"]
+        listed = name.upper().startswith(b"LIST")
+        if name.upper() != b"LOCAL":
+            self._name(head[self.offset :].splitlines() if listed else [name])
+            self.file, self.offset = self.others[0], max(0, int(fields.get(b"headersize", b"0")))
         self.known = not listed and fields.get(b"binarydata", b"true").lower() != b"false"
+
+    def _name(self, names: list[bytes]) -> None:
+        """Files with voxels; ValueError for what is none, or lies elsewhere than below the folder of the header.
+
+        A header could name anything on the disk else, and a pattern of names runs through the formatting of C.
+        """
+        folder = self.file.parent
+        self.others = [folder / os.fsdecode(name.strip()) for name in names if name.strip()]
+        if not self.others:
+            raise ValueError("no file with voxels is named")
+        for other in self.others:
+            inside = os.path.abspath(other).startswith(os.path.abspath(folder) + os.sep)
+            if not inside or "%" in other.name or not other.is_file():
+                raise ValueError("a file with voxels is missing, or lies outside the folder")
 
     def is_long_enough(self, nbytes: int) -> bool:
         """Whether the file has room for ``nbytes`` bytes of voxels, as far as that shows without inflating them."""
         if not self.known:
             return True
-        if not self.file.is_file():
-            return False
         start = 0 if self._gzip_file else self.offset
-        stored = (self._stored_size or 1) if self.compressed else nbytes
+        stored = max(self._stored_size or 1, nbytes // MOST_INFLATED) if self.compressed else nbytes
         return self.file.stat().st_size >= start + stored
 
     def inflates(self, nbytes: int) -> bool:
-        """Whether compressed voxels inflate to ``nbytes`` bytes or more with right checksums; True if uncompressed."""
+        """Whether compressed voxels inflate to ``nbytes`` bytes or more with right checksums; True if uncompressed.
+
+        What inflates to far more is not followed to its end, and its checksum not looked at.
+        """
         if not (self.known and self.compressed):
             return True
         with open(self.file, "rb") as file:
-            if self._gzip_file:
-                return _inflated_length(file) >= self.offset + nbytes
-            file.seek(self.offset)
-            return _inflated_length(file) >= nbytes
+            if not self._gzip_file:
+                file.seek(self.offset)
+            wanted = nbytes + self.offset * self._gzip_file
+            return _inflated_length(file, wanted + CHUNK * MOST_INFLATED) >= wanted
 
 
 def inflated(path: str | os.PathLike, start: int, nbytes: int) -> bytearray:
-    """Bytes of a gzip file from ``start`` on, after inflating; ValueError when it is damaged or holds fewer."""
+    """Bytes of a gzip file from ``start`` on, after inflating; ValueError when it is damaged or holds fewer.
+
+    What inflates to far more is not followed to its end, and its checksum not looked at.
+    """
     taken, position = bytearray(), 0
 
     def take(piece: bytes) -> None:
@@ -138,20 +166,24 @@ def inflated(path: str | os.PathLike, start: int, nbytes: int) -> bytearray:
         taken.extend(piece[max(0, start - position) : max(0, start + nbytes - position)])
         position += len(piece)
 
+    if os.path.getsize(path) * MOST_INFLATED < start + nbytes:
+        raise ValueError("truncated")
     with open(path, "rb") as file:
-        if _inflated_length(file, take) < start + nbytes:
+        if _inflated_length(file, start + nbytes + CHUNK * MOST_INFLATED, take) < start + nbytes:
             raise ValueError("truncated or damaged")
     return taken
 
 
-def _inflated_length(file: BinaryIO, take: Callable[[bytes], None] = lambda piece: None) -> int:
-    """Bytes in the zlib stream or gzip members that start here; -1 when they break off or are damaged."""
+def _inflated_length(file: BinaryIO, enough: int, take: Callable[[bytes], None] = lambda piece: None) -> int:
+    """Bytes in the zlib stream or gzip members that start here; -1 when they break off or are damaged before enough."""
     length, stream, rest = 0, zlib.decompressobj(GZIP_OR_ZLIB), b""
     try:
         while chunk := rest or file.read(CHUNK):
             piece = stream.decompress(chunk)
             length += len(piece)
             take(piece)
+            if length > enough:
+                return length
             rest = b""
             if stream.eof:
                 rest = stream.unused_data + file.read(CHUNK)

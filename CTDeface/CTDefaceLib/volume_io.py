@@ -7,6 +7,7 @@ series. Geometry is SimpleITK's: LPS, millimetres.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from .dicom.tree import is_dicom, read_tree
@@ -23,6 +23,7 @@ from .errors import InputError, OutputError
 from .files import check_output, sync, written_whole
 from .nifti import read_nifti, write_nifti
 from .nifti_geometry import Geometry
+from .processes import libraries_silenced
 from .scan import (
     SHEARED,
     Scan,
@@ -44,6 +45,7 @@ __all__ = [
     "check_volume_name",
     "read_ct",
     "read_scan",
+    "read_stored",
     "save_volume",
     "suffix",
     "write_volume",
@@ -65,6 +67,11 @@ NIFTI = (".nii", ".nii.gz")
 
 WRITABLE = (".nii", ".nii.gz", ".nrrd", ".mha")
 """What can be written: one file each, so that one rename makes it appear."""
+
+LARGEST_SIDECAR = 1_000_000
+"""Bytes of a JSON file beside a volume that is read; they have a few thousand."""
+
+ODD_NAME = "The name of the file, or of a folder above it, is not in UTF-8, so that it cannot be read: rename it."
 
 
 def read_ct(path: str | os.PathLike, series: str = "", *, form: str = "", orientation: str = "") -> sitk.Image:
@@ -102,17 +109,17 @@ def read_scan(path: str | os.PathLike, series: str = "", *, form: str = "", orie
         :func:`.dicom.volume.read_volume`.
     """
     path = Path(path)
-    if not os.path.exists(path):
+    if not (os.path.isdir(path) or os.path.isfile(path)):  # a pipe could be waited for for ever
         raise InputError("There is no such file or folder; check the path of the input.")
-    with _quiet_itk():
-        if path.is_dir() or suffix(path) not in IMAGE_IO and is_dicom(path):
-            return read_volume(read_tree(path), series)
-        if suffix(path) not in IMAGE_IO:
-            raise InputError(f"The input is neither a folder with a DICOM series nor one of {', '.join(IMAGE_IO)}.")
-        if suffix(path) in NIFTI:
-            check_modality(_modality(path, {}))
-            image, geometry = read_nifti(path, form, orientation)
-        else:
+    if path.is_dir() or suffix(path) not in IMAGE_IO and is_dicom(path):
+        return read_volume(read_tree(path), series)
+    if suffix(path) not in IMAGE_IO:
+        raise InputError(f"The input is neither a folder with a DICOM series nor one of {', '.join(IMAGE_IO)}.")
+    if suffix(path) in NIFTI:
+        check_modality(_modality(path, {}))
+        image, geometry = read_nifti(path, form, orientation)
+    else:
+        with _quiet_itk():
             image, geometry = _read_by_itk(path), None
     return Scan(*in_hounsfield(image), geometry=geometry)
 
@@ -178,18 +185,11 @@ def _write(image: sitk.Image, path: Path, geometry: Geometry | None) -> None:
 
 
 def _read_by_itk(path: Path) -> sitk.Image:
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(IMAGE_IO[suffix(path)])
-    reader.SetFileName(str(path))
-    try:
-        data = StoredData(path)
-        reader.ReadImageInformation()
-    except (ValueError, RuntimeError) as error:
-        raise InputError(SHEARED if "orthonormal" in str(error) else TRUNCATED) from error
+    reader, data = _opened(path)
     header = {key.lower(): reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
     check_modality(_modality(path, header))
     check_dimensions(reader.GetSize(), reader.GetNumberOfComponents())
-    nbytes = int(np.prod(reader.GetSize())) * sitk.Image((1, 1, 1), reader.GetPixelID()).GetSizeOfPixelComponent()
+    nbytes = _stored_bytes(reader)
     if not data.is_long_enough(nbytes):
         raise InputError(TRUNCATED)
     with ThreadPoolExecutor(1) as pool:
@@ -209,12 +209,62 @@ def _read_by_itk(path: Path) -> sitk.Image:
     return image
 
 
+def _opened(path: Path) -> tuple[sitk.ImageFileReader, StoredData]:
+    """The header of an NRRD or MetaImage file, as ITK reads it, and where the voxels are stored."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(ODD_NAME) from error
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(IMAGE_IO[suffix(path)])
+    reader.SetFileName(str(path))
+    try:
+        data = StoredData(path)
+        reader.ReadImageInformation()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(SHEARED if "orthonormal" in str(error) else TRUNCATED) from error
+    if not all(key.isascii() for key in reader.GetMetaDataKeys()):  # SimpleITK cannot ask for it, nor erase it
+        raise InputError(TRUNCATED)
+    return reader, data
+
+
+def read_stored(path: str | os.PathLike, *, form: str = "", orientation: str = "") -> sitk.Image:
+    """Read a volume file as it is stored, with the header where it is no NIfTI: labels, or another modality than CT.
+
+    Parameters
+    ----------
+    path: path
+    form, orientation: str
+        Of a NIfTI file, as in :func:`read_scan`.
+
+    Raises
+    ------
+    InputError
+        When it is not of a known format, or not all of it is there.
+    """
+    path = Path(path)
+    if not path.is_file() or suffix(path) not in IMAGE_IO:
+        raise InputError(f"There is no such file, or it is none of {', '.join(IMAGE_IO)}; check its path.")
+    if suffix(path) in NIFTI:
+        return read_nifti(path, form, orientation)[0]
+    with _quiet_itk():
+        reader, data = _opened(path)
+        nbytes = _stored_bytes(reader)
+        if not (data.is_long_enough(nbytes) and data.inflates(nbytes)):
+            raise InputError(TRUNCATED)
+        try:
+            return reader.Execute()
+        except (ValueError, RuntimeError) as error:
+            raise InputError(TRUNCATED) from error
+
+
 @contextmanager
 def _quiet_itk() -> Iterator[None]:
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.GlobalWarningDisplayOff()
     try:
-        yield
+        with libraries_silenced():
+            yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
@@ -226,9 +276,16 @@ def _modality(path: Path, header: dict[str, str]) -> str:
         if name not in ("", "UNKNOWN", "OTHER"):
             return name
     sidecar = path.with_name(path.name[: -len(suffix(path))] + ".json")
-    with suppress(OSError, ValueError, AttributeError):
-        return str(json.loads(sidecar.read_text(encoding="utf-8")).get("Modality", ""))
+    with suppress(OSError, ValueError, AttributeError, RecursionError):
+        if sidecar.is_file() and sidecar.stat().st_size <= LARGEST_SIDECAR:
+            return str(json.loads(sidecar.read_text(encoding="utf-8")).get("Modality", ""))
     return ""
+
+
+def _stored_bytes(reader: sitk.ImageFileReader) -> int:
+    """Bytes that the voxels of a file take."""
+    component = sitk.Image((1, 1, 1), reader.GetPixelID()).GetSizeOfPixelComponent()
+    return math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * component
 
 
 def _voxel_bytes(image: sitk.Image) -> int:

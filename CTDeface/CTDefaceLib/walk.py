@@ -15,8 +15,8 @@ def files_below(
 ) -> list[tuple[str, list[str]]]:
     """All folders below a folder, itself among them, each with the names of its files; both sorted.
 
-    A folder that can be reached at its own place is found there, and not by a link. Hidden files and folders, pipes
-    and devices are passed over.
+    A folder that can be reached at its own place is found there, and not by a link. Hidden files and folders
+    are passed over; what is no regular file, such as a pipe, is among the files, and must not be opened.
 
     Parameters
     ----------
@@ -49,10 +49,5 @@ def files_below(
             links = [name for name, path in paths.items() if os.path.realpath(path) != os.path.join(real, name)]
             waiting += [paths[name] for name in links]
             inner[:] = [name for name in paths if name not in links and os.path.join(real, name) not in seen]
-            found[here] = sorted(n for n in names if not n.startswith(".") and not _is_special(os.path.join(here, n)))
+            found[here] = sorted(name for name in names if not name.startswith("."))
     return sorted(found.items(), key=lambda item: Path(item[0]).parts)
-
-
-def _is_special(path: str) -> bool:
-    """Whether a path is a pipe, a socket or a device, which opening can wait for forever."""
-    return not os.path.isfile(path) and os.path.exists(path)

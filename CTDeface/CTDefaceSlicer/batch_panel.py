@@ -5,14 +5,42 @@ import os
 import qt
 import slicer
 from CTDefaceLib.batch.progress import Event, Pace
-from CTDefaceLib.batch.status import Status
+from CTDefaceLib.batch.status import FINISHED, Status
 from CTDefaceLib.errors import Cancelled, CTDefaceError
 from slicer.i18n import tr as _
 
 from .shared import hints, paths
 
 COLUMNS = [_("Scan"), _("Status"), _("Seconds"), _("Remark")]
-WIDTHS = (80, 85, 58)
+WIDTHS = (110, 85, 58)
+NO_ERROR = (Status.RUNNING, *FINISHED, Status.DOUBLE)
+"""What needs no red in the table."""
+
+
+class QuitGuard(qt.QWidget):
+    """Asks before Slicer is closed while something runs.
+
+    :param question: called for what to ask.
+    """
+
+    def __init__(self, question):
+        super().__init__()
+        self._question, self._watched = question, None
+
+    def watch(self, isNeeded):
+        """Ask from now on, or no longer (with a main window only)."""
+        if isNeeded and self._watched is None and slicer.util.mainWindow() is not None:
+            self._watched = slicer.util.mainWindow()
+            self._watched.installEventFilter(self)
+        elif not isNeeded and self._watched is not None:
+            self._watched.removeEventFilter(self)
+            self._watched = None
+
+    def eventFilter(self, watched, event):
+        stays = event.type() == qt.QEvent.Close and not slicer.util.confirmYesNoDisplay(self._question())
+        if stays:
+            event.ignore()
+        return stays
 
 
 class BatchPanel:
@@ -27,6 +55,8 @@ class BatchPanel:
         self._ui, self._logic, self._parameters = ui, logic, parameters
         self._pace = Pace()
         self._rows = {}  # number of a scan → its row in the table
+        self._names = {}  # number of a scan → its own name
+        self._guard = QuitGuard(self.quitQuestion)
         self._message = self._error = ""
         ui.batchTable.setColumnCount(len(COLUMNS))
         ui.batchTable.setHorizontalHeaderLabels(COLUMNS)
@@ -39,6 +69,18 @@ class BatchPanel:
         ui.batchButton.connect("clicked()", self.onStart)
         ui.batchGalleryButton.connect("clicked()", self.onGallery)
         self.update()
+
+    def stop(self):
+        """Leave the main window as it was."""
+        self._guard.watch(False)
+        self._guard.deleteLater()
+
+    def quitQuestion(self):
+        """What to ask before Slicer is closed while the batch runs."""
+        return _(
+            "A batch is running: {left} of {total} scans are left to do. Closing Slicer ends it; started again with "
+            "the same folders, it goes on where it was.\n\nClose Slicer?"
+        ).format(left=self._pace.left, total=self._pace.total)
 
     @property
     def running(self):
@@ -54,6 +96,7 @@ class BatchPanel:
         for widget in (ui.batchInputPathLineEdit, ui.batchOutputPathLineEdit, ui.batchWorkersSpinBox):
             widget.enabled = not self.running
         ui.batchProgressBar.visible = self.running
+        self._guard.watch(self.running)
         ui.batchTable.visible = bool(self._rows)
         ui.batchGalleryButton.enabled = bool(output) and os.path.isfile(self._logic.galleryOf(output))
         hints.show(ui.batchHintLabel, self._message or missing, self._error)
@@ -66,7 +109,7 @@ class BatchPanel:
             self._logic.cancelBatch()
             return
         ui = self._ui
-        self._rows = {}
+        self._rows, self._names = {}, {}
         ui.batchTable.setRowCount(0)
         ui.batchProgressBar.value = 0
         ui.batchProgressBar.format = _("Looking for scans…")
@@ -90,10 +133,11 @@ class BatchPanel:
         """Show what happens in the batch."""
         self._pace.take(event)
         if event["event"] == Event.STARTED:
-            self.showScan(event["number"], event["scan"], Status.RUNNING.value)
+            self._names[event["number"]] = event["source"]
+            self.showScan(event["number"], Status.RUNNING)
         elif event["event"] == Event.ENDED:
             seconds = "" if event["seconds"] is None else f"{event['seconds']:.1f}"
-            self.showScan(event["number"], event["scan"], event["status"], seconds, event["sentence"])
+            self.showScan(event["number"], Status(event["status"]), seconds, event["sentence"], event["scan"])
         elif event["event"] == Event.NOTE:
             self.show(event["text"])
         total, left = self._pace.total, self._pace.left
@@ -102,8 +146,12 @@ class BatchPanel:
             done=total - left, total=total, pace=self._pace
         )
 
-    def showScan(self, number, *texts):
-        """Add a row to the table, or change the one that the scan has."""
+    def showScan(self, number, status, seconds="", sentence="", result=""):
+        """Add a row to the table, or change the one that the scan has.
+
+        :param number: of the scan.
+        :param result: name of its result, a pseudonym.
+        """
         table = self._ui.batchTable
         bar = table.verticalScrollBar()
         atEnd = bar.value == bar.maximum  # otherwise somebody reads what is above
@@ -111,10 +159,11 @@ class BatchPanel:
             self._rows[number] = table.rowCount
             table.insertRow(table.rowCount)
             table.visible = True
-        for column, text in enumerate(texts):
+        name = self._names.get(number, result)
+        for column, text in enumerate((name, status.value, seconds, sentence)):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(text)
-            if column == 1 and text not in (Status.DONE, Status.RUNNING):
+            item.setToolTip(_("{name} → {result}").format(name=name, result=result) if column == 0 and result else text)
+            if column == 1 and status not in NO_ERROR:
                 item.setForeground(qt.QBrush(qt.QColor(hints.errorColor(table))))
             table.setItem(self._rows[number], column, item)
         if atEnd:

@@ -1,9 +1,11 @@
-"""Step 5 of the CTDeface panel: the result, a new volume beside the original."""
+"""Step 5 of the CTDeface panel: what takes the place of the face, and the result, a new volume beside the original."""
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
 from .logic import AS_SEGMENTED
+from .parameters import Fill, Strength
 from .shared import hints
 from .shared.step_panel import StepPanel
 from .tasks import Task
@@ -20,17 +22,28 @@ class DefacePanel(StepPanel):
         self.ui.defaceButton.connect("clicked()", self.onDeface)
         self.ui.compareButton.connect("clicked()", self.panel.previewPanel.showSideBySide)
 
-    def update(self, hasInput, missing):
-        """Enable what can be done now, and show what is missing.
-
-        :param hasInput: whether a CT is chosen.
-        """
-        ui, isRunning = self.ui, self.panel.task is Task.DEFACE
-        ui.defaceButton.text = _("Cancel") if isRunning else _("Deface")
-        ui.defaceButton.enabled = isRunning or (self.panel.isFree and not missing)
+    def update(self, missing):
+        """Enable what can be done now, and show what is missing."""
+        ui, panel, parameters = self.ui, self.panel, self.parameters
+        isRunning = panel.task is Task.DEFACE
+        if not missing and parameters.faceMask is None and not panel.segmentationPanel.method.isReady:
+            missing = _("Get the method of step 2 ready, or choose another one there.")
+        for widget in (ui.strengthComboBox, ui.marginSlider, ui.depthSpinBox):
+            widget.enabled = not parameters.asIs
+        self._explain(ui.fillComboBox, Fill, parameters.fill)
+        self._explain(ui.strengthComboBox, Strength, parameters.strength)
+        ui.defaceButton.text = _("Cancel") if isRunning else _("&Deface")
+        ui.defaceButton.enabled = isRunning or (panel.isFree and not missing)
         ui.defaceProgressBar.visible = isRunning
-        ui.compareButton.enabled = hasInput and not self.panel.resultProblem()
-        hints.show(ui.defaceHintLabel, missing, self.panel.errors.get(Task.DEFACE, ""))
+        ui.compareButton.enabled = panel.hasResult
+        hints.show(ui.defaceHintLabel, missing, panel.errors.get(Task.DEFACE, ""))
+
+    @staticmethod
+    def _explain(comboBox, choices, chosen):
+        """Let a combo box, and each of its entries, say what the choice means."""
+        comboBox.toolTip = chosen.explanation()
+        for index, choice in enumerate(choices):
+            comboBox.setItemData(index, choice.explanation(), qt.Qt.ToolTipRole)
 
     def onDeface(self):
         panel, parameters = self.panel, self.parameters
@@ -51,6 +64,8 @@ class DefacePanel(StepPanel):
         elif panel.task is Task.PREVIEW and panel.previewPanel.madeFrom == madeFrom:
             panel.takeOver(Task.DEFACE, done, self.ui.defaceProgressBar)
             panel.updateGUI()
+        elif parameters.faceMask is None:
+            panel.run(Task.DEFACE, self._segmentFirst, done, self.ui.defaceProgressBar)
         else:
             panel.run(
                 Task.DEFACE,
@@ -58,6 +73,25 @@ class DefacePanel(StepPanel):
                 done,
                 self.ui.defaceProgressBar,
             )
+
+    def _segmentFirst(self, progress, done, failed):
+        """Find the face with the method of step 2 and replace it, as one task; the mask can be corrected afterwards."""
+        parameters, volumeNode = self.parameters, self.parameters.inputVolume
+
+        def segmented(maskNode):
+            if parameters.inputVolume is volumeNode:
+                parameters.faceMask = maskNode
+            choices = parameters.defaceParameters()
+            callbacks = {"progress": second, "done": done, "failed": failed}
+            self.panel.goOn(lambda: self.logic.preview(volumeNode, maskNode, choices, **callbacks), failed)
+
+        def first(fraction, text):
+            progress(fraction / 2, text)
+
+        def second(fraction, text):
+            progress((1 + fraction) / 2, text)
+
+        self.panel.segmentationPanel.starter()(progress=first, done=segmented, failed=failed)
 
     def _publish(self, preview, parameters, volumeNode):
         """Make a preview the result, if the user agrees, and show it where its volume is still the chosen one."""

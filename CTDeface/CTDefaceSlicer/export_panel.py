@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from . import database
 from .logic import MADE_FROM, reportOf
 from .parameters import ExportKind, Headers
-from .shared import hints, paths
+from .shared import hints, packages, paths
 from .shared.step_panel import StepPanel
 from .tasks import Task
 
@@ -34,18 +34,21 @@ class ExportPanel(StepPanel):
         ui.exportButton.connect("clicked()", self.onExport)
         ui.evaluateButton.connect("clicked()", self.onEvaluate)
 
-    def update(self, hasInput):
-        """Enable what can be done now, and show what is missing.
+    @property
+    def isDone(self):
+        """Whether the chosen result was written."""
+        return bool(self._exported)
 
-        :param hasInput: whether a CT is chosen.
-        """
+    def update(self):
+        """Enable what can be done now, and show what is missing."""
         ui, parameters = self.ui, self.parameters
         problem = self.panel.resultProblem()
-        ui.evaluateButton.enabled = hasInput and not problem
+        ui.evaluateButton.enabled = self.panel.hasResult
         missing = self._missing(problem)
         hints.show(ui.resultLabel, "" if problem else self._origin())
-        ui.exportButton.text = _("Exporting…") if self.panel.task is Task.EXPORT else _("Export")
+        ui.exportButton.text = _("Exporting…") if self.panel.task is Task.EXPORT else _("E&xport")
         ui.exportButton.enabled = not missing and self.panel.isFree
+        ui.exportProgressBar.visible = self.panel.task is Task.EXPORT
         isFile = parameters.exportKind is ExportKind.FILE
         isFolder = parameters.exportKind is ExportKind.FOLDER
         isCleaned = not isFile and parameters.headers is Headers.PS315
@@ -65,10 +68,7 @@ class ExportPanel(StepPanel):
 
     def _origin(self):
         """Whether the chosen result belongs to the mask and the choices that the panel shows."""
-        parameters = self.parameters
-        result, choices = parameters.defacedVolume, parameters.defaceParameters()
-        maskNode = parameters.faceMask
-        if maskNode is not None and self.logic.isMadeWith(result, parameters.inputVolume, maskNode, choices):
+        if self.panel.isResultPresent:
             return _("Made with the present mask and choices.")
         return _("Made with another mask or other choices. Press Deface to make one with those above.")
 
@@ -163,6 +163,7 @@ class ExportPanel(StepPanel):
         def finish(result):
             self._exported = _("Exported to {place}").format(place=place)
             self.panel.log(self._exported)
+            self.panel.steps.reveal("exportHintLabel")
 
         self._exported = ""
         self.panel.run(Task.EXPORT, start, finish)
@@ -175,7 +176,7 @@ class ExportPanel(StepPanel):
         if not slicer.util.confirmOkCancelDisplay(question):
             return False
         with slicer.util.tryWithErrorDisplay(_("The package could not be installed."), waitCursor=True):
-            slicer.util.pip_install("dicom-anonymizer>=2.1,<3")
+            packages.install(["dicom-anonymizer>=2.1,<3"])
             return True
         return False
 

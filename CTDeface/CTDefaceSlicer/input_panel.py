@@ -23,7 +23,9 @@ class InputPanel(StepPanel):
         """Enable what can be done now, and show what is missing."""
         ui, isLoading = self.ui, self.panel.task is Task.SAMPLE
         ui.loadSampleButton.enabled = self.panel.isFree
+        ui.loadSampleButton.visible = isLoading or self.parameters.inputVolume is None
         ui.loadSampleButton.text = _("Making a phantom head…") if isLoading else _("Load sample")
+        ui.inputProgressBar.visible = isLoading
         problem = "" if isLoading else problem
         hints.show(ui.inputHintLabel, problem, problem if self.parameters.inputVolume is not None else "")
 

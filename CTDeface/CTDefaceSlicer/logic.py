@@ -180,6 +180,13 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         """Whether a volume was made by CTDeface: the preview or the result of a defacing."""
         return volumeNode is not None and bool(volumeNode.GetAttribute(MADE_FROM))
 
+    def hasResults(self):
+        """Whether there is a result in the scene, of any volume."""
+        return any(
+            self.isResult(node) and not node.GetHideFromEditors()
+            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        )
+
     def isMadeWith(self, resultNode, volumeNode, maskNode, parameters):
         """Whether a preview or result was made from exactly this volume, mask and parameters."""
         return resultNode.GetAttribute(MADE_FROM) == self._key(volumeNode, maskNode, parameters)

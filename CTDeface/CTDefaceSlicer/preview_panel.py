@@ -2,12 +2,42 @@
 
 import qt
 import slicer
+from CTDefaceLib.removal.check import LITTLE_SKIN, MUCH_TISSUE
 from slicer.i18n import tr as _
 
-from .parameters import Fill, Strength
 from .shared import hints, nodes, views
 from .shared.step_panel import StepPanel
+from .shared.steps import NEXT_STYLE
 from .tasks import Task
+
+
+def summary(report):
+    """What matters of a report, in lines: whether each is as it should be (None: nobody can say) and its text."""
+    touched, covered = report["intracranial_voxels_touched"], report["facial_skin_covered"]
+    yield touched == 0, _("Brain untouched") if touched == 0 else _("Brain: {n} voxels changed").format(n=touched)
+    yield covered >= LITTLE_SKIN, _("Facial skin covered {share:.0%}").format(share=covered)
+    yield (
+        None if report["replaced_share"] <= MUCH_TISSUE else False,
+        _("Replaced {ml:.0f} mL, {share:.0%} of the head's tissue").format(
+            ml=report["replaced_ml"], share=report["replaced_share"]
+        ),
+    )
+    if report["skull_gaps"]:
+        yield None, _("Gaps in the skull: {count}").format(count=report["skull_gaps"])
+
+
+def numbers(report):
+    """All numbers of a report, in lines."""
+    return (
+        _("Replaced: {ml:.1f} mL").format(ml=report["replaced_ml"]),
+        _("Share of the head's tissue: {share:.1%}").format(share=report["replaced_share"]),
+        _("Facial skin covered: {share:.1%}").format(share=report["facial_skin_covered"]),
+        _("Face mask: {ml:.1f} mL, {inside:.1f} mL of it inside the skull").format(
+            ml=report["mask_ml"], inside=report["mask_intracranial_ml"]
+        ),
+        _("Voxels of the brain changed: {count}").format(count=report["intracranial_voxels_touched"]),
+        _("Gaps in the skull: {count}").format(count=report["skull_gaps"]),
+    )
 
 
 class PreviewPanel(StepPanel):
@@ -21,6 +51,8 @@ class PreviewPanel(StepPanel):
     def __init__(self, panel):
         super().__init__(panel)
         self.madeFrom = None
+        self._wayBack = None  # the button in the Segment Editor that leads back
+        self._side = "front"  # of views.SIDES
         ui = self.ui
         ui.beforeRadioButton.connect("clicked()", self.onBefore)
         ui.afterRadioButton.connect("clicked()", self.onAfter)
@@ -33,10 +65,6 @@ class PreviewPanel(StepPanel):
         """Enable what can be done now, and show what is missing."""
         ui, parameters = self.ui, self.parameters
         ui.previewFrame.enabled = not missing
-        for widget in (ui.strengthComboBox, ui.marginSlider, ui.depthSpinBox):
-            widget.enabled = not parameters.asIs
-        self._explain(ui.fillComboBox, Fill, parameters.fill)
-        self._explain(ui.strengthComboBox, Strength, parameters.strength)
         ui.beforeRadioButton.checked = not parameters.showAfter
         ui.afterRadioButton.checked = parameters.showAfter
         ui.previewProgressBar.visible = self.panel.task is Task.PREVIEW
@@ -45,28 +73,12 @@ class PreviewPanel(StepPanel):
         ui.editButton.enabled = not missing and self.panel.isFree
         hints.show(ui.correctHintLabel, missing)
 
-    def _explain(self, comboBox, choices, chosen):
-        """Let a combo box, and each of its entries, say what the choice means."""
-        comboBox.toolTip = chosen.explanation()
-        for index, choice in enumerate(choices):
-            comboBox.setItemData(index, choice.explanation(), qt.Qt.ToolTipRole)
-
     def _showReport(self, report):
-        """The numbers of the preview, and its warnings."""
-        lines = []
-        if report:
-            lines = [
-                _("Replaced {ml:.0f} mL, {share:.0%} of the head's tissue").format(
-                    ml=report["replaced_ml"], share=report["replaced_share"]
-                ),
-                _("Facial skin covered: {share:.0%}").format(share=report["facial_skin_covered"]),
-                _("Face mask: {ml:.0f} mL, {inside:.1f} mL of it inside the skull").format(
-                    ml=report["mask_ml"], inside=report["mask_intracranial_ml"]
-                ),
-                _("Intracranial voxels touched: {count}").format(count=report["intracranial_voxels_touched"]),
-                _("Gaps in the skull: {count}").format(count=report["skull_gaps"]),
-            ]
-        hints.show(self.ui.reportLabel, "\n".join(lines))
+        """What matters of the preview, as a short list, with all numbers in its tool tip; the warnings below."""
+        label = self.ui.reportLabel
+        lines = [hints.marked(isGood, text, label) for isGood, text in summary(report)] if report else []
+        hints.show(label, "<br>".join(lines))
+        label.toolTip = "\n".join(numbers(report)) if report else _("What the present choices replace.")
         hints.show(self.ui.warningLabel, "", "\n".join(report.get("warnings", [])))
 
     def afterVolume(self):
@@ -166,6 +178,7 @@ class PreviewPanel(StepPanel):
             views.showThreeDLayout()
             self.show()
         views.lookAt(self.parameters.faceMask, side)
+        self._side = side
 
     def onBefore(self):
         self._choose(showAfter=False)
@@ -177,6 +190,18 @@ class PreviewPanel(StepPanel):
         self.parameters.showAfter = showAfter
         views.showThreeDLayout()
         self.show()
+
+    def onNextView(self):
+        """Turn the views to the side that comes after the one that a button or this has chosen last."""
+        if not self.ui.previewFrame.enabled:
+            return
+        sides = list(views.SIDES)
+        self.lookFrom(sides[(sides.index(self._side) + 1) % len(sides)])
+
+    def onToggle(self):
+        """Show after in place of before, or before in place of after."""
+        if self.ui.previewFrame.enabled:
+            self._choose(showAfter=not self.parameters.showAfter)
 
     def onFront(self):
         self.lookFrom("front")
@@ -191,3 +216,20 @@ class PreviewPanel(StepPanel):
         with slicer.util.tryWithErrorDisplay(_("The Segment Editor could not be opened.")):
             self.onBefore()
             self.logic.editMask(self.parameters.inputVolume, self.parameters.faceMask)
+            self._offerWayBack()
+
+    def _offerWayBack(self):
+        """Put a button above the Segment Editor that leads back to this module."""
+        self.endEditing()
+        button = self._wayBack = qt.QPushButton(_("Back to CTDeface"))
+        button.toolTip = _("Go back to CTDeface. The mask stays as you have edited it, and the preview follows.")
+        button.styleSheet = NEXT_STYLE
+        button.connect("clicked()", lambda: slicer.util.selectModule(self.panel.moduleName))
+        slicer.util.getModuleWidget("SegmentEditor").layout.insertWidget(0, button)
+
+    def endEditing(self):
+        """Take the way back out of the Segment Editor."""
+        if self._wayBack is not None:
+            self._wayBack.visible = False
+            self._wayBack.deleteLater()
+            self._wayBack = None

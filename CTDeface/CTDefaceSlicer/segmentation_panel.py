@@ -27,7 +27,7 @@ class SegmentationPanel(StepPanel):
         """Enable what can be done now, and show what is missing."""
         ui, errors, isFree = self.ui, self.panel.errors, self.panel.isFree
         isRunning = self.panel.task in (Task.SEGMENT, Task.DOWNLOAD)
-        ui.segmentButton.text = _("Cancel") if isRunning else _("Segment face")
+        ui.segmentButton.text = _("Cancel") if isRunning else _("&Segment face")
         ui.segmentButton.enabled = isRunning or (isFree and not missing and self.method.isReady)
         ui.segmentProgressBar.visible = isRunning
         self.method.update(isFree)
@@ -64,17 +64,19 @@ class SegmentationPanel(StepPanel):
             return _("It will take about {seconds:.0f} s.").format(seconds=max(1, seconds))
         return _("It will take about {minutes:.0f} min.").format(minutes=seconds / 60)
 
-    def onSegment(self):
-        if self.panel.task in (Task.SEGMENT, Task.DOWNLOAD):
-            self.panel.cancel()
-            return
+    def starter(self):
+        """What finds the face in the chosen volume with the present choices, a function of the callbacks of a task."""
         parameters = self.parameters
         volumeNode, segmenter, choice = parameters.inputVolume, parameters.segmenter, self.method.choice()
         # An untouched mask is replaced; one that was worked on by hand stays beside the new one.
         maskNode = parameters.faceMask if self.logic.maskMethod(parameters.faceMask) == AS_SEGMENTED else None
+        return lambda **callbacks: self.logic.segmentFace(volumeNode, segmenter, maskNode, choice, **callbacks)
 
-        def start(**callbacks):
-            self.logic.segmentFace(volumeNode, segmenter, maskNode, choice, **callbacks)
+    def onSegment(self):
+        if self.panel.task in (Task.SEGMENT, Task.DOWNLOAD):
+            self.panel.cancel()
+            return
+        parameters, volumeNode = self.parameters, self.parameters.inputVolume
 
         def done(maskNode):
             if parameters.inputVolume is not volumeNode:
@@ -83,7 +85,7 @@ class SegmentationPanel(StepPanel):
             parameters.showAfter = False
             qt.QTimer.singleShot(0, lambda: self.showFace(maskNode))  # one by one, so that the window does not freeze
 
-        self.panel.run(Task.SEGMENT, start, done, self.ui.segmentProgressBar)
+        self.panel.run(Task.SEGMENT, self.starter(), done, self.ui.segmentProgressBar)
 
     def showFace(self, maskNode):
         """Turn the views to a mask that was just made."""

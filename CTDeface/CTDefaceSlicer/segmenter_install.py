@@ -33,11 +33,12 @@ def install(segmenter):
     extensions = EXTENSIONS[segmenter.EXTRA]
     missing = [name for name in extensions if importlib.util.find_spec(MODULES[name]) is None]
     if missing:
-        return _installExtensions(missing)
+        return _installExtensions(missing, segmenter.TITLE)
     isRestricted = isinstance(segmenter, segmenters.Restricted)
     question = _(
-        "PyTorch and {name} will be downloaded and installed into Slicer (about 3 GB, several minutes, during which "
-        "the window stands still). Nothing of your scans is sent.\n\nInstall them now?"
+        "PyTorch and {name} will be downloaded and installed into Slicer: about 3 GB and several minutes, during which "
+        "the window stands still. Slicer may have to be started again afterwards, so save first what you need. "
+        "Nothing of your scans is sent.\n\nInstall them now?"
     ).format(name=segmenter.TITLE if isRestricted else extensions[-1])
     if isRestricted:
         question = _("{terms} By going on you agree to it.").format(terms=segmenter.TERMS) + "\n\n" + question
@@ -52,12 +53,29 @@ def install(segmenter):
     return _("Installed.")
 
 
-def _installExtensions(names):
-    listed = _(" and ").join(names)
-    question = _("The extension {names} is needed, from Slicer's server. Install it now?").format(names=listed)
+def listed(names):
+    """Names as in a sentence: A, A and B, or A, B and C."""
+    *first, last = names
+    return _("{names} and {last}").format(names=", ".join(first), last=last) if first else last
+
+
+def _installExtensions(names, title):
+    manager = slicer.app.extensionsManagerModel() if hasattr(slicer.app, "extensionsManagerModel") else None
+    what = _("the extension {names}") if len(names) == 1 else _("the extensions {names}")
+    what = what.format(names=listed(names))
+    if manager is None:
+        raise RuntimeError(
+            _("{title} needs {what}, and this Slicer has no Extensions Manager: use a Slicer that has one.").format(
+                title=title, what=what
+            )
+        )
+    question = _(
+        "{title} needs {what} of Slicer's server. Slicer has to be started again after that, so save first what you "
+        "need; then press Install once more: PyTorch and the rest are about 3 GB. Nothing of your scans is sent."
+        "\n\nInstall {what} now?"
+    ).format(title=title, what=what)
     if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("CTDeface")):
         return _("Nothing was installed.")
-    manager = slicer.app.extensionsManagerModel()
     wasInteractive, manager.interactive = manager.interactive, False  # no further questions about what these need
     try:
         for name in names:
@@ -69,7 +87,7 @@ def _installExtensions(names):
                 )
     finally:
         manager.interactive = wasInteractive
-    return _restart(_("Slicer has to be started again before it can use {names}.").format(names=listed))
+    return _restart(_("Slicer has to be started again before it can use {names}.").format(names=listed(names)))
 
 
 def _installNNUNet():

@@ -6,7 +6,7 @@ import qt
 import slicer
 from CTDefaceLib import segmenters, tasks
 from CTDefaceLib.errors import CTDefaceError
-from CTDefaceLib.segmenters import Action, Choice, Labelled, Status, Trained
+from CTDefaceLib.segmenters import Action, Choice, Downloadable, Labelled, Status, Trained
 from slicer.i18n import tr as _
 
 from .segmenter_install import install
@@ -56,6 +56,7 @@ class SegmenterPanel:
         ui.licenceLineEdit.connect("returnPressed()", self.onLicence)
         ui.downloadButton.connect("clicked()", self.onDownload)
         ui.importButton.connect("clicked()", self.onImport)
+        ui.removeWeightsButton.connect("clicked()", self.onRemoveWeights)
         self.show("builtin")
 
     @property
@@ -75,6 +76,17 @@ class SegmenterPanel:
     @property
     def isReady(self):
         return self._state().status == Status.READY
+
+    @property
+    def nextButton(self):
+        """Name of the button that helps a method that is not ready, or None."""
+        helpful = {
+            Action.INSTALL: "installButton",
+            Action.ENTER_LICENCE: "licenceButton",
+            Action.DOWNLOAD: "downloadButton",
+            Action.IMPORT: "importButton",
+        }
+        return next((button for action, button in helpful.items() if action in self._state().actions), None)
 
     def show(self, name):
         """Show the box of a segmenter; of the built-in one where there is none of this name."""
@@ -120,9 +132,13 @@ class SegmenterPanel:
             for widget in widgets:
                 widget.visible = action in state.actions
                 widget.enabled = isFree
+        room = self.module.weights_bytes() if isinstance(self.module, Downloadable) else 0
+        ui.weightsSizeLabel.text = _("Weights: {size}").format(size=hints.size(room))
+        ui.weightsSizeLabel.visible = ui.removeWeightsButton.visible = room > 0
+        ui.removeWeightsButton.enabled = isFree
         ui.segmenterActionsFrame.visible = bool({Action.INSTALL, Action.DOWNLOAD, Action.IMPORT} & set(state.actions))
         ui.licenceFrame.visible = Action.ENTER_LICENCE in state.actions
-        sentence = state.sentence
+        sentence = hints.withoutPip(state.sentence)
         if Action.ENTER_LICENCE in state.actions:
             sentence = sentence.replace(f" ({self.module.LICENCE})", "")  # it stands below
             text = _("Get a licence key, free for non-commercial use")
@@ -130,7 +146,8 @@ class SegmenterPanel:
         for widget in (ui.segmenterComboBox, ui.weightsPathLineEdit, ui.faceLabelComboBox, ui.deviceComboBox):
             widget.enabled = isFree
         isMissing = bool(sentence) and Action.CHOOSE_FOLDER not in state.actions
-        hints.show(ui.stateLabel, sentence or self.module.ABOUT, self._message or (sentence if isMissing else ""))
+        hints.show(ui.stateLabel, sentence, self._message or (sentence if isMissing else ""))
+        ui.segmenterComboBox.toolTip = self.module.ABOUT
 
     # What it takes
 
@@ -216,6 +233,18 @@ class SegmenterPanel:
 
         self._message = ""
         self._run(Task.DOWNLOAD, start, lambda report: self.refresh(), self._ui.segmentProgressBar)
+
+    def onRemoveWeights(self):
+        question = _(
+            "Remove the weights of {name} ({size}) from this computer? Other programs that use them there have to do "
+            "without them as well. They can be downloaded again."
+        ).format(name=self.module.TITLE, size=hints.size(self.module.weights_bytes()))
+        if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("CTDeface")):
+            self._logic.process.stop()  # it would go on with what it has loaded
+            self.module.remove_weights()
+            self._message = ""
+            self.refresh()
+            self._changed()
 
     def onImport(self):
         path = qt.QFileDialog.getOpenFileName(

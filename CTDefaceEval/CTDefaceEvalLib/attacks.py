@@ -9,12 +9,12 @@ left at an even depth grown back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
-from CTDefaceLib.anatomy.hounsfield import PURE_AIR_HU, TISSUE_HU
+from CTDefaceLib.anatomy.hounsfield import BLANK_HU, PADDING_HU, PURE_AIR_HU, TISSUE_HU
 from scipy import fft, ndimage
 
 from .views import Pose
@@ -115,6 +115,24 @@ def recoveries(defaced: sitk.Image, pose: Pose, kinds: tuple[str, ...] | None = 
                 yield from _peeled(scan, region, kind, number)
 
 
+def joined(defaced: sitk.Image, series: Sequence[sitk.Image]) -> Iterator[Recovery]:
+    """Join a defaced volume with others of the same head in the same place, each defaced as well.
+
+    Where each had another piece removed, the greatest value of all gives back what any of them has left, the least what
+    was filled with tissue over air, and the mean lowers whatever was added at random. What a series does not cover is
+    left to the others.
+    """
+    values = [sitk.GetArrayFromImage(defaced).astype(np.float32)]
+    for other in series:
+        here = sitk.Resample(other, defaced, sitk.Transform(), sitk.sitkLinear, BLANK_HU, sitk.sitkFloat32)
+        array = sitk.GetArrayFromImage(here)
+        values.append(np.where(array > PADDING_HU, array, values[0]))
+    for name, join in (("greatest", np.max), ("least", np.min), ("mean", np.mean)):
+        image = sitk.GetImageFromArray(join(values, axis=0).astype(np.float32))
+        image.CopyInformation(defaced)
+        yield Recovery(f"{UNION}, {name} of {len(values)}", UNION, image)
+
+
 def around_head(image: sitk.Image, pose: Pose) -> sitk.Image:
     """Cut out what the camera sees: a box around the middle of the head, as far as the volume goes."""
     middle = np.array(image.TransformPhysicalPointToContinuousIndex([float(x) for x in pose.center]))
@@ -133,7 +151,7 @@ class _Scan:
         self.tissue = self.hu >= TISSUE_HU
         self.spacing = np.array(image.GetSpacing()[::-1])
         self.voxel_ml = float(np.prod(self.spacing)) / 1000.0
-        self.front = _posterior(image, pose) < FRONT_MM
+        self.front = posterior_of(image, pose) < FRONT_MM
         self.air = self.hu < PURE_AIR_HU
         # Differences to the neighbours' mean cancel gradients, so what is left is noise. In air only air counts, so
         # that the skin does not look like noise.
@@ -222,11 +240,13 @@ REGION_FINDERS: dict[str, Callable[[_Scan], np.ndarray]] = {
     "repeats": _repeats,
 }
 """Kind of attack → function of the scan that marks the voxels that look filled."""
+UNION = "union of series"
+"""The kind of what is joined of several defaced series of one head; not one of ATTACKS, which take one volume."""
 ATTACKS = ("lowered iso", *REGION_FINDERS, "growth", "deblurring")
 """All kinds, in the order in which they are tried."""
 
 
-def _posterior(image: sitk.Image, pose: Pose) -> np.ndarray:
+def posterior_of(image: sitk.Image, pose: Pose) -> np.ndarray:
     """Position of every voxel along the head's own axis to the back, mm from the pose's center, (z, y, x)."""
     per_index = pose.axes[1] @ (np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing())
     start = float(pose.axes[1] @ (np.array(image.GetOrigin()) - pose.center))

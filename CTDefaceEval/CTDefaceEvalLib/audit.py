@@ -1,8 +1,7 @@
-"""The audit that a batch makes of each of its results: is a face still found? See :mod:`CTDefaceLib.audits`."""
+"""What a batch asks of each of its results: is this person still recognised? See :mod:`CTDefaceLib.audits`."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import SimpleITK as sitk
@@ -21,15 +20,13 @@ def check() -> None:
         load_model(name)
 
 
-def quick(original: sitk.Image, defaced: sitk.Image, synthetic_face: bool = False) -> dict[str, Any]:
-    """Search for a face in nine views of the original and of the defaced volume, with one detector and without attacks.
+def quick(original: sitk.Image, defaced: sitk.Image) -> dict[str, Any]:
+    """Ask in nine views, with one model and without attacks, whether a defaced volume is recognised as its original.
 
     Parameters
     ----------
     original, defaced: SimpleITK.Image
         CTs in Hounsfield units on one grid.
-    synthetic_face: bool
-        The defaced one shows a synthetic person's face: it is judged by whether it is this person's.
 
     Returns
     -------
@@ -41,8 +38,7 @@ def quick(original: sitk.Image, defaced: sitk.Image, synthetic_face: bool = Fals
     CTDefaceError
         as :func:`.evaluation.evaluate`
     """
-    settings = replace(QUICK, synthetic_face=synthetic_face)
-    evaluation = evaluate(original, defaced, settings, others=None if synthetic_face else ())
+    evaluation = evaluate(original, defaced, QUICK, others=())
     return {
         "verdict": str(evaluation.verdict.level),
         "sentence": evaluation.verdict.sentence,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,11 +23,15 @@ def line_chart(
     x_range: tuple[float, float] = (0.0, 1.0),
     y_range: tuple[float, float] | None = (0.0, 1.0),
     marks: Sequence[tuple[str, float]] = (),
+    whole_x: bool = False,
 ) -> str:
-    """Lines (name, x, y) with a legend; `marks` are vertical lines (name, x). Without `y_range` it starts at 0."""
+    """Lines (name, x, y) with a legend; `marks` are vertical lines (name, x). Without `y_range` it starts at 0.
+
+    `whole_x` has whole numbers below the chart.
+    """
     if y_range is None:
         y_range = 0.0, 1.15 * max((max(y, default=0.0) for _, _, y in lines), default=0.0) or 1.0
-    parts = [_frame(x_label, y_label, x_range, y_range)]
+    parts = [_frame(x_label, y_label, x_range, y_range, _whole(x_range) if whole_x else None)]
     names = []
     for number, (name, x, y) in enumerate(lines):
         colour = COLOURS[number % len(COLOURS)]
@@ -49,6 +54,56 @@ def line_chart(
     )
 
 
+class Point(NamedTuple):
+    """A point of a chart with its intervals: value, lower and upper end along either axis."""
+
+    name: str
+    x: tuple[float, float, float]
+    y: tuple[float, float, float]
+
+
+def point_chart(
+    points: Sequence[Point],
+    x_label: str,
+    y_label: str,
+    *,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float] = (0.0, 1.0),
+    level: tuple[str, float] | None = None,
+) -> str:
+    """Points with the bars of their intervals and a legend; `level` is a dotted line across (name, y)."""
+    parts = [_frame(x_label, y_label, x_range, y_range)]
+    if level is not None:
+        at = _y(level[1], y_range)
+        parts.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" stroke="#777" stroke-dasharray="2 4"/>')
+        parts.append(f'<text x="{LEFT + 4}" y="{at - 3:.1f}" font-size="10" fill="#555">{escape(level[0])}</text>')
+    for number, (name, x, y) in enumerate(points):
+        colour, below = COLOURS[number % len(COLOURS)], HEIGHT + 12 + 15 * number
+        (middle, left, right), (centre, low, high) = ([_x(a, x_range) for a in x], [_y(b, y_range) for b in y])
+        bars = f"M{left:.1f} {centre:.1f}H{right:.1f}M{middle:.1f} {low:.1f}V{high:.1f}"
+        bars += f"M{left:.1f} {centre - 3:.1f}v6M{right:.1f} {centre - 3:.1f}v6"
+        bars += f"M{middle - 3:.1f} {low:.1f}h6M{middle - 3:.1f} {high:.1f}h6"
+        parts.append(f'<path d="{bars}" fill="none" stroke="{colour}" stroke-width="1.3"/>')
+        parts.append(_mark(number, middle, centre, colour))
+        parts.append(_mark(number, LEFT + 11.0, below - 4.0, colour))
+        parts.append(f'<text x="{LEFT + 28}" y="{below}" font-size="11">{escape(name)}</text>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + 15 * len(points) + 8}" '
+        f'width="{WIDTH}" font-family="sans-serif" role="img">{"".join(parts)}</svg>'
+    )
+
+
+def _mark(number: int, x: float, y: float, colour: str) -> str:
+    """A disc, square, diamond or triangle, so that points can be told apart without colours as well."""
+    shapes = (
+        "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0",
+        "m-4 -4h8v8h-8z",
+        "m0 -5.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
+        "m0 -5l5 9h-10z",
+    )
+    return f'<path d="M{x:.1f} {y:.1f}{shapes[number % len(shapes)]}" fill="{colour}"/>'
+
+
 def density(values: Sequence[float], low: float, high: float, bins: int = 40) -> tuple[list[float], list[float]]:
     """Share of the values in each bin, as the x and y of a line."""
     counts, edges = np.histogram(np.clip(values, low, high), bins, (low, high))
@@ -64,7 +119,18 @@ def _y(value: float, limits: tuple[float, float]) -> float:
     return HEIGHT - BOTTOM - (value - limits[0]) / (limits[1] - limits[0]) * (HEIGHT - TOP - BOTTOM)
 
 
-def _frame(x_label: str, y_label: str, x_range: tuple[float, float], y_range: tuple[float, float]) -> str:
+def _whole(limits: tuple[float, float]) -> list[float]:
+    """At most five whole numbers within a range."""
+    return np.unique(np.linspace(*limits, 5).round()).tolist()
+
+
+def _frame(
+    x_label: str,
+    y_label: str,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    x_ticks: Sequence[float] | None = None,
+) -> str:
     parts = [
         f'<rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}" fill="none" '
         'stroke="#999"/>',
@@ -73,10 +139,10 @@ def _frame(x_label: str, y_label: str, x_range: tuple[float, float], y_range: tu
         f'<text transform="translate(12 {(HEIGHT - BOTTOM + TOP) / 2}) rotate(-90)" font-size="12" '
         f'text-anchor="middle">{escape(y_label)}</text>',
     ]
-    for tick in np.linspace(*x_range, 5):
+    for tick in np.linspace(*x_range, 5) if x_ticks is None else x_ticks:
         parts.append(
             f'<text x="{_x(tick, x_range):.1f}" y="{HEIGHT - BOTTOM + 14}" font-size="10" text-anchor="middle">'
-            f"{tick:.2f}</text>"
+            f"{f'{tick:.2f}' if x_ticks is None else f'{tick:g}'}</text>"
         )
     for tick in np.linspace(*y_range, 5):
         parts.append(

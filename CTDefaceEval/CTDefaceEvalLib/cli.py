@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from CTDefaceLib.audits import Level
 from CTDefaceLib.commands.reading import add_reading, reading_from
 from CTDefaceLib.commands.terminal import Progress
 from CTDefaceLib.errors import OutputError
 
-HELP = "measure whether a face can still be found, recognised or recovered"
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+    from CTDefaceLib.progress import Progress as Report
+
+    from .preservation import Preservation
+
+HELP = "measure whether a person can still be recognised, or the face recovered"
 
 DESCRIPTION = """\
 Look at a defaced head CT as somebody would who wants the face: render it from many
@@ -25,34 +32,38 @@ EPILOG = f"""\
 examples:
   ctdeface evaluate head.nii.gz head_defaced.nii.gz -o report.html
   ctdeface evaluate head_defaced.nii.gz -o report.html
-  ctdeface evaluate --cohort table.csv -o cohort.html
+  ctdeface evaluate head.nii.gz head_defaced.nii.gz -o report.html --preservation \\
+      --structures head_labels.nii.gz head_defaced_labels.nii.gz
+  ctdeface evaluate --cohort table.csv -o cohort.html --preservation
   ctdeface evaluate head.nii.gz head_defaced.nii.gz -o report.html \\
       --models insightface --model-folder ~/.insightface/models/buffalo_l
   ctdeface evaluate --list-models
 
 verdicts, worst first:
-  {Level.FACE_FOUND:<15}  a detector still finds a face in the defaced scan
-  {Level.RECOGNISABLE:<15}  none does, but what is left resembles the original's face
-  {Level.RECOVERABLE:<15}  the face comes back from the defaced file alone, or from a mask,
-                   picture or series that lies beside it
-  {Level.NONE_OF_THESE:<15}  nothing was found, recognised or recovered with these models and
-                   attacks; that does not prove that nobody can
-  {Level.NOT_ALL_TRIED:<15}  no face was found, but no attack was made, or what is left could not
-                   be compared with the original: that is no pass
-  {Level.NOT_EVALUABLE:<15}  even the original's face is hardly found, or nothing is found and
-                   there is no original: silence proves nothing
+  {Level.RECOGNISABLE:<16}  the defaced scan is recognised as the person of the original
+  {Level.FACE_FOUND:<16}  it shows a face, and whose could not be measured
+  {Level.RECOVERABLE:<16}  this person comes back from the defaced file alone, or from a mask,
+                    picture or series that lies beside it
+  {Level.NOT_RECOGNISABLE:<16}  neither the scan nor what the attacks made of it is recognised;
+                    a face that is found in it is somebody else's. With these models
+                    and attacks: that does not prove that nobody can
+  {Level.NOT_ALL_TRIED:<16}  no attack was made, or what is left could not be compared with
+                    the original: that is no pass
+  {Level.NOT_EVALUABLE:<16}  even the original's face is hardly found, or there is no original:
+                    silence proves nothing
 
 the cohort's table: a CSV file with the columns patient, scan, method, path, where method
   "original" marks the originals; or with patient, scan, original, defaced, method.
-  Relative paths start at the table. What was seen of a volume is cached, so that a
-  second run looks only at what is new.
+  Relative paths start at the table. Method "photo" marks pictures of the patients' faces
+  (PNG, JPEG), by which the scans are to be recognised. What was seen of a volume is
+  cached, so that a second run looks only at what is new.
 
 The page shows the patient's face (--no-pictures leaves it out): keep it as you keep
 the scan. An interrupted evaluation goes on where it stopped.
 
 exit status:
   0 evaluated, 1 it could not be (one sentence says why), 2 wrong usage,
-  3 with --strict: the verdict is not "{Level.NONE_OF_THESE}"."""
+  3 with --strict: the verdict is not "{Level.NOT_RECOGNISABLE}"."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace a report that exists")
     parser.add_argument("--no-pictures", action="store_true", help="leave pictures of the head out of the page")
     parser.add_argument(
-        "--strict", action="store_true", help=f'exit with 3 unless the verdict is "{Level.NONE_OF_THESE}"'
+        "--strict", action="store_true", help=f'exit with 3 unless the verdict is "{Level.NOT_RECOGNISABLE}"'
     )
 
     how = parser.add_argument_group("how to look")
@@ -119,6 +130,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the defaced volume is shared without its folder: do not look for masks and pictures beside it",
     )
+    cost = parser.add_argument_group("what it cost")
+    cost.add_argument(
+        "--preservation",
+        action="store_true",
+        help="measure what was replaced, where, and what else comes out of the scan now; of a cohort for each method",
+    )
+    cost.add_argument(
+        "--structures",
+        metavar="LABELS",
+        nargs="+",
+        type=Path,
+        help="segmentation of the original, and, if wanted, of the defaced scan made the same way: a label map, a "
+        "Slicer segmentation, or a folder with a mask for each structure",
+    )
+    cost.add_argument("--dose", metavar="DOSE", type=Path, help="with --structures: a dose as volume file")
     how.add_argument(
         "--cache", metavar="DIR", type=Path, help="for a cohort: folder of what was seen (default: beside the report)"
     )
@@ -139,12 +165,41 @@ def run(args: argparse.Namespace) -> int:
         args.error("argument --cohort: goes without --series, --qform, --sform and --orientation")
     if args.cohort is None and len(args.volumes) not in (1, 2):
         args.error("give ORIGINAL and DEFACED, or DEFACED alone, or --cohort TABLE.csv")
+    _check_cost(args)
     try:
         check_report(args.output, args.overwrite)
     except OutputError as error:
         args.error(f"argument -o/--output: {error}")
     with Progress() as progress:
         return _run_pair(args, progress) if args.cohort is None else _run_cohort(args, progress)
+
+
+def _check_cost(args: argparse.Namespace) -> None:
+    if args.preservation and args.cohort is None and len(args.volumes) != 2:
+        args.error("argument --preservation: needs the original as well, give ORIGINAL and DEFACED")
+    if args.structures and (args.cohort is not None or not args.preservation):
+        args.error("argument --structures: belongs to --preservation of a pair; a cohort's table has a column labels")
+    if args.structures and len(args.structures) > 2:
+        args.error("argument --structures: give the original's segmentation, or it and the defaced scan's")
+    if args.dose and not args.structures:
+        args.error("argument --dose: needs --structures")
+
+
+def _preservation(
+    args: argparse.Namespace, original: sitk.Image, defaced: sitk.Image, progress: Report
+) -> Preservation:
+    from .preservation import preservation
+    from .structures import read_dose, read_structures
+
+    given = [read_structures(path) for path in args.structures or ()]
+    return preservation(
+        original,
+        defaced,
+        structures=given[0] if given else None,
+        defaced_structures=given[1] if len(given) > 1 else None,
+        dose=read_dose(args.dose) if args.dose else None,
+        progress=progress,
+    )
 
 
 def _list_models(args: argparse.Namespace) -> int:
@@ -157,10 +212,11 @@ def _list_models(args: argparse.Namespace) -> int:
 
 
 def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
+    from CTDefaceLib.progress import part
     from CTDefaceLib.volume_io import read_ct
 
     from .attacks import ATTACKS
-    from .evaluation import evaluate
+    from .evaluation import check_pair, evaluate
     from .face_models import DEFAULT_MODELS
     from .report import report_paths, write_evaluation
     from .settings import Settings
@@ -168,10 +224,16 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
     progress(0.0, "Reading")
     *first, defaced_path = args.volumes
     original = read_ct(first[0], **reading_from(args, first[0])) if first else None
+    defaced = read_ct(defaced_path, **reading_from(args, defaced_path))
+    cost = None
+    if original is not None:
+        check_pair(original, defaced)
+        if args.preservation:
+            cost = _preservation(args, original, defaced, part(progress, 0.0, 0.1))
     memory = args.output.with_suffix(".partial")
     evaluation = evaluate(
         original,
-        read_ct(defaced_path, **reading_from(args, defaced_path)),
+        defaced,
         Settings(
             models=tuple(args.models or DEFAULT_MODELS),
             model_folder=str(args.model_folder) if args.model_folder else None,
@@ -182,19 +244,23 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
         ),
         others=(read_ct(path) for path in args.others) if args.others else None,
         beside=None if args.alone else defaced_path,
-        ignore=[*first, *(args.others or ()), memory, *report_paths(args.output)],
+        ignore=[*first, *(args.others or ()), *(args.structures or ()), *([args.dose] if args.dose else ())]
+        + [memory, *report_paths(args.output)],
         memory=memory,
-        progress=progress,
+        progress=part(progress, 0.1, 1.0),
     )
+    evaluation.preservation = cost
     write_evaluation(evaluation, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)
     progress(1.0, "")
     print(f"{evaluation.verdict.level}: {evaluation.verdict.sentence}")
-    return 3 if args.strict and evaluation.verdict.level is not Level.NONE_OF_THESE else 0
+    return 3 if args.strict and evaluation.verdict.level is not Level.NOT_RECOGNISABLE else 0
 
 
 def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
     from .cohort import evaluate_cohort
     from .cohort_table import read_table
+    from .identification import FUSED
+    from .pages import estimate_text
     from .pairs import BY_PATIENT
     from .report import write_cohort
 
@@ -204,6 +270,7 @@ def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
         model=args.models[0] if args.models else "dlib-hog",
         model_folder=args.model_folder,
         views=args.views or "study",
+        with_preservation=args.preservation,
         progress=progress,
     )
     write_cohort(cohort, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)
@@ -213,4 +280,9 @@ def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
         figure = f"ROC-AUC {auc[0]:.2f} ± {auc[1]:.2f}" if auc else "too few faces to compare"
         found = f"{method.found['median']:.0%}" if method.found else "none"
         print(f"{method.method}: a face in {found} of the views, {figure}")
+        for one in method.identification:
+            if one.templates == FUSED:
+                print(f"  {one.threat}: rank-1 {estimate_text(one.rank1, '{:.0%}')} of {one.patients} patients")
+        if method.preservation:
+            print(f"  tissue replaced: {estimate_text(method.preservation['tissue replaced'], '{:.1%}')}")
     return 0

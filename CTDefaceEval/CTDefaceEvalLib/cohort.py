@@ -2,7 +2,8 @@
 
 Every scan is rendered from all views of a grid, and each face that is found is embedded. All genuine pairs (one
 patient) and impostor pairs (two patients) of embeddings are compared, within a method and against the originals, and a
-support vector machine is asked to tell them apart (:mod:`.pairs`).
+support vector machine is asked to tell them apart (:mod:`.pairs`). Beside that stands how often a face is put to the
+right name by three attackers (:mod:`.identification`).
 
 What was found in a scan is remembered (:mod:`.memory`), so that one more scan costs one more. The table:
 :mod:`.cohort_table`.
@@ -11,22 +12,42 @@ What was found in a scan is remembered (:mod:`.memory`), so that one more scan c
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError
+from CTDefaceLib.anatomy.face_map import Cylinder, head_cylinder
+from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NoFaceError
 from CTDefaceLib.progress import IsCancelled, Progress, never, silent
 from CTDefaceLib.render import Renderer
 from CTDefaceLib.volume_io import read_ct
 
 from . import detection
 from .cohort_table import Row
-from .face_models import FaceModel, load_model
-from .findings import ORIGINAL, Cohort, MethodResult, VolumeFaces, quartiles
+from .companions import read_picture
+from .evaluation import check_pair
+from .face_models import Face, FaceModel, load_model
+from .findings import ORIGINAL, PHOTO, Cohort, MethodResult, VolumeFaces, quartiles
+from .identification import (
+    DEFACED_TO_DEFACED,
+    FUSED,
+    ORIGINAL_TO_DEFACED,
+    PHOTO_TO_CT,
+    SINGLE,
+    THREATS,
+    UNTOUCHED,
+    Estimate,
+    Identification,
+    Templates,
+    estimated_median,
+    evenly,
+    fused,
+    identify,
+)
 from .memory import VolumeMemory, file_digest
 from .pairs import (
     BY_PATIENT,
@@ -37,7 +58,9 @@ from .pairs import (
     separate_at_random,
     separate_by_patient,
 )
-from .views import Pose, ViewGrid, head_pose, view_grid
+from .preservation import preservation
+from .structures import read_structures
+from .views import Pose, View, ViewGrid, head_pose, view_grid
 
 PICTURE_PIXELS = 160
 """Rows and columns of the pictures of the report."""
@@ -57,6 +80,7 @@ def evaluate_cohort(
     model_folder: str | os.PathLike | None = None,
     views: str = "study",
     seed: int = 0,
+    with_preservation: bool = False,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> Cohort:
@@ -74,6 +98,8 @@ def evaluate_cohort(
         Preset of `views.PRESETS`.
     seed: int
         Of the folds.
+    with_preservation: bool
+        Whether it is measured, too, what each defacing costs (:mod:`.preservation`).
     progress, cancelled: callable or None
         See :func:`.evaluation.evaluate`.
 
@@ -93,20 +119,35 @@ def evaluate_cohort(
             f"The face model {model} cannot tell people apart: choose one that embeds, such as dlib-hog."
         )
     finder = _FaceFinder(face_model, grid, cancelled, _memory(Path(cache), face_model, model_folder, grid))
+    photos = [row for row in rows if row.method == PHOTO]
+    rows = [row for row in rows if row.method != PHOTO]
     originals = {(row.patient, row.scan): row.path for row in rows if row.method == ORIGINAL}
-    found = []
+    costs = _Costs(Path(cache), rows) if with_preservation else None
+    found, numbers = [], []
     for number, row in enumerate(rows):
         if cancelled():
             raise Cancelled("The evaluation was cancelled.")
-        progress(0.95 * number / len(rows), f"Volume {number + 1} of {len(rows)}")
+        progress(0.9 * number / len(rows), f"Volume {number + 1} of {len(rows)}")
         try:
             found.append(finder.faces(row.path, originals.get((row.patient, row.scan), row.path)))
+            numbers.append(costs.numbers(row) if costs else {})
         except InputError as error:
             raise InputError(f"Volume {number + 1} of the table: {error}") from error
+    table = _Table(rows, found, numbers)
+    progress(0.9, "Looking at the photos")
+    gallery = _photo_gallery(photos, face_model, table)
     progress(0.95, "Comparing all pairs")
-    table = _Table(rows, found)
     described = {"name": face_model.name, "licence": face_model.licence}
-    return Cohort(described, views, grid, _methods(table, seed), _listed(table), _pictures(table))
+    return Cohort(
+        described,
+        views,
+        grid,
+        _methods(table, gallery, seed),
+        _listed(table),
+        _pictures(table),
+        photos=len(photos),
+        photos_without_face=int(np.count_nonzero(~gallery.there)),
+    )
 
 
 def _memory(folder: Path, model: FaceModel, model_folder: str | os.PathLike | None, grid: ViewGrid) -> VolumeMemory:
@@ -128,7 +169,8 @@ class _FaceFinder:
         key = self._memory.key(path, original)
         faces = self._memory.recall(key)
         if faces is None:
-            faces = self._find(read_ct(path), self._pose_of(original))
+            places = {} if path == original else self.faces(original, original).faces(self._grid)
+            faces = self._find(read_ct(path), self._pose_of(original), places)
             self._memory.keep(key, faces)
         return faces
 
@@ -137,40 +179,101 @@ class _FaceFinder:
             self._pose = original, head_pose(read_ct(original))
         return self._pose[1]
 
-    def _find(self, image: sitk.Image, pose: Pose) -> VolumeFaces:
+    def _find(self, image: sitk.Image, pose: Pose, places: Mapping[View, Face]) -> VolumeFaces:
+        """The faces of a volume; `places` are those of its original, by view."""
         self._renderer = renderer = self._renderer or Renderer()
         surface = detection.surface_of(image)
-        sightings = detection.find_faces(
+        search = partial(
+            detection.find_faces,
             renderer,
             surface,
             pose,
-            self._grid,
-            [self._model],
+            models=[self._model],
             embedders=[self._model.name],
             cancelled=self._cancelled,
         )
-        scores = [s.face.score for s in sightings if s.face]
-        embeddings = [s.embedding for s in sightings if s.face]
+        sightings = search(self._grid)
+        found = [(place, s, s.face) for place, s in enumerate(sightings) if s.face]
+        seen = {s.view: s.embedding for _, s, _ in found}
+        hidden = [view for view in places if view not in seen]
+        if hidden:
+            seen.update({s.view: s.embedding for s in search(hidden, embed_at=places)})
+        compared = [seen[view] for view in places or seen if seen[view] is not None]
         picture = np.full((PICTURE_PIXELS, PICTURE_PIXELS, 3), BACKGROUND, np.uint8)
         if not detection.is_empty(surface):
             picture = detection.picture_of(renderer, surface, pose, *PICTURE_VIEW, PICTURE_PIXELS)
         return VolumeFaces(
-            len(sightings),
-            np.array(scores, dtype=np.float32),
-            np.array(embeddings, dtype=np.float32).reshape(len(scores), -1 if scores else 1),
-            picture,
+            views=len(sightings),
+            scores=np.array([face.score for _, _, face in found], dtype=np.float32),
+            embeddings=_rows([s.embedding for _, s, _ in found]),
+            picture=picture,
+            found_in=np.array([place for place, _, _ in found], dtype=int),
+            boxes=np.array([face.box for _, _, face in found], dtype=np.float32).reshape(-1, 4),
+            landmarks=np.array(
+                [np.zeros((0, 2)) if face.landmarks is None else face.landmarks for _, _, face in found],
+                dtype=np.float32,
+            ),
+            compared=_rows(compared),
         )
+
+
+def _rows(embeddings: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Embeddings as rows, (n, d) float32; (0, 1) of none."""
+    return np.array(embeddings, dtype=np.float32).reshape(len(embeddings), -1 if len(embeddings) else 1)
+
+
+class _Costs:
+    """Measures what one defacing after another costs, or recalls it."""
+
+    def __init__(self, folder: Path, rows: Sequence[Row]) -> None:
+        self._memory = VolumeMemory(folder, ["preservation"])
+        self._originals = {(row.patient, row.scan): row for row in rows if row.method == ORIGINAL}
+        self._cylinder: tuple[Path, Cylinder] | None = None
+
+    def numbers(self, row: Row) -> dict[str, float | None]:
+        """The numbers of a defaced volume; none of an original, without one, and where no head is found in it."""
+        original = self._originals.get((row.patient, row.scan), row)
+        if original is row:
+            return {}
+        labels = [path for path in (original.labels, original.labels and row.labels) if path]
+        key = self._memory.key(row.path, original.path, *labels)
+        numbers = self._memory.recall_numbers(key)
+        if numbers is None:
+            numbers = self._measured(row, original, labels)
+            self._memory.keep_numbers(key, numbers)
+        return numbers
+
+    def _measured(self, row: Row, original: Row, labels: Sequence[Path]) -> dict[str, float | None]:
+        image, defaced = read_ct(original.path), read_ct(row.path)
+        check_pair(image, defaced)
+        try:
+            if self._cylinder is None or self._cylinder[0] != original.path:
+                self._cylinder = original.path, head_cylinder(image)
+        except NoFaceError:
+            return {}
+        structures = [read_structures(path) for path in labels]
+        return preservation(
+            image,
+            defaced,
+            cylinder=self._cylinder[1],
+            structures=structures[0] if structures else None,
+            defaced_structures=structures[1] if len(structures) > 1 else None,
+        ).numbers()
 
 
 class _Table:
     """The rows with what was found in them; patients and scans numbered from 0 in the order of the rows."""
 
-    def __init__(self, rows: Sequence[Row], found: Sequence[VolumeFaces]) -> None:
+    def __init__(
+        self, rows: Sequence[Row], found: Sequence[VolumeFaces], numbers: Sequence[dict[str, float | None]]
+    ) -> None:
         self.rows = list(zip(rows, found))
+        self.numbers = list(zip(rows, numbers))
         self.patients = {name: number for number, name in enumerate(dict.fromkeys(row.patient for row in rows))}
         pairs = dict.fromkeys((row.patient, row.scan) for row in rows)
         self.scans = {pair: number for number, pair in enumerate(pairs)}
         self.methods = sorted({row.method for row in rows}, key=lambda method: (method != ORIGINAL, method))
+        self.several_scans = len(self.scans) > len(self.patients)
 
     def patient(self, row: Row) -> int:
         return self.patients[row.patient]
@@ -183,16 +286,17 @@ class _Table:
         return [(row, faces) for row, faces in self.rows if row.method == method]
 
 
-def _methods(table: _Table, seed: int) -> list[MethodResult]:
+def _methods(table: _Table, photos: Templates, seed: int) -> list[MethodResult]:
     """The figures of every method, the originals' first."""
     fold_of = patient_folds(np.arange(len(table.patients)), seed=seed)
-    several_scans = len(table.scans) > len(table.patients)
     faces = {method: _embeddings(table, method) for method in table.methods}
     results = []
     for method, (embeddings, patient, scan) in faces.items():
         folds = fold_of[patient]
-        apart = count_pairs(embeddings, patient, folds, scans=scan if several_scans else None)
-        every = count_pairs(embeddings, patient, folds).sum(axis=(0, 1)) if several_scans else apart.sum(axis=(0, 1))
+        apart = count_pairs(embeddings, patient, folds, scans=scan if table.several_scans else None)
+        every = (
+            count_pairs(embeddings, patient, folds).sum(axis=(0, 1)) if table.several_scans else apart.sum(axis=(0, 1))
+        )
         against = {}
         if method != ORIGINAL and ORIGINAL in faces:
             others, other_patient, _ = faces[ORIGINAL]
@@ -208,9 +312,83 @@ def _methods(table: _Table, seed: int) -> list[MethodResult]:
                 found=quartiles([len(one.scores) / one.views for _, one in mine]),
                 within=_separations(apart, every, seed),
                 against_originals=against,
+                identification=_identified(table, method, photos),
+                preservation=_preserved(table, method),
             )
         )
     return results
+
+
+def _identified(table: _Table, method: str, photos: Templates) -> list[Identification]:
+    """The volumes of a method named by every attacker for whom there is a gallery, by fused and by single views."""
+    own = _templates(table, method)[FUSED]
+    galleries = {PHOTO_TO_CT: photos} if len(photos.patients) else {}
+    if method == ORIGINAL:
+        galleries[UNTOUCHED] = own
+    else:
+        galleries[DEFACED_TO_DEFACED] = own
+        if ORIGINAL in table.methods:
+            galleries[ORIGINAL_TO_DEFACED] = _templates(table, ORIGINAL)[FUSED]
+    found = []
+    for threat in THREATS:
+        within = threat in (UNTOUCHED, DEFACED_TO_DEFACED)
+        if threat not in galleries or (within and not table.several_scans):
+            continue
+        same_scan = threat == ORIGINAL_TO_DEFACED and not table.several_scans
+        leave_none_out = same_scan or threat == PHOTO_TO_CT
+        for kind, probes in _templates(table, method).items():
+            found.append(identify(threat, kind, galleries[threat], probes, same_scan=leave_none_out))
+    return [one for one in found if one is not None]
+
+
+def _preserved(table: _Table, method: str) -> dict[str, Estimate | None]:
+    """The median of each number over a method's volumes."""
+    mine = [(table.patient(row), numbers) for row, numbers in table.numbers if row.method == method]
+    medians = {}
+    for name in dict.fromkeys(name for _, numbers in mine for name in numbers):
+        values = [(patient, value) for patient, numbers in mine if (value := numbers.get(name)) is not None]
+        medians[name] = estimated_median([value for _, value in values], [patient for patient, _ in values])
+    return medians
+
+
+def _templates(table: _Table, method: str) -> dict[str, Templates]:
+    """The faces of a method's volumes, FUSED and SINGLE views; zeros for a volume with nothing to embed."""
+    mine = [(table.patient(row), table.scan(row), one.compared) for row, one in table.of(method)]
+    numbers = max((vectors.shape[1] for _, _, vectors in mine), default=1)
+    nothing = np.zeros((1, numbers), np.float32)
+    whole = [fused(vectors)[None] if len(vectors) else nothing for _, _, vectors in mine]
+    single = [evenly(vectors) if len(vectors) else nothing for _, _, vectors in mine]
+    found = {}
+    for kind, parts in ((FUSED, whole), (SINGLE, single)):
+        counts = [len(part) for part in parts]
+        patients = np.repeat([patient for patient, _, _ in mine], counts)
+        found[kind] = Templates(np.concatenate(parts), patients, np.repeat([scan for _, scan, _ in mine], counts))
+    return found
+
+
+def _photo_gallery(rows: Sequence[Row], model: FaceModel, table: _Table) -> Templates:
+    """The best face of each picture; zeros where the model finds none. People without a scan are numbered on."""
+    number_of = dict(table.patients)
+    for row in rows:
+        number_of.setdefault(row.patient, len(number_of))
+    faces = [_photo_face(row, model) for row in rows]
+    numbers = max((len(face) for face in faces if face is not None), default=1)
+    vectors = [np.zeros(numbers, np.float32) if face is None else face for face in faces]
+    patients = np.array([number_of[row.patient] for row in rows], dtype=int)
+    # A picture is no scan, so that none is a probe's own.
+    return Templates(_rows(vectors), patients, np.full(len(rows), -1))
+
+
+def _photo_face(row: Row, model: FaceModel) -> np.ndarray | None:
+    picture = read_picture(row.path)
+    if picture is None:
+        raise InputError("A photo of the table cannot be read as a picture: give PNG, JPEG or TIFF files.")
+    # Cameras note in the file how they were held, which is not read here.
+    for turned in (np.ascontiguousarray(np.rot90(picture, quarter)) for quarter in range(4)):
+        face = next(iter(model.detect(turned)), None)
+        if face is not None:
+            return model.embed(turned, face)
+    return None
 
 
 def _separations(by_fold: np.ndarray, every: np.ndarray, seed: int) -> dict[str, Separation]:
@@ -233,6 +411,7 @@ def _embeddings(table: _Table, method: str) -> tuple[np.ndarray, np.ndarray, np.
 
 def _listed(table: _Table) -> list[dict[str, Any]]:
     """A line of numbers for each volume."""
+    names = list(dict.fromkeys(name for _, numbers in table.numbers for name in numbers))
     return [
         {
             "patient": table.patient(row) + 1,
@@ -242,8 +421,9 @@ def _listed(table: _Table) -> list[dict[str, Any]]:
             "views_found": len(one.scores),
             "best_score": float(one.scores.max()) if len(one.scores) else None,
             "mean_score": float(one.scores.mean()) if len(one.scores) else None,
+            **{name: numbers.get(name) for name in names},
         }
-        for row, one in table.rows
+        for (row, one), (_, numbers) in zip(table.rows, table.numbers)
     ]
 
 

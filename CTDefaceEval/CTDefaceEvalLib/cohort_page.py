@@ -9,11 +9,28 @@ from CTDefaceLib.render import png_bytes
 
 from .charts import line_chart
 from .findings import Cohort, MethodResult
-from .pages import FACE_NOTICE, image, page, quartile_text, table, versions
+from .identification import (
+    DEFACED_TO_DEFACED,
+    DRAWS,
+    FUSED,
+    ORIGINAL_TO_DEFACED,
+    PHOTO_TO_CT,
+    UNTOUCHED,
+    Identification,
+)
+from .pages import FACE_NOTICE, estimate_text, image, page, quartile_text, table, versions
 from .pairs import BY_PATIENT, Separation
+from .preservation_page import cohort_preservation_parts
 
 Pick = Callable[[MethodResult], dict[str, Separation]]
 
+THREAT_TEXTS = {
+    PHOTO_TO_CT: "Somebody has photographs with names and looks for these people among the scans.",
+    ORIGINAL_TO_DEFACED: "Somebody has undefaced scans with names and looks for these people among defaced ones.",
+    DEFACED_TO_DEFACED: "Somebody links defaced scans of one person: other series, other days.",
+    UNTOUCHED: "For comparison: what this model achieves between scans that nothing was removed from.",
+}
+"""What each attacker has."""
 FEW_FACES = 20
 """With fewer faces than this, chance makes a method's figures, and the page says so: three faces once gave an AUC of
 0.84. Set by judgement."""
@@ -32,7 +49,8 @@ def cohort_page(cohort: Cohort, pictures: bool = True) -> str:
             ["method", "volumes", "faces", "share of views with a face, median (quartiles) over the volumes"],
             [(m.method, [str(m.scans), str(m.faces), quartile_text(m.found)], False) for m in cohort.methods],
         ),
-        "<h2>Telling patients apart</h2>",
+        *_whose_face(cohort),
+        "<h2>Telling pairs of pictures apart: the study's protocol</h2>",
         '<p class="small">Cosine similarity of genuine pairs (one patient) and impostor pairs (two patients), and a '
         "linear support vector machine on it in five-fold cross-validation: mean ± SD over the folds; the accuracy "
         "weighs both kinds of pair the same. 0.5 is chance. “By patient” tests on patients that the machine was not "
@@ -47,11 +65,70 @@ def cohort_page(cohort: Cohort, pictures: bool = True) -> str:
         if any(pick(method) for method in cohort.methods):
             parts += [f"<h3>{title}</h3>", _separation_table(cohort, pick), _cohort_charts(cohort, pick)]
     parts.append(_few_faces_text(cohort))
+    parts += cohort_preservation_parts(cohort)
     if pictures and cohort.pictures:
         parts += ["<h2>Some of the volumes</h2>", *_cohort_pictures(cohort)]
     model = f"Model {cohort.model['name']}. Licence: {cohort.model['licence']}. {versions()}"
     parts += ["<h2>How this was measured</h2>", f'<p class="small">{escape(model)}</p>']
     return page("Cohort: are defaced faces still found and told apart?", parts)
+
+
+def _whose_face(cohort: Cohort) -> list[str]:
+    """Identification by every attacker for whom there was a gallery."""
+    parts = [
+        "<h2>Whose face is it?</h2>",
+        '<p class="small">An attacker has a gallery, one face of each patient with a name, and sorts it by its '
+        "similarity to a face without a name. Rank-1 is how often the right patient stands first, rank-5 how often "
+        "among the first five; by chance that is one in so many patients as the gallery has, and five. ROC-AUC 0.5, "
+        "equal error rate 50% and d′ 0 are chance. In brackets: 95% intervals, what other patients would give "
+        f"(bootstrap over patients, {DRAWS} draws; exact binomial ones where all or none are named). “Fused”: the mean "
+        "of the embeddings of all views of a head; “single views”: one view alone. Compared is what lies where the "
+        "original shows its face, whether a face is found there or not.</p>",
+    ]
+    for threat, meaning in THREAT_TEXTS.items():
+        found = [(method.method, one) for method in cohort.methods for one in method.identification]
+        found = [(name, one) for name, one in found if one.threat == threat]
+        if not found:
+            continue
+        parts += [f"<h3>{escape(threat)}</h3>", f"<p>{escape(meaning)}{_gallery_text(found[0][1], cohort)}</p>"]
+        parts += [_identification_table(found), _cmc_chart(found)]
+    return parts if len(parts) > 2 else []
+
+
+def _gallery_text(one: Identification, cohort: Cohort) -> str:
+    text = f" The gallery has {one.patients} patients: by chance rank-1 is {1.0 / one.patients:.0%}."
+    if one.threat == PHOTO_TO_CT and cohort.photos_without_face:
+        text += f" In {cohort.photos_without_face} of {cohort.photos} photos no face was found; they are not in it."
+    if one.same_scan and one.threat == ORIGINAL_TO_DEFACED:
+        text += " There is one scan of each patient, so that the attacker has the very scan that was defaced."
+    return text
+
+
+def _identification_table(found: list[tuple[str, Identification]]) -> str:
+    head = ["method", "faces to be named", "rank-1", "rank-5", "ROC-AUC", "equal error rate", "d′"]
+    rows = []
+    for name, one in found:
+        cells = [
+            f"{one.probes}, {one.templates}" + (f" ({one.missed} with nothing to compare)" if one.missed else ""),
+            estimate_text(one.rank1, "{:.0%}"),
+            estimate_text(one.rank5, "{:.0%}"),
+            estimate_text(one.auc, "{:.2f}"),
+            estimate_text(one.eer, "{:.0%}"),
+            estimate_text(one.d_prime, "{:.2f}"),
+        ]
+        rows.append((name, cells, False))
+    return table(head, rows)
+
+
+def _cmc_chart(found: list[tuple[str, Identification]]) -> str:
+    longest = max(len(one.cmc) for _, one in found)
+    ranks = [float(rank) for rank in range(1, longest + 1)]
+    lines = [("chance", ranks, [min(1.0, rank / found[0][1].patients) for rank in ranks])]
+    lines += [(name, ranks[: len(one.cmc)], one.cmc) for name, one in found if one.templates == FUSED]
+    chart = line_chart(
+        lines, "rank", "the right patient is among the first", x_range=(1.0, float(max(2, longest))), whole_x=True
+    )
+    return f'<div class="charts">{chart}</div>'
 
 
 def _few_faces_text(cohort: Cohort) -> str:

@@ -2,7 +2,9 @@
 
 A CSV file in one of two forms. With the columns ``patient``, ``scan``, ``method`` and ``path`` it has a row for each
 volume, and method ``original`` marks the originals. With ``patient``, ``scan``, ``original``, ``defaced`` and
-``method`` it has a row for each defaced volume with its original. Relative paths start at the table.
+``method`` it has a row for each defaced volume with its original. In either form method ``photo`` marks a picture of
+the patient's face, by which volumes are to be recognised. The first form may have a column ``labels`` with a
+segmentation of the volume. Relative paths start at the table.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from CTDefaceLib.batch.inputs import find_scans
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.volume_io import suffix
 
-from .findings import ORIGINAL
+from .findings import ORIGINAL, PHOTO
 
 COLUMNS = ("patient", "scan", "method", "path")
 """Of the form with a row for each volume."""
@@ -28,12 +30,14 @@ PAIR_COLUMNS = ("patient", "scan", "original", "defaced", "method")
 
 @dataclass(frozen=True)
 class Row:
-    """One volume of the cohort."""
+    """One volume of the cohort, or one picture of a patient's face."""
 
     patient: str
     scan: str
     method: str
     path: Path
+    labels: Path | None = None
+    """A segmentation of this volume, for what its defacing costs."""
 
 
 def read_table(path: str | os.PathLike) -> list[Row]:
@@ -73,7 +77,11 @@ def check_table(lines: Iterable[Mapping[str, str]], folder: str | os.PathLike = 
         for method, path in volumes:
             if not cells["patient"] or not method or not path:
                 raise InputError(f"Line {number} of the table lacks its patient, method or path: fill it in.")
-            row = Row(cells["patient"], cells["scan"] or "1", method, Path(folder) / path)
+            labels = (line.get("labels") or "").strip() if "path" in line else ""
+            labels_path = Path(folder) / labels if labels else None
+            row = Row(cells["patient"], cells["scan"] or "1", method, Path(folder) / path, labels_path)
+            if labels_path is not None and not labels_path.exists():
+                raise InputError(f"Line {number} of the table names labels that do not exist: correct their path.")
             if not row.path.exists():
                 raise InputError(f"Line {number} of the table names a volume that does not exist: correct its path.")
             same = rows.setdefault((row.patient, row.scan, row.method), row)
@@ -82,7 +90,7 @@ def check_table(lines: Iterable[Mapping[str, str]], folder: str | os.PathLike = 
                 raise InputError(
                     f"Line {number} of the table repeats the patient, scan and method of another: remove one."
                 )
-    if len({row.patient for row in rows.values()}) < 2:
+    if len({row.patient for row in rows.values() if row.method != PHOTO}) < 2:
         raise InputError("The table has fewer than two patients, so that there are no impostor pairs: add patients.")
     return list(rows.values())
 
@@ -92,9 +100,15 @@ def pairs_of(rows: Iterable[Row]) -> list[dict[str, str]]:
     rows = list(rows)
     originals = {(row.patient, row.scan): str(row.path) for row in rows if row.method == ORIGINAL}
     defaced = [row for row in rows if row.method != ORIGINAL]
-    without = set(originals) - {(row.patient, row.scan) for row in defaced}
+    without = set(originals) - {(row.patient, row.scan) for row in defaced if row.method != PHOTO}
     lines = [
-        (row.patient, row.scan, originals.get((row.patient, row.scan), ""), str(row.path), row.method)
+        (
+            row.patient,
+            row.scan,
+            "" if row.method == PHOTO else originals.get((row.patient, row.scan), ""),
+            str(row.path),
+            row.method,
+        )
         for row in defaced
     ]
     lines += [(*key, originals[key], "", "") for key in originals if key in without]

@@ -13,10 +13,9 @@ from CTDefaceLib.anatomy.hounsfield import BLANK_HU, HALFWAY_HU, TISSUE_HU
 from CTDefaceLib.dicom.tree import tree_of
 from CTDefaceLib.dicom.volume import read_volume
 from CTDefaceLib.errors import CTDefaceError
-from CTDefaceLib.nifti import read_nifti
-from CTDefaceLib.volume_io import IMAGE_IO, NIFTI
+from CTDefaceLib.volume_io import IMAGE_IO, read_stored
 
-from .attacks import FILLED_HU, Recovery
+from .attacks import FILLED_HU, Recovery, joined
 from .face_models import FaceModel
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif")
@@ -41,10 +40,11 @@ def volumes_beside(defaced_path: str | os.PathLike, defaced: sitk.Image, ignore:
     """Volumes in the folder of a defaced one, as recoveries to search.
 
     A mask on the same grid is joined with the tissue left; another CT of the same patient in the same place (a volume
-    file or a DICOM series in a folder) is searched as it is. `ignore` names paths that stay here, such as the
-    original. What cannot be read is passed over. File names may name the patient, so that none goes into the result.
+    file or a DICOM series in a folder) is searched as it is, and all of them joined with this one, since each may show
+    what another lacks. `ignore` names paths that stay here, such as the original. What cannot be read is passed over.
+    File names may name the patient, so that none goes into the result.
     """
-    masks = scans = 0
+    masks, scans = 0, []
     for path in _neighbours(Path(defaced_path), ignore):
         for image in _volumes(path):
             if _is_mask(image):
@@ -53,8 +53,10 @@ def volumes_beside(defaced_path: str | os.PathLike, defaced: sitk.Image, ignore:
                 masks += 1
                 yield _joined(defaced, image, f"mask beside it {masks}")
             elif _same_patient(defaced, image):
-                scans += 1
-                yield Recovery(f"another scan beside it {scans}", "another scan beside it", image)
+                scans.append(image)
+                yield Recovery(f"another scan beside it {len(scans)}", "another scan beside it", image)
+    if scans:
+        yield from joined(defaced, scans)
 
 
 def pictures_beside(defaced_path: str | os.PathLike, models: Sequence[FaceModel], ignore: Sequence = ()) -> list[str]:
@@ -63,7 +65,7 @@ def pictures_beside(defaced_path: str | os.PathLike, models: Sequence[FaceModel]
     for path in _neighbours(Path(defaced_path), ignore):
         if path.suffix.lower() not in PICTURES:
             continue
-        picture = _picture(path)
+        picture = read_picture(path)
         if picture is None:
             continue
         names = [model.name for model in models if model.detect(picture)]
@@ -90,8 +92,7 @@ def _volumes(path: Path) -> Iterator[sitk.Image]:
                 with contextlib.suppress(CTDefaceError, OSError, RuntimeError):
                     yield read_volume(tree, series.uid).image
         elif path.name.lower().endswith(tuple(IMAGE_IO)):
-            is_nifti = path.name.lower().endswith(NIFTI)
-            image = read_nifti(path, "sform", "RAS")[0] if is_nifti else sitk.ReadImage(str(path))
+            image = read_stored(path, form="sform", orientation="RAS")
             if image.GetDimension() == 3 and image.GetNumberOfComponentsPerPixel() == 1:
                 yield image
 
@@ -123,7 +124,8 @@ def _joined(defaced: sitk.Image, mask: sitk.Image, name: str) -> Recovery:
     )
 
 
-def _picture(path: Path) -> np.ndarray | None:
+def read_picture(path: Path) -> np.ndarray | None:
+    """A picture as detectors are shown it, (rows, columns, 3) uint8; None of what is no picture or too small a one."""
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError:

@@ -1,9 +1,10 @@
 """One scan and its defaced version: can the face still be found, recognised or recovered?
 
 :func:`evaluate` searches the original, the defaced volume and what each attack makes of it, always in the same
-views, and puts the similarity of the faces on the scan's own scale: pairs of pictures of this head under another light
-or from a neighbouring side, and pairs of this head with other heads. Detectors that do not find the original prove
-nothing; the verdict then is "not evaluable".
+views, and asks whose face it is: the templates of both (:mod:`.recognition`) are compared in the views in which the
+original is found best. Controls tell what the outline of the head alone gives away, and how often the back of the head
+is taken for a face (:mod:`.controls`). Detectors that do not find the original prove nothing; the verdict then is "not
+evaluable".
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from CTDefaceLib.progress import IsCancelled, Progress, never, silent
 from . import attacks
 from .attacks import Recovery, around_head
 from .companions import pictures_beside, volumes_beside
+from .controls import front_blanked, region_emptied
 from .face_models import ADVICE_ONLY, Face, FaceModel, load_model
-from .findings import DEFACED, ORIGINAL, Evaluation, Evidence, Scale, Subject
+from .facial_shape import FacialShape, OwnFace, facial_shape, own_face
+from .findings import BACK, BOUND, CONTROL, DEFACED, ORIGINAL, Evaluation, Evidence, Likeness, Scale, Subject
 from .memory import SubjectMemory
+from .recognition import likeness
 from .settings import Settings
 from .similarity_scale import measured_scale
 from .sweep import Sweep
@@ -93,14 +97,21 @@ def evaluate(
     sweep = _prepared(original, defaced, settings, memory, progress, cancelled or never)
     reference = _reference(sweep, original, others, progress)
     attempts = attacks.recoveries(defaced, sweep.pose, settings.attacks)
+    face = own_face(original) if original is not None else None
+    shapes: dict[str, FacialShape] = {}
     pictures = []
     if beside is not None:
         attempts = itertools.chain(volumes_beside(beside, defaced, ignore), attempts)
         pictures = pictures_beside(beside, sweep.models, ignore)
-    subjects = [*reference.subjects, *_searched(sweep, defaced, attempts, reference, progress)]
+    if original is not None and (emptied := region_emptied(original, defaced)) is not None:
+        attempts = itertools.chain([Recovery(BOUND, BOUND, around_head(emptied, sweep.pose))], attempts)
+    subjects = [*reference.subjects, *_searched(sweep, defaced, _measured(attempts, face, shapes), reference, progress)]
     models = [{"name": model.name, "licence": model.licence} for model in sweep.models]
     name = reference.recogniser.name if reference.recogniser else None
-    evidence = Evidence(settings, settings.grid, models, name, subjects, reference.scale, pictures)
+    if face is not None and (shape := facial_shape(face, defaced)) is not None:
+        shapes[DEFACED] = shape
+    alike = {subject.name: found for subject in subjects if (found := reference.likeness_to(subject)) is not None}
+    evidence = Evidence(settings, settings.grid, models, name, subjects, reference.scale, pictures, alike, shapes)
     evaluation = Evaluation(**vars(evidence), verdict=judge(evidence), seconds=time.perf_counter() - start)
     if not keep_memory:
         sweep.memory.forget()
@@ -135,7 +146,7 @@ class _Reference:
     Attributes
     ----------
     subjects: list of Subject
-        The original, if there is one.
+        The original and its controls, if there is one.
     recogniser: FaceModel or None
         The model that finds it best of those that embed.
     faces: dict
@@ -148,6 +159,16 @@ class _Reference:
     faces: dict[View, Face] = field(default_factory=dict)
     scale: Scale = field(default_factory=Scale)
 
+    def likeness_to(self, subject: Subject) -> Likeness | None:
+        """How much a subject resembles the original."""
+        if not self.faces or self.recogniser is None:
+            return None
+        own, other = (
+            {view: vector for view, vector in one.embeddings(self.recogniser.name).items() if view in self.faces}
+            for one in (self.subjects[0], subject)
+        )
+        return likeness(own, other, np.array(self.scale.gallery))
+
 
 def _reference(
     sweep: Sweep, original: sitk.Image | None, others: Iterable[sitk.Image] | None, progress: Progress
@@ -157,11 +178,15 @@ def _reference(
     progress(0.03, "Looking at the original")
     able = [model for model in sweep.models if model.embeds and model.name not in ADVICE_ONLY]
     names = [model.name for model in able]
-    first = sweep.subject(ORIGINAL, ORIGINAL, around_head(original, sweep.pose), embedders=names)
+    head = around_head(original, sweep.pose)
+    first = sweep.subject(ORIGINAL, ORIGINAL, head, embedders=names)
     if not sweep.pose.found and not any(first.scores(model.name) for model in sweep.models):
         raise NoFaceError("No head was found in the original volume, so there is nothing to evaluate.")
+    progress(0.08, "Looking at the back of the head")
+    from_behind = [(yaw + 180.0, pitch, light) for yaw, pitch, light in sweep.settings.grid]
+    back = sweep.subject(BACK, BACK, head, views=from_behind)
     if not able:
-        return _Reference([first])
+        return _Reference([first, back])
     recogniser = max(able, key=lambda model: len(first.scores(model.name)))
     progress(0.12, "Measuring what similar means")
     found = first.faces(recogniser.name)
@@ -172,7 +197,11 @@ def _reference(
         grid = sweep.settings.grid
         scale = measured_scale(sweep.renderer, found, grid, best, recogniser, others, sweep.settings)
     sweep.memory.keep_scale(scale if others is None else None)
-    return _Reference([first], recogniser, {view: faces[view] for view in best}, scale)
+    reference = _Reference([first, back], recogniser, {view: faces[view] for view in best}, scale)
+    if best and sweep.pose.found:
+        blank = around_head(front_blanked(original), sweep.pose)
+        reference.subjects.append(_compared(sweep, reference, Recovery(CONTROL, CONTROL, blank)))
+    return reference
 
 
 def _searched(
@@ -180,14 +209,33 @@ def _searched(
 ) -> Iterator[Subject]:
     """The defaced volume and every recovery as subjects."""
     embedders = [reference.recogniser.name] if reference.recogniser else []
-    search = partial(sweep.subject, embedders=embedders, embed_at=reference.faces)
     done = 0.2
     progress(done, "Looking at the defaced volume")
-    yield search(DEFACED, DEFACED, around_head(defaced, sweep.pose))
+    image = around_head(defaced, sweep.pose)
+    yield sweep.subject(DEFACED, DEFACED, image, embedders=embedders, embed_at=reference.faces)
     for attempt in attempts:
         done += (0.98 - done) * 0.05
         progress(done, f"Looking at: {attempt.name}")
-        yield search(attempt.name, attempt.kind, attempt.image, attempt.iso, attempt.region_ml)
+        yield _compared(sweep, reference, attempt)
+
+
+def _measured(attempts: Iterable[Recovery], face: OwnFace | None, shapes: dict[str, FacialShape]) -> Iterator[Recovery]:
+    """The recoveries, each with the shape of its face added to `shapes` on the way."""
+    for attempt in attempts:
+        if face is not None and (shape := facial_shape(face, attempt.image, attempt.iso)) is not None:
+            shapes[attempt.name] = shape
+        yield attempt
+
+
+def _compared(sweep: Sweep, reference: _Reference, attempt: Recovery) -> Subject:
+    """A recovery as a subject: seen by the recogniser in the views compared; by all models in all views without one."""
+    search = partial(sweep.subject, attempt.name, attempt.kind, attempt.image, attempt.iso, attempt.region_ml)
+    if not reference.faces or reference.recogniser is None:
+        return search(embed_at={})
+    recogniser = reference.recogniser
+    return search(
+        embedders=[recogniser.name], embed_at=reference.faces, models=[recogniser], views=list(reference.faces)
+    )
 
 
 def check_pair(original: sitk.Image, defaced: sitk.Image) -> None:

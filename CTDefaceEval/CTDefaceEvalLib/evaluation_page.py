@@ -11,19 +11,28 @@ from .attacks import GROWTHS_MM, LOWERED_ISO, PEELS_MM
 from .charts import density, line_chart
 from .detection import FIELD_OF_VIEW_MM, GRID_MM, TRIANGLES
 from .face_models import ADVICE_ONLY
-from .findings import ORIGINAL, Evaluation, Level, Subject, quartiles
-from .pages import FACE_NOTICE, image, list_of, page, quartile_text, table, versions
-from .verdict import EVALUABLE_SHARE, FOUND_SHARE, RECOGNISED_SHARE, views_needed, worst_first
+from .findings import BOUND, DEFACED, ORIGINAL, Evaluation, Level, Subject
+from .pages import FACE_NOTICE, image, list_of, page, table, versions
+from .preservation_page import preservation_parts
+from .recognition import DRAWS, SAME_PERSON
+from .verdict import (
+    EVALUABLE_SHARE,
+    FOUND_SHARE,
+    interval_text,
+    is_recognised,
+    is_this_person,
+    shape_text,
+    views_needed,
+    worst_first,
+)
 
 ATTACKS_SHOWN = 5
 """Attacks whose pictures are shown, the worst first."""
-SUBJECTS_MAPPED = 3
-"""Subjects whose views are mapped: original, defaced, and the worst attack."""
 COLOUR_OF_LEVEL = {
     Level.FACE_FOUND: "#b3261e",
     Level.RECOGNISABLE: "#b3261e",
     Level.RECOVERABLE: "#c25e00",
-    Level.NONE_OF_THESE: "#2e6b34",
+    Level.NOT_RECOGNISABLE: "#2e6b34",
     Level.NOT_ALL_TRIED: "#5f5f5f",
     Level.NOT_EVALUABLE: "#5f5f5f",
 }
@@ -32,8 +41,9 @@ COLOUR_OF_LEVEL = {
 def evaluation_page(evaluation: Evaluation, pictures: bool = True) -> str:
     """The page of one scan as HTML."""
     verdict = evaluation.verdict
-    worst = worst_first(evaluation)
-    shown = [s for s in (evaluation.original, evaluation.defaced) if s] + worst[:ATTACKS_SHOWN]
+    first = (evaluation.original, evaluation.defaced, evaluation.subject(BOUND))
+    shown = [subject for subject in first if subject]
+    shown += [subject for subject in worst_first(evaluation) if subject not in shown][:ATTACKS_SHOWN]
     colour = COLOUR_OF_LEVEL[verdict.level]
     parts = [
         f'<div class="verdict" style="border-color:{colour}"><b style="color:{colour}">{escape(str(verdict.level))}</b>'
@@ -46,40 +56,47 @@ def evaluation_page(evaluation: Evaluation, pictures: bool = True) -> str:
     if pictures:
         parts += ["<h2>Original, defaced, recovered</h2>", *(_picture_row(subject) for subject in shown)]
     parts += ["<h2>By view</h2>", _maps_note(evaluation), '<div class="maps">']
-    for subject in shown[:SUBJECTS_MAPPED]:
+    for subject in filter(None, (evaluation.original, evaluation.defaced)):
         parts += [_heat_map(evaluation, subject, model) for model in evaluation.settings.models]
     parts.append("</div>")
     if evaluation.scale.threshold is not None:
-        parts += ["<h2>Similarity on the scan's own scale</h2>", _similarity_chart(evaluation, shown)]
+        parts += [
+            "<h2>Similarity of single pictures</h2>",
+            _similarity_chart(evaluation, shown),
+        ]
+    shape = evaluation.shapes.get(DEFACED)
+    parts += ["<h2>Shape of the face</h2>", f"<p>{escape(shape.sentence)}</p>"] if shape else []
+    parts += preservation_parts(evaluation.preservation) if evaluation.preservation else []
     parts += ["<h2>How this was measured</h2>", _evaluation_methods(evaluation)]
-    return page("Can the face be found, recognised or recovered?", parts)
+    return page("Is this person still recognised?", parts)
 
 
 def _evaluation_table(evaluation: Evaluation) -> str:
-    models, views, original = evaluation.settings.models, len(evaluation.grid), evaluation.original
-    head = ["", *(f"{model}: views of {views}" for model in models), "best score", "mean score"]
-    head += ["similarity, median (quartiles)", "views like the same head", "region, mL"]
+    models = evaluation.settings.models
+    head = ["", *(f"{model}: views with a face" for model in models), "best score", "mean score"]
+    head += ["likeness to the original", "recognised", "shape", "region, mL"]
     rows = []
     for subject in evaluation.subjects:
         counts = []
         for model in models:
-            count = len(subject.scores(model))
-            own = len(original.scores(model)) if original else 0
-            counts.append(f"{count} ({count / own:.0%})" if own and subject is not original else str(count))
+            views = sum(sighting.model == model for sighting in subject.sightings)
+            counts.append(f"{len(subject.scores(model))} of {views}" if views else "–")
         scores = subject.scores(models[0])
-        similar = evaluation.similarities(subject)
+        likeness = evaluation.likeness.get(subject.name) if subject is not evaluation.original else None
+        recognised = is_recognised(evaluation, subject)
         cells = [
             *counts,
             f"{max(scores):.2f}" if scores else "–",
             f"{sum(scores) / len(scores):.2f}" if scores else "–",
-            quartile_text(quartiles(list(similar.values()))) if similar and subject is not original else "–",
-            f"{evaluation.recognised_share(subject):.0%}" if similar and subject is not original else "–",
+            interval_text(likeness) if likeness else "–",
+            ("yes" if recognised else "no") if likeness else "–",
+            shape_text(evaluation.shapes.get(subject.name)),
             f"{subject.region_ml:.0f}" if subject.region_ml else "",
         ]
-        bad = subject.name in evaluation.verdict.recovered_by
-        bad |= subject is evaluation.defaced and evaluation.verdict.level in (Level.FACE_FOUND, Level.RECOGNISABLE)
+        bad = is_this_person(evaluation, subject) or subject.name in evaluation.verdict.recovered_by
+        bad |= subject is evaluation.defaced and evaluation.verdict.level is Level.FACE_FOUND
         rows.append((subject.name, cells, bad))
-    note = f'<p class="small">In brackets: relative to the original. Scores are those of {escape(models[0])}.</p>'
+    note = f'<p class="small">Scores are those of {escape(models[0])}.</p>'
     return table(head, rows) + note
 
 
@@ -151,18 +168,32 @@ def _evaluation_methods(evaluation: Evaluation) -> str:
         "in the original.",
         f"Views “{evaluation.settings.views}”: yaw {list_of(grid.yaws)}°, pitch {list_of(grid.pitches)}°, lights "
         f"{', '.join(grid.lights)}; {len(grid)} pictures of each surface.",
-        f"A face counts as found from {FOUND_SHARE:.0%} of the original's own views on: {', '.join(needed)}. "
-        f"The original has to be found in {EVALUABLE_SHARE:.0%} of the views, or the scan is not evaluable.",
-        f"Recognised by {evaluation.recogniser or 'no model'}: cosine of the embeddings in the same view, which counts "
-        "as the same head above the value midway between the medians of pairs of this head and of pairs with other "
-        f"heads; recognisable from {RECOGNISED_SHARE:.0%} of the views on. Compared in the views in which the original "
-        "is found best; where no face is found then, what lies in its place is embedded.",
+        _recognition_methods(evaluation),
+        "Controls: the original from behind, where no face is (what a detector finds counts above that only), and the "
+        "original with everything in front of the ears cut off (outline, ears and field of view alone link heads). The "
+        "bound: the defaced volume with all that was changed emptied; whatever a fill is attacked with, that is left.",
+        f"Where whose face it is cannot be measured, finding one decides: from {FOUND_SHARE:.0%} of the original's own "
+        f"views on ({', '.join(needed)}). The original has to be found in {EVALUABLE_SHARE:.0%} of the views, or the "
+        "scan is not evaluable.",
         f"Attacks, on the defaced volume alone: {', '.join(evaluation.settings.attacks) or 'none'}. Iso levels "
         f"{list_of(LOWERED_ISO)} HU, peel {list_of(PEELS_MM)} mm, growth {list_of(GROWTHS_MM)} mm.",
         *(f"Model {model['name']}. Licence: {model['licence']}." for model in evaluation.models),
         f"Took {evaluation.seconds:.0f} s. {versions()}",
     ]
     return '<ul class="small">' + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
+
+
+def _recognition_methods(evaluation: Evaluation) -> str:
+    if not evaluation.likeness:
+        return f"Recognised by {evaluation.recogniser or 'no model'}: not measured."
+    views = max(likeness.views for likeness in evaluation.likeness.values())
+    return (
+        f"Recognised by {evaluation.recogniser}: the embeddings in the {views} views in which the original is found "
+        "best make a template; where no face is found then, what lies in its place is embedded. Likeness is the cosine "
+        "of both templates on a scale from other people (0 %) to the original itself (100 %). From "
+        f"{SAME_PERSON:.0%} on two heads are taken for one person's: of a cohort, one pair of two people in a hundred "
+        f"reaches that. In brackets: 95 % interval over the choice of the views, bootstrap with {DRAWS} draws."
+    )
 
 
 def _drawn(evaluation: Evaluation) -> str:

@@ -14,18 +14,26 @@ from CTDefaceLib.audits import Level
 from CTDefaceLib.version import __version__
 
 from .face_models import Face, similarity
+from .facial_shape import FacialShape
+from .identification import FUSED, Estimate, Identification
 from .pairs import Separation
+from .preservation import Preservation
 from .settings import Settings
 from .views import View, ViewGrid
 
 __all__ = [
+    "BACK",
+    "BOUND",
+    "CONTROL",
     "DEFACED",
     "ORIGINAL",
+    "PHOTO",
     "Cohort",
     "Evaluation",
     "Evidence",
     "Face",
     "Level",
+    "Likeness",
     "MethodResult",
     "Scale",
     "Sighting",
@@ -37,6 +45,11 @@ __all__ = [
 
 ORIGINAL, DEFACED = "original", "defaced"
 """Names and kinds of the two subjects that no attack has made; the former is the name of a cohort's method, too."""
+BACK, CONTROL, BOUND = "back of the head", "front cut off", "region emptied"
+"""Names and kinds of what is compared with (:mod:`.controls`): the original from behind, the original without its
+front, and the defaced volume with all that was changed emptied, which bounds every attack on the fill."""
+PHOTO = "photo"
+"""The method of those rows of a cohort's table that name a picture of a patient's face, not a volume."""
 
 
 def quartiles(values: Sequence[float]) -> dict[str, Any] | None:
@@ -96,17 +109,51 @@ class Subject:
         """Scores of the faces that a model found."""
         return [s.face.score for s in self.sightings if s.model == model and s.face]
 
+    def embeddings(self, model: str) -> dict[View, np.ndarray]:
+        """The views in which a model described what it saw, with the description."""
+        return {s.view: s.embedding for s in self.sightings if s.model == model and s.embedding is not None}
+
     def faces(self, model: str) -> dict[View, Sighting]:
         """The views in which a model found a face."""
         return {s.view: s for s in self.sightings if s.model == model and s.face}
 
 
+@dataclass(frozen=True)
+class Likeness:
+    """How much a head resembles the person of the original (:func:`.recognition.likeness`).
+
+    Attributes
+    ----------
+    value, low, high: float
+        0 as other people do, 1 as the original itself; and its 95 % interval over the choice of the views.
+    cosine: float
+        Of both templates.
+    views: int
+        Number of views that both templates were made of.
+    """
+
+    value: float
+    low: float
+    high: float
+    cosine: float
+    views: int
+
+
 @dataclass
 class Scale:
-    """What similar means for this scan and this recogniser: cosines of pairs of pictures of known answer."""
+    """What similar means for pictures of this scan by this recogniser: cosines of pairs of known answer.
+
+    Attributes
+    ----------
+    same_head, other_heads: list of float
+        Cosines.
+    gallery: list of float
+        Mean template of other people, see :func:`.recognition.gallery_of`; empty where there is none.
+    """
 
     same_head: list[float] = field(default_factory=list)
     other_heads: list[float] = field(default_factory=list)
+    gallery: list[float] = field(default_factory=list, repr=False)
 
     @property
     def threshold(self) -> float | None:
@@ -134,10 +181,14 @@ class Evidence:
     recogniser: str or None
         The model whose embeddings are compared; None without an original or a model that embeds.
     subjects: list of Subject
-        The original where there is one, the defaced volume, and the recoveries.
+        The original and its controls where there is one, the defaced volume, the bound, and the recoveries.
     scale: Scale
     pictures_beside: list of str
         A sentence for each picture beside the scan that shows a face.
+    likeness: dict
+        Name of a subject → its likeness to the original; empty where whose face it is could not be measured.
+    shapes: dict
+        Name of a subject → how much of the shape of the original's face it has; empty without an original.
     """
 
     settings: Settings
@@ -147,6 +198,8 @@ class Evidence:
     subjects: list[Subject]
     scale: Scale
     pictures_beside: list[str]
+    likeness: dict[str, Likeness] = field(default_factory=dict)
+    shapes: dict[str, FacialShape] = field(default_factory=dict)
 
     def subject(self, name: str) -> Subject | None:
         """The subject of a name, ORIGINAL and DEFACED among them."""
@@ -162,25 +215,21 @@ class Evidence:
 
     @property
     def recoveries(self) -> list[Subject]:
-        """What attacks have made and what lies beside the scan."""
-        return [subject for subject in self.subjects if subject.name not in (ORIGINAL, DEFACED)]
+        """The bound, what attacks have made and what lies beside the scan."""
+        return [subject for subject in self.subjects if subject.name not in (ORIGINAL, DEFACED, BACK, CONTROL)]
 
     def similarities(self, subject: Subject) -> dict[View, float]:
         """Cosine between the face of the original and what is seen in the same view, in the views compared."""
         if self.original is None or self.recogniser is None:
             return {}
-        faces = self.original.faces(self.recogniser)
-        own = {view: s.embedding for view, s in faces.items() if s.embedding is not None}
-        return {
-            s.view: similarity(own[s.view], s.embedding)
-            for s in subject.sightings
-            if s.model == self.recogniser and s.embedding is not None and s.view in own
-        }
+        own = self.original.embeddings(self.recogniser)
+        there = subject.embeddings(self.recogniser)
+        return {view: similarity(own[view], vector) for view, vector in there.items() if view in own}
 
-    def recognised_share(self, subject: Subject) -> float:
-        """Share of the views compared in which the similarity is that of the same head; 0 where nothing is known."""
-        values, threshold = list(self.similarities(subject).values()), self.scale.threshold
-        return float(np.mean(np.array(values) > threshold)) if values and threshold is not None else 0.0
+    def false_alarms(self, model: str) -> int:
+        """In how many views of the back of the original's head a model finds a face, where there is none."""
+        back = self.subject(BACK)
+        return len(back.scores(model)) if back else 0
 
 
 @dataclass(frozen=True)
@@ -204,12 +253,13 @@ class Verdict:
     recovered_by: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Evaluation(Evidence):
-    """The evidence with the verdict on it, and how many seconds it took."""
+    """The evidence with the verdict on it, how long it took in seconds, and what the defacing cost, where measured."""
 
     verdict: Verdict
     seconds: float = 0.0
+    preservation: Preservation | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Every number, ready for JSON; without pictures, paths and names."""
@@ -229,6 +279,7 @@ class Evaluation(Evidence):
             "subjects": [self._subject_as_dict(subject) for subject in self.subjects],
             "pictures_beside": self.pictures_beside,
             "seconds": round(self.seconds, 1),
+            "preservation": self.preservation and asdict(self.preservation),
         }
 
     def _subject_as_dict(self, subject: Subject) -> dict[str, Any]:
@@ -249,7 +300,8 @@ class Evaluation(Evidence):
             "models": models,
             "similarity": quartiles(list(similar.values())),
             "similarities": [[*view, value] for view, value in similar.items()],
-            "recognised_share": self.recognised_share(subject),
+            "likeness": asdict(self.likeness[subject.name]) if subject.name in self.likeness else None,
+            "shape": asdict(self.shapes[subject.name]) if subject.name in self.shapes else None,
         }
 
 
@@ -270,12 +322,31 @@ class VolumeFaces:
         (n, d) float32.
     picture: np.ndarray
         Front view, (rows, columns, 3) uint8.
+    found_in: np.ndarray
+        Places in the grid of the views in which they were found, (n,) integers.
+    boxes, landmarks: np.ndarray
+        Of these faces, in pixels: (n, 4) and (n, m, 2) float32, m being 0 for a model that gives no landmarks.
+    compared: np.ndarray
+        Embeddings (k, d) float32 in the views in which the original shows a face; where none is found in this volume,
+        of what lies in its place, as somebody embeds it who knows how a head lies. Those found, without an original.
     """
 
     views: int
     scores: np.ndarray
     embeddings: np.ndarray
     picture: np.ndarray
+    found_in: np.ndarray
+    boxes: np.ndarray
+    landmarks: np.ndarray
+    compared: np.ndarray
+
+    def faces(self, grid: ViewGrid) -> dict[View, Face]:
+        """The faces by the view of the grid in which they were found."""
+        views = list(grid)
+        return {
+            views[place]: Face(tuple(box.tolist()), float(score), marks if marks.size else None)
+            for place, box, score, marks in zip(self.found_in, self.boxes, self.scores, self.landmarks)
+        }
 
 
 @dataclass
@@ -290,6 +361,11 @@ class MethodResult:
         Protocol → Separation of the pairs of this method's faces with each other, and with the originals' faces.
         Protocols: "by patient" (folds of whole patients, no pairs within one scan) and "study" (all pairs, dealt out at
         random).
+    identification: list of Identification
+        Of its volumes, by every attacker for whom the table has a gallery.
+    preservation: dict
+        Name of a number of :meth:`.preservation.Preservation.numbers` → its median over the volumes; empty unless asked
+        for.
     """
 
     method: str
@@ -299,6 +375,13 @@ class MethodResult:
     found: dict[str, Any] | None
     within: dict[str, Separation]
     against_originals: dict[str, Separation]
+    identification: list[Identification] = field(default_factory=list)
+    preservation: dict[str, Estimate | None] = field(default_factory=dict)
+
+    def identified(self, threat: str, templates: str = FUSED) -> Identification | None:
+        """The identification by one attacker."""
+        wanted = (found for found in self.identification if (found.threat, found.templates) == (threat, templates))
+        return next(wanted, None)
 
 
 @dataclass
@@ -311,6 +394,8 @@ class Cohort:
     methods: list[MethodResult]
     scans: list[dict[str, Any]]
     pictures: list[tuple[str, str, np.ndarray]] = field(default_factory=list, repr=False)
+    photos: int = 0
+    photos_without_face: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Every number, ready for JSON. Patients and scans are numbered, their names stay in the table."""

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def _sighting(row: list) -> Sighting:
 
 
 class VolumeMemory:
-    """The faces of a cohort's volumes, one file each, by the volume's content and everything that matters.
+    """The faces of a cohort's volumes, or numbers of them, one file each, by their content and everything that matters.
 
     Parameters
     ----------
@@ -143,7 +143,8 @@ class VolumeMemory:
         """The faces under a key, if they are remembered."""
         try:
             with np.load(self._folder / f"{key}.npz", allow_pickle=False) as kept:
-                return VolumeFaces(int(kept["views"]), kept["scores"], kept["embeddings"], kept["picture"])
+                members = {member.name: kept[member.name] for member in fields(VolumeFaces)}
+                return VolumeFaces(**{**members, "views": int(members["views"])})
         except (OSError, ValueError, KeyError, EOFError):
             return None
 
@@ -152,6 +153,18 @@ class VolumeMemory:
         file = self._folder / f"{key}.npz"
         with replaced(file, private=True) as part, open(part, "wb") as stream:
             np.savez_compressed(stream, **vars(faces))
+
+    def recall_numbers(self, key: str) -> dict[str, float | None] | None:
+        """The numbers under a key, if they are remembered."""
+        try:
+            kept = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return kept if isinstance(kept, dict) else None
+
+    def keep_numbers(self, key: str, numbers: dict[str, float | None]) -> None:
+        """Remember numbers of a volume."""
+        write_whole(self._folder / f"{key}.json", json.dumps(numbers), private=True)
 
 
 def file_digest(path: Path) -> str:

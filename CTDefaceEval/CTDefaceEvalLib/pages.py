@@ -12,6 +12,8 @@ from typing import Any
 
 from CTDefaceLib.version import __version__
 
+from .identification import Estimate
+
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1c1c1c; background: #fff;
   max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
@@ -67,6 +69,13 @@ def image(png: bytes, text: str) -> str:
 def quartile_text(spread: dict[str, Any] | None) -> str:
     """Median and quartiles as `findings.quartiles` gives them."""
     return "–" if spread is None else f"{spread['median']:.3f} ({spread['q1']:.3f}–{spread['q3']:.3f})"
+
+
+def estimate_text(estimate: Estimate | None, form: str) -> str:
+    """A figure with its interval, each written in a form such as ``{:.2f}``."""
+    if estimate is None:
+        return "–"
+    return f"{form.format(estimate.value)} ({form.format(estimate.low)}–{form.format(estimate.high)})"
 
 
 def list_of(values: Iterable[float]) -> str:

@@ -32,8 +32,6 @@ class Settings:
         Of `RENDERINGS`.
     perspective: bool
         A camera at 1 m instead of parallel rays.
-    synthetic_face: bool
-        The defaced scan shows a synthetic person's face: finding one is right, recognising this person in it is not.
     """
 
     models: tuple[str, ...] = DEFAULT_MODELS
@@ -42,7 +40,6 @@ class Settings:
     attacks: tuple[str, ...] = ATTACKS
     rendering: str = RENDERINGS[0]
     perspective: bool = False
-    synthetic_face: bool = False
 
     @property
     def grid(self) -> ViewGrid:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,7 +13,8 @@ from .attacks import around_head
 from .detection import find_faces, skin_of, surface_of
 from .face_models import FaceModel, similarity
 from .findings import Scale, Sighting
-from .settings import Settings
+from .recognition import gallery_of, kept_gallery
+from .settings import RENDERINGS, Settings
 from .views import View, ViewGrid, head_pose
 
 SCALE_VIEWS = ViewGrid((-15, 0, 15), (-15, 0, 15))
@@ -54,6 +55,7 @@ def measured_scale(
     embeddings = {view: s.embedding for view, s in faces.items() if s.embedding is not None}
     scale = Scale(_same_head(embeddings, grid))
     views = list(views)
+    heads: list[Mapping[View, np.ndarray]] = []
     for other in _synthetic_heads() if others is None else others:
         sightings = find_faces(
             renderer,
@@ -64,8 +66,20 @@ def measured_scale(
             embedders=[model.name],
             perspective=settings.perspective,
         )
-        scale.other_heads += [similarity(s.embedding, embeddings[s.view]) for s in sightings if s.embedding is not None]
+        head = {s.view: s.embedding for s in sightings if s.embedding is not None}
+        heads.append(head)
+        scale.other_heads += [similarity(vector, embeddings[view]) for view, vector in head.items()]
+    scale.gallery = _gallery(model, heads, others is None or not heads, settings).tolist()
     return scale
+
+
+def _gallery(
+    model: FaceModel, heads: Sequence[Mapping[View, np.ndarray]], may_be_kept: bool, settings: Settings
+) -> np.ndarray:
+    """Other people as this model sees them in these pictures: those that are kept, or the heads that were drawn."""
+    usual = settings.rendering == RENDERINGS[0] and not settings.perspective
+    kept = kept_gallery(model.name) if may_be_kept and usual else np.zeros(0)
+    return kept if len(kept) else gallery_of(heads)
 
 
 def _same_head(embeddings: Mapping[View, np.ndarray], grid: ViewGrid) -> list[float]:

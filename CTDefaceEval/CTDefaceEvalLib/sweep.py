@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,7 +13,7 @@ from CTDefaceLib.render import Renderer, png_bytes
 
 from .detection import Skin, find_faces, is_empty, picture_of, skin_of
 from .face_models import Face, FaceModel
-from .findings import Subject
+from .findings import BACK, Subject
 from .memory import SubjectMemory
 from .settings import Settings
 from .views import Pose, View
@@ -60,6 +60,8 @@ class Sweep:
         *,
         embedders: Collection[str] = (),
         embed_at: Mapping[View, Face] | None = None,
+        models: Sequence[FaceModel] | None = None,
+        views: Iterable[View] | None = None,
     ) -> Subject:
         """Search the skin of a volume.
 
@@ -70,6 +72,8 @@ class Sweep:
         embedders, embed_at
             As of :func:`.detection.find_faces`. With `embed_at`, a surface that was searched before is not searched
             again: what an attack changes often is not part of the head, and then nothing new is to be seen.
+        models, views: sequence, iterable or None
+            Others than those of the settings.
 
         Raises
         ------
@@ -90,14 +94,14 @@ class Sweep:
                 self.renderer,
                 skin,
                 self.pose,
-                self.settings.grid,
-                self.models,
+                self.settings.grid if views is None else views,
+                self.models if models is None else models,
                 embedders=embedders,
                 embed_at=embed_at,
                 perspective=self.settings.perspective,
                 cancelled=self._cancelled,
             )
-            subject.pictures = self._report_pictures(skin)
+            subject.pictures = self._report_pictures(skin) if kind != BACK else []
         if shape is not None:
             self._by_shape[shape] = subject
         self.memory.keep(subject)

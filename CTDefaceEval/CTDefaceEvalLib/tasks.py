@@ -81,11 +81,13 @@ class EvaluateCohort:
     Attributes
     ----------
     rows: list of dict
-        Members of :class:`.cohort_table.Row`, with the path as text.
+        Members of :class:`.cohort_table.Row`, with paths as text, an empty one where there are no labels.
     cache: str
         Folder that keeps what was seen of each volume.
     views: str
         Key of :data:`.views.PRESETS`.
+    preservation: bool
+        Whether it is measured, too, what each defacing costs.
     """
 
     rows: list[dict[str, str]]
@@ -93,6 +95,7 @@ class EvaluateCohort:
     model: str
     folder: str | None
     views: str
+    preservation: bool = False
 
 
 @dataclass(frozen=True)

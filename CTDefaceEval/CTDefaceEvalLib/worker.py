@@ -5,6 +5,7 @@ python -m CTDefaceEvalLib.worker FOLDER
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 from typing import TYPE_CHECKING, Any
@@ -127,9 +128,12 @@ def _similarities(
 
 
 def evaluate(task: tasks.Evaluate, call: Call) -> dict[str, Any]:
+    from CTDefaceLib.errors import NoFaceError
+
     from . import evaluation
     from .attacks import recoveries
     from .detection import surface_of
+    from .preservation import preservation
     from .settings import Settings
     from .verdict import worst_first
     from .views import head_pose
@@ -141,8 +145,11 @@ def evaluate(task: tasks.Evaluate, call: Call) -> dict[str, Any]:
     found = evaluation.evaluate(
         original, defaced, settings, memory="seen.json", keep_memory=True, progress=call.progress
     )
+    if original is not None:
+        with contextlib.suppress(NoFaceError):
+            found.preservation = preservation(original, defaced)
     recovered = None
-    worst = worst_first(found)
+    worst = [subject for subject in worst_first(found) if subject.kind in settings.attacks]
     if worst:
         attempts = recoveries(defaced, head_pose(image), (worst[0].kind,))
         attempt = next(attempt for attempt in attempts if attempt.name == worst[0].name)
@@ -158,9 +165,24 @@ def evaluate_cohort(task: tasks.EvaluateCohort, call: Call) -> dict[str, Any]:
     from . import cohort
     from .cohort_table import Row
 
-    rows = [Row(row["patient"], row["scan"], row["method"], Path(row["path"])) for row in task.rows]
+    rows = [
+        Row(
+            row["patient"],
+            row["scan"],
+            row["method"],
+            Path(row["path"]),
+            Path(row["labels"]) if row["labels"] else None,
+        )
+        for row in task.rows
+    ]
     found = cohort.evaluate_cohort(
-        rows, task.cache, model=task.model, model_folder=task.folder, views=task.views, progress=call.progress
+        rows,
+        task.cache,
+        model=task.model,
+        model_folder=task.folder,
+        views=task.views,
+        with_preservation=task.preservation,
+        progress=call.progress,
     )
     with open(call.result, "wb") as file:
         pickle.dump(found, file)

@@ -3,6 +3,7 @@
 import qt
 import slicer
 from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS, pairs_in, pairs_of, read_table
+from CTDefaceEvalLib.identification import FUSED
 from CTDefaceEvalLib.pairs import BY_PATIENT
 from CTDefaceSlicer.shared import hints
 from CTDefaceSlicer.shared.step_panel import StepPanel
@@ -48,7 +49,13 @@ class CohortPanel(StepPanel):
         ui.cohortProgressBar.visible = isRunning
         ui.cohortAddPairButton.enabled = parameters.originalVolume is not None and parameters.defacedVolume is not None
         ui.cohortRemoveButton.enabled = not isEmpty
-        for widget in (ui.cohortTableView, ui.cohortLoadButton, ui.cohortAddFoldersButton, ui.cohortViewsComboBox):
+        for widget in (
+            ui.cohortTableView,
+            ui.cohortLoadButton,
+            ui.cohortAddFoldersButton,
+            ui.cohortViewsComboBox,
+            ui.cohortPreservationCheckBox,
+        ):
             widget.enabled = not isRunning
         ui.cohortResultsButton.enabled = not isEmpty and results.resultOf(table, "cohort") is not None
         ui.cohortReportButton.enabled = self._cohort is not None
@@ -99,7 +106,13 @@ class CohortPanel(StepPanel):
         parameters, table = self.parameters, self.ui.cohortTableView.mrmlTableNode()
 
         def start(**callbacks):
-            self.logic.evaluateCohort(table, parameters.faceModel.live, parameters.cohortViews.value, **callbacks)
+            self.logic.evaluateCohort(
+                table,
+                parameters.faceModel.live,
+                parameters.cohortViews.value,
+                preservation=parameters.cohortPreservation,
+                **callbacks,
+            )
 
         def done(cohort):
             if table is self.ui.cohortTableView.mrmlTableNode():  # else it was deleted meanwhile
@@ -123,6 +136,13 @@ class CohortPanel(StepPanel):
                     method=method.method, found=found, figure=figure
                 )
             )
+            for one in method.identification:
+                if one.templates == FUSED and one.rank1:
+                    lines.append(
+                        _("    {threat}: rank-1 {value:.0%} ({low:.0%}–{high:.0%}) of {patients} patients").format(
+                            threat=one.threat, patients=one.patients, **vars(one.rank1)
+                        )
+                    )
         self.ui.cohortResultLabel.text = "\n".join(lines)
 
     def onResults(self):

@@ -1,8 +1,11 @@
 """Steps 3 to 5 of the CTDefaceEval panel: sweep and attack, what they mean, and the report."""
 
+import time
+
 from CTDefaceEvalLib.attacks import ATTACKS
 from CTDefaceEvalLib.evaluation_page import COLOUR_OF_LEVEL
 from CTDefaceEvalLib.findings import DEFACED, ORIGINAL, Level
+from CTDefaceEvalLib.views import PRESETS
 from CTDefaceSlicer.shared import hints
 from CTDefaceSlicer.shared.step_panel import StepPanel
 from slicer.i18n import tr as _
@@ -12,6 +15,11 @@ from .head_views import LABELS
 from .heat_map import HeatMap
 from .reports import saveReport
 from .tasks import Task
+
+DEFACED_FRACTION = 0.2
+"""Progress of an evaluation from which on it looks at the defaced head, see ``CTDefaceEvalLib.evaluation``."""
+ATTEMPTS = 25
+"""About how many surfaces an attack looks at, the original and the defaced head among them: 23 in a phantom."""
 
 
 class EvaluationPanel(StepPanel):
@@ -27,6 +35,7 @@ class EvaluationPanel(StepPanel):
         ui, turn = self.ui, panel.headsPanel.turnTo
         self.outcome = None
         self._mapped = None  # what the heat maps show
+        self._secondsEach = 0.0  # what the last sweep took for a picture of the defaced head
         self._maps = {ORIGINAL: HeatMap(ui.originalMapTable, turn), DEFACED: HeatMap(ui.defacedMapTable, turn)}
         ui.sweepButton.connect("clicked()", self.onSweep)
         ui.mapModelComboBox.connect("currentIndexChanged(int)", self.onMapModelChanged)
@@ -55,8 +64,10 @@ class EvaluationPanel(StepPanel):
             missing = _("Choose the defaced volume as well (step 1).")
         ui.attackButton.text = _("Cancel") if task is Task.ATTACK else _("Try to recover the face")
         ui.attackButton.enabled = task is Task.ATTACK or (isFree and not missing)
+        ui.attackViewsComboBox.enabled = isFree
         ui.attackProgressBar.visible = task is Task.ATTACK
-        hints.show(ui.attackHintLabel, missing, errors.get(Task.ATTACK, ""))
+        expected = "" if missing or task is Task.ATTACK else self._expectedTime()
+        hints.show(ui.attackHintLabel, missing or expected, errors.get(Task.ATTACK, ""))
 
         if hasVolumes and self.outcome is None:
             missing = _("Run the sweep (step 3) or the attack (step 4) first.")
@@ -68,30 +79,56 @@ class EvaluationPanel(StepPanel):
         self._showMaps()
         self._showVerdict()
 
+    @property
+    def wasAttacked(self):
+        """Whether the last outcome comes of attacks."""
+        return self.outcome is not None and bool(self.outcome.evaluation.settings.attacks)
+
+    @property
+    def canReport(self):
+        """Whether something came out, now or before the scene was saved."""
+        return self.outcome is not None or self._result("summary") is not None
+
+    def _expectedTime(self):
+        """How long the attack will take, about, in one sentence; an empty text when no sweep has shown it yet."""
+        if self.outcome is None or self.wasAttacked or not self._secondsEach:
+            return ""
+        seconds = self._secondsEach * len(PRESETS[self.parameters.attackViews.value]) * ATTEMPTS
+        return _("It will take about {minutes:.0f} min.").format(minutes=max(1.0, seconds / 60))
+
     def _result(self, what):
         """The table or chart of a kind that the chosen original has, or None."""
         original = self.parameters.originalVolume
         return results.resultOf(original, what) if original is not None else None
 
     def onSweep(self):
-        self._evaluate(Task.SWEEP, (), self.ui.sweepProgressBar)
+        self._evaluate(Task.SWEEP, (), self.parameters.views, self.ui.sweepProgressBar)
 
     def onAttack(self):
-        self._evaluate(Task.ATTACK, ATTACKS, self.ui.attackProgressBar)
+        self._evaluate(Task.ATTACK, ATTACKS, self.parameters.attackViews, self.ui.attackProgressBar)
 
-    def _evaluate(self, task, attacks, bar):
+    def _evaluate(self, task, attacks, views, bar):
         """Start a sweep, with attacks or without, or cancel the one that runs."""
         if self.panel.task is task:
             self.panel.cancel()
             return
         parameters = self.parameters
         original, defaced = parameters.originalVolume, parameters.defacedVolume
-        key, models, preset = self.logic.headsKey(original, defaced), parameters.faceModel.all, parameters.views.value
+        key, models, preset = self.logic.headsKey(original, defaced), parameters.faceModel.all, views.value
 
-        def start(**callbacks):
-            self.logic.evaluate(original, defaced, models, preset, attacks, **callbacks)
+        begun = []  # when the defaced head was looked at
+
+        def start(progress, **callbacks):
+            def timed(fraction, text):
+                if fraction >= DEFACED_FRACTION and not begun:
+                    begun.append(time.monotonic())
+                progress(fraction, text)
+
+            self.logic.evaluate(original, defaced, models, preset, attacks, progress=timed, **callbacks)
 
         def done(outcome):
+            if begun and not attacks:
+                self._secondsEach = (time.monotonic() - begun[0]) / len(PRESETS[preset])
             present = parameters.originalVolume, parameters.defacedVolume
             if present == (original, defaced) and self.logic.headsKey(original, defaced) == key:
                 self._take(outcome, original)

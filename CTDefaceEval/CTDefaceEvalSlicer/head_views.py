@@ -1,7 +1,6 @@
 """The linked 3D views of CTDefaceEval: a head each, with the same rendering, seen from the same side."""
 
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
 
 import numpy as np
 import slicer
@@ -53,6 +52,16 @@ class Head:
         left, back, top = self.axes @ (direction / np.linalg.norm(direction))
         return float(np.degrees(np.arctan2(left, -back))), float(np.degrees(np.arcsin(np.clip(top, -1.0, 1.0))))
 
+    def roll(self, camera):
+        """How far the head is tilted in a camera's picture, in degrees, clockwise."""
+        towards = np.subtract(camera.GetPosition(), camera.GetFocalPoint())
+        upwards = np.array(camera.GetViewUp())
+        rightwards = np.cross(upwards, towards)
+        rightwards /= np.linalg.norm(rightwards)
+        upwards = np.cross(towards / np.linalg.norm(towards), rightwards)
+        _towards, up = self.side(*self.angles(camera))
+        return float(np.degrees(np.arctan2(up @ rightwards, up @ upwards)))
+
 
 def headOf(volumeNode, axes, center):
     """The head in a volume; ``axes`` and ``center`` as the library found them, in LPS of the volume."""
@@ -96,9 +105,7 @@ def _tag(name):
 def _layoutDescription(names, withResults):
     heads = "".join(
         f'<item><view class="vtkMRMLViewNode" singletontag="{_tag(name)}">'
-        f'<property name="viewlabel" action="default">{escape(LABELS[name])}</property>'
-        f'<property name="viewcolor" action="default">{COLORS[name]}</property>'
-        f'<property name="viewgroup" action="relayout">{VIEW_GROUP}</property></view></item>'
+        f"{views.viewProperties(viewlabel=LABELS[name], viewcolor=COLORS[name], viewgroup=VIEW_GROUP)}</view></item>"
         for name in names
     )
     heads = f'<layout type="horizontal">{heads}</layout>'
@@ -192,9 +199,9 @@ def _followSize(name):
 
 
 def _span(view):
-    """Height of a view by its shorter side."""
+    """Height of a view by its shorter side; as of a square while it has no size yet, until it is drawn for once."""
     columns, rows = view.renderWindow().GetSize()
-    return rows / max(1, min(rows, columns))
+    return rows / min(rows, columns) if min(rows, columns) > 0 else 1.0
 
 
 def _cameraNode(view):

@@ -59,6 +59,7 @@ class HeadsPanel(StepPanel):
         """Enable what can be done now, and show what is missing."""
         ui = self.ui
         ui.showButton.enabled = ui.frontButton.enabled = not problem
+        ui.inputProgressBar.visible = self.isMaking
         hints.show(ui.inputHintLabel, problem or (_("Making the skin surface…") if self.isMaking else ""), self.error)
 
     def preselect(self):
@@ -100,8 +101,8 @@ class HeadsPanel(StepPanel):
             return
         volumeNodes = parameters.originalVolume, parameters.defacedVolume
         key = self.logic.headsKey(*volumeNodes)
-        if self.key == key and self.logic.meterProcess.running:
-            self._draw()
+        if self.key == key and all(head_views.surface(name) is not None for name in self.names()):
+            self._draw()  # the skins are kept; a process that needs them and has none says so, see MeterPanel.onFailed
         elif self._making != key:
             self._make(key, volumeNodes)
 

@@ -4,7 +4,6 @@ import qt
 from slicer.i18n import tr as _
 
 NO_FACE, FACE = (245, 245, 245), (179, 38, 30)
-ROW_PIXELS, HEADER_PIXELS = 20, 22
 CELLS_WITH_NUMBERS = 9
 """Up to that many columns there is room for a number in each cell."""
 NARROW_STYLE = "QHeaderView::section { padding: 0px; font-size: 9px; }"
@@ -22,9 +21,7 @@ class HeatMap:
         self._yaws, self._pitches = [], []
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         table.horizontalHeader().setMinimumSectionSize(10)
-        table.horizontalHeader().setFixedHeight(HEADER_PIXELS)
-        table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
-        table.verticalHeader().setMinimumSectionSize(ROW_PIXELS)
+        table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         table.connect("cellClicked(int,int)", self.onCellClicked)
 
     def show(self, faces):
@@ -51,7 +48,7 @@ class HeatMap:
                 item.setForeground(qt.QBrush(qt.QColor("white" if share > 0.4 else "gray")))
                 item.setToolTip(self._explain(yaw, pitch, found, pictures, best))
                 table.setItem(row, column, item)
-        table.setFixedHeight(ROW_PIXELS * len(self._pitches) + HEADER_PIXELS + 2 * table.frameWidth)
+        table.updateGeometry()
 
     @staticmethod
     def _explain(yaw, pitch, found, pictures, best):

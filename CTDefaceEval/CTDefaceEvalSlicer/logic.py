@@ -149,7 +149,7 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
         """
         return self.evaluate(originalNode, defacedNode, models, preset, attacks).evaluation
 
-    def evaluateCohort(self, table, model=DlibHog.name, preset="study", cache=None, **callbacks):
+    def evaluateCohort(self, table, model=DlibHog.name, preset="study", cache=None, preservation=False, **callbacks):
         """Evaluate many scans by the study's protocol. Returns a ``CTDefaceEvalLib.findings.Cohort``.
 
         :param table: path of a CSV table, see ``CTDefaceEvalLib.cohort_table``, or a table node with the columns
@@ -157,6 +157,7 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
         :param model: name of a face model that tells people apart.
         :param preset: key of ``CTDefaceEvalLib.views.PRESETS``.
         :param cache: folder that keeps what was seen of each volume; without one it is kept as long as this process.
+        :param preservation: whether it is measured, too, what each defacing costs.
         :raises InputError: if the table is not usable.
         """
 
@@ -169,8 +170,15 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
             rows = check_table([self._withFiles(pair, folder) for pair in pairsIn(table)])
         else:
             rows = read_table(table)
-        members = [{**vars(row), "path": str(row.path.absolute())} for row in rows]
-        task = tasks.EvaluateCohort(members, str(cache or "cohort"), model, modelFolder(), preset)
+        members = [
+            {
+                **vars(row),
+                "path": str(row.path.absolute()),
+                "labels": str(row.labels.absolute()) if row.labels else "",
+            }
+            for row in rows
+        ]
+        task = tasks.EvaluateCohort(members, str(cache or "cohort"), model, modelFolder(), preset, preservation)
         return self.process.run(task, finish=finish, **callbacks)
 
     @staticmethod

@@ -1,6 +1,6 @@
 """Step 2 of the CTDefaceEval panel: the live meter, and what similar means for this head."""
 
-from CTDefaceLib.errors import Cancelled, InputError
+from CTDefaceLib.errors import Cancelled, InputError, NotReadyError
 from CTDefaceSlicer.shared import hints, nodes
 from CTDefaceSlicer.shared.step_panel import StepPanel
 
@@ -18,6 +18,7 @@ class MeterPanel(StepPanel):
     ----------
     meter: the ``LiveMeter``
     scales: of similarity, by :meth:`scaleKey`; None where it could not be measured
+    isModelMissing: whether the face model was not there when it was needed last
     """
 
     def __init__(self, panel):
@@ -26,11 +27,15 @@ class MeterPanel(StepPanel):
         self.scales = {}
         self._scores = ScoreLabels(self.ui, lambda: (self.scales.get(self.scaleKey()), panel.task is Task.SCALE))
         self._key = None  # what the running meter was started for
+        self.isModelMissing = False
+        self.ui.liveModelButton.connect("clicked()", self.onInstall)
         self.stop()
 
     def update(self, missing):
-        """Show what is missing."""
+        """Show what is missing, and offer the face model where that is."""
         hints.show(self.ui.meterHintLabel, missing, self.error)
+        self.ui.liveModelButton.visible = self.isModelMissing
+        self.ui.liveModelButton.enabled = self.panel.isFree
 
     def startOrStop(self):
         """Start or stop the live meter as is chosen."""
@@ -43,8 +48,8 @@ class MeterPanel(StepPanel):
         if self._key != key or not self.meter.running:
             self.stop()
             self._key = key
-            self.error = ""
-            self.meter.start(heads.names(), heads.head if parameters.picture is Picture.STANDARD else None)
+            self.error, self.isModelMissing = "", False
+            self.meter.start(heads.names(), heads.head, parameters.picture is Picture.STANDARD)
             self.ui.meterFrame.visible = True
         self.updateScale()
 
@@ -58,7 +63,7 @@ class MeterPanel(StepPanel):
     def forget(self):
         """Drop what was measured, and what went wrong."""
         self.scales = {}
-        self.error = ""
+        self.error, self.isModelMissing = "", False
 
     def onModelsChanged(self):
         """Find what was installed: what failed is tried again."""
@@ -69,7 +74,7 @@ class MeterPanel(StepPanel):
         return {"model": self.parameters.faceModel.live, "folder": modelFolder()}
 
     def onScores(self, answer):
-        self._scores.show(answer["faces"], answer.get("similarities"))
+        self._scores.show(answer["faces"], answer.get("similarities"), answer["tilted"])
 
     def onFailed(self, error):
         self.stop()
@@ -77,8 +82,11 @@ class MeterPanel(StepPanel):
             self.panel.headsPanel.forget()
             self.panel.headsPanel.showSoon()
         elif not isinstance(error, Cancelled):
-            self.error = self.panel.sentence(error)
+            self.error, self.isModelMissing = self.panel.sentence(error), isinstance(error, NotReadyError)
         self.panel.updateGUI()
+
+    def onInstall(self):
+        self.panel.modelsPanel.offer(self.parameters.faceModel.live)
 
     # What similar means
 

@@ -1,17 +1,19 @@
 """Step 7 of the CTDefaceEval panel: which face models there are, what each needs, and how to get it."""
 
+import re
+
 import qt
 import slicer
 from CTDefaceEvalLib import tasks, worker
-from CTDefaceEvalLib.face_models import COHORT_PACKAGES, MODELS, PACK_SIZE, InsightFace
+from CTDefaceEvalLib.face_models import COHORT_PACKAGES, MODELS, PACK_SIZE, InsightFace, pack_folder, remove_pack
 from CTDefaceLib.errors import CTDefaceError
-from CTDefaceSlicer.shared import hints, paths
+from CTDefaceLib.files import folder_bytes
+from CTDefaceSlicer.shared import hints, packages, paths
 from CTDefaceSlicer.shared.process import BackgroundProcess
 from slicer.i18n import tr as _
 
 from .parameters import FOLDER_SETTING, modelFolder
 
-ROW_PIXELS = 22
 TYPING_MSEC = 600
 """A folder that is typed is searched when no key was pressed for that long."""
 
@@ -21,25 +23,25 @@ class ModelsPanel:
 
     :param ui: widgets of the panel by name.
     :param changed: called when a model may have become available.
+    :param shown: called when the step was opened for the user.
 
     Attributes
     ----------
     models: what the library says of each model, dicts; empty until that was found out
     """
 
-    def __init__(self, ui, changed):
-        self._ui, self._changed = ui, changed
+    def __init__(self, ui, changed, shown=lambda: None):
+        self._ui, self._changed, self._shown = ui, changed, shown
         self.process = BackgroundProcess(worker)  # finds out which models load, and ends with them
         self.models = []
         self._message = self._error = ""
+        self._wanted = None  # name of the model to choose once the models are listed
         table = ui.modelsTable
         table.setColumnCount(2)
         table.setHorizontalHeaderLabels([_("Model"), _("State")])
         table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
+        table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         table.horizontalHeader().setStretchLastSection(True)
-        table.horizontalHeader().setFixedHeight(ROW_PIXELS)
-        table.setFixedHeight(ROW_PIXELS * (len(MODELS) + 1) + 2 * table.frameWidth)
         self._folderTimer = qt.QTimer()
         self._folderTimer.setSingleShot(True)
         self._folderTimer.setInterval(TYPING_MSEC)
@@ -50,6 +52,7 @@ class ModelsPanel:
         table.connect("itemSelectionChanged()", self.update)
         ui.installModelButton.connect("clicked()", self.onInstall)
         ui.downloadModelButton.connect("clicked()", self.onDownload)
+        ui.removeModelButton.connect("clicked()", self.onRemove)
         self.update()
 
     def stop(self):
@@ -90,14 +93,19 @@ class ModelsPanel:
         table.setRowCount(len(self.models))
         for row, model in enumerate(self.models):
             state = qt.QTableWidgetItem(_("not there") if model["missing"] else _("ready"))
-            color = hints.errorColor(table) if model["missing"] else hints.GOOD_COLOR
+            color = hints.errorColor(table) if model["missing"] else hints.goodColor(table)
             state.setForeground(qt.QBrush(qt.QColor(color)))
             for column, item in enumerate((qt.QTableWidgetItem(model["name"]), state)):
-                item.setToolTip(model["missing"] or model["licence"])
+                item.setToolTip(hints.withoutPip(model["missing"] or model["licence"]))
                 table.setItem(row, column, item)
         table.resizeColumnToContents(0)
-        if table.currentRow() < 0:
+        table.updateGeometry()
+        names = [model["name"] for model in self.models]
+        if self._wanted in names:
+            table.setCurrentCell(names.index(self._wanted), 0)
+        elif table.currentRow() < 0:
             table.setCurrentCell(0, 0)
+        self._wanted = None
         self.update()
 
     def chosen(self):
@@ -111,9 +119,15 @@ class ModelsPanel:
         lines = []
         if model is not None:
             lines = [_("Licence: {licence}").format(licence=model["licence"]), _("Needs: {needs}").format(**model)]
-            lines += [model["missing"]] if model["missing"] else []
+            lines += [hints.withoutPip(model["missing"])] if model["missing"] else []
         ui.modelDetailsLabel.text = "\n".join(lines)
         isMissing = model is not None and model["missing"] is not None and not self.process.busy
+        pack = pack_folder() if model is not None and model["name"] == InsightFace.name else None
+        ui.removeModelButton.visible = pack is not None
+        ui.removeModelButton.enabled = not self.process.busy
+        if pack is not None:
+            lines.append(_("On this computer: {size}").format(size=hints.size(folder_bytes(pack))))
+            ui.modelDetailsLabel.text = "\n".join(lines)
         ui.installModelButton.enabled = isMissing and bool(MODELS[model["name"]].packages)
         ui.downloadModelButton.enabled = isMissing and model["name"] == InsightFace.name
         hints.show(ui.modelsHintLabel, self._message, self._error)
@@ -132,17 +146,46 @@ class ModelsPanel:
             self.refresh()
 
     def onInstall(self):
-        model = self.chosen()
-        packages = [*MODELS[model["name"]].packages, *COHORT_PACKAGES]
+        self.install(self.chosen()["name"])
+
+    def offer(self, name):
+        """Help with a model that is missing: install its packages, or show here what else it needs."""
+        if self._lacksPackages(name):
+            self.install(name)
+            return
+        self._ui.modelsCollapsibleButton.collapsed = False
+        self._wanted = name
+        self.refresh()
+        self._shown()
+
+    @staticmethod
+    def _lacksPackages(name):
+        """Whether a package that this panel can install is missing."""
+        needed = (re.split("[<>=]", requirement)[0] for requirement in MODELS[name].packages)
+        return not all(packages.isInstalled(package) for package in needed)
+
+    def install(self, name):
+        """Install the packages of a model, if the user agrees."""
+        requirements = [*MODELS[name].packages, *COHORT_PACKAGES]
         question = _(
             "Install these Python packages into Slicer from the Python Package Index?\n\n{packages}\n\n"
             "Licence: {licence}\n\nSlicer does not respond while they are installed."
-        ).format(packages="\n".join(packages), licence=model["licence"])
+        ).format(packages="\n".join(requirements), licence=MODELS[name].licence)
         if not slicer.util.confirmYesNoDisplay(question):
             return
         with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
-            slicer.util.pip_install(packages)
+            packages.install(requirements)
             self._changed()
+        if not self._ui.modelsCollapsibleButton.collapsed:
+            self.refresh()
+
+    def onRemove(self):
+        pack = pack_folder()
+        question = _("Remove insightface's model pack buffalo_l ({size}) from this computer?")
+        if pack is None or not slicer.util.confirmYesNoDisplay(question.format(size=hints.size(folder_bytes(pack)))):
+            return
+        remove_pack()
+        self._changed()
         self.refresh()
 
     def onDownload(self):

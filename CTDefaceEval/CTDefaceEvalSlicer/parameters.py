@@ -92,5 +92,7 @@ class CTDefaceEvalParameterNode:
     picture: Picture = Picture.SEEN
     faceModel: FaceModel = FaceModel.DLIB
     views: Views = Views.DEFAULT
+    attackViews: Views = Views.QUICK
     reportPictures: bool = True
     cohortViews: Views = Views.STUDY
+    cohortPreservation: bool = False

@@ -7,6 +7,7 @@ import slicer
 import vtk
 from CTDefaceEvalLib.charts import COLOURS, density
 from CTDefaceEvalLib.findings import ORIGINAL
+from CTDefaceEvalLib.identification import THREATS
 from CTDefaceEvalLib.pairs import BY_PATIENT
 from CTDefaceEvalLib.report import evaluation_rows
 from CTDefaceEvalLib.verdict import worst_first
@@ -31,10 +32,11 @@ def evaluationTables(evaluation, name, ownerNode):
         "subject": [s.name for s in evaluation.subjects],
         "kind": [s.kind for s in evaluation.subjects],
         **{f"{model} views": [float(len(s.scores(model))) for s in evaluation.subjects] for model in models},
-        "of views": [float(len(evaluation.grid))] * len(evaluation.subjects),
+        "of views": [float(len({sighting.view for sighting in s.sightings})) for s in evaluation.subjects],
         "best score": [max(s.scores(models[0]), default=math.nan) for s in evaluation.subjects],
-        "like the same head": [
-            evaluation.recognised_share(s) if evaluation.similarities(s) else math.nan for s in evaluation.subjects
+        "likeness": [
+            evaluation.likeness[s.name].value if s.name in evaluation.likeness else math.nan
+            for s in evaluation.subjects
         ],
         "region mL": [s.region_ml for s in evaluation.subjects],
     }
@@ -60,7 +62,7 @@ def evaluationCharts(evaluation, name, ownerNode):
         byYaw[subject.name] = [found.count(yaw) / pictures for yaw in grid.yaws]
     title = _("Pictures with a face, by yaw ({model})").format(model=model)
     labels = _("yaw, degrees"), _("share of pictures")
-    charts = [_chart(byYaw, f"{name} {_('faces by yaw')}", title, labels, ownerNode, "by yaw", (0.0, 1.0))]
+    charts = [_chart(byYaw, f"{name} {_('faces by yaw')}", title, labels, ownerNode, "by yaw", (0.0, LEGEND_ROOM))]
 
     samples = {_("same head"): evaluation.scale.same_head, _("other heads"): evaluation.scale.other_heads}
     samples.update({s.name: list(evaluation.similarities(s).values()) for s in subjects if s.name != ORIGINAL})
@@ -79,7 +81,7 @@ def evaluationCharts(evaluation, name, ownerNode):
 
 
 def cohortResults(cohort, ownerNode):
-    """A table with a row for each method, and a chart of their ROC curves.
+    """A table with a row for each method, and a chart of their ROC curves; None where too few patients give none.
 
     :param ownerNode: the table of the cohort, which they belong to.
     """
@@ -98,17 +100,46 @@ def cohortResults(cohort, ownerNode):
     for protocol in methods[0].within:
         for what, title in (("auc", "ROC-AUC"), ("accuracy", "accuracy")):
             summary[f"{title}, {protocol}"] = [figure(m, protocol, what) for m in methods]
+    for threat in THREATS:
+        found = [m.identified(threat) for m in methods]
+        if any(found):
+            for what, title in (
+                ("rank1", "rank-1"),
+                ("rank5", "rank-5"),
+                ("auc", "AUC"),
+                ("eer", "EER"),
+                ("d_prime", "d′"),
+            ):
+                estimates = [getattr(one, what) if one else None for one in found]
+                for part, name in (("value", ""), ("low", " from"), ("high", " to")):
+                    summary[f"{title}{name}, {threat}"] = [getattr(e, part) if e else math.nan for e in estimates]
+    for name in dict.fromkeys(name for m in methods for name in m.preservation):
+        medians = [m.preservation.get(name) for m in methods]
+        summary[name] = [one.value if one else math.nan for one in medians]
     steps = np.linspace(0.0, 1.0, 101)
     curves = {"impostor": steps.tolist(), "chance": steps.tolist()}
     for method in methods:
-        roc = method.within[BY_PATIENT].roc
-        if roc is not None:
-            curves[method.method] = np.interp(steps, *roc).tolist()
+        result = method.within[BY_PATIENT]
+        if result.auc and result.roc is not None:
+            curves[method.method] = np.interp(steps, *result.roc).tolist()
+    table = _table(summary, _("Cohort summary"), ownerNode, "cohort")
+    if len(curves) == 2:
+        _removeChart(ownerNode, "ROC")
+        return table, None
     labels = _("impostor pairs taken for genuine"), _("genuine pairs accepted")
-    return (
-        _table(summary, _("Cohort summary"), ownerNode, "cohort"),
-        _chart(curves, _("Cohort ROC"), _("Telling patients apart"), labels, ownerNode, "ROC", (0.0, 1.0)),
+    return table, _chart(
+        curves, _("Cohort ROC"), _("Telling patients apart"), labels, ownerNode, "ROC", (0.0, LEGEND_ROOM)
     )
+
+
+def _removeChart(ownerNode, what):
+    """Remove a chart that an earlier evaluation has left, with its curves."""
+    chart = resultOf(ownerNode, what)
+    if chart is not None:
+        series = [chart.GetNthPlotSeriesNode(i) for i in range(chart.GetNumberOfPlotSeriesNodes())]
+        for node in (*series, resultOf(ownerNode, f"{what} curves"), chart):
+            if node is not None:
+                slicer.mrmlScene.RemoveNode(node)
 
 
 def facesByView(tableNode, subject, model):
@@ -176,17 +207,24 @@ def _table(columns, name, ownerNode, what):
 
 
 def fillTable(tableNode, columns):
-    """Replace what a table node holds by columns of text or of numbers."""
+    """Replace what a table node holds by columns of text or of numbers; a number that nobody knows (NaN) is no text."""
     tableNode.RemoveAllColumns()
     for title, values in columns.items():
-        isText = any(isinstance(value, str) for value in values)
+        isText = any(isinstance(value, str) or math.isnan(value) for value in values)
         array = vtk.vtkStringArray() if isText else vtk.vtkDoubleArray()
         array.SetName(title)
         for value in values:
-            array.InsertNextValue(value if isText else round(value, 4))
+            array.InsertNextValue(_cell(value) if isText else round(value, 4))
         tableNode.AddColumn(array)
     tableNode.SetUseColumnTitleAsColumnHeader(True)
     tableNode.SetLocked(True)
+
+
+def _cell(value):
+    """A text or number as text; empty for NaN."""
+    if isinstance(value, str):
+        return value
+    return "" if math.isnan(value) else f"{round(value, 4):g}"
 
 
 def _chart(columns, name, title, axes, ownerNode, what, yRange=None):

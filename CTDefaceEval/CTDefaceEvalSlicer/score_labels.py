@@ -18,11 +18,12 @@ class ScoreLabels:
     def __init__(self, ui, scale):
         self._ui, self._scale = ui, scale
 
-    def show(self, faces, similarities=None):
+    def show(self, faces, similarities=None, tilted=()):
         """Show what was found last; the similarity stays until it is measured again.
 
         :param faces: by head, None where there is no face.
         :param similarities: to the original, by head.
+        :param tilted: heads that are tilted so far that not to find a face proves nothing.
         """
         ui = self._ui
         for name, title, label in (
@@ -32,8 +33,12 @@ class ScoreLabels:
         ):
             title.visible = label.visible = name in faces
             face = faces.get(name)
-            label.text = _("face found, score {score:.2f}").format(score=face["score"]) if face else _("no face found")
-            color = "" if name == ORIGINAL else f"color: {hints.errorColor(label) if face else hints.GOOD_COLOR};"
+            if face:
+                label.text = _("face found, score {score:.2f}").format(score=face["score"])
+            else:
+                label.text = _("tilted: turn it upright") if name in tilted else _("no face found")
+            isNeutral = name == ORIGINAL or (name in tilted and not face)
+            color = "" if isNeutral else f"color: {hints.errorColor(label) if face else hints.goodColor(label)};"
             label.styleSheet = f"{color} font-weight: bold;"
         if not faces.get(ORIGINAL):
             similarities = {}

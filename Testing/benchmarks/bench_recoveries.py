@@ -46,24 +46,23 @@ def main():
     pose = head_pose(image)
     settings = Settings(tuple(options.models), None, options.views)
     print(f"| defacing | verdict | views found before, after, at worst by {' / '.join(options.models)} | worst attack "
-          "| median similarity after, at worst; same head above | s |")  # fmt: skip
+          "| likeness after, at worst | s |")  # fmt: skip
     print("|---" * 6 + "|", flush=True)
     for name in options.ways:
         result = evaluate(image, WAYS[name](image, pose), settings)
         before, after = result.subject("original"), result.subject("defaced")
 
         def harm(subject, result=result):
-            return len(subject.scores(result.recogniser)), result.recognised_share(subject)
+            return result.likeness[subject.name].value
 
-        worst = max((s for s in result.subjects if s not in (before, after)), key=harm)
+        worst = max(result.recoveries, key=harm)
         counts = [
             "/".join(str(len(subject.scores(model))) for model in options.models) for subject in (before, after, worst)
         ]
-        similar = [sorted(result.similarities(s).values()) for s in (after, worst)]
-        medians = [f"{values[len(values) // 2]:.3f}" for values in similar]
+        similar = [f"{result.likeness[s.name].value:.0%}" for s in (after, worst)]
         print(
             f"| {name} | {result.verdict.level} | {', '.join(counts)} | {worst.name} | "
-            f"{', '.join(medians)}; {result.scale.threshold:.3f} | {result.seconds:.0f} |",
+            f"{', '.join(similar)} | {result.seconds:.0f} |",
             flush=True,
         )
         if options.output:

@@ -72,7 +72,7 @@ def people(number: int) -> list[tuple[str, sitk.Image, sitk.Image]]:
 def front_blanked(image: sitk.Image) -> sitk.Image:
     """The head with everything in front of the ears, a flat cut, set to air."""
     cylinder = head_cylinder(image)
-    posterior = cylinder.head.grid()[..., 1]
+    posterior = cylinder.head.coordinates(1)
     front = on_image_grid(cylinder.depth_mm - 12.0 - posterior, cylinder.head, image)
     hu = sitk.GetArrayFromImage(image)
     hu[front] = hu.min()

@@ -1,4 +1,4 @@
-"""How long the window stands still while a 512×512×209 scan is segmented and defaced in the CTDeface panel.
+"""How long the window stands still while a 512×512×209 scan is segmented, defaced, corrected and evaluated.
 
     python Testing/benchmarks/window_freezes.py [CT] [--no-drawing]
 
@@ -18,8 +18,10 @@ sys.path[:0] = [str(CHECKOUT / folder) for folder in ("Testing", "CTDeface", "CT
 
 import gui  # noqa: E402
 import slicer  # noqa: E402
+from CTDefaceEvalSlicer import head_views  # noqa: E402
 from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
 from CTDefaceLib.volume_io import read_ct  # noqa: E402
+from CTDefaceSlicer.shared import nodes, views  # noqa: E402
 from CTDefaceSlicer.tasks import Task  # noqa: E402
 
 import qt  # noqa: E402  isort: skip
@@ -50,11 +52,27 @@ class Watch:
         self.restart()
         start = self.last
         action()
-        gui.wait(condition)
+        gui.wait(condition, 600)
         gui.run_for(0.3)  # what a step leaves to the event loop belongs to it
         taken = time.monotonic() - start - 0.3
         print(f"  {name:<28}{taken:7.1f} s {self.longest:7.2f} s {self.busiest:7.2f} s", flush=True)
         return self.longest, self.busiest
+
+
+def edit(panel):
+    """Grow the mask as a brush does, and come back from the Segment Editor."""
+    mask, volume = panel.parameterNode.faceMask, panel.parameterNode.inputVolume
+    gui.host.select_module("SegmentEditor")
+    array = nodes.faceMask(mask, volume)
+    array[:, 1:] |= array[:, :-1]
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, mask, nodes.faceSegmentID(mask), volume)
+    gui.host.select_module("CTDeface")
+
+
+def other_input(image):
+    """Go back to CTDeface, and choose the scan of another patient."""
+    gui.host.select_module("CTDeface")
+    slicer.util.getModuleWidget("CTDeface").ui.inputSelector.setCurrentNode(gui.volume(image, "Other"))
 
 
 def run(image, drawing):
@@ -76,7 +94,17 @@ def run(image, drawing):
     step("margin", lambda: setattr(ui.marginSlider, "value", 3), lambda: panel.task is Task.PREVIEW)
     step("preview again", lambda: None, lambda: not panel.busy and panel.currentResult() is not None)
     step("deface", ui.defaceButton.click, lambda: ui.defacedSelector.currentNode() is not None)
+    step("after, again", ui.afterRadioButton.click, lambda: True)
+    step("side by side, again", ui.compareButton.click, lambda: True)
+    step("edit", lambda: edit(panel), lambda: panel.task is Task.PREVIEW)
+    step("preview of the edit", lambda: None, lambda: not panel.busy and panel.currentResult() is not None)
+    evaluation = slicer.util.getModuleWidget("CTDefaceEval")
+    step("evaluation", ui.evaluateButton.click, lambda: evaluation.headsPanel.head is not None)
+    step("back", lambda: gui.host.select_module("CTDeface"), lambda: not views.isSideBySide())
+    step("evaluation, again", lambda: gui.host.select_module("CTDefaceEval"), lambda: head_views.shownHeads() == 2)
+    step("another input", lambda: other_input(image), lambda: panel.parameterNode.inputVolume.GetName() == "Other")
     panel.stop()
+    evaluation.stop()
     watch.timer.stop()
     if not drawing:
         slicer.app.resumeRender()

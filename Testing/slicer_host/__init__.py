@@ -39,7 +39,7 @@ def start(with_main_window: bool = True):
     slicer.qSlicerScriptedLoadableModuleWidget = application.qSlicerScriptedLoadableModuleWidget
     application.start(with_main_window)
 
-    from . import parameter_node, sample_data, scripted, views
+    from . import packaging, parameter_node, sample_data, scripted, views
 
     ctk.ctkAxesWidget = views.ctkAxesWidget
     i18n = types.ModuleType("slicer.i18n")
@@ -47,6 +47,7 @@ def start(with_main_window: bool = True):
     i18n.translate = lambda context, text: text
     for name, module in {
         "slicer.i18n": i18n,
+        "slicer.packaging": packaging,
         "slicer.ScriptedLoadableModule": scripted,
         "slicer.parameterNodeWrapper": parameter_node,
         "SampleData": sample_data,

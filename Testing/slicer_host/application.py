@@ -328,11 +328,11 @@ class _SegmentEditorWidget:
     """The Segment Editor module as other modules use it: ``.editor`` and enter()."""
 
     def __init__(self, parent):
-        self.parent, self.moduleName = parent, "SegmentEditor"
+        self.parent, self.moduleName, self.layout = parent, "SegmentEditor", parent.layout()
 
     def setup(self):
         self.editor = slicer.qMRMLSegmentEditorWidget()
-        self.parent.layout().addWidget(self.editor)
+        self.layout.addWidget(self.editor)
         self.selectParameterNode()
 
     def selectParameterNode(self):

@@ -14,8 +14,8 @@ from pathlib import Path
 CLASSES = """
 QAbstractButton QAction QApplication QButtonGroup QCheckBox QComboBox QDialog QDoubleSpinBox QFileDialog QFormLayout
 QFrame QGridLayout QGroupBox QHBoxLayout QHeaderView QLabel QLineEdit QMainWindow QMenu QMessageBox QObject
-QPlainTextEdit QProcess QProgressBar QPushButton QRadioButton QScrollArea QSlider QSpinBox QSplitter QStackedWidget
-QTableWidget QTextBrowser QTextEdit QTimer QToolButton QUiLoader QVBoxLayout QWidget
+QPlainTextEdit QProcess QProgressBar QPushButton QRadioButton QScrollArea QShortcut QSlider QSpinBox QSplitter
+QStackedWidget QTableWidget QTextBrowser QTextEdit QTimer QToolButton QUiLoader QVBoxLayout QWidget
 ctkAxesWidget ctkCollapsibleButton ctkDICOMDatabase ctkDICOMIndexer ctkFittedTextBrowser ctkLayoutFactory
 ctkLayoutManager ctkMessageBox ctkPathLineEdit ctkSliderWidget ctkVTKAbstractView ctkVTKChartView ctkVTKRenderView
 ctkVTKSliceView qMRMLAbstractViewWidget qMRMLLayoutManager qMRMLNodeComboBox qMRMLPlotView qMRMLPlotWidget
@@ -54,6 +54,7 @@ BASES = {  # the bases of Qt's own classes are not in the list
     "QPushButton": "QAbstractButton",
     "QRadioButton": "QAbstractButton",
     "QScrollArea": "QFrame",
+    "QShortcut": "QObject",
     "QSlider": "QWidget",
     "QSpinBox": "QWidget",
     "QSplitter": "QFrame",

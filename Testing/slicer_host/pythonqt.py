@@ -102,6 +102,11 @@ class PythonQt:
     _properties: frozenset = frozenset()  # of a stand-in class; Qt's own are asked from Qt
     _signals: frozenset = frozenset()
 
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        if cls.__module__ != "qt":  # a class of the code under test, with members of its own
+            cls._api = cls._api | set(vars(cls))
+
     def _qt(self, name):
         """PySide6's own attribute."""
         return object.__getattribute__(self, name)

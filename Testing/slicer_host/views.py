@@ -38,7 +38,7 @@ def _view_init(self, parent=None):
     self._window = vtk.vtkRenderWindow()
     self._window.SetOffScreenRendering(True)
     self._window.SetMultiSamples(0)
-    self._window.SetSize(400, 400)
+    self._window.SetSize(400, 0)  # a view has no height before it is shown
     self._window.AddRenderer(self._renderer)
     self._interactor = vtk.vtkRenderWindowInteractor()
     self._interactor.SetRenderWindow(self._window)

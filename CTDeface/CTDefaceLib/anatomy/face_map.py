@@ -53,18 +53,20 @@ class Cylinder:
         The head.
     depth_mm: float
         Distance of the axis behind the brow: half the length of the intracranial space, near the ears.
-    skin: numpy.ndarray
-        Map of the radius of the skin in mm, under hair and dressings; 0 where a ray meets no head.
     """
 
     head: Head
     depth_mm: float
-    skin: np.ndarray
 
     @cached_property
     def scale(self) -> float:
         """Size of the head, by the width of the intracranial space: 1 for an adult's, less for a child's."""
         return min(self.head.intracranial_extent(0) / ADULT_WIDTH_MM, 1.0)
+
+    @cached_property
+    def skin(self) -> np.ndarray:
+        """Map of the radius of the skin in mm, under hair and dressings; 0 where a ray meets no head."""
+        return outermost(self.sample(self.head.tissue) > 0.5)
 
     @cached_property
     def skin_in_view(self) -> np.ndarray:
@@ -99,7 +101,7 @@ class Cylinder:
         space's surroundings that it hides: a cut that is shallow since little of the head is in view leaves more of a
         face.
         """
-        left, posterior, height = np.moveaxis(self.head.grid(), -1, 0)
+        left, posterior, height = (self.head.coordinates(axis) for axis in range(3))
         here = self.head.tissue & (height > self.landmarks.chin_height - NECK_MM)
         here &= (np.abs(left) < WIDEST_HEAD_MM) & (posterior < 2.0 * self.depth_mm + BEHIND_THE_SKULL_MM)
         hidden = min(self.head.intracranial_cut, MOST_HIDDEN)
@@ -107,7 +109,7 @@ class Cylinder:
 
     @cached_property
     def _near(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        left, posterior, height = np.moveaxis(self.head.grid(), -1, 0)
+        left, posterior, height = (self.head.coordinates(axis) for axis in range(3))
         anterior = self.depth_mm - posterior
         angle = np.degrees(np.arctan2(left, anterior))
         near = (height >= HEIGHTS[0]) & (height <= HEIGHTS[-1]) & (np.abs(angle) <= ANGLES[-1])
@@ -137,9 +139,12 @@ class Cylinder:
 
     def sample(self, array: np.ndarray) -> np.ndarray:
         """Values of ``array`` (work grid) along the rays, shape (heights, angles, radii), 0 outside the volume."""
-        height, angle, radius = np.meshgrid(HEIGHTS, np.radians(ANGLES), RADII, indexing="ij", sparse=True)
-        points = np.broadcast_arrays(radius * np.sin(angle), self.depth_mm - radius * np.cos(angle), height)
-        return self.head.sample(array, np.stack(points, axis=-1))
+        return self.head.sample(array, self._rays)
+
+    @cached_property
+    def _rays(self) -> np.ndarray:
+        """Places (x, y, z) on the work grid of the samples along the rays, shape (heights, angles, radii, 3)."""
+        return self.head.to_index(self.points(np.broadcast_to(RADII, (len(HEIGHTS), len(ANGLES), len(RADII)))))
 
     def points(self, radius: np.ndarray) -> np.ndarray:
         """LPS points in mm at radii, shape (heights, angles, …, 3) where that of ``radius`` is (heights, angles, …)."""
@@ -192,8 +197,7 @@ def head_cylinder(image: sitk.Image) -> Cylinder:
         When there is no head in view, see :func:`CTDefaceLib.anatomy.head.find_head`.
     """
     head = find_head(image)
-    bare = Cylinder(head, head.intracranial_extent(1) / 2, np.empty(0))
-    return replace(bare, skin=outermost(bare.sample(head.tissue) > 0.5))
+    return Cylinder(head, head.intracranial_extent(1) / 2)
 
 
 def outermost(inside: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from scipy import ndimage, spatial
 
 from .hounsfield import AIR_HU, OUTSIDE_HU, PADDING_HU
+from .work_grid import box_of, with_neighbours
 
 MUCH_AIR = 0.25
 """Part of a convex view (0 to 1) that other air has to fill for what surrounds it to be padding.
@@ -78,7 +79,7 @@ def unseen(volume: sitk.Image) -> np.ndarray:
 
 def well_in_view(hu: np.ndarray) -> np.ndarray:
     """What lies in the field of view, without the voxels at its edge, which hold padding in part; bool, (z, y, x)."""
-    return ndimage.minimum_filter(hu, 3) > PADDING_HU
+    return ~with_neighbours(hu <= PADDING_HU)
 
 
 def hidden_share(space: np.ndarray, unseen: np.ndarray) -> float:
@@ -91,7 +92,9 @@ def hidden_share(space: np.ndarray, unseen: np.ndarray) -> float:
     space, unseen: numpy.ndarray
         Bool, shape (z, y, x) of the work grid.
     """
-    seen = space & ~unseen
+    box = box_of(space, 1)
+    unseen = unseen[box]
+    seen = space[box] & ~unseen
     around = ndimage.binary_dilation(seen, AXIAL_NEIGHBOURS) & ~seen
     return float(unseen[around].mean()) if around.any() else 0.0
 
@@ -120,7 +123,7 @@ def _outside_a_convex_view(hu: np.ndarray, value: float) -> np.ndarray | None:
     other_air = np.count_nonzero((hu < AIR_HU) & ~padding) > MUCH_AIR * np.count_nonzero(~padding)
     if not other_air and not _is_prism(view):
         return None
-    outside = ndimage.maximum_filter(~view, 3)
+    outside = with_neighbours(~view)
     within = padding & ~outside
     if within.mean() > SINGLE_VOXELS:
         within = ndimage.maximum_filter(ndimage.minimum_filter(within, 3), 3)  # without single voxels
@@ -139,7 +142,7 @@ def _convex_hull(mask: np.ndarray) -> np.ndarray:
     first, last = mask.argmax(axis=-1), mask.shape[-1] - 1 - mask[..., ::-1].argmax(axis=-1)
     ends = [np.column_stack([np.argwhere(filled), end[filled]]) for end in (first, last)]
     try:
-        facets = spatial.ConvexHull(np.concatenate(ends)).equations
+        facets = np.unique(spatial.ConvexHull(np.concatenate(ends)).equations, axis=0)
     except (spatial.QhullError, ValueError):  # too few voxels, or all in one plane
         return np.ones_like(mask)
     rows = np.meshgrid(*(np.arange(size) for size in filled.shape), indexing="ij", sparse=True)

@@ -8,13 +8,16 @@ from scipy import ndimage
 
 from .head import Head
 from .hounsfield import OUTSIDE_HU
-from .work_grid import box_of, shrink_factors
+from .work_grid import box_of
+from .work_volume import shrink_factors
 
 Box = tuple[slice, ...]
 """A part of an image: slices along (x, y, z)."""
 
 
-def on_image_grid(inside: np.ndarray, head: Head, part: sitk.Image, only_above: float | None = None) -> np.ndarray:
+def on_image_grid(
+    inside: np.ndarray, head: Head, image: sitk.Image, box: Box | None = None, only_above: float | None = None
+) -> np.ndarray:
     """Where a smooth function on the work grid is positive on the grid of a CT, or of a part of it.
 
     Parameters
@@ -23,27 +26,61 @@ def on_image_grid(inside: np.ndarray, head: Head, part: sitk.Image, only_above: 
         Function on the work grid of ``head``, shape (z, y, x); positive inside.
     head: Head
         The head whose work grid it is.
-    part: SimpleITK.Image
-        The CT or a part of it.
+    image: SimpleITK.Image
+        The CT, or another volume on its grid.
+    box: Box, optional
+        The part of it that is wanted; all of it when None.
     only_above: float, optional
-        Leave out voxels of ``part`` at or below this value.
+        Leave out voxels of ``image`` at or below this value.
 
     Returns
     -------
     numpy.ndarray
-        Bool, shape (z, y, x) of ``part``.
+        Bool, shape (z, y, x) of that part.
     """
-    here = sampled(inside, head, part) > 0
+    box = box or whole(image)
+    here = sampled(inside, head, image, box) > 0
     if only_above is not None:
-        here &= sitk.GetArrayViewFromImage(part) > only_above
+        here &= voxels(image, box) > only_above
     return here
 
 
-def sampled(function: np.ndarray, head: Head, part: sitk.Image) -> np.ndarray:
-    """A function on the work grid of a head, shape (z, y, x), at the voxels of a CT or a part of it; -1 beyond."""
-    values = sitk.GetImageFromArray(function.astype(np.float32, copy=False))
-    values.CopyInformation(head.volume)
-    return sitk.GetArrayFromImage(sitk.Resample(values, part, sitk.Transform(), sitk.sitkLinear, -1.0))
+def sampled(function: np.ndarray, head: Head, image: sitk.Image, box: Box) -> np.ndarray:
+    """A function on the work grid of a head, shape (z, y, x), at the voxels of a part of a CT, linear; -1 beyond.
+
+    Where the axes of both grids are parallel, as in most files, it is interpolated along one after the other: that
+    takes a third of the time that it takes to look up voxel by voxel.
+    """
+    work, size = head.volume, [side.stop - side.start for side in box]
+    to_work = np.reshape(work.GetDirection(), (3, 3)).T / np.reshape(work.GetSpacing(), (3, 1))
+    step = to_work @ np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    if np.count_nonzero(step) > 3:
+        values = sitk.GetImageFromArray(function.astype(np.float32, copy=False))
+        values.CopyInformation(work)
+        grid = size, sitk.Transform(), sitk.sitkLinear, corner_of(image, box), image.GetSpacing(), image.GetDirection()
+        return sitk.GetArrayFromImage(sitk.Resample(values, *grid, -1.0))
+    corner = to_work @ (np.array(corner_of(image, box)) - work.GetOrigin())
+    axes = np.abs(step).argmax(axis=0)  # of the work grid, for each of the image; both (x, y, z)
+    places = [corner[axis] + step[axis, own] * np.arange(size[own]) for own, axis in enumerate(axes)]
+    return _drawn_out(function.transpose(2 - axes[::-1]).astype(float), *places)
+
+
+def _drawn_out(values: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Values of an array (z, y, x) on a grid of places along its axes, in voxels; linear, -1 beyond, float32."""
+
+    def neighbours(places: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        before = np.clip(np.floor(places), 0, size - 1).astype(int)
+        return before, np.minimum(before + 1, size - 1), np.clip(places - before, 0.0, 1.0)
+
+    planes, (y0, y1, dy), (x0, x1, dx) = (neighbours(p, n) for p, n in zip((z, y, x), values.shape))
+    out = np.empty((len(z), len(y), len(x)), np.float32)
+    for here, z0, z1, dz in zip(out, *planes):
+        plane = values[z0] + (values[z1] - values[z0]) * dz
+        plane = plane[y0] + (plane[y1] - plane[y0]) * dy[:, None]
+        here[:] = plane[:, x0] + (plane[:, x1] - plane[:, x0]) * dx
+    for axis, (places, n) in enumerate(zip((z, y, x), values.shape)):
+        np.moveaxis(out, axis, 0)[(places < -0.5) | (places >= n - 0.5)] = -1.0
+    return out
 
 
 def values_at(image: sitk.Image, points: np.ndarray) -> np.ndarray:
@@ -89,6 +126,16 @@ def bounding_box(mask: sitk.Image) -> Box | None:
     """The part of a mask that holds all that is not 0; None when that is nothing."""
     box = box_of(sitk.GetArrayViewFromImage(mask))[::-1]
     return box if box[0].stop else None
+
+
+def whole(image: sitk.Image) -> Box:
+    """The box that holds all of an image."""
+    return tuple(slice(0, size) for size in image.GetSize())
+
+
+def corner_of(image: sitk.Image, box: Box) -> tuple[float, ...]:
+    """LPS point in mm of the first voxel of a box."""
+    return image.TransformIndexToPhysicalPoint([side.start for side in box])
 
 
 def voxels(image: sitk.Image, box: Box) -> np.ndarray:

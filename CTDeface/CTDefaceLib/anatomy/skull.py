@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from scipy import ndimage
 
@@ -100,12 +102,13 @@ def open_places(intracranial: np.ndarray, hu: np.ndarray, height: np.ndarray) ->
 
 def enclosure_of(hu: np.ndarray) -> np.ndarray:
     """In how many of 26 directions a ray from each voxel meets bone, or leaves the volume out of tissue (uint8)."""
-    bone, tissue, known = hu > SKULL_HU, hu > AIR_HU, well_in_view(hu)
     hits = np.zeros(hu.shape, np.uint8)
-    box = box_of(tissue, 1)
-    for bits in np.ndindex(3, 3, 3):
-        if bits != (1, 1, 1):
-            hits[box] += _ray_hits(bone[box], tissue[box], known[box], np.array(bits) - 1)
+    box = box_of(hu > AIR_HU, 1)
+    bone, tissue = hu[box] > SKULL_HU, hu[box] > AIR_HU
+    unknown = np.pad(~well_in_view(hu)[box], 1, constant_values=True)
+    for step in product((-1, 0, 1), repeat=3):
+        if any(step):
+            hits[box] += _ray_hits(bone, tissue, unknown, step)
     return hits
 
 
@@ -138,12 +141,19 @@ def intracranial_spaces(hu: np.ndarray, enclosure: np.ndarray) -> list[np.ndarra
         if spaces and (core.sum() * WORK_SPACING_MM**3 < SMALLEST_CORE_MM3 or _beside(core, spaces, box)):
             continue
         space = dilated(core, BESIDE_THE_CORE_MM) & inside
-        space = ndimage.binary_fill_holes(eroded(dilated(space, LARGEST_GAP_MM / 2), LARGEST_GAP_MM / 2))
+        space = _without_holes(eroded(dilated(space, LARGEST_GAP_MM / 2), LARGEST_GAP_MM / 2))
         large = space.sum() * WORK_SPACING_MM**3 > SMALLEST_INTRACRANIAL_MM3
         if large and _bone_around(space, hu[box]) > SMALLEST_SKULL:
             spaces.append(np.zeros(hu.shape, bool))
             spaces[-1][box] = space
     return spaces
+
+
+def _without_holes(space: np.ndarray) -> np.ndarray:
+    """The space with all that it encloses; it is changed in place."""
+    box = box_of(space)
+    space[box] = ndimage.binary_fill_holes(space[box])
+    return space
 
 
 def _beside(core: np.ndarray, spaces: list[np.ndarray], box: tuple[slice, ...]) -> bool:
@@ -159,25 +169,20 @@ def _bone_around(space: np.ndarray, hu: np.ndarray) -> float:
     return float(dilated(hu[box] > SKULL_HU, NEXT_TO_BONE_MM)[rim].mean()) if rim.any() else 0.0
 
 
-def _ray_hits(bone: np.ndarray, tissue: np.ndarray, known: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Whether the ray from each voxel along ``step`` meets bone, or leaves the known volume directly out of tissue."""
+def _ray_hits(bone: np.ndarray, tissue: np.ndarray, unknown: np.ndarray, step: tuple[int, ...]) -> np.ndarray:
+    """Whether the ray from each voxel along ``step`` meets bone, or leaves the known volume directly out of tissue.
+
+    ``unknown`` is wider than the others by a voxel on each side. The planes across the ray are gone through from where
+    it ends; what the rays through the one before have met is kept with room around it, so that a shift is a view.
+    """
+    ahead = tuple(slice(1 + along, 1 + along + size) for along, size in zip(step, bone.shape))
+    leaving = tissue & unknown[ahead]
     axis = int(np.flatnonzero(step)[0])
-    bone, tissue, known = (np.moveaxis(part, axis, 0) for part in (bone, tissue, known))
-    shift = np.delete(step, axis)
-    hits = np.zeros(bone.shape, bool)
-    ahead_hits = ahead_known = np.zeros(bone.shape[1:], bool)
-    order = range(len(bone))
-    for index in reversed(order) if step[axis] > 0 else order:
-        hits[index] = _shifted(ahead_hits, shift) | (tissue[index] & ~_shifted(ahead_known, shift))
-        ahead_hits = hits[index] | bone[index]
-        ahead_known = known[index]
+    bone, leaving = (np.ascontiguousarray(np.moveaxis(part, axis, 0)) for part in (bone, leaving))
+    met = np.zeros(np.add(bone.shape[1:], 2), bool)
+    met_ahead = met[ahead[:axis] + ahead[axis + 1 :]]
+    hits = np.empty_like(leaving)
+    for here, wall, out in list(zip(leaving, bone, hits))[:: -step[axis]]:
+        np.logical_or(here, met_ahead, out=out)
+        np.logical_or(out, wall, out=met[1:-1, 1:-1])
     return np.moveaxis(hits, 0, axis)
-
-
-def _shifted(plane: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """``plane[i + shift[0], j + shift[1]]``, False beyond the edge."""
-    out = np.zeros_like(plane)
-    source = tuple(slice(max(step, 0), size + min(step, 0)) for step, size in zip(shift, plane.shape))
-    target = tuple(slice(max(-step, 0), size + min(-step, 0)) for step, size in zip(shift, plane.shape))
-    out[target] = plane[source]
-    return out

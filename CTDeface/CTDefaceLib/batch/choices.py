@@ -39,6 +39,8 @@ class Choices:
         What stays of headers that are cleaned: keys of :data:`.dicom.headers.RETAIN` with commas.
     audit: str
         ``"module:function"`` that looks for the face in each result, see :mod:`CTDefaceLib.audits`; empty for none.
+    no_text: bool
+        Refuse DICOM series with text in their pixels, see :mod:`.dicom.burned_in`.
     form, orientation: str
         Of NIfTI files, where they say two things or nothing of how they lie, see :func:`.volume_io.read_scan`.
     """
@@ -49,6 +51,7 @@ class Choices:
     audit: str = ""
     headers: str = "keep"
     retain: str = ""
+    no_text: bool = False
     form: str = ""
     orientation: str = ""
 
@@ -68,6 +71,8 @@ def check_format(choices: Choices) -> None:
         check_volume_name("x" + choices.ending)
         if choices.headers != "keep":
             raise InputError("Headers are cleaned in DICOM series only: choose that as the format of the results.")
+        if choices.no_text:
+            raise InputError("Text is looked for in DICOM series only: choose that as the format of the results.")
     elif choices.are_headers_cleaned:
         Cleaner([name for name in choices.retain.split(",") if name], Pseudonyms())
 
@@ -83,7 +88,7 @@ def keep_choices(record: Record, parameters: DefaceParameters, choices: Choices,
     before = json.loads(record.get("choices") or "null")
     if before is None:
         record.set("choices", json.dumps(now))
-        record.set("run", secrets.token_hex(8))
+        record.set("run", record.get("run") or secrets.token_hex(8))
         return
     free = ("device", *(PARAMETERS if redo else ()))
     other = [name for name in now if now[name] != before.get(name, now[name]) and name not in free]

@@ -21,14 +21,17 @@ from ..errors import CTDefaceError
 from ..pipeline import DefaceParameters
 from ..version import __version__
 from .job import Job, Outcome, run_job
-from .runner import DIED_SENTENCE, TICK_SECONDS, Resources, Results, Started, too_long
+from .runner import DIED_SENTENCE, LONGEST_SECONDS, TICK_SECONDS, Resources, Results, Started, too_long
 from .status import Mishap, Status
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 NOT_INSTALLED = "The Dask client is not installed: pip install 'ctdeface[cluster]'."
-NOT_REACHED = "The Dask scheduler cannot be reached ({}): check its address, and that the cluster runs."
+NOT_REACHED = (
+    "The Dask scheduler cannot be reached ({}): check its address, that the cluster runs, and "
+    "its certificates, where it asks for them."
+)
 OTHER_VERSION = "The Dask workers have {}, not CTDeface {}: install the same version there."
 NOT_SEEN = "The Dask workers do not see the {} folder: give paths that are the same on all machines."
 NO_NANNY = "A worker of this Dask cluster has no nanny, so that it cannot be stopped in time: leave out --timeout."
@@ -62,7 +65,7 @@ def on_dask(
         raise CTDefaceError(NOT_INSTALLED) from error
     try:
         client = distributed.Client(resources.scheduler, timeout=PATIENCE_SECONDS)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # the latter where it asks for a certificate
         raise CTDefaceError(NOT_REACHED.format(type(error).__name__)) from error
     with client, _quiet(logging.getLogger("distributed.client")):
         yield from _share_out(client, jobs, started, resources.timeout, run)
@@ -106,7 +109,7 @@ def _share_out(
             if job is None:
                 break
             if not topic:
-                _check(client, job, timeout)
+                timeout = _check(client, job, timeout)
                 topic = f"ctdeface-{job.run}"
                 client.subscribe_topic(topic, on_start)
             going[client.submit(_on_worker, run, job, topic, pure=False)] = job
@@ -138,8 +141,8 @@ def _stop_overdue(
             yield job, Outcome(Status.TIMED_OUT, too_long(timeout), timeout)
 
 
-def _check(client: Client, job: Job, timeout: float | None) -> None:
-    """One sentence now instead of one for each scan."""
+def _check(client: Client, job: Job, timeout: float | None) -> float | None:
+    """One sentence now instead of one for each scan; the timeout, None where that of the default cannot be kept."""
     try:
         version = client.submit(pkgutil.resolve_name, "CTDefaceLib:__version__", pure=False).result()
     except (ImportError, AttributeError):
@@ -154,7 +157,10 @@ def _check(client: Client, job: Job, timeout: float | None) -> None:
     if job.audit:
         client.submit(check_audit, job.audit, pure=False).result()
     if timeout and any(worker["nanny"] is None for worker in client.scheduler_info()["workers"].values()):
-        raise CTDefaceError(NO_NANNY)
+        if timeout != LONGEST_SECONDS:
+            raise CTDefaceError(NO_NANNY)
+        return None
+    return timeout
 
 
 def _on_worker(run: Callable[[Job], Outcome], job: Job, topic: str) -> Outcome:

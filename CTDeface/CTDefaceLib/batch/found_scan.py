@@ -28,7 +28,8 @@ class FoundScan:
         The same for the same scan at two places: of SOP instance UIDs and file sizes, or of the content of a file
         where another file has its size. Empty where it is the only one.
     patient: str
-        Tells patients apart: of the table, the DICOM header or the ``sub-`` of a BIDS name; empty where nothing does.
+        Tells patients apart: of the table, the DICOM header (see :func:`.dicom.pseudonyms.who`) or the ``sub-`` of a
+        BIDS name; empty where nothing does.
     study: str
         Study instance UID, or the ``ses-`` of a BIDS name.
     output: str

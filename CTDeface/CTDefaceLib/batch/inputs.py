@@ -226,7 +226,10 @@ def _bids_entities(place: str) -> tuple[str, str]:
 
 
 def _is_dicom_image(path: Path) -> bool:
-    header = header_of(path)
-    if header is None:
-        return path.suffix.lower() in DICOM_ENDINGS or (os.access(path, os.R_OK) and path.stat().st_size > 0)
-    return is_image(header)
+    try:
+        header = header_of(path)
+        if header is None:
+            return path.suffix.lower() in DICOM_ENDINGS or (os.access(path, os.R_OK) and path.stat().st_size > 0)
+        return is_image(header)
+    except OSError:  # it went away, or the disk does
+        return path.suffix.lower() in DICOM_ENDINGS

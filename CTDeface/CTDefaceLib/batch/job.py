@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -39,6 +40,11 @@ DICOM = ".dicom"
 
 WORK_FOLDER = ".ctdeface-unfinished"
 """Folder for unfinished files in the output folder; nothing but a batch makes one of this name."""
+
+FULL = [getattr(errno, name) for name in ("ENOSPC", "EDQUOT") if hasattr(errno, name)]
+LOST = ("EROFS", "EIO", "ESTALE", "ENOTCONN", "ENODEV", "ENXIO", "EREMOTEIO", "ESHUTDOWN")
+GONE = [getattr(errno, name) for name in LOST if hasattr(errno, name)]
+"""What systems say of a disk that is full, and of one that cannot be written to any more."""
 
 NOT_OURS = "A file with the name of the result is there already, not made by this batch: move it away."
 
@@ -69,11 +75,16 @@ class Job:
     clean: bool
         Clean the headers of a DICOM series; ``retain`` of them what it names, with commas.
     secret, pseudonyms: str
-        File with the secret that new UIDs are made with, and folder for a table of them for each scan.
+        File with the secret that new UIDs and all that is random are made with, empty for none; and folder for a table
+        of new UIDs for each scan.
+    patient: str
+        Tells patients apart.
     form, orientation: str
         Of NIfTI files, see :class:`.choices.Choices`.
     audit: str
         ``"module:function"`` that looks for the face in the result, see :mod:`CTDefaceLib.audits`; empty for none.
+    no_text: bool
+        Refuse a DICOM series with text in its pixels.
     """
 
     scan: int
@@ -93,8 +104,15 @@ class Job:
     retain: str = ""
     secret: str = ""
     pseudonyms: str = ""
+    no_text: bool = False
+    patient: str = ""
     form: str = ""
     orientation: str = ""
+
+    @property
+    def key(self) -> bytes | None:
+        """The secret; None where there is none."""
+        return read_secret(Path(self.secret)) if self.secret else None
 
     @property
     def report_path(self) -> Path:
@@ -128,7 +146,7 @@ def run_job(job: Job) -> Outcome:
     except InputError as error:
         outcome = Outcome(Status.REFUSED, str(error))
     except OutputError as error:
-        outcome = Outcome(Mishap.NO_ROOM if _disk_is_full(error.__cause__) else Mishap.NOT_WRITTEN, str(error))
+        outcome = Outcome(_of_the_disk(error.__cause__) or Mishap.NOT_WRITTEN, str(error))
     except CTDefaceError as error:
         outcome = Outcome(Status.FAILED, str(error))
     except MemoryError:
@@ -137,7 +155,8 @@ def run_job(job: Job) -> Outcome:
         )
     except OSError as error:
         sentence = f"A file could not be read or written: {error.strerror or type(error).__name__}."
-        outcome = Outcome(Mishap.NO_ROOM if _disk_is_full(error) else Status.FAILED, sentence)
+        is_input = str(error.filename or "").startswith(tuple(folders_of(job.path)))
+        outcome = Outcome(not is_input and _of_the_disk(error) or Status.FAILED, sentence)
     except Exception as error:
         sentence = f"An error that this program did not expect stopped it ({type(error).__name__})."
         outcome = Outcome(Status.FAILED, sentence, details=traceback.format_exc())
@@ -147,8 +166,10 @@ def run_job(job: Job) -> Outcome:
     return Outcome(outcome.status, outcome.sentence, seconds, outcome.report, outcome.details)
 
 
-def _disk_is_full(error: BaseException | None) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
+def _of_the_disk(error: BaseException | None) -> Mishap | None:
+    """What is wrong with the disk of the results, where an error of writing tells it; no scan can be blamed for it."""
+    number = error.errno if isinstance(error, OSError) else None
+    return Mishap.NO_ROOM if number in FULL else Mishap.DISK_GONE if number in GONE else None
 
 
 def finished_before(job: Job) -> Outcome | None:
@@ -188,8 +209,7 @@ def _deface(job: Job, work: Path) -> Outcome:
 
             write_pictures(image, result, Path(job.pictures), str(job.scan), job.originals)
         if job.audit:
-            synthetic = result.surface.donor is not None
-            audits.append(audited(job.audit, image, result.image, synthetic_face=synthetic))
+            audits.append(audited(job.audit, image, result.image))
 
     report, write = (_deface_series if suffix(job.output) == DICOM else _deface_volume)(job, show)
     left = next((audit for audit in audits if audit["verdict"] in FACE_LEFT), None)
@@ -214,7 +234,7 @@ def _deface_volume(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
         scan = read_volume(_tree(job), job.series)
     else:
         scan = read_scan(job.path, form=job.form, orientation=job.orientation)
-    result = deface(scan.image, DefaceParameters(**job.parameters))
+    result = deface(scan.image, DefaceParameters(**job.parameters), secret=job.key, patient=job.patient)
     show(scan.image, result)
     report = {**result.report, "warnings": [*scan.notes, *result.report["warnings"]], "left_out": [*scan.left_out]}
     return report, lambda part: save_volume(result.image, part, scan.geometry)
@@ -226,9 +246,10 @@ def _deface_series(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
         raise InputError("This scan is no DICOM series, so it cannot become one: choose a volume format for it.")
     tree = _tree(job)
     series = choose_series(tree, job.series)
-    defaced, report = deface_stacks(series, DefaceParameters(**job.parameters), look=show)
+    how = partial(deface, secret=job.key, patient=job.patient)
+    defaced, report = deface_stacks(series, DefaceParameters(**job.parameters), look=show, how=how, no_text=job.no_text)
     retain = [name for name in job.retain.split(",") if name] if job.clean else None
-    finish = HeaderWriter(series.uids, read_secret(Path(job.secret)), is_checked(report), retain)
+    finish = HeaderWriter(series.uids, job.key, is_checked(report), retain, job.no_text)
 
     def write(part: Path) -> None:
         part.mkdir()

@@ -7,9 +7,10 @@ import hmac
 import re
 from pathlib import PurePosixPath
 
+from ..files import name_bytes
 from ..stored_data import suffix
 from ..volume_io import IMAGE_IO
-from .inputs import FoundScan
+from .found_scan import FoundScan
 
 LAYOUTS = ("tree", "bids")
 NAMES = ("pseudonym", "keep")
@@ -19,7 +20,7 @@ PSEUDONYM_LENGTH = 10
 
 def pseudonym(secret: bytes, kind: str, text: str) -> str:
     """Ten lower-case letters and digits that nobody can trace back to `text` without the secret (HMAC-SHA-256)."""
-    digest = hmac.new(secret, f"{kind}\0{text}".encode(), "sha256").digest()
+    digest = hmac.new(secret, name_bytes(f"{kind}\0{text}"), "sha256").digest()
     return base64.b32encode(digest).decode().lower()[:PSEUDONYM_LENGTH]
 
 

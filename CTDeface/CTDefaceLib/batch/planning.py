@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import name_bytes
 from ..private import SECRET, make_secret, private_folder, read_secret
 from ..volume_io import IMAGE_IO
 from .choices import Choices, first_parameters
@@ -73,7 +74,7 @@ class Batch:
         row = self.record.start(number) if start else self.record.scan(number)
         parameters = json.loads(row["parameters"]) if row["parameters"] else dict(self.parameters)
         if parameters["seed"] is not None:
-            digest = hashlib.sha256(f"{parameters['seed']} {row['output']}".encode()).digest()
+            digest = hashlib.sha256(name_bytes(f"{parameters['seed']} {row['output']}")).digest()
             parameters["seed"] = int.from_bytes(digest[:4], "little")
         return Job(
             scan=number,
@@ -82,7 +83,7 @@ class Batch:
             path=joined(str(self.root / path) for path in folders_of(row["path"])),
             series=row["series"],
             output=str(self.output / (row["output"] + self.choices.ending)),
-            work=str(self.output / WORK_FOLDER / f"{number}-{row['attempts']}"),
+            work=str(self.output / WORK_FOLDER / f"{self.run}-{number}-{row['attempts']}"),
             run=self.run,
             parameters=parameters,
             redone_after=row["redone_after"],
@@ -91,7 +92,9 @@ class Batch:
             audit=self.choices.audit,
             clean=self.choices.are_headers_cleaned,
             retain=self.choices.retain,
-            secret=str(self.secret),
+            secret=str(self.secret) if self.secret.is_file() else "",
+            patient=row["patient"] or row["study"] or row["place"],
+            no_text=self.choices.no_text,
             pseudonyms=str(self.private / PSEUDONYMS),
             form=self.choices.form,
             orientation=self.choices.orientation,
@@ -125,7 +128,7 @@ def look_for_scans(batch: Batch, source: Path, report: Report) -> int:
     InputError
         when the secret is another one than before, or there is no scan
     """
-    secret = make_secret(batch.secret) if batch.choices.need_secret else b""
+    secret = make_secret(batch.secret) if batch.choices.need_secret or batch.secret.is_file() else b""
     mark = hashlib.sha256(secret).hexdigest()
     if (batch.record.get("secret") or mark) != mark:
         raise InputError("This batch was begun with another secret: give the same one again.")

@@ -11,6 +11,7 @@ from enum import Enum
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ..files import on_one_line
 from .status import PENDING, Status
 
 if TYPE_CHECKING:
@@ -38,9 +39,13 @@ def planned(counts: dict[str, int], left: int) -> dict:
     return {"event": Event.PLANNED.value, "total": sum(counts.values()), "left": left, "counts": counts}
 
 
-def started(scan: str, number: int, worker: str) -> dict:
-    """A scan (the name of its result, and its number in the record) went to a worker."""
-    return {"event": Event.STARTED.value, "scan": scan, "worker": worker, "number": number}
+def started(scan: str, number: int, worker: str, source: str) -> dict:
+    """A scan (the name of its result, and its number in the record) went to a worker.
+
+    ``source`` is the scan's own name, that of its file or folder: it may name the patient, so it is for the eyes of
+    whoever runs the batch, and for no file.
+    """
+    return {"event": Event.STARTED.value, "scan": scan, "worker": worker, "number": number, "source": source}
 
 
 def ended(scan: str, number: int, status: str, sentence: str, seconds: float | None) -> dict:
@@ -130,7 +135,7 @@ class PlainDisplay:
 
     @staticmethod
     def _print(text: str) -> None:
-        print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
+        print(time.strftime("%H:%M:%S"), on_one_line(text), file=sys.stderr, flush=True)
 
 
 class LiveDisplay:
@@ -174,7 +179,7 @@ class LiveDisplay:
             self._print(event["text"])
 
     def _print(self, text: str) -> None:
-        self._live.console.print(text, markup=False, highlight=False)
+        self._live.console.print(on_one_line(text), markup=False, highlight=False)
 
     def _picture(self) -> RenderableType:
         from rich.console import Group
@@ -190,6 +195,7 @@ class LiveDisplay:
         workers = Table.grid(padding=(0, 2))
         now = time.monotonic()
         for worker, work in sorted(dict(self._workers).items(), key=lambda item: (len(item[0]), item[0])):
-            workers.add_row(Text(worker), Text(f"{work[0]}, {duration(now - work[1])}" if work else "idle", "dim"))
+            doing = f"{on_one_line(work[0])}, {duration(now - work[1])}" if work else "idle"
+            workers.add_row(Text(worker), Text(doing, "dim"))
         counts = ", ".join(f"{count} {status}" for status, count in self._counts.items() if status not in PENDING)
         return Group(bar, workers, Text(counts))

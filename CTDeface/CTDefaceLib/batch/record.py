@@ -7,15 +7,18 @@ any moment. It names the inputs, so it is kept apart from the results.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Container, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..errors import CTDefaceError, OutputError
+from ..files import name_bytes, name_text
 from ..private import make_private_file
-from .inputs import FoundScan
+from .found_scan import FoundScan
 from .job import Outcome
+from .lock import lock
 from .status import FINISHED, Status
 
 TABLES = """
@@ -46,23 +49,60 @@ CREATE INDEX IF NOT EXISTS scan_status ON scan (status);
 """
 
 FOUND = ("place", "path", "series", "stamp", "identity", "patient", "study")
-"""Columns that hold a :class:`.inputs.FoundScan`."""
+"""Columns that hold a :class:`.found_scan.FoundScan`."""
+
+LOCK = "running.lock"
+"""Beside the record; held while the batch runs."""
 
 ALREADY_RUNNING = "This batch is running already: wait for its end, or look at it with --dry-run."
 UNREADABLE = (
     "The record of the batch cannot be used ({}): check the disk it is on, or keep it elsewhere with --private."
 )
+DAMAGED = (
+    "The record of the batch is damaged: start the batch again with --rebuild (in Python, rebuild=True), which takes "
+    "finished results up from their reports."
+)
+SIGNS_OF_DAMAGE = ("malformed", "not a database", "decode", "no such column", "constraint")
+"""What SQLite says of a file with something else in it than was written; it can quote that."""
 
 
 @contextmanager
 def record_errors() -> Iterator[None]:
-    """What SQLite says about disks, as the sentence of a CTDefaceError."""
+    """What SQLite and the system say about disks, as the sentence of a CTDefaceError."""
     try:
         yield
     except sqlite3.Error as error:
-        if "full" in str(error):
+        said = str(error)
+        if "full" in said:
             raise OutputError("The disk of the record is full: make room and start the batch again.") from error
+        if any(sign in said for sign in SIGNS_OF_DAMAGE):
+            raise CTDefaceError(DAMAGED) from error
         raise CTDefaceError(UNREADABLE.format(error)) from error
+    except OSError as error:
+        raise CTDefaceError(UNREADABLE.format(error.strerror or type(error).__name__)) from error
+
+
+def stored(value: object) -> object:
+    """A value as the record holds it: text as it is, but a name that is no UTF-8 as its bytes."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return name_bytes(value)
+    return value
+
+
+def _row(cursor: sqlite3.Cursor, values: tuple) -> sqlite3.Row:
+    """A row with the text that :func:`stored` was given."""
+    return sqlite3.Row(cursor, tuple(name_text(value) if isinstance(value, bytes) else value for value in values))
+
+
+def _set_aside(path: Path) -> None:
+    """Give a record another name, and what SQLite keeps beside it; an older one of that name goes."""
+    for end in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + end)
+        if part.exists():
+            os.replace(part, path.with_name(f"{path.name}.damaged{end}"))
 
 
 class Record:
@@ -72,6 +112,7 @@ class Record:
     ----------
     path: of the SQLite file; made where it is missing
     read_only: a copy in memory, of a batch that may be running, or of one that was never begun
+    anew: an empty one; a file that is there gets the ending ``.damaged``
 
     Raises
     ------
@@ -79,36 +120,35 @@ class Record:
         when another process runs this batch, or the file cannot be used
     """
 
-    def __init__(self, path: Path, read_only: bool = False):
-        self._lock = None
-        with record_errors():
-            if read_only:
-                self._db = sqlite3.connect(":memory:", isolation_level=None)
-                if path.is_file():
-                    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)) as file:
-                        file.backup(self._db)
-            else:
-                self._lock = self._locked(path.with_name("running.lock"))
-                make_private_file(path)  # what SQLite puts beside it takes after it
-                self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
-                self._db.execute("PRAGMA journal_mode=WAL")  # stays as it is where the file system lacks what it needs
-                self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(TABLES)
-            self._db.row_factory = sqlite3.Row
-
-    @staticmethod
-    def _locked(path: Path) -> sqlite3.Connection:
-        """The lock of an SQLite file, which every system takes back when the process ends, however it ends."""
-        make_private_file(path)
-        lock = sqlite3.connect(path, timeout=0, isolation_level=None)
+    def __init__(self, path: Path, read_only: bool = False, anew: bool = False):
+        self._lock: int | None = None
+        self._db = sqlite3.connect(":memory:", isolation_level=None)
         try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            lock.close()
-            if "locked" in str(error):
-                raise CTDefaceError(ALREADY_RUNNING) from error
+            with record_errors():
+                self._open(path, read_only, anew)
+        except BaseException:
+            self.close()
             raise
-        return lock
+
+    def _open(self, path: Path, read_only: bool, anew: bool) -> None:
+        if read_only:
+            if path.is_file():
+                with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)) as file:
+                    file.backup(self._db)
+        else:
+            make_private_file(path.with_name(LOCK))
+            self._lock = lock(path.with_name(LOCK), ALREADY_RUNNING)
+            if anew:
+                _set_aside(path)
+            make_private_file(path)  # what SQLite puts beside it takes after it
+            self._db.close()
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")  # stays as it is where the file system lacks what it needs
+            self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(TABLES)
+        self._db.row_factory = _row
+        if (state := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(f"malformed: {state}")
 
     def __enter__(self) -> Record:
         return self
@@ -119,7 +159,8 @@ class Record:
     def close(self) -> None:
         self._db.close()
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
+            self._lock = None
 
     def get(self, name: str) -> str:
         """A property of the run; empty when it was never set."""
@@ -132,14 +173,14 @@ class Record:
     def known(self, path: str) -> list[FoundScan]:
         """What was found at a path."""
         with record_errors():
-            rows = self._db.execute("SELECT * FROM scan WHERE path = ? ORDER BY id", [path]).fetchall()
+            rows = self._db.execute("SELECT * FROM scan WHERE path = ? ORDER BY id", [stored(path)]).fetchall()
         return [FoundScan(**{name: row[name] for name in FOUND}) for row in rows]
 
     def add(self, scans: Iterable[tuple[FoundScan, str]]) -> list[str]:
         """Take up all scans that are found now, each with the name of its result.
 
         Scans whose files changed are done again unless they are finished. Where several are the same, one of those that
-        are still there is done.
+        are still there is done, and if there is any, one whose name is text and can be read by every library.
 
         Returns
         -------
@@ -182,8 +223,15 @@ class Record:
         for row in self._db.execute("SELECT id, place, identity, status, same_as FROM scan ORDER BY id"):
             same.setdefault(row["identity"] or row["place"], []).append(row)
         for rows in same.values():
-            first = min(rows, key=lambda row: (row["status"] not in FINISHED, row["place"] not in present,
-                                               row["same_as"] is not None))  # fmt: skip
+            first = min(
+                rows,
+                key=lambda row: (
+                    row["status"] not in FINISHED,
+                    row["place"] not in present,
+                    isinstance(stored(row["place"]), bytes),
+                    row["same_as"] is not None,
+                ),
+            )
             if first["same_as"] is not None:
                 self._do(
                     "UPDATE scan SET status = ?, sentence = '', same_as = NULL WHERE id = ?",
@@ -234,12 +282,13 @@ class Record:
         self._do("UPDATE scan SET status = ?, attempts = attempts + 1 WHERE id = ?", Status.RUNNING, number)
         return self.scan(number)
 
-    def finish(self, number: int, outcome: Outcome) -> None:
-        """Note what became of a scan."""
+    def finish(self, number: int, outcome: Outcome, attempts: int | None = None) -> None:
+        """Note what became of a scan, and at which attempt where the record does not know it."""
         report = None if outcome.report is None else json.dumps(outcome.report)
         self._do(
-            "UPDATE scan SET status = ?, sentence = ?, seconds = ?, report = ?, details = ? WHERE id = ?",
-            outcome.status, outcome.sentence, outcome.seconds, report, outcome.details, number,
+            "UPDATE scan SET status = ?, sentence = ?, seconds = ?, report = ?, details = ?, "
+            "attempts = coalesce(?, attempts) WHERE id = ?",
+            outcome.status, outcome.sentence, outcome.seconds, report, outcome.details, attempts, number,
         )  # fmt: skip
 
     def wait_again(self, number: int, died: bool = False) -> None:
@@ -262,8 +311,8 @@ class Record:
 
     def _do(self, statement: str, *values: object) -> None:
         with record_errors():
-            self._db.execute(statement, values)
+            self._db.execute(statement, [stored(value) for value in values])
 
     def _one(self, statement: str, *values: object) -> sqlite3.Row | None:
         with record_errors():
-            return self._db.execute(statement, values).fetchone()
+            return self._db.execute(statement, [stored(value) for value in values]).fetchone()

@@ -22,6 +22,11 @@ TICK_SECONDS = 1.0
 """How long a runner waits for a job to end before it looks after everything else, in s; so late it sees what broke."""
 
 
+LONGEST_SECONDS = 7200.0
+"""After which a scan is given up unless another time is asked for, in s, so that what hangs does not hold a batch for
+ever. A choice, far above what a scan takes, with a trained model on a slow processor, too."""
+
+
 @dataclass(frozen=True)
 class Resources:
     """What a runner may use; each takes what it knows.

@@ -11,7 +11,7 @@ from .. import processes, segmenters
 from ..pipeline import DefaceParameters
 from .cluster import on_dask
 from .job import Job, Outcome, run_job
-from .runner import Resources, Results, Runner, Started
+from .runner import LONGEST_SECONDS, Resources, Results, Runner, Started
 from .worker_processes import in_worker_processes
 
 BYTES_PER_WORKER = 3_000_000_000
@@ -57,6 +57,7 @@ def choose(
     timeout: float | None,
 ) -> tuple[Place, Resources]:
     """Where to run, and with what; numbers that are None are chosen for this machine. See :func:`.batch.run`."""
+    timeout = LONGEST_SECONDS if timeout is None else timeout or None
     if scheduler:
         return Place.DASK, Resources(scheduler=scheduler, timeout=timeout)
     if workers == 0:

@@ -12,15 +12,19 @@ from pathlib import Path
 
 from .. import segmenters
 from ..audits import check_audit
+from ..dicom.burned_in import check_reader
 from ..errors import CTDefaceError, InputError, OutputError
 from ..pipeline import DefaceParameters
-from ..private import SECRET, private_folder
+from ..private import SECRET, make_secret, private_folder
 from .choices import Choices, check_format, keep_choices
-from .folders import RECORD, make_folders
+from .folders import GALLERY, RECORD, make_folders, unfinished_work
+from .found_scan import folders_of
+from .gallery import PICTURES
 from .inputs import root_of
-from .job import WORK_FOLDER, Job, Outcome, finished_before
+from .job import Job, Outcome, finished_before
 from .planning import MOST_DEATHS, Batch, look_for_scans, take_up
-from .progress import Report, ended, planned, started
+from .progress import Report, ended, note, planned, started
+from .rebuilding import begin_again, take_up_results
 from .record import Record
 from .redo import redo_sent_back
 from .runner import Results
@@ -28,6 +32,10 @@ from .runners import RUNNERS, choose
 from .status import RETRIED, Mishap, Status
 from .summary import Summary, write_results
 
+DISK_GONE = (
+    "The disk of the results cannot be written to any more: see to it, and start the batch again; "
+    "it goes on where it was."
+)
 LITTLE_ROOM_BYTES = 1_000_000_000
 """With less room than this on a disk, in bytes, a result that could not be written is the disk's fault, not the scan's:
 room for several results. A choice."""
@@ -47,6 +55,7 @@ def run(
     timeout: float | None = None,
     retry_failed: bool = False,
     redo: str | os.PathLike | None = None,
+    rebuild: bool = False,
     gallery: bool = True,
     originals: bool = True,
     report: Report = lambda event: None,
@@ -64,14 +73,17 @@ def run(
     parameters: of the defacing; with a seed, each scan gets its own from it
     choices: names, format and audit
     private: folder for record, secret and gallery (default: :func:`private_folder`); best on a local disk
-    secret: file with the secret of the pseudonyms (default: in the private folder), made where it is missing
+    secret: file with the secret of the pseudonyms and of all that is random (default: in the private folder), made
+        where it is missing
     workers: number of processes; 0 works in this one, None takes as many as fit, see
         :func:`.batch.runners.fitting_workers`
     threads: that each of them uses (default: the processors shared out among them)
     scheduler: address of a Dask scheduler whose workers do the scans instead
-    timeout: seconds after which the process that works on a scan is killed; needs workers or a scheduler
+    timeout: seconds after which the process that works on a scan is killed; needs workers or a scheduler, for which the
+        default is :data:`.batch.runner.LONGEST_SECONDS`; 0 for never
     retry_failed: try failed and timed out scans again
     redo: CSV file with decisions from the gallery; what was sent back is done again, with the present parameters
+    rebuild: make a damaged record anew; finished results are taken up from their reports, by the secret
     gallery: make pictures and the page
     originals: pictures of the faces, too
     report: is called with what happens, see :mod:`.batch.progress`
@@ -94,33 +106,42 @@ def run(
     if not scheduler:  # its workers may have what this machine lacks
         if choices.audit:
             check_audit(choices.audit)
+        if choices.no_text:
+            check_reader()
         segmenters.check_ready(parameters.segmenter, parameters.choice)
     make_folders(source, output, private)
-    with Record(private / RECORD) as record:
+    key = Path(secret or private / SECRET).resolve()
+    with Record(private / RECORD, anew=rebuild) as record:
+        if rebuild:
+            begin_again(record, output, key, parameters, choices)
         keep_choices(record, parameters, choices, bool(redo))
-        key = Path(secret or private / SECRET).resolve()
+        if secret:
+            make_secret(key)
         batch = Batch(record, root, output.resolve(), private.resolve(), key, choices, gallery, originals)
         take_up(batch, report)
         passed_over = look_for_scans(batch, source, report)
+        if rebuild:
+            shutil.rmtree(private / GALLERY / PICTURES, ignore_errors=True)  # they bear the numbers of the old record
+            report(note(f"The record was made anew; finished results that were taken up: {take_up_results(batch)}."))
         for number in record.ids(*RETRIED) if retry_failed else ():
             record.retry(number)
         if redo:
             redo_sent_back(Path(redo), record, parameters, report)
-        shutil.rmtree(batch.output / WORK_FOLDER, ignore_errors=True)
         place, resources = choose(parameters, workers, threads, scheduler, timeout)
         runner = partial(RUNNERS[place], started=partial(_started, report), resources=resources)
-        try:
-            _do_all(batch, runner, report)
-        except BaseException:
-            with suppress(CTDefaceError):
-                _end(batch)
-            raise
-        _end(batch)
+        with unfinished_work(batch.output, batch.run):
+            try:
+                _do_all(batch, runner, report)
+            except BaseException:
+                with suppress(CTDefaceError):
+                    _end(batch)
+                raise
+            _end(batch)
         return Summary(record.counts(), time.monotonic() - start, passed_over)
 
 
 def _started(report: Report, worker: str, job: Job) -> None:
-    report(started(job.name, job.scan, worker))
+    report(started(job.name, job.scan, worker, Path(folders_of(job.path)[0]).name))
 
 
 def _do_all(batch: Batch, runner: partial[Results], report: Report) -> None:
@@ -147,7 +168,7 @@ def _final(batch: Batch, job: Job, outcome: Outcome) -> Outcome | None:
     Raises
     ------
     OutputError
-        when the disk is full
+        when the disk is full, or cannot be written to any more
     """
     if outcome.status == Mishap.DIED:
         if batch.record.scan(job.scan)["deaths"] + 1 < MOST_DEATHS:
@@ -155,20 +176,29 @@ def _final(batch: Batch, job: Job, outcome: Outcome) -> Outcome | None:
         return Outcome(Status.FAILED, outcome.sentence)
     if outcome.status == Status.TIMED_OUT:  # unless it ended while it was being stopped
         return finished_before(job) or outcome
-    if outcome.status in (Mishap.NO_ROOM, Mishap.NOT_WRITTEN):
-        free = min(shutil.disk_usage(folder).free for folder in (batch.output, batch.private))
-        if outcome.status == Mishap.NO_ROOM or free < LITTLE_ROOM_BYTES:
-            batch.record.wait_again(job.scan)
-            raise OutputError(
-                f"The disk of the results is nearly full ({free / 1e6:.0f} MB are free): make room and "
-                f"start the batch again; it goes on where it was. ({outcome.sentence})"
-            )
-        return Outcome(Status.FAILED, outcome.sentence, outcome.seconds)
+    if isinstance(outcome.status, Mishap):
+        free = _free_bytes(batch)
+        if outcome.status == Mishap.NOT_WRITTEN and free >= LITTLE_ROOM_BYTES:
+            return Outcome(Status.FAILED, outcome.sentence, outcome.seconds)
+        batch.record.wait_again(job.scan)
+        if outcome.status == Mishap.DISK_GONE:
+            raise OutputError(f"{DISK_GONE} ({outcome.sentence})")
+        raise OutputError(
+            f"The disk of the results is nearly full ({free / 1e6:.0f} MB are free): make room and "
+            f"start the batch again; it goes on where it was. ({outcome.sentence})"
+        )
     return outcome
 
 
+def _free_bytes(batch: Batch) -> int:
+    """Room on the fuller one of the disks that a batch writes to; 0 where one does not answer."""
+    try:
+        return min(shutil.disk_usage(folder).free for folder in (batch.output, batch.private))
+    except OSError:
+        return 0
+
+
 def _end(batch: Batch) -> None:
-    shutil.rmtree(batch.output / WORK_FOLDER, ignore_errors=True)
     for number in batch.record.ids(Status.RUNNING):
         batch.record.wait_again(number)
     write_results(batch)

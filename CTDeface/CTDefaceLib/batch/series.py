@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..dicom.files import CT, TREE_TAGS, can_be_stacked, dicom_header, is_image, kind_of, quietly, series_number
+from ..dicom.pseudonyms import who
 from ..dicom.tree import FEWEST_SLICES
 from .found_scan import FoundScan, joined
 
@@ -29,6 +30,8 @@ class Portion:
         Patient ID, study and series instance UID.
     number: int
         Series number, -1 where there is none.
+    person: str
+        What tells the patient from others, see :func:`.dicom.pseudonyms.who`.
     sizes: dict
         SOP instance UID → size of its file in bytes.
     frames, others: int
@@ -40,6 +43,7 @@ class Portion:
     study: str
     series: str
     number: int
+    person: str
     sizes: dict[str, int] = field(default_factory=dict)
     frames: int = 0
     others: int = 0
@@ -150,7 +154,7 @@ def _add(found: dict[tuple, Portion], folder: str, header: pydicom.Dataset, size
     names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
     patient, study, series, instance = (str(header.get(name, "") or "") for name in names)
     kind, frames = kind_of(header), int(header.get("NumberOfFrames") or 1)
-    new = Portion(folder, patient, study, series, series_number(header))
+    new = Portion(folder, patient, study, series, series_number(header), who(header))
     portion = found.setdefault((patient, study, series), new)
     portion.sizes[instance] = size
     if kind == CT:
@@ -195,4 +199,4 @@ def _scan(place: str, path: str, stamp: str, series: str, portion: Portion | Non
     if portion is None or not instances[0][0]:
         return FoundScan(place, path, stamp, series)
     identity = hashlib.sha256(repr(instances).encode()).hexdigest()
-    return FoundScan(place, path, stamp, series, identity, portion.patient, portion.study)
+    return FoundScan(place, path, stamp, series, identity, portion.person, portion.study)

@@ -30,6 +30,8 @@ class Mishap(str, Enum):
     """The process ended before the scan did."""
     NO_ROOM = "no room"
     """The disk is full."""
+    DISK_GONE = "disk gone"
+    """The disk cannot be written to any more: it turned read-only, broke, or is no longer connected."""
     NOT_WRITTEN = "not written"
     """The result could not be written, perhaps because the disk is full."""
 

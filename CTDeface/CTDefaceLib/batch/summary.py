@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import asdict, dataclass
 
-from ..files import output_errors, replaced, write_whole
+from ..files import csv_line, name_bytes, output_errors, replaced, write_whole
 from ..parameters import UNREPORTED
 from ..version import __version__
 from .folders import GALLERY, SUMMARY, TABLE
@@ -58,11 +57,10 @@ def write_results(batch: Batch) -> None:
         write_whole(batch.output / SUMMARY, json.dumps(_provenance(batch), indent=2) + "\n")
         if batch.choices.layout == "bids":
             write_whole(batch.output / "dataset_description.json", json.dumps(BIDS_DESCRIPTION, indent=2) + "\n")
-        with replaced(private / TABLE, private=True) as part, open(part, "w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(TABLE_COLUMNS)
+        with replaced(private / TABLE, private=True) as part, open(part, "wb") as file:
+            file.write(name_bytes(csv_line(TABLE_COLUMNS)))
             for row in record.rows():
-                table.writerow([row[name] for name in TABLE_COLUMNS.values()])
+                file.write(name_bytes(csv_line(row[name] for name in TABLE_COLUMNS.values())))
         if batch.gallery:
             write_gallery(record.rows(), private / GALLERY, batch.run, batch.originals)
 
@@ -77,8 +75,10 @@ def _provenance(batch: Batch) -> dict:
         "method": chosen["segmenter"],
         "parameters": {name: value for name, value in chosen.items() if name not in UNREPORTED},
         "choices": asdict(batch.choices),
-        "seed": "drawn anew for each scan and not kept"
-        if chosen["seed"] is None
-        else "given, one for each scan made from it",
+        "seed": "given, one for each scan made from it"
+        if chosen["seed"] is not None
+        else "made from the secret, the patient and the scan"
+        if batch.secret.is_file()
+        else "drawn anew for each scan and not kept",
         "scans": batch.record.counts(),
     }

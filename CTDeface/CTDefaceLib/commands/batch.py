@@ -51,6 +51,7 @@ exit status:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..batch.job import DICOM
     from ..batch.names import LAYOUTS, NAMES
+    from ..batch.runner import LONGEST_SECONDS
     from ..volume_io import WRITABLE
     from .deface import add_headers, add_parameters
     from .reading import add_nifti
@@ -84,7 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names.add_argument(
         "--private", metavar="DIR", type=Path, help="folder for all that is private (default: OUT-private)"
     )
-    names.add_argument("--secret", metavar="FILE", type=Path, help="what pseudonyms are made with; made where missing")
+    names.add_argument(
+        "--secret",
+        metavar="FILE",
+        type=Path,
+        help="what pseudonyms and all that is random are made with: the same in another batch; made where missing",
+    )
     names.add_argument(
         "--audit",
         choices=["quick"],
@@ -105,7 +111,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://node1:8786")
     where.add_argument(
-        "--timeout", metavar="SECONDS", type=_seconds, help="give a scan up after this time (default: never)"
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        help=f"give a scan up after this time; 0: never (default: {LONGEST_SECONDS:g}, in a process of its own)",
     )
 
     again = parser.add_argument_group("once more")
@@ -116,6 +125,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="do again what was sent back in the gallery, with the choices given now",
     )
+    again.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="make a damaged record anew: finished results are taken up from their reports, by the secret",
+    )
     add_nifti(parser)
     add_parameters(parser)
 
@@ -123,12 +137,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from .. import batch
     from ..batch.progress import batch_display
+    from ..files import on_one_line
     from .deface import parameters_from, retained_from
     from .terminal import warn
 
     parameters = parameters_from(args)
-    retain = ",".join(retained_from(args) or [])
-    choices = batch.Choices(args.layout, args.names, args.format, AUDITS.get(args.audit, ""), args.headers, retain,
+    retained = retained_from(args)
+    headers = "keep" if retained is None else "ps315"
+    audit, retain = AUDITS.get(args.audit, ""), ",".join(retained or [])
+    choices = batch.Choices(args.layout, args.names, args.format, audit, headers, retain, args.no_text,
                             args.form or "", args.orientation or "")  # fmt: skip
     folders = {"private": args.private, "secret": args.secret}
     if args.scheduler and args.workers is not None:
@@ -138,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         planned = batch.plan(args.input, args.output, choices, **folders, report=lambda event: warn(event["text"]))
         for place, name, status in planned:
-            print(f"{place} -> {name + args.format if name else '(a pseudonym)'}: {status}")
+            print(on_one_line(f"{place} -> {name + args.format if name else '(a pseudonym)'}: {status}"))
         print(f"{len(planned)} scans")
         return 0
     with batch_display() as report:
@@ -153,6 +170,7 @@ def run(args: argparse.Namespace) -> int:
             timeout=args.timeout,
             retry_failed=args.retry_failed,
             redo=args.redo,
+            rebuild=args.rebuild,
             gallery=args.gallery,
             originals=args.originals,
             report=report,
@@ -176,6 +194,6 @@ def _workers(text: str) -> int:
 
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not seconds > 0:
-        raise argparse.ArgumentTypeError("give a number of seconds above 0")
+    if not seconds >= 0:
+        raise argparse.ArgumentTypeError("give a number of seconds, 0 for never")
     return seconds

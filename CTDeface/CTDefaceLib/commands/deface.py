@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,8 @@ examples:
   ctdeface deface head.mha out.mha --strength light
   ctdeface deface old.nii out.nii.gz --orientation LAS
   ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
+  ctdeface deface head.nii.gz out.nii.gz --keep labels.nii.gz:3,7 --keep-margin 4
+  ctdeface deface "DICOM/series 4" out --keep plan.dcm:targets,nodes,Mandible
   ctdeface deface head.nii.gz out.nii.gz --segmenter totalsegmentator
   ctdeface deface head.nii.gz out.nii.gz --segmenter cta-deface --weights Dataset001_DEFACE
 
@@ -84,21 +88,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("files")
     files.add_argument("--mask", metavar="FILE", type=Path, help="also write the face mask, a volume of 0 and 1")
     files.add_argument("--report", metavar="FILE", type=Path, help="report to write (default: OUT with .json)")
+    files.add_argument(
+        "--secret",
+        metavar="FILE",
+        type=Path,
+        help="what is random, new UIDs and pseudonyms are made with it and the patient: the same in every run and all "
+        "series; made where missing (default with ps315: in PRIVATE)",
+    )
+    files.add_argument(
+        "--patient", metavar="ID", help="tells patients apart with --secret, where neither DICOM nor sub-ID in IN does"
+    )
     files.add_argument("--overwrite", action="store_true", help="replace output files that exist; never the input")
     add_reading(parser)
     add_dicom(parser)
     add_parameters(parser)
+    add_kept(parser)
+
+
+def add_kept(parser: argparse.ArgumentParser) -> None:
+    """What must stay."""
+    from ..structures import LISTS
+
+    parser.add_argument(
+        "--keep",
+        metavar="FILE[:NAME,...]",
+        action="append",
+        default=[],
+        help="structures that must stay, bit for bit: of a label map, a folder with masks, a DICOM segmentation or "
+        f"structure set; names, patterns such as PTV*, or lists: {', '.join(LISTS)}; may be given several times",
+    )
 
 
 def add_dicom(parser: argparse.ArgumentParser) -> None:
     """The choices of a DICOM series as output."""
     dicom = parser.add_argument_group("DICOM series as output")
-    dicom.add_argument(
-        "--secret",
-        metavar="FILE",
-        type=Path,
-        help="makes new UIDs and pseudonyms the same in every run; made where missing (default with ps315: in PRIVATE)",
-    )
     dicom.add_argument(
         "--take-along",
         action="store_true",
@@ -115,13 +138,14 @@ def add_dicom(parser: argparse.ArgumentParser) -> None:
 
 def add_headers(group: argparse._ArgumentGroup) -> None:
     """What becomes of DICOM headers, which :func:`retained_from` collects."""
-    from ..dicom.headers import RETAIN
+    from ..dicom.headers import RETAIN, TCIA
 
     group.add_argument(
         "--headers",
-        choices=["keep", "ps315"],
+        choices=["keep", "ps315", "tcia"],
         default="keep",
-        help="keep them, or clean them as in DICOM PS3.15 (default: %(default)s)",
+        help="keep them, or clean them as in DICOM PS3.15; tcia: with the options that The Cancer Imaging Archive asks "
+        f"for ({', '.join(TCIA)}) (default: %(default)s)",
     )
     group.add_argument(
         "--retain",
@@ -131,15 +155,23 @@ def add_headers(group: argparse._ArgumentGroup) -> None:
         default=[],
         help=f"of headers that are cleaned: {', '.join(RETAIN)}; dates are shifted unless full",
     )
+    group.add_argument(
+        "--no-text",
+        action="store_true",
+        help="look for text burned into the pixels of every slice of a DICOM series, and refuse the series with some",
+    )
 
 
 def retained_from(args: argparse.Namespace) -> list[str] | None:
     """What is to stay of headers that are cleaned; None where they are kept."""
+    from ..dicom.headers import TCIA
+
     if args.retain and args.headers == "keep":
         args.error("argument --retain: goes with --headers ps315")
-    if {"dates", "full-dates"} <= set(args.retain):
+    retain = list(dict.fromkeys([*(TCIA if args.headers == "tcia" else ()), *args.retain]))
+    if {"dates", "full-dates"} <= set(retain):
         args.error("argument --retain: dates are retained either shifted (dates) or as they are (full-dates)")
-    return args.retain if args.headers == "ps315" else None
+    return None if args.headers == "keep" else retain
 
 
 def add_parameters(parser: argparse.ArgumentParser) -> None:
@@ -199,6 +231,15 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         "reason; the space inside the skull is spared",
     )
 
+    region.add_argument(
+        "--keep-margin",
+        dest="keep_margin_mm",
+        metavar="MM",
+        type=_number(0, 50),
+        default=defaults.keep_margin_mm,
+        help="what stays around structures that are kept (default: %(default)g)",
+    )
+
     fill = parser.add_argument_group("what takes its place")
     fill.add_argument(
         "--fill",
@@ -249,19 +290,22 @@ def _run_volume(args: argparse.Namespace) -> int:
     from ..pipeline import deface
     from ..scan import Source
     from ..segmenters import check_ready
-    from ..volume_io import read_scan, save_volume
+    from ..structures import read_all
+    from ..volume_io import read_scan, read_stored, save_volume
 
     outputs = _volume_outputs(args)
     parameters = parameters_from(args)
+    secret, patient = _secret_from(args)
     check_outputs(args, args.input, outputs, args.overwrite)
     check_ready(parameters.segmenter, parameters.choice)
     with Progress() as progress:
         progress(0.0, "Reading")
         reading = reading_from(args, args.input)
+        kept = read_all(args.keep, partial(read_stored, form=args.form or "", orientation=args.orientation or ""))
         scan = read_scan(args.input, **reading)
         if scan.geometry is not None:
             scan.geometry.check_needed(**reading)
-        result = deface(scan.image, parameters, progress=progress)
+        result = deface(scan.image, parameters, kept=kept, secret=secret, patient=patient, progress=progress)
         notes = [*scan.notes, *[MASK_WARNING] * bool(args.mask)]
         result.report["warnings"] = [*notes, *result.report["warnings"]]
         if scan.source is Source.SERIES:
@@ -286,7 +330,7 @@ def _volume_outputs(args: argparse.Namespace) -> dict[str, Path]:
             "OUT: A volume can be written as .nii, .nii.gz, .nrrd or .mha; only a DICOM series goes into a folder "
             "(unpack an archive first)."
         )
-    for name in ("secret", "take_along", "headers", "retain", "private"):
+    for name in ("take_along", "headers", "retain", "private", "no_text"):
         if getattr(args, name) not in (None, [], False, "keep"):
             args.error(f"argument --{name.replace('_', '-')}: goes with a folder as OUT, and a DICOM series as IN")
     try:
@@ -300,16 +344,29 @@ def _volume_outputs(args: argparse.Namespace) -> dict[str, Path]:
     return {"report": report_path, **({"--mask": args.mask} if args.mask else {}), "OUT": args.output}
 
 
+def _secret_from(args: argparse.Namespace) -> tuple[bytes | None, str]:
+    """The secret, made where it is missing, and the patient of a volume; wrong usage where nothing says whose it is."""
+    from ..private import make_secret
+
+    found = re.findall(r"(?:^|[/\\_])sub-([A-Za-z0-9]+)", str(args.input))
+    patient = args.patient or (found[-1] if found else "")
+    if args.secret and not patient:
+        args.error("argument --secret: goes with --patient ID here, since a volume does not say whose it is")
+    return make_secret(args.secret) if args.secret else None, patient
+
+
 def _run_dicom(args: argparse.Namespace) -> int:
     """A DICOM series in, a DICOM series out."""
     from ..dicom.deface import check_table, deface_series
     from ..dicom.pseudonyms import TABLE
     from ..files import check_folder, check_writable, written_whole
-    from ..private import SECRET, make_private_folder, make_secret, private_folder
+    from ..private import SECRET, left_with_a_result, make_private_folder, make_secret, private_folder
     from ..segmenters import check_ready
+    from ..structures import read_all
 
-    if args.mask:
-        args.error("argument --mask: goes with a volume as OUT")
+    for name in ("mask", "patient"):
+        if getattr(args, name):
+            args.error(f"argument --{name}: goes with a volume as OUT")
     report_path = args.report or args.output.with_name(args.output.name + ".json")
     parameters = parameters_from(args)
     try:
@@ -320,14 +377,18 @@ def _run_dicom(args: argparse.Namespace) -> int:
     check_outputs(args, None, {"report": report_path}, args.overwrite)
     check_ready(parameters.segmenter, parameters.choice)
     retain, table = retained_from(args), None
-    if retain is not None:
-        private = args.private or private_folder(args.output)
-        table = private / TABLE
-        check_table(table, args.output)
-        make_private_folder(private)
-        args.secret = args.secret or private / SECRET
-    secret = make_secret(args.secret) if args.secret else None
-    with Progress() as progress, written_whole(report_path, overwrite=args.overwrite) as (part,):
+    private = args.private or private_folder(args.output)
+    with (
+        left_with_a_result(private),
+        Progress() as progress,
+        written_whole(report_path, overwrite=args.overwrite) as (part,),
+    ):
+        if retain is not None:
+            table = private / TABLE
+            check_table(table, args.output)
+            make_private_folder(private)
+            args.secret = args.secret or private / SECRET
+        secret = make_secret(args.secret) if args.secret else None
         report = deface_series(
             args.input,
             args.output,
@@ -337,6 +398,8 @@ def _run_dicom(args: argparse.Namespace) -> int:
             retain=retain,
             table=table,
             take_along=args.take_along,
+            kept=read_all(args.keep),
+            no_text=args.no_text,
             progress=progress,
         )
         save_report(report, part)
@@ -373,7 +436,7 @@ def parameters_from(args: argparse.Namespace) -> DefaceParameters:
     for given, fill in (("constant", "constant"), ("percentile", "percentile"), ("blur_mm", "blur")):
         if getattr(args, given) is not None and args.fill != fill:
             args.error(f"argument --{given.removesuffix('_mm')}: goes with --fill {fill}")
-    chosen = {field.name: vars(args)[field.name] for field in fields(DefaceParameters)}
+    chosen = {field.name: vars(args).get(field.name) for field in fields(DefaceParameters)}
     if args.weights:
         chosen["weights"] = os.path.abspath(args.weights)
     return DefaceParameters(**{name: value for name, value in chosen.items() if value is not None})

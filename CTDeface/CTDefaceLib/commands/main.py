@@ -10,10 +10,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import io
 import signal
 import sys
 import threading
+import traceback
 import types
+import warnings
 from typing import NoReturn
 
 from ..errors import CTDefaceError, memory_errors
@@ -28,6 +31,9 @@ COMMANDS = {
     "evaluate": "CTDefaceEvalLib.cli",  # stands on this library, and may be missing
 }
 
+TERMINATED = 143
+"""Exit status after SIGTERM, as a shell gives it."""
+
 EPILOG = """\
 Try "ctdeface demo", then "ctdeface deface --help".
 
@@ -38,18 +44,26 @@ exit status:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command with these arguments (those of the process by default) and return its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files are not always text that a terminal can show
+        sys.stdout.reconfigure(errors="backslashreplace")
     in_main_thread = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
+    debug = "--debug" in (sys.argv[1:] if argv is None else argv)
     try:
         args = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
-        with memory_errors():
+        with memory_errors(), warnings.catch_warnings():
+            if not debug:
+                warnings.simplefilter("ignore")  # what libraries say about odd values quotes them
             return args.run(args)
-    except CTDefaceError as error:
-        warn(str(error))
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        warn(_sentence(error))
         return 1
-    except MemoryError:
-        warn("There is not enough memory for this scan; close other programs or crop it to the head.")
-        return 1
+    except SystemExit as end:
+        if end.code == TERMINATED:
+            warn("terminated.")
+        raise
     except KeyboardInterrupt:
         warn("interrupted.")
         return 130
@@ -58,8 +72,19 @@ def main(argv: list[str] | None = None) -> int:
             signal.signal(signal.SIGTERM, previous)
 
 
+def _sentence(error: Exception) -> str:
+    """What a user is told of an error; what nobody expected has no words that could name the patient either."""
+    if isinstance(error, CTDefaceError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for this scan; close other programs or crop it to the head."
+    if isinstance(error, OSError):
+        return f"A file could not be read or written ({error.strerror or type(error).__name__}); check it and its disk."
+    return f"An error that this program did not expect stopped it ({type(error).__name__}); --debug shows where."
+
+
 def _terminate(number: int, frame: types.FrameType | None) -> None:
-    sys.exit(143)  # as an exception, so that temporary files are removed on the way out
+    sys.exit(TERMINATED)  # as an exception, so that temporary files are removed on the way out
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,6 +97,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser(argv: list[str]) -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
     parser = _Parser(prog="ctdeface", description="Replace the face in head CTs.", epilog=EPILOG, formatter_class=plain)
+    parser.add_argument("--debug", action="store_true", help="on an error, also show where it arose")
     parser.add_argument("--version", action="version", version=f"ctdeface {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, module_name in COMMANDS.items():
@@ -83,5 +109,6 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
         )
         if name in argv:  # only the arguments in use, since defaults may need slow imports
             module.add_arguments(command)
+            command.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
         command.set_defaults(run=module.run, error=command.error)
     return parser

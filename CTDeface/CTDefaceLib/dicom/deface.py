@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,18 @@ import SimpleITK as sitk
 
 from ..errors import InputError, OutputError
 from ..files import check_folder, written_folder
-from ..pipeline import DefaceParameters
+from ..pipeline import DefaceParameters, deface
 from ..progress import IsCancelled, Progress, never, part, silent, stop_if
+from ..removal.keep import Structure
+from .burned_in import check_reader
 from .defaced_stack import DefacedStack, deface_stacks, is_checked
-from .files import quietly
+from .files import quietly, read_dataset
 from .headers import Cleaner
 from .pseudonyms import Pseudonyms
 from .references import referring, without_face
-from .stack import read_dataset, read_stack, stored_values, to_words, words_of
+from .stack import read_stack, stored_values, to_words, words_of
 from .tree import Series, choose_series, read_tree, tree_of
-from .write import mark_derived, replace_uids, save, set_pixels
+from .write import CLEAN_PIXELS, add_method, mark_derived, replace_uids, save, set_pixels
 
 if TYPE_CHECKING:
     import pydicom
@@ -41,6 +44,8 @@ def deface_series(
     retain: Collection[str] | None = None,
     table: str | os.PathLike | None = None,
     take_along: bool = False,
+    kept: Sequence[Structure] = (),
+    no_text: bool = False,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> dict:
@@ -57,7 +62,7 @@ def deface_series(
     series: str
         Number or UID of the series where there are several.
     secret: bytes, optional
-        Makes UIDs and pseudonyms the same in every run; random when None.
+        Makes UIDs, pseudonyms and all that is random the same in every run; random when None.
     retain: collection of str, optional
         Clean the headers of all that tells who the patient is, but for these, see :data:`.dicom.headers.RETAIN`;
         None leaves the headers as they are but for what was done to the pixels.
@@ -65,6 +70,10 @@ def deface_series(
         CSV file, not in the output, that takes what stands for what when headers are cleaned.
     take_along: bool
         Structure sets and segmentations that refer to the series, too, without what shows the face.
+    kept: sequence of Structure
+        What must stay, see :func:`.pipeline.deface`.
+    no_text: bool
+        Look for text that is burned into the pixels, and refuse the series where there is some.
     progress, cancelled: callable, optional
         See :mod:`.progress`.
 
@@ -85,13 +94,22 @@ def deface_series(
     check_table(table, output)
     if retain is not None:
         Cleaner(retain, Pseudonyms())  # says now what is wrong with the choice
+    if no_text:
+        check_reader()
     progress = progress or silent
     tree = read_tree(source, part(progress, 0.0, 0.1))
     chosen = choose_series(tree, series)
-    defaced, report = deface_stacks(chosen, parameters or DefaceParameters(), part(progress, 0.1, 0.8), cancelled)
+    defaced, report = deface_stacks(
+        chosen,
+        parameters or DefaceParameters(),
+        part(progress, 0.1, 0.8),
+        cancelled,
+        how=partial(deface, kept=kept, secret=secret, patient=chosen.patient or chosen.study),
+        no_text=no_text,
+    )
     documents = {path: read_dataset(path) for path in (referring(tree, chosen) if take_along else ())}
     new = {str(uid) for one in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
-    prepare = HeaderWriter(chosen.uids | new, secret, is_checked(report), retain)
+    prepare = HeaderWriter(chosen.uids | new, secret, is_checked(report), retain, no_text)
     with written_folder(output) as folder:
         write_series(chosen, defaced, folder, prepare, part(progress, 0.8, 1.0), cancelled)
         taken = []
@@ -171,7 +189,7 @@ def write_defaced_volume(
         "series": pseudonyms.uid(series.uid),
         "instances": [pseudonyms.uid(series.instances[path]) for path in series.files],
         "study": pseudonyms.uid(series.study),
-        "patient": series.patient if retain is None else pseudonyms.patient(series.patient),
+        "patient": next((new for (kind, _), new in pseudonyms.used.items() if kind == "patient"), series.patient),
         "cleaned": retain is not None,
     }
 
@@ -192,6 +210,8 @@ class HeaderWriter:
         As in :func:`deface_series`.
     checked: bool
         The face is gone and the checks found nothing wrong.
+    no_text: bool
+        It was looked for text in the pixels, and there is none.
 
     Attributes
     ----------
@@ -199,10 +219,17 @@ class HeaderWriter:
         What was replaced.
     """
 
-    def __init__(self, new: Collection[str], secret: bytes | None, checked: bool, retain: Collection[str] | None):
+    def __init__(
+        self,
+        new: Collection[str],
+        secret: bytes | None,
+        checked: bool,
+        retain: Collection[str] | None,
+        no_text: bool = False,
+    ):
         others_stay = retain is None or "uids" in retain
         self.pseudonyms = Pseudonyms(secret, only=new if others_stay else None)
-        self._checked = checked
+        self._checked, self._no_text = checked, no_text
         self._cleaner = None if retain is None else Cleaner(retain, self.pseudonyms)
 
     def __call__(self, dataset: pydicom.Dataset) -> None:
@@ -210,6 +237,9 @@ class HeaderWriter:
         source = str(dataset.SOPClassUID), hide(str(dataset.SOPInstanceUID)), hide(str(dataset.SeriesInstanceUID))
         self.document(dataset)
         mark_derived(dataset, source, self._checked)
+        if self._no_text:
+            dataset.BurnedInAnnotation = "NO"
+            add_method(dataset, *CLEAN_PIXELS)
 
     def document(self, dataset: pydicom.Dataset) -> None:
         """As calling it, for what is no image."""

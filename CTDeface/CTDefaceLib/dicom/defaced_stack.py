@@ -13,6 +13,7 @@ from ..errors import NoFaceError
 from ..pipeline import DefaceParameters, DefaceResult, deface
 from ..progress import IsCancelled, Progress, part, silent
 from ..removal.fill import fill_region
+from .burned_in import refuse_text
 from .stack import is_regular, oddities, on_regular_grid, on_slices, read_stack, slice_images, to_slices
 from .tree import Series, Stack
 from .volume import as_hounsfield
@@ -45,6 +46,8 @@ def deface_stacks(
     progress: Progress = silent,
     cancelled: IsCancelled | None = None,
     look: Callable[[sitk.Image, DefaceResult], None] = lambda image, result: None,
+    how: Callable[..., DefaceResult] = deface,
+    no_text: bool = False,
 ) -> tuple[list[DefacedStack], dict]:
     """Deface all stacks of a series.
 
@@ -56,6 +59,10 @@ def deface_stacks(
         See :mod:`.progress`.
     look: callable, optional
         Called with the volume of each stack, on a regular grid, and the result.
+    how: callable
+        What defaces a volume: :func:`.pipeline.deface`, or the same with more that it is told.
+    no_text: bool
+        Refuse images with text in their pixels, see :mod:`.burned_in`.
 
     Returns
     -------
@@ -65,20 +72,22 @@ def deface_stacks(
     Raises
     ------
     InputError, NoFaceError
-        When a stack is no head CT or shows no face, since it would be missing from the output.
+        When a stack is no head CT, shows no face, or has text in its pixels, since it would be missing from the output.
     """
     defaced: list[DefacedStack] = []
     reports: list[dict] = []
     for number, stack in enumerate(series.stacks):
         step = part(progress, number / len(series.stacks), (number + 1) / len(series.stacks))
         notes = [*oddities(stack), *series.notes]
-        image = read_stack(stack, part(step, 0.0, 0.15))
+        image = read_stack(stack, part(step, 0.0, 0.1 if no_text else 0.15))
+        if no_text:
+            refuse_text(image, series.burned_in, part(step, 0.1, 0.15))
         if is_regular(stack):
             original = image
             image, said = as_hounsfield(series, original)
             offset = _offset(original, image)
             del original
-            result = deface(image, parameters, progress=part(step, 0.15, 1.0), cancelled=cancelled)
+            result = how(image, parameters, progress=part(step, 0.15, 1.0), cancelled=cancelled)
             look(image, result)
             del image  # a copy of the region takes its place in memory
             region = sitk.GetArrayViewFromImage(result.region) > 0
@@ -87,7 +96,7 @@ def deface_stacks(
             original = on_regular_grid(stack, image)
             grid, said = as_hounsfield(series, original)
             offset = _offset(original, grid)
-            result = deface(grid, parameters, progress=part(step, 0.15, 0.9), cancelled=cancelled)
+            result = how(grid, parameters, progress=part(step, 0.15, 0.9), cancelled=cancelled)
             look(grid, result)
             region, filled = _filled_slices(stack, image + offset, result, parameters)
             _count_touched(stack, region, result)
@@ -107,6 +116,9 @@ def _filled_slices(
 ) -> tuple[np.ndarray, sitk.Image]:
     """Region and filled volume on the slices themselves."""
     region = to_slices(result.region, stack)
+    if result.surface.kept:
+        for here, place in zip(region, slice_images(stack)):
+            here &= ~result.surface.kept.on(place)[0]
     mask = sitk.GetImageFromArray(region.astype(np.uint8))
     mask.CopyInformation(image)
     if bounding_box(mask) is None:

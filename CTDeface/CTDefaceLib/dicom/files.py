@@ -1,4 +1,4 @@
-"""Single DICOM files, from their headers alone: what kind each is, whether it is whole, and where its slices lie."""
+"""Single DICOM files: reading them, what kind each is by its header, whether it is whole, where its slices lie."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,14 +15,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from ..errors import InputError
+
 if TYPE_CHECKING:
     import pydicom
 
 TREE_TAGS = [
     "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "SamplesPerPixel", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "RescaleSlope",
-    "RescaleIntercept", "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "ImageType",
-    "AcquisitionNumber", "TemporalPositionIndex", "InstanceNumber", "BitsStored", "PixelRepresentation",
+    "RescaleIntercept", "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName",
+    "ImageType", "AcquisitionNumber", "TemporalPositionIndex", "InstanceNumber", "BitsStored", "PixelRepresentation",
     "PixelPaddingValue", "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence",
     "BurnedInAnnotation", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
@@ -67,6 +70,27 @@ KINDS = {
 OTHER_IMAGE = "image of another kind"
 """An image that is no CT by its SOP class."""
 
+MOST_LEVELS = 50
+"""Of sequences within sequences; nothing that is used has ten, and a few kB with hundreds take all memory. A choice."""
+
+UNDEFINED = 0xFFFFFFFF
+"""Length of what ends by a mark."""
+
+UNREADABLE = "The header of a DICOM file is damaged, or its sequences are nested too deeply; export the series again."
+
+WORDS = (8, 16, 32)
+"""Bits that a voxel of a CT can take."""
+
+LARGEST_MATRIX = 8192
+"""Rows or columns of a CT image: more is damage, and what is compressed would take all memory before that shows. A
+choice, several times what scanners make."""
+
+MOST_INFLATED_BYTES = 1 << 30
+"""Of a file that is deflated as a whole; pydicom inflates it at once, and a few MB can become many GB. A choice."""
+
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+"""Transfer syntax of such a file, which stands in its first kB."""
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -100,6 +124,14 @@ class Slice:
     instance: int
 
 
+def is_openable(path: str | os.PathLike) -> bool:
+    """Whether a path is that of a regular file, or of nothing, as a link to what is gone: opening that is an error.
+
+    What is neither, such as a pipe, could be waited for for ever.
+    """
+    return os.path.isfile(path) or not os.path.exists(path)
+
+
 def is_image(header: pydicom.Dataset) -> bool:
     """Whether a header of :func:`dicom_header` is that of an image."""
     return "Rows" in header
@@ -119,20 +151,25 @@ def quietly() -> Iterator[None]:
 
 
 def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | None:
-    """Some attributes of a DICOM file; an empty dataset for a file that is none, None for one that is cut short.
+    """Some attributes of a DICOM file, all of which can be read.
 
-    A DICOM file that is no image (a report, a structure set) has no ``Rows``.
+    A DICOM file that is no image (a report, a structure set) has no ``Rows``. The dataset is empty for a file that is
+    none, and for what is no regular file and could be waited for for ever; None for one that is cut short or damaged.
     """
     import pydicom
 
+    if not is_openable(path):
+        return pydicom.Dataset()
     with open(path, "rb") as file, quietly():
         start = file.read(132)  # preamble and magic
         bare = start.startswith((b"\x08\x00", b"\x02\x00\x00\x00UL\x04\x00"))  # a file without preamble
         if start[128:] != b"DICM" and not bare:
             return None if _is_meant_as_dicom(path, start) else pydicom.Dataset()
-        file.seek(0)
         try:
+            _check_inflated(file)
+            file.seek(0)
             header = pydicom.dcmread(file, stop_before_pixels=True, force=bare, specific_tags=tags)
+            _check_readable(header)
             if "Rows" not in header and not bare:
                 syntax, kind = header.file_meta.TransferSyntaxUID, header.file_meta.MediaStorageSOPClassUID
                 if syntax and not kind.name.endswith("Image Storage"):
@@ -143,9 +180,77 @@ def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | 
 
 
 def is_dicom_file(path: str | os.PathLike) -> bool:
-    """Whether a file begins as DICOM files do."""
+    """Whether a path is that of a regular file that begins as DICOM files do."""
+    if not os.path.isfile(path):
+        return False
     with open(path, "rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def read_dataset(path: str, pixels: bool = True) -> pydicom.Dataset:
+    """All of a DICOM file, or all before its pixels (InputError where it is damaged or nested too deeply)."""
+    import pydicom
+
+    with quietly():
+        try:
+            dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+            check_nesting(dataset)
+        except OSError as error:
+            raise InputError(
+                f"A DICOM file can no longer be read ({error.strerror}); copy the series again."
+            ) from error
+        except Exception as error:  # pydicom meets damaged files with errors of many kinds
+            raise InputError(UNREADABLE) from error
+    return dataset
+
+
+def check_nesting(dataset: pydicom.Dataset, level: int = 0) -> None:
+    """Refuse sequences in sequences to more than :data:`MOST_LEVELS`, without decoding anything else (ValueError)."""
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+    if level > MOST_LEVELS:
+        raise ValueError("sequences are nested too deeply")
+    for tag in dataset.keys():
+        kind = dataset.get_item(tag).VR
+        if kind is None and dictionary_has_tag(tag):
+            kind = dictionary_VR(tag)
+        if kind == "SQ":
+            for item in dataset[tag].value or ():
+                check_nesting(item, level + 1)
+
+
+def _check_readable(header: pydicom.Dataset) -> None:
+    """Decode all there is, and raise an error where that cannot be, or where a number is none."""
+    check_nesting(header)
+    for _ in header.iterall():
+        pass
+    for name in ("NumberOfFrames", "SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored"):
+        value = header.get(name, 1)
+        if int(1 if value in (None, "") else value) < 1:
+            raise ValueError(f"{name} is below 1")
+    if is_image(header) and header.get("SOPClassUID") in CT_IMAGES and not _has_words_of_ct(header, WORDS):
+        raise ValueError("a voxel has an odd number of bits, or the matrix is far too large")
+
+
+def _has_words_of_ct(header: pydicom.Dataset, words: tuple[int, ...]) -> bool:
+    """Whether a voxel takes one of these numbers of bits, and the matrix is of a size that is scanned."""
+    bits = int(header.get("BitsAllocated") or 0)
+    fits = bits in words and int(header.get("BitsStored") or bits) <= bits
+    return fits and max(int(header.get(name) or 0) for name in ("Rows", "Columns")) <= LARGEST_MATRIX
+
+
+def _check_inflated(file: BinaryIO) -> None:
+    """Refuse a file that is deflated as a whole and inflates to more than :data:`MOST_INFLATED_BYTES` (ValueError)."""
+    file.seek(0)
+    start = file.read(1024)
+    if start[128:132] != b"DICM" or DEFLATED not in start:
+        return
+    file.seek(144 + int.from_bytes(start[140:144], "little"))  # behind the elements of the file itself
+    stream, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while not stream.eof and (chunk := file.read(1 << 16)):
+        length += len(stream.decompress(chunk))
+        if length > MOST_INFLATED_BYTES:
+            raise ValueError("it inflates to far too much")
 
 
 def _is_meant_as_dicom(path: str | os.PathLike, start: bytes) -> bool:
@@ -163,10 +268,12 @@ def _has_all_pixels(file: BinaryIO, header: pydicom.Dataset) -> bool:
     order = ">" if syntax is not None and not syntax.is_little_endian else "<"
     if file.read(4) not in (struct.pack("<HH", 0x7FE0, 0x0010), struct.pack(">HH", 0x7FE0, 0x0010)):
         return False
-    file.seek(4 if syntax is None or syntax.is_implicit_VR else 8, os.SEEK_CUR)
+    implicit = syntax is None or syntax.is_implicit_VR
+    (length,) = struct.unpack(order + "I", file.read(4 if implicit else 8)[-4:])
     if syntax is None or not syntax.is_encapsulated:
         pixels = int(header.Rows) * int(header.Columns) * int(header.get("NumberOfFrames") or 1)
-        return size - file.tell() >= pixels * int(header.get("SamplesPerPixel", 1)) * int(header.BitsAllocated) // 8
+        nbytes = pixels * int(header.get("SamplesPerPixel", 1)) * int(header.BitsAllocated) // 8
+        return length != UNDEFINED and min(length, size - file.tell()) >= nbytes
     while len(item := file.read(8)) == 8:
         group, element, length = struct.unpack(order + "HHI", item)
         if (group, element) == (0xFFFE, 0xE0DD):
@@ -206,7 +313,7 @@ def can_be_stacked(header: pydicom.Dataset, kind: str) -> bool:
     if kind in (CAPTURE, CONE_BEAM):
         of_ct = kind == CONE_BEAM or str(header.get("Modality") or CT) in (CT, "OT", "SC")
         named = all(header.get(name) for name in UIDS)
-        return of_ct and named and is_image(header) and _is_grey(header) and header.get("BitsAllocated") == 16
+        return of_ct and named and is_image(header) and _is_grey(header) and _has_words_of_ct(header, (16,))
     return kind == CT
 
 
@@ -308,3 +415,22 @@ def _gathered(group: pydicom.Dataset | None) -> dict:
         if group is not None and name in group and len(group[name].value):
             found.update({element.keyword: element.value for element in group[name].value[0]})
     return found
+
+
+def plane_of(groups: list[pydicom.Dataset]) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """Where a frame lies by its own and the shared functional groups, in LPS.
+
+    Returns
+    -------
+    tuple
+        Centre of its first voxel in mm, unit vectors along columns' and rows' index (2×3), and spacing (x, y) in mm.
+    """
+
+    def value(sequence: str, keyword: str) -> np.ndarray:
+        item = next(group[sequence].value[0] for group in groups if sequence in group)
+        return np.array([float(number) for number in item[keyword].value])
+
+    position = value("PlanePositionSequence", "ImagePositionPatient")
+    axes = value("PlaneOrientationSequence", "ImageOrientationPatient").reshape(2, 3)
+    down, across = value("PixelMeasuresSequence", "PixelSpacing")
+    return position, axes, (float(across), float(down))

@@ -12,13 +12,16 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from .codes import body_part, clean_coded_entry, is_coded_entry
+from .descriptions import described
 from .files import CT_IMAGES
-from .identifiers import DATES, TEXTS, identifiers, remove_identifiers, remove_unreadable, strings
-from .pseudonyms import Pseudonyms
+from .identifiers import DATES, TEXTS, Identifiers, identifiers, remove_identifiers, remove_unreadable, strings
+from .pseudonyms import Pseudonyms, who
 from .write import METHOD, OUTDATED, add_method
 
 if TYPE_CHECKING:
@@ -41,6 +44,9 @@ RETAIN = {
     "descriptors": ("113105", "Clean Descriptors Option"),
 }
 """What can be retained, and the code that says so."""
+
+TCIA = ("dates", "patient", "device", "safe-private", "descriptors")
+"""What The Cancer Imaging Archive asks to retain, beside the Basic Profile and clean pixels."""
 
 MISSING = 'Cleaning headers needs the package dicom-anonymizer; install it with "pip install ctdeface[dicom]".'
 
@@ -107,17 +113,27 @@ SAFE_PRIVATE = {
 }  # fmt: skip
 """Group and element in the block of private elements that tell nobody's identity (table E.3.10-1), by their creator."""
 
-VOCABULARY = set(
-    "abdomen acquisition adult air angio angiography anterior arterial artery average axial base body bolus bone "
-    "brain c cardiac cerebral cerebrum cervical chest child contrast coronal cranium ct cta ctp ctv dental dose "
-    "dual dynamic ear emergency energy enhanced eye face facial filter first follow fossa gtv hd head helical "
-    "high iv jaw kernel kv left lens low ma mandible mar mask mastoid maxilla maxillofacial mean mip mm mpr "
-    "native neck nerve non orbit orbits organ pediatric perfusion petrous phase plain planning posterior post pre "
-    "ptv recon reconstruction reformat right routine rt sagittal scan sella sequence sharp sinus sinuses skull "
-    "smooth soft spine spiral standard stroke temporal thick thin tissue topogram trauma trunk tumor tumour up "
-    "vascular vein vessel volume w wo with without window".split()
-)
-"""What may stay of a description: nothing else in it can be told from a name."""
+
+@dataclass(frozen=True)
+class _Context:
+    """What the cleaning of one header needs to know at every depth.
+
+    Attributes
+    ----------
+    found: Identifiers
+        What identifies the patient.
+    days: int
+        By how many days dates are shifted back.
+    strict: bool
+        The image is of a kind whose attributes have to be there.
+    kept: bool
+        An option keeps the sequence that this is in: its codes stay as they are.
+    """
+
+    found: Identifiers
+    days: int
+    strict: bool
+    kept: bool = False
 
 
 class Cleaner:
@@ -152,11 +168,11 @@ class Cleaner:
         """
         kept = {name for option, names in KEPT.items() if option in self.retain for name in names}
         remove_unreadable(dataset)
-        names, private = identifiers(dataset, kept, uids="uids" not in self.retain)
-        patient = str(dataset.get("PatientID", "") or dataset.get("PatientName", "") or "")
-        self._days = self.pseudonyms.days(patient)
-        self._clean(dataset, strict=dataset.get("SOPClassUID") != CT_IMAGES[0])
-        remove_identifiers(dataset, names | (private - identifiers(dataset)[1]))
+        found = identifiers(dataset, kept, uids="uids" not in self.retain, dates="full-dates" not in self.retain)
+        patient = who(dataset)
+        strict = dataset.get("SOPClassUID") != CT_IMAGES[0]
+        self._clean(dataset, _Context(found, self.pseudonyms.days(patient), strict))
+        remove_identifiers(dataset, found.names | (found.private - identifiers(dataset).private))
         dataset.PatientID = self.pseudonyms.patient(patient)
         dataset.PatientName = f"Anonymous^{dataset.PatientID}"
         if pixels_are_clean and dataset.get("BurnedInAnnotation") != "YES":
@@ -173,7 +189,7 @@ class Cleaner:
         for option in (BASIC_PROFILE, *(RETAIN[name] for name in RETAIN if name in self.retain)):
             add_method(dataset, *option)
 
-    def _clean(self, dataset: pydicom.Dataset, strict: bool) -> None:
+    def _clean(self, dataset: pydicom.Dataset, context: _Context) -> None:
         from pydicom.datadict import keyword_for_tag
 
         safe = self._safe_private(dataset) if "safe-private" in self.retain else set()
@@ -184,16 +200,18 @@ class Cleaner:
             elif tag.group >> 8 in (0x50, 0x60) or keyword_for_tag(tag) in OUTDATED:
                 del dataset[tag]  # curves, overlays, signatures, icons
             else:
-                self._clean_element(dataset, dataset[tag], strict)
+                self._clean_element(dataset, dataset[tag], context)
+        if is_coded_entry(dataset) and not context.kept:
+            clean_coded_entry(dataset, context.found)
 
-    def _clean_element(self, dataset: pydicom.Dataset, element: pydicom.DataElement, strict: bool) -> None:
+    def _clean_element(self, dataset: pydicom.Dataset, element: pydicom.DataElement, context: _Context) -> None:
         action = self._actions.get((element.tag.group, element.tag.element), "")
         keyword, kind = element.keyword, element.VR
         if self._is_retained(keyword, kind, action):
-            self._clean_retained(dataset, element, strict)
+            self._clean_retained(dataset, element, context)
         elif kind == "SQ":
             if action in ("", "U", "X/Z/U"):
-                self._clean_items(element, strict)
+                self._clean_items(element, context)
             elif "Z" in action:
                 element.value = []
             else:
@@ -201,36 +219,38 @@ class Cleaner:
         elif kind == "UI" and action in ("", "U"):
             self._replace_uids(element)
         elif not action:
-            self._clean_unlisted(dataset, element)
-        elif action == "D" or strict and "D" in action:
+            self._clean_unlisted(dataset, element, context.found)
+        elif action == "D" or context.strict and "D" in action:
             element.value = dummy(element)
         elif "Z" in action and action != "X/Z/D":
             element.value = None
         else:
             del dataset[element.tag]
 
-    def _clean_retained(self, dataset: pydicom.Dataset, element: pydicom.DataElement, strict: bool) -> None:
+    def _clean_retained(self, dataset: pydicom.Dataset, element: pydicom.DataElement, context: _Context) -> None:
         """An element that an option keeps: what is in it is still cleaned, and dates are shifted."""
         if element.VR == "SQ":
-            self._clean_items(element, strict)
-        elif element.VR in DATES and "dates" in self.retain and not self._shift(element):
+            self._clean_items(element, replace(context, kept=True))
+        elif element.VR in DATES and "dates" in self.retain and not _shift(element, context.days):
             del dataset[element.tag]
         elif DESCRIPTOR.search(element.keyword) or element.keyword in CLEANED:
-            element.value = described(element.value)
+            element.value = described(element.value, context.found)
 
-    def _clean_unlisted(self, dataset: pydicom.Dataset, element: pydicom.DataElement) -> None:
+    def _clean_unlisted(self, dataset: pydicom.Dataset, element: pydicom.DataElement, found: Identifiers) -> None:
         """An element of which the profile says nothing: what could name somebody goes."""
         keyword, kind = element.keyword, element.VR
         if keyword == "SegmentLabel":
-            element.value = described(element.value) or "REMOVED"
+            element.value = described(element.value, found) or "REMOVED"
+        elif keyword == "BodyPartExamined":
+            element.value = body_part(str(element.value or ""), found)
         elif kind in TEXTS and keyword not in TECHNICAL or kind in DATES or kind == "AS":
             del dataset[element.tag]
         elif kind in BYTES and keyword not in NEEDED_BYTES or not keyword:
             del dataset[element.tag]
 
-    def _clean_items(self, element: pydicom.DataElement, strict: bool) -> None:
+    def _clean_items(self, element: pydicom.DataElement, context: _Context) -> None:
         for item in element.value:
-            self._clean(item, strict)
+            self._clean(item, context)
 
     def _is_retained(self, keyword: str, kind: str, action: str) -> bool:
         is_date = kind in DATES and not keyword.startswith("PatientBirth") or keyword == "TimezoneOffsetFromUTC"
@@ -239,20 +259,6 @@ class Cleaner:
             or any(keyword in names and option in self.retain for option, names in KEPT.items())
             or bool(action and kind in TEXTS and DESCRIPTOR.search(keyword)) and "descriptors" in self.retain
         )  # fmt: skip
-
-    def _shift(self, element: pydicom.DataElement) -> bool:
-        """Shift dates back by the days of this patient; False where one cannot be read."""
-        if element.VR == "TM" or not element.value or element.keyword == "TimezoneOffsetFromUTC":
-            return True
-        values = strings(element)
-        try:
-            days = [datetime.datetime.strptime(text[:8], "%Y%m%d") for text in values]
-            days = [day - datetime.timedelta(days=self._days) for day in days]
-        except (ValueError, OverflowError):
-            return False
-        new = [f"{day:%Y}".zfill(4) + f"{day:%m%d}" + text[8:] for day, text in zip(days, values)]
-        element.value = new if element.VM > 1 else new[0]
-        return True
 
     def _replace_uids(self, element: pydicom.DataElement) -> None:
         if element.value:
@@ -301,12 +307,16 @@ def dummy(element: pydicom.DataElement) -> str | bytes | int:
     return b"" if element.VR in BYTES else 0
 
 
-def described(value: Any) -> str | list[str]:
-    """What can stay of a description, of one or several values."""
-    return _described(value or "") if value is None or isinstance(value, str) else [_described(str(v)) for v in value]
-
-
-def _described(text: str) -> str:
-    """Words of the vocabulary, and numbers of at most three digits."""
-    words = re.findall(r"[A-Za-z]+|\d+(?:\.\d+)?", text)
-    return " ".join(w for w in words if w.lower() in VOCABULARY or w[0].isdigit() and len(w.split(".")[0]) <= 3)
+def _shift(element: pydicom.DataElement, by: int) -> bool:
+    """Shift dates back by so many days; False where one cannot be read."""
+    if element.VR == "TM" or not element.value or element.keyword == "TimezoneOffsetFromUTC":
+        return True
+    values = strings(element)
+    try:
+        days = [datetime.datetime.strptime(text[:8], "%Y%m%d") for text in values]
+        days = [day - datetime.timedelta(days=by) for day in days]
+    except (ValueError, OverflowError):
+        return False
+    new = [f"{day:%Y}".zfill(4) + f"{day:%m%d}" + text[8:] for day, text in zip(days, values)]
+    element.value = new if element.VM > 1 else new[0]
+    return True

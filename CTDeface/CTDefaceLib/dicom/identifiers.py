@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING
 
 from .pseudonyms import WELL_KNOWN
@@ -26,6 +29,12 @@ IDENTIFYING = re.compile(
 )
 """Where names and numbers stand that may be repeated in other places."""
 
+PERSONAL = re.compile("^(PatientID|OtherPatientIDs|AccessionNumber|StudyID|AdmissionID|MedicalRecordLocator)$")
+"""… and which of these numbers are a person's own, so that their pieces say something, too."""
+
+SEPARATED = re.compile(r"[\W_]+")
+"""What stands between the pieces of a name or number."""
+
 GEOMETRY = (0x0020, 0x0028)
 """Groups whose numbers place the image and scale its values."""
 
@@ -34,6 +43,31 @@ SHORTEST_NUMBER = 6
 
 SHORTEST = 4
 """Bytes of UTF-8, two letters of Chinese; a shorter identifier says nothing in another place."""
+
+SHORTEST_DATE = 6
+"""Digits and letters of a date without separators; a shorter one says nothing in another place."""
+
+MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+          "december")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Identifiers:
+    """What identifies a patient in a header.
+
+    Attributes
+    ----------
+    names: frozenset of str
+        Names, numbers and UIDs, in lower case, and dates in every way to write them.
+    private: frozenset of str
+        Texts in private elements, in lower case, which can name somebody.
+    pieces: frozenset of str
+        What stands between the separators of names and numbers of people, however short.
+    """
+
+    names: frozenset[str] = frozenset()
+    private: frozenset[str] = frozenset()
+    pieces: frozenset[str] = frozenset()
 
 
 def remove_unreadable(dataset: pydicom.Dataset) -> None:
@@ -60,40 +94,91 @@ def _is_readable(element: pydicom.DataElement) -> bool:
     return all(value.strip("\0").isascii() and value.strip("\0").isprintable() for value in values)
 
 
-def identifiers(dataset: pydicom.Dataset, kept: Collection[str] = (), uids: bool = True) -> tuple[set[str], set[str]]:
-    """What names the patient, the hospital or the people in a dataset, at any depth, in lower case; and private texts.
+def identifiers(
+    dataset: pydicom.Dataset, kept: Collection[str] = (), uids: bool = True, dates: bool = True
+) -> Identifiers:
+    """What names the patient, the hospital or the people in a dataset, at any depth.
 
-    What stands in attributes with keywords in ``kept`` is not looked at; UIDs only if they are wanted.
+    What stands in attributes with keywords in ``kept`` is not looked at; UIDs, and other dates than that of birth, only
+    if they are wanted.
     """
-    found: set[str] = set()
+    names: set[str] = set()
     private: set[str] = set()
+    pieces: set[str] = set()
     for element in dataset:
         if element.VR == "SQ":
             for item in element.value:
-                inner = identifiers(item, kept, uids)
-                found |= inner[0]
-                private |= inner[1]
+                inner = identifiers(item, kept, uids, dates)
+                names |= inner.names
+                private |= inner.private
+                pieces |= inner.pieces
             continue
         texts = [text.strip().lower() for text in _texts(element) if element.keyword not in kept]
+        is_identifying = bool(IDENTIFYING.match(element.keyword or ""))
+        if element.VR in ("DA", "DT") and (dates or is_identifying):
+            names |= {written for text in texts for written in ways_to_write(text[:8])}
         if element.VR == "PN":
-            found |= {part for text in texts for part in (text, *re.split(r"[\W_]+", text))}
-        elif IDENTIFYING.match(element.keyword or "") or uids and element.VR == "UI":
-            found |= {text for text in texts if not text.startswith(WELL_KNOWN)}
+            names |= {part for text in texts for part in (text, *SEPARATED.split(text))}
+        elif is_identifying or uids and element.VR == "UI":
+            names |= {text for text in texts if not text.startswith(WELL_KNOWN)}
         elif element.tag.is_private and not element.tag.is_private_creator:
             private |= {text for text in texts if len(text) >= 2 * SHORTEST}
-    return {text for text in found if len(text.encode()) >= SHORTEST}, private
+        if element.VR == "PN" or PERSONAL.match(element.keyword or ""):
+            pieces |= {part for text in texts for part in SEPARATED.split(text) if len(part) > 1}
+    return Identifiers(
+        frozenset(text for text in names if len(text.encode()) >= SHORTEST), frozenset(private), frozenset(pieces)
+    )
+
+
+@cache
+def ways_to_write(date: str) -> frozenset[str]:
+    """All ways to write a date (YYYYMMDD), in any order, without separators and in lower case; none of what is no date.
+
+    >>> sorted(ways_to_write("20200304"))[:3]
+    ['030420', '03042020', '040320']
+    """
+    if not re.fullmatch(r"[12]\d{3}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", date):
+        return frozenset()
+    years, number, day = (date[:4], date[2:4]), date[4:6], date[6:]
+    name = MONTHS[int(number) - 1]
+    days, months = {day, str(int(day))}, {number, str(int(number)), name, name[:3]}
+    ways = {
+        "".join(order)
+        for year, month, one in product(years, months, days)
+        for order in ((year, month, one), (one, month, year), (month, one, year))
+    }
+    return frozenset(way for way in ways if len(way) >= SHORTEST_DATE)
+
+
+def squeezed(text: str) -> str:
+    """Letters and digits of a text in lower case, so that different ways to write a name or number are the same."""
+    return SEPARATED.sub("", text.lower())
+
+
+def without(text: str, names: Iterable[str], cut: str) -> str:
+    """A text in which these names and numbers are replaced, whatever separators stand in them."""
+    for name in names:
+        letters = squeezed(name)
+        if len(letters.encode()) >= SHORTEST and letters in squeezed(text):
+            text = re.sub(r"[\W_]*".join(map(re.escape, letters)), cut, text, flags=re.IGNORECASE)
+    return text
 
 
 def remove_identifiers(dataset: pydicom.Dataset, names: Iterable[str]) -> None:
-    """Remove values in which one of these names or numbers stands."""
+    """Remove values in which one of these names or numbers stands, whatever separators stand in it."""
+    tight = {letters for name in names if len((letters := squeezed(name)).encode()) >= SHORTEST}
+    _remove(dataset, frozenset(names), tight)
+
+
+def _remove(dataset: pydicom.Dataset, names: Collection[str], tight: Collection[str]) -> None:
     for element in list(dataset):
         if element.VR == "SQ":
             for item in element.value:
-                remove_identifiers(item, names)
+                _remove(item, names, tight)
             continue
         kept = texts = _texts(element)
         if element.VR in TEXTS:
-            kept = [text for text in texts if not any(name in text.lower() for name in names)]
+            kept = [text for text in texts if not any(name in squeezed(text) for name in tight)]
         elif element.VR == "CS" and element.keyword != "PhotometricInterpretation":
             kept = [t if not any(_stands_in(name, t.strip().lower()) for name in names) else "REMOVED" for t in texts]
         elif element.VR in ("IS", "DS"):

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-import csv
 import hmac
-import io
+import re
 import secrets
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..files import csv_line
 from ..private import append_private
+
+if TYPE_CHECKING:
+    import pydicom
 
 TABLE = "pseudonyms.csv"
 """Name of the table of what stands for what, in a private folder."""
 
 WELL_KNOWN = "1.2.840.10008."
 """What SOP classes, transfer syntaxes and what else the standard itself names begin with."""
+
+NOBODY = re.compile(
+    r"(anon\w*|unknown|none|n/?a|removed|patient|name|id|[0x\W_]*)([\W_]+(anon\w*|patient|name|id|[0x]+))*[\W_]*", re.I
+)
+"""An ID or a name that stands for none, as a tool that anonymised before leaves it in the headers of everybody."""
+
+
+def who(dataset: pydicom.Dataset) -> str:
+    """What tells the patient of a header from others: ID or name; the study where both are missing or say nothing."""
+    for keyword in ("PatientID", "PatientName"):
+        text = str(dataset.get(keyword, "") or "")
+        if not NOBODY.fullmatch(text):
+            return text
+    return "study " + next(
+        (str(uid) for uid in map(dataset.get, ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")) if uid), ""
+    )
 
 
 class Pseudonyms:
@@ -53,7 +73,7 @@ class Pseudonyms:
         return original if self._only is not None else self._uid("source", original)
 
     def patient(self, original: str) -> str:
-        """The pseudonym of a patient."""
+        """The pseudonym of a patient, see :func:`who`."""
         if ("patient", original) not in self.used:
             self.used["patient", original] = "P" + self._digest("patient", original).hex()[:11].upper()
         return self.used["patient", original]
@@ -64,15 +84,10 @@ class Pseudonyms:
 
     def append_to(self, table: Path) -> None:
         """Add what was replaced to a private CSV file: kind, original, pseudonym. It is on the disk then."""
-        known = set()
-        if table.exists():
-            with open(table, newline="", encoding="utf-8") as file:
-                known = {tuple(row) for row in csv.reader(file)}
+        known = "\r\n" + (table.read_bytes().decode("utf-8", "replace") if table.exists() else "")
         rows = [(kind, original, new) for (kind, original), new in sorted(self.used.items())]
         rows += [("days back", original, str(self.days(original))) for kind, original in self.used if kind == "patient"]
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows(row for row in rows if row not in known)
-        append_private(table, text.getvalue())
+        append_private(table, "".join(line for line in map(csv_line, rows) if f"\r\n{line}" not in known))
 
     def _uid(self, kind: str, original: str) -> str:
         digest = bytearray(self._digest(kind, original)[:16])

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..errors import InputError
 from .defaced_stack import DefacedStack
-from .files import SEGMENTATION, STRUCTURE_SET, quietly
-from .stack import UNDECODED, read_dataset, usual_gap
+from .files import SEGMENTATION, STRUCTURE_SET, plane_of, quietly, read_dataset
+from .stack import UNDECODED, usual_gap
 from .tree import Series, Tree
 from .write import EXPLICIT_LITTLE_ENDIAN, elements
 
@@ -132,12 +132,5 @@ def _voxels(dataset: pydicom.Dataset, defaced: list[DefacedStack]) -> str:
 
 def _points(groups: list[pydicom.Dataset], row: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Places of voxels of a frame, LPS in mm, by its own and the shared functional groups."""
-
-    def value(sequence: str, keyword: str) -> np.ndarray:
-        item = next(group[sequence].value[0] for group in groups if sequence in group)
-        return np.array([float(number) for number in item[keyword].value])
-
-    position = value("PlanePositionSequence", "ImagePositionPatient")
-    axes = value("PlaneOrientationSequence", "ImageOrientationPatient").reshape(2, 3)
-    down, across = value("PixelMeasuresSequence", "PixelSpacing")
+    position, axes, (across, down) = plane_of(groups)
     return position + np.outer(column * across, axes[0]) + np.outer(row * down, axes[1])

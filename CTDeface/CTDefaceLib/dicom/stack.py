@@ -15,8 +15,9 @@ import SimpleITK as sitk
 
 from ..anatomy.hounsfield import BLANK_HU
 from ..errors import InputError
+from ..processes import libraries_silenced
 from ..progress import Progress, silent
-from .files import Slice, quietly
+from .files import Slice, read_dataset
 from .tree import Stack
 
 if TYPE_CHECKING:
@@ -78,19 +79,6 @@ def read_stack(stack: Stack, progress: Progress = silent) -> sitk.Image:
     return image
 
 
-def read_dataset(path: str) -> pydicom.Dataset:
-    """All of a DICOM file."""
-    import pydicom
-
-    with quietly():
-        try:
-            return pydicom.dcmread(path, force=True)
-        except OSError as error:
-            raise InputError(
-                f"A DICOM file can no longer be read ({error.strerror}); copy the series again."
-            ) from error
-
-
 def stored_words(path: str) -> tuple[np.ndarray, pydicom.Dataset]:
     """Pixels of a file as they are stored, shape (frames, rows, columns), writable, and the whole dataset.
 
@@ -116,7 +104,7 @@ def words_of(header: pydicom.Dataset) -> np.ndarray:
             raise InputError(UNDECODED)
         words = np.frombuffer(header.PixelData, dtype.newbyteorder(order), count)
         return words.astype(dtype).reshape(frames, rows, columns)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), libraries_silenced():
         warnings.simplefilter("ignore")
         try:
             words = header.pixel_array

@@ -29,6 +29,7 @@ from .files import (
     is_dicom_file,
     kind_of,
     quietly,
+    read_dataset,
     series_number,
     slices_of,
 )
@@ -182,7 +183,7 @@ def read_tree(path: str | os.PathLike, progress: Progress = silent) -> Tree:
 
 def is_dicom(path: Path) -> bool:
     """Whether a path is what :func:`read_tree` reads: a folder, or a file that begins as DICOM files do."""
-    return path.is_dir() or path.is_file() and is_dicom_file(path)
+    return path.is_dir() or is_dicom_file(path)
 
 
 @quietly()
@@ -299,11 +300,9 @@ def _files_below(folder: Path) -> list[str]:
 
 
 def _are_copies(first: str, second: str) -> bool:
-    import pydicom
-
     try:
-        return bool(pydicom.dcmread(first, force=True) == pydicom.dcmread(second, force=True))
-    except Exception:  # pydicom meets damaged files with errors of many kinds
+        return bool(read_dataset(first) == read_dataset(second))
+    except Exception:  # pydicom meets damaged files, and values that it cannot decode, with errors of many kinds
         return False
 
 

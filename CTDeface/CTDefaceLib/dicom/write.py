@@ -27,6 +27,7 @@ SERIES_SUFFIX = " defaced"
 PIXEL_MASK = ("113047", "Pixel by pixel mask")
 SOURCE_IMAGE = ("121322", "Source image for image processing operation")
 DEIDENTIFYING_EQUIPMENT = ("109104", "De-identifying Equipment")
+CLEAN_PIXELS = ("113101", "Clean Pixel Data Option")
 CLEAN_VISUAL_FEATURES = ("113102", "Clean Recognizable Visual Features Option")
 """Codes of the DICOM coding scheme and their meanings, for what was done, to what, by what, and with which effect."""
 

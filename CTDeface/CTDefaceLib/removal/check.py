@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..anatomy.face_map import Cylinder
-from ..anatomy.grids import bounding_box, on_image_grid, voxels
+from ..anatomy.grids import Box, bounding_box, on_image_grid, voxels
 from ..anatomy.head import Head
 from ..anatomy.hounsfield import TISSUE_HU
 from ..anatomy.orientation import FLAT_FACE_MM, ON_THE_WAY_MM
@@ -90,7 +90,7 @@ def check(image: sitk.Image, mask: sitk.Image, region: sitk.Image, cylinder: Cyl
     if box:
         here = voxels(region, box) > 0
         replaced_ml = float(np.count_nonzero(here & (voxels(image, box) > TISSUE_HU)) * _voxel_ml(image))
-        touched = int(np.count_nonzero(here & _intracranial(cylinder, region[box])))
+        touched = int(np.count_nonzero(here & _intracranial(cylinder, region, box)))
     tissue_ml = cylinder.tissue_mm3 / 1000.0
     facial, over_eyes_and_nose = _facial_skin_covered(region, cylinder), _share_in(region, eyes_and_nose(cylinder.head))
     is_left = over_eyes_and_nose is not None and over_eyes_and_nose < EYES_AND_NOSE
@@ -144,7 +144,7 @@ def mask_report(mask: sitk.Image, cylinder: Cylinder) -> dict[str, float]:
     if box is None:
         return {"mask_ml": 0.0, "mask_intracranial_ml": 0.0}
     here = voxels(mask, box) > 0
-    inside = here & _intracranial(cylinder, mask[box])
+    inside = here & _intracranial(cylinder, mask, box)
     ml = _voxel_ml(mask)
     return {
         "mask_ml": round(np.count_nonzero(here) * ml, 1),
@@ -218,9 +218,9 @@ def _has_no_face(cylinder: Cylinder) -> bool:
     return bool(flat or cylinder.head.orientation.face_mm < FLAT_FACE_MM * cylinder.scale)
 
 
-def _intracranial(cylinder: Cylinder, part: sitk.Image) -> np.ndarray:
-    """The intracranial space, and what lies in gaps of the skull, on the grid of ``part``; bool, shape (z, y, x)."""
-    return on_image_grid((cylinder.head.intracranial | cylinder.head.in_gaps) - 0.5, cylinder.head, part)
+def _intracranial(cylinder: Cylinder, image: sitk.Image, box: Box) -> np.ndarray:
+    """The intracranial space, and what lies in gaps of the skull, in a part of an image; bool, shape (z, y, x)."""
+    return on_image_grid((cylinder.head.intracranial | cylinder.head.in_gaps) - 0.5, cylinder.head, image, box)
 
 
 def _facial_skin_covered(region: sitk.Image, cylinder: Cylinder) -> float:
@@ -233,10 +233,11 @@ def _facial_skin_covered(region: sitk.Image, cylinder: Cylinder) -> float:
 
 def _share_in(region: sitk.Image, points: np.ndarray) -> float | None:
     """Share of some points, LPS in mm, that lie in a region; None where none lies in its volume."""
-    index = [region.TransformPhysicalPointToIndex(point) for point in points.tolist()]
-    size = region.GetSize()
-    inside = [region[i] > 0 for i in index if all(0 <= a < n for a, n in zip(i, size))]
-    return float(np.mean(inside)) if inside else None
+    place = (points - region.GetOrigin()) @ np.reshape(region.GetDirection(), (3, 3)) / region.GetSpacing()
+    index = np.floor(place + 0.5).astype(int)
+    index = index[((index >= 0) & (index < region.GetSize())).all(axis=1)]
+    inside = sitk.GetArrayViewFromImage(region)[tuple(index[:, ::-1].T)] > 0
+    return float(inside.mean()) if len(inside) else None
 
 
 def _voxel_ml(image: sitk.Image) -> float:

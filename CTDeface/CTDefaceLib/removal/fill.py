@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage, special
 
-from ..anatomy.grids import bounding_box, box_around, sampled, values_at, voxels
+from ..anatomy.grids import Box, bounding_box, box_around, corner_of, sampled, values_at, voxels
 from ..anatomy.map_grid import RADII
 from ..errors import InputError
 from .donors import EDGE_WIDTH_MM
@@ -128,8 +128,8 @@ def fill_region(
             if fill == "smooth" or surface.donor is None:
                 inside: Inside = _layers(skin_layers(image, surface))
             else:
-                inside = _face(surface, image[box], soft_levels(image, surface))
-            _fill_with_head(values, here, image[box], surface, inside, air, tissue, rng)
+                inside = _face(surface, image, box, soft_levels(image, surface))
+            _fill_with_head(values, here, image, box, surface, inside, air, tissue, rng)
         values[here] = np.clip(values[here], whole.min(), whole.max())
     elif fill == "blur":
         values[here] = _cast(_blurred(image, box, blur_mm)[here], values.dtype)
@@ -182,16 +182,17 @@ def _fill_with_air(values: np.ndarray, here: np.ndarray, air: Texture, rng: np.r
 def _fill_with_head(
     values: np.ndarray,
     here: np.ndarray,
-    part: sitk.Image,
+    image: sitk.Image,
+    box: Box,
     surface: Surface,
     inside: Inside,
     air: Texture,
     tissue: Texture,
     rng: np.random.Generator,
 ) -> None:
-    """Put tissue and air into ``values``, those of ``part``, where ``here`` is true."""
+    """Put tissue and air into ``values``, those of a part of a CT, where ``here`` is true."""
     head = surface.cylinder.head
-    below, reach = (sampled(function, head, part) for function in (surface.below, surface.reach))
+    below, reach = (sampled(function, head, image, box) for function in (surface.below, surface.reach))
     table, rough = air.table().astype(np.float32), np.float32(tissue.deviation)
     for index, (air_noise, tissue_noise) in noise_in_slices((air, tissue), here, rng):
         where = here[index]
@@ -217,15 +218,15 @@ def _layers(layers: np.ndarray) -> Inside:
     return inside
 
 
-def _face(surface: Surface, part: sitk.Image, levels: list[float]) -> Inside:
+def _face(surface: Surface, image: sitk.Image, box: Box, levels: list[float]) -> Inside:
     """What the donor of the new skin has below its own; ``levels`` are the HU of this patient's fat and muscle."""
     assert surface.donor is not None
     donor = sitk.GetArrayViewFromImage(surface.donor.image)
     places = surface.donor.places(surface.cylinder, surface.skin)
     work = surface.cylinder.head.volume
-    step = np.reshape(part.GetDirection(), (3, 3)) * part.GetSpacing() / work.GetSpacing()
-    first = (np.array(part.GetOrigin()) - work.GetOrigin()) / work.GetSpacing()
-    counts = np.ceil(np.array(part.GetSpacing()) / FINE_MM).astype(int)
+    step = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing() / work.GetSpacing()
+    first = (np.array(corner_of(image, box)) - work.GetOrigin()) / work.GetSpacing()
+    counts = np.ceil(np.array(image.GetSpacing()) / FINE_MM).astype(int)
     shifts = [(np.array(number) + 0.5) / counts - 0.5 for number in np.ndindex(*counts)]
     known = [DONOR_OTHER_HU[0], *DONOR_SOFT_HU, DONOR_OTHER_HU[1]]
     wanted = [DONOR_OTHER_HU[0], *levels, DONOR_OTHER_HU[1]]

@@ -21,6 +21,7 @@ from ..anatomy.hounsfield import HALFWAY_HU, SKULL_HU
 from ..anatomy.map_grid import ANGLE_STEP_DEG, HEIGHT_STEP_MM, HEIGHTS, RADII
 from ..anatomy.work_grid import WORK_SPACING_MM
 from .donors import Donor, smooth_donor
+from .keep import Kept
 
 STIFF_MM = 50.0
 """How far within the outline the new skin keeps the slope that it has there.
@@ -76,6 +77,18 @@ RIM_MM = 30.0
 DENT_MM = 0.05
 """How deep, in mm, the sheet may sink into the floor."""
 
+BUMP_STIFF_MM, BUMP_LEVEL_MM = 4.0, 30.0
+"""How far a bump over what is kept keeps its slope, in mm, and within how many mm the new skin is back at its place.
+
+By eye, over a mandible: with 50 for the first the skin stands off by 30 mm, with 0 the bump has edges.
+"""
+
+BUMP_ROUNDS = 20
+"""How often a bump comes off what is kept until it lies on it: ten are enough for a mandible."""
+
+CROSSED = 0.1
+"""Share (0 to 1) of a ray's sample that is kept, from which on the ray meets it: thin structures count. By eye."""
+
 
 @dataclass(frozen=True)
 class Surface:
@@ -97,6 +110,8 @@ class Surface:
         Radius up to which the air in front is.
     donor: Donor or None
         Whose skin it is; None for the smooth head's.
+    kept: Kept or None
+        What must stay besides the intracranial space.
     """
 
     cylinder: Cylinder
@@ -106,6 +121,7 @@ class Surface:
     inner: np.ndarray
     outer: float
     donor: Donor | None = None
+    kept: Kept | None = None
 
     @cached_property
     def reach(self) -> np.ndarray:
@@ -115,9 +131,12 @@ class Surface:
         here = np.flatnonzero(outline > -6.0)
         radius = c.radius[here]
         inside = np.minimum.reduce([radius - c.spread(self.inner, here), self.outer - radius, outline[here]])
-        reach = c.on_work_grid(np.full(len(outline), -6.0, np.float32))
-        reach[tuple(part[here] for part in np.nonzero(c.near))] = inside
+        values = np.full(len(outline), -6.0, np.float32)
+        values[here] = inside
+        reach = c.on_work_grid(values)
         reach[self.face & ~c.near] = WORK_SPACING_MM / 2.0  # painted where the maps do not reach
+        if self.kept:
+            reach = np.minimum(reach, self.kept.room(c.head))
         return np.minimum(reach, c.head.guard)
 
     @cached_property
@@ -137,6 +156,7 @@ def face_surface(
     with_ears: bool = False,
     keep_bone: bool = False,
     donor: Donor | None = None,
+    kept: Kept | None = None,
 ) -> Surface:
     """Make the new skin of a head whose face a mask outlines.
 
@@ -158,6 +178,8 @@ def face_surface(
         Whether facial bone stays: the new skin then passes outside it.
     donor: Donor, optional
         Whose skin it takes, from :func:`CTDefaceLib.removal.donors.face_donor`; the smooth head's when None.
+    kept: Kept, optional
+        What must stay: the new skin passes outside it.
     """
     head = cylinder.head
     face = to_work_grid(mask, head)
@@ -168,10 +190,10 @@ def face_surface(
     inside = outline > 0
     own = own_skin(image, cylinder)
     other = smooth_donor(cylinder) if donor is None else donor.skin
-    kept = head.guard < 0
+    stays = head.guard < 0
     if keep_bone:
-        kept |= head.solid & (sitk.GetArrayViewFromImage(head.volume) > SKULL_HU)
-    over = _over(kept, cylinder)
+        stays |= head.solid & (sitk.GetArrayViewFromImage(head.volume) > SKULL_HU)
+    over = _over(stays, cylinder)
     if donor is None:
         over = np.maximum(over, cylinder.landmarks.smooth_skin - depth_mm * cylinder.scale)
     floor = over - other - FAR_MM * (1.0 - ramp(outline, 0.5 * EDGE_MM))
@@ -182,12 +204,15 @@ def face_surface(
         level = float(np.median((own - other)[known & (outline > -RIM_MM)]))
         edges = known & (np.maximum(_steepness(own), _steepness(other)) > EDGE_STEEP)
         sheet = membrane(own - other, known & ~edges, inside | edges, floor, FACE_STIFF_MM, level, FACE_LEVEL_MM)
+    if kept:
+        over = _over_kept(kept, cylinder) - FAR_MM * (1.0 - ramp(outline, 0.5 * EDGE_MM))
+        sheet = sheet + _bump(over - other - sheet, known, inside)
     skin = np.where(inside, other + sheet, own)
     under = skin - ndimage.gaussian_filter(ndimage.maximum_filter(np.maximum(skin - own, 0.0), 3), SMOOTHING)
     inner = under - depth_mm * cylinder.scale * ramp(outline, EDGE_MM) * slope(under)
     inner = np.where(inside, ndimage.gaussian_filter(inner, 1.0), own)
     clear = np.maximum(skin + NOSE_MM, outermost(cylinder.sample(head.solid) > 0.5) + CAST_MM)
-    return Surface(cylinder, face, outline, skin, inner, float(clear[inside].max(initial=0.0)), donor)
+    return Surface(cylinder, face, outline, skin, inner, float(clear[inside].max(initial=0.0)), donor, kept)
 
 
 def own_skin(image: sitk.Image, cylinder: Cylinder) -> np.ndarray:
@@ -219,6 +244,7 @@ def membrane(
     stiff_mm: float = STIFF_MM,
     level: float | None = None,
     level_mm: float = np.inf,
+    rounds: int = 0,
 ) -> np.ndarray:
     """Continue a map from where it is known to where it is not, as an elastic sheet that lies on a floor.
 
@@ -236,6 +262,8 @@ def membrane(
         Where in mm it comes back to within ``level_mm``; the median of what is known when None.
     level_mm: float
         Within how many mm.
+    rounds: int
+        How often it comes off the floor again where that would hold it down, as beside a bump.
     """
     energy = _energy(known | unknown, stiff_mm)
     if level is None:
@@ -248,10 +276,13 @@ def membrane(
         block = rows[:, free.ravel()] + pull * sparse.identity(int(free.sum()))
         sheet[free] = spsolve(block.tocsc(), pull * level - rows @ np.where(free, 0.0, sheet).ravel())
         under = free & (sheet < floor - DENT_MM)
-        if not under.any():
+        upwards = (energy @ sheet.ravel()).reshape(sheet.shape) + pull * (sheet - level)
+        held_down = unknown & ~free & (upwards < 0.0) & (rounds > 0)
+        if not (under | held_down).any():
             break
         sheet[under] = floor[under]
-        free &= ~under
+        free = free & ~under | held_down
+        rounds -= 1
     return sheet
 
 
@@ -281,10 +312,27 @@ def _steepness(radius: np.ndarray) -> np.ndarray:
     return np.hypot(up, around)
 
 
-def _over(kept: np.ndarray, cylinder: Cylinder) -> np.ndarray:
+def _over(stays: np.ndarray, cylinder: Cylinder) -> np.ndarray:
     """Map of the radius in mm that a skin has to have to cover what stays (bool, work grid)."""
-    reach = ndimage.grey_closing(outermost(cylinder.sample(kept) > 0.3), FEATURES)
+    reach = ndimage.grey_closing(outermost(cylinder.sample(stays) > 0.3), FEATURES)
     return ndimage.gaussian_filter(ndimage.maximum_filter(reach, 3), SMOOTHING) + SCALP_MM
+
+
+def _over_kept(kept: Kept, cylinder: Cylinder) -> np.ndarray:
+    """The same for what is kept, which may be small; far below all where a ray meets nothing of it."""
+    here = kept.room(cylinder.head) < WORK_SPACING_MM / 2.0
+    reach = ndimage.maximum_filter(outermost(cylinder.sample(here) > CROSSED), 3)
+    share = ndimage.gaussian_filter((reach > 0).astype(float), 1.0)
+    smooth = np.maximum(ndimage.gaussian_filter(reach, 1.0) / np.maximum(share, SLACK), reach)
+    return np.where(reach > 0, smooth + SCALP_MM, -FAR_MM)
+
+
+def _bump(floor: np.ndarray, known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Map of how far in mm a skin has to rise to lie on a floor (map in mm above it), and to come down around it."""
+    if not (unknown & (floor > 0)).any():
+        return np.zeros(floor.shape)
+    flat = np.zeros(floor.shape)
+    return membrane(flat, known, unknown, floor, BUMP_STIFF_MM, 0.0, BUMP_LEVEL_MM, BUMP_ROUNDS)
 
 
 def _beyond_the_volume(covered: np.ndarray, cylinder: Cylinder) -> np.ndarray:

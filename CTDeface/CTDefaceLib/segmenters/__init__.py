@@ -5,7 +5,8 @@ To add one:
 1. Write a module of this package with the members of :class:`.segmenter.Segmenter`: three constants and two functions.
    It imports packages that not every machine has where it uses them, not above, so that all can be listed everywhere.
 2. Give it a line in :data:`SEGMENTERS`. It is then offered by ``ctdeface deface --segmenter``, ``ctdeface batch``,
-   ``ctdeface models`` and the panel, and ``Testing/test_segmenters.py`` tests what holds for all.
+   ``ctdeface models`` and the panel, and ``Testing/test_segmenters.py`` checks what each
+   says of itself.
 3. List the file in ``CTDeface/CMakeLists.txt``, by which Slicer installs it; ``Testing/test_cmake_lists.py`` names it
    otherwise.
 
@@ -13,7 +14,8 @@ A trained one has more of the abilities of :mod:`.segmenter`:
 
 4. :class:`.segmenter.Trained`: its packages get an entry in ``[project.optional-dependencies]`` of ``pyproject.toml``
    that is called what its ``EXTRA`` is, and, since the panel's *Install* asks Slicer's extensions for them, one in
-   ``EXTENSIONS`` of ``CTDefaceSlicer/segmenter_install.py``. With an ``EXTRA`` that is there both are done.
+   ``EXTENSIONS`` and one in ``INSTALLERS`` of ``CTDefaceSlicer/segmenter_install.py``; an extension that is not yet in
+   its ``MODULES`` gets a line there as well. With an ``EXTRA`` that is there all are done.
 5. An nnU-Net can be run by :func:`.nnunet.segment_with`, as :mod:`.cta_deface` does in a dozen lines.
 6. :class:`.segmenter.Labelled`, :class:`.segmenter.Licensed`, :class:`.segmenter.Downloadable` and
    :class:`.segmenter.Restricted` where they fit; panel and ``ctdeface models`` find these by themselves and offer what

@@ -12,6 +12,7 @@ from ..anatomy.face_map import Cylinder
 from ..anatomy.face_outline import ramp
 from ..anatomy.grids import box_around, mask_of, on_image_grid
 from ..anatomy.hounsfield import AIR_HU
+from ..anatomy.work_grid import WORK_SPACING_MM
 from ..errors import NoFaceError
 from .segmenter import Choice, Notes, Progress, State
 
@@ -76,9 +77,12 @@ def segment_face(image: sitk.Image, cylinder: Cylinder) -> sitk.Image:
     outline = cylinder.outline
     inner = cylinder.landmarks.smooth_skin - SHELL_MM * cylinder.scale * ramp(outline, SHELL_RAMP_MM)
     outer = ndimage.maximum_filter(cylinder.skin, 3) + OVER_THE_SKIN_MM
-    shell = np.minimum(cylinder.radius - cylinder.spread(inner), cylinder.spread(outer) - cylinder.radius)
-    face = cylinder.on_work_grid(np.minimum(shell, cylinder.spread(outline)))
-    inside = np.minimum(face, cylinder.head.guard)
+    face = cylinder.spread(outline)
+    near = np.flatnonzero(face > -2.0 * WORK_SPACING_MM)
+    radius = cylinder.radius[near]
+    shell = np.minimum(radius - cylinder.spread(inner, near), cylinder.spread(outer, near) - radius)
+    face[near] = np.minimum(face[near], shell)
+    inside = np.minimum(cylinder.on_work_grid(face), cylinder.head.guard)
     box = box_around(inside, cylinder.head, image)
-    here = on_image_grid(inside, cylinder.head, image[box], only_above=AIR_HU) if box else None
+    here = on_image_grid(inside, cylinder.head, image, box, AIR_HU) if box else None
     return mask_of(here, box, image)

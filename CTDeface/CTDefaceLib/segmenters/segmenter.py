@@ -124,13 +124,14 @@ class Segmenter(Protocol):
         Returns
         -------
         tuple
-            The face mask (uint8, grid of ``image``) and notes: a dict with ``warnings`` and, for a trained model,
-            ``model``: what tells it from others, without places.
+            The face mask (uint8, grid of ``image``; it may reach into the skull, which the region spares) and notes: a
+            dict with ``warnings``, an empty list where there are none, and, for a trained model, ``model``: what tells
+            it from others, without places.
 
         Raises
         ------
         NoFaceError
-            When it finds none.
+            When it finds none: never return an empty mask.
         Cancelled
             When ``cancelled()`` is true.
         """
@@ -193,6 +194,12 @@ class Downloadable(Segmenter, Protocol):
 
     def import_weights(self, path: str | os.PathLike[str]) -> None:
         """Take the weights from a file. All of them appear, or none."""
+
+    def weights_bytes(self) -> int:
+        """How much room the weights take on this computer, 0 where there are none."""
+
+    def remove_weights(self) -> None:
+        """Remove the weights from this computer."""
 
 
 @runtime_checkable

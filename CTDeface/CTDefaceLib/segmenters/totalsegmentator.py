@@ -27,7 +27,7 @@ import SimpleITK as sitk
 
 from ..anatomy.face_map import Cylinder
 from ..errors import CTDefaceError, InputError, NotReadyError, OutputError
-from ..files import replaced_folder, write_whole
+from ..files import folder_bytes, replaced_folder, write_whole
 from ..processes import environment
 from ..progress import IsCancelled, Progress, stop_if
 from . import nnunet_runtime
@@ -82,6 +82,16 @@ def state(choice: Choice) -> State:
 def model(choice: Choice) -> nnunet_runtime.Model:
     """The model in TotalSegmentator's own folder of weights."""
     return nnunet_runtime.find_model(_weights_folder() / FOLDER, FOLDER, folds=("0",))
+
+
+def weights_bytes() -> int:
+    """How much room the weights take on this computer, 0 where there are none."""
+    return folder_bytes(_weights_folder() / FOLDER)
+
+
+def remove_weights() -> None:
+    """Remove the weights from this computer; TotalSegmentator itself does without them as well then."""
+    shutil.rmtree(_weights_folder() / FOLDER, ignore_errors=True)
 
 
 def expected_seconds(image: sitk.Image, cylinder: Cylinder, choice: Choice) -> float:

@@ -1,7 +1,9 @@
 """What the panels of both modules share: the scene and its parameter node, and one task at a time in the background."""
 
 import importlib
+import logging
 import sys
+import time
 
 import qt
 import slicer
@@ -11,8 +13,13 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from . import nodes
+from . import hints, nodes
+from .steps import Steps
 
+LONG_SECONDS = 10.0
+"""A task that takes longer, in seconds, tells how long it still takes. A choice."""
+LITTLE_DONE = 0.1
+"""Share of a task that has to be done before anybody can tell how long the rest takes. A choice."""
 FIRST = 1000.0
 """Priority of an observer that is called before the node selectors."""
 
@@ -26,6 +33,7 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     Attributes
     ----------
     ui: the widgets of the form by name
+    steps: which of them are open, and which button comes next
     logic: of the module; its ``process`` does the tasks
     parameterNode: the choices of the panel; None while a scene is closed or read
     task: what runs in the background, a member of the module's ``Task``, or None
@@ -44,10 +52,11 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.ui = self.logic = self.parameterNode = self.task = None
+        self.ui = self.steps = self.logic = self.parameterNode = self.task = None
         self.errors = {}
         self._guiTag = None
         self._onResult = self._onError = self._bar = None  # of the task
+        self._startedAt = 0.0
 
     # Life of the panel
 
@@ -56,6 +65,7 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget = slicer.util.loadUI(self.resourcePath(f"UI/{self.moduleName}.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
+        self.steps = Steps(self.ui)
         uiWidget.setMRMLScene(slicer.mrmlScene)
 
     def cleanup(self):
@@ -216,10 +226,23 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def takeOver(self, task, done, bar=None):
         """Make what runs, or is about to, the given task; arguments as of :meth:`run`."""
         self.task, self._onResult, self._onError, self._bar = task, done, None, bar
+        self._startedAt = time.monotonic()
         self.errors.pop(task, None)
         if bar is not None:
             bar.value = 0
             bar.format = "%p%"
+
+    def goOn(self, start, failed):
+        """Start a further part of the task that runs; what goes wrong ends the task.
+
+        :param failed: the callback of the task.
+        """
+        try:
+            start()
+        except Exception as error:
+            if not isinstance(error, CTDefaceError):
+                logging.exception("A task could not go on.")
+            failed(error)
 
     def giveWay(self):
         """Drop what runs when it is a task that gives way."""
@@ -234,8 +257,18 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onProgress(self, fraction, text):
         if self._bar is not None:
             self._bar.value = round(100 * fraction)
-            self._bar.format = f"{text} … %p%"
+            self._bar.format = f"{text} … %p%{self._left(fraction)}"
         self.log(text)
+
+    def _left(self, fraction):
+        """About how long the task still takes, once there is something to go by."""
+        elapsed = time.monotonic() - self._startedAt
+        if elapsed < LONG_SECONDS or not LITTLE_DONE < fraction < 1.0:
+            return ""
+        left = elapsed * (1.0 - fraction) / fraction
+        if left < LONG_SECONDS:
+            return ""
+        return _(", {n:.0f} s left").format(n=left) if left < 100 else _(", {n:.0f} min left").format(n=left / 60)
 
     def _onDone(self, result):
         self.task = None
@@ -261,7 +294,7 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def sentence(self, error):
         """What a step shows of an error."""
-        return str(error)
+        return hints.withoutPip(str(error))
 
     def onTaskDone(self):
         """Called when the result of a task was shown."""

@@ -1,5 +1,7 @@
 """What the 3D and slice views show: skin renderings, the face mask, before and after, two volumes side by side."""
 
+from xml.sax.saxutils import escape
+
 import numpy as np
 import qt
 import SimpleITK as sitk
@@ -25,17 +27,27 @@ COMPARE_GROUP = 4175
 COMPARE_VIEWS = ("Original", "Defaced")
 
 
+def viewProperties(**properties):
+    """Properties of a view in a layout description: of a new view, and of one that was there before.
+
+    The former gets only what is for "default" in vtkMRMLLayoutLogic, the latter, which a closed scene has reset, only
+    what is for "relayout".
+    """
+    return "".join(
+        f'<property name="{name}" action="{action}">{escape(str(value))}</property>'
+        for name, value in properties.items()
+        for action in ("default", "relayout")
+    )
+
+
 def _compareLayout():
     def column(name, color):
-        group = f'<property name="viewgroup" action="relayout">{COMPARE_GROUP}</property>'
+        properties = viewProperties(viewlabel=name, viewcolor=color, viewgroup=COMPARE_GROUP)
         return (
             f'<item><layout type="vertical">'
-            f'<item><view class="vtkMRMLViewNode" singletontag="{name}3D">'
-            f'<property name="viewlabel" action="default">{name}</property>{group}</view></item>'
+            f'<item><view class="vtkMRMLViewNode" singletontag="{name}3D">{properties}</view></item>'
             f'<item><view class="vtkMRMLSliceNode" singletontag="{name}">'
-            f'<property name="orientation" action="default">Sagittal</property>'
-            f'<property name="viewlabel" action="default">{name}</property>'
-            f'<property name="viewcolor" action="default">{color}</property>{group}</view></item>'
+            f"{viewProperties(orientation='Sagittal')}{properties}</view></item>"
             f"</layout></item>"
         )
 
@@ -257,6 +269,15 @@ def lookAt(node, side):
             camera.SetPosition(center + CAMERA_DISTANCE_MM * np.array(SIDES[side]))
             camera.SetViewUp(0.0, 0.0, 1.0)
         camera.ResetClippingRange()
+    qt.QTimer.singleShot(0, _uncut)
+
+
+def _uncut():
+    """Let the clipping planes of all 3D views pass outside what the views show by now."""
+    layoutManager = slicer.app.layoutManager()
+    for index in range(layoutManager.threeDViewCount):
+        view = layoutManager.threeDWidget(index).threeDView()
+        view.renderWindow().GetRenderers().GetFirstRenderer().ResetCameraClippingRange()
 
 
 def jumpTo(node):

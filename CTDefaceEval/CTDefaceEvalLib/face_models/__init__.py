@@ -15,7 +15,7 @@ from CTDefaceLib.errors import CTDefaceError, NotReadyError
 from .dlib_models import DlibCnn, DlibHog
 from .face_model import Face, FaceModel, landmarks_of, similarity
 from .facenet import FaceNet
-from .insightface_pack import PACK_SIZE, InsightFace, download_pack
+from .insightface_pack import PACK_SIZE, InsightFace, download_pack, pack_folder, remove_pack
 from .opencv_haar import OpenCvHaar
 
 __all__ = [
@@ -35,6 +35,8 @@ __all__ = [
     "download_pack",
     "landmarks_of",
     "load_model",
+    "pack_folder",
+    "remove_pack",
     "similarity",
 ]
 

@@ -71,6 +71,16 @@ class InsightFace:
         return self._app.models["recognition"].get(np.ascontiguousarray(picture[:, :, ::-1]), found)
 
 
+def pack_folder() -> Path | None:
+    """Where the pack that :func:`download_pack` fetched lies, or None where there is none."""
+    return _PACKS / PACK if (_PACKS / PACK).is_dir() else None
+
+
+def remove_pack() -> None:
+    """Remove what :func:`download_pack` fetched."""
+    shutil.rmtree(_PACKS / PACK, ignore_errors=True)
+
+
 def download_pack() -> None:
     """Download insightface's pack buffalo_l, by its own means and to its own place.
 

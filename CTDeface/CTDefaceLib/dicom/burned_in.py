@@ -1,0 +1,105 @@
+"""Text that is burned into the pixels: when asked to, a reader of text looks at every image before it is passed on.
+
+The reader is RapidOCR (Apache 2.0), whose package holds its models: nothing is downloaded later, and nothing is sent.
+Where it finds text, or where it cannot look, the series is refused: what it took for text may be a part of the patient,
+so that nothing is blacked out unseen.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import InputError
+from ..progress import Progress, silent
+
+WINDOWS_HU = ((-1024.0, 3072.0), (-160.0, 240.0))
+"""How the slices are shown to the reader: all values, where text is as bright as can be, and soft tissue, where it is
+not. Lowest and highest value in HU."""
+
+FEWEST_CHARACTERS = 3
+"""Letters and digits of a text; fewer are what rings of a skull are read as, and marks of the side."""
+
+LEAST_SCORE = 0.5
+"""How sure (0 to 1) the reader has to be; text of 8 pixels' height gets 0.9."""
+
+PACKAGES = ("rapidocr", "onnxruntime")
+MISSING = (
+    "Looking for text in the pixels needs the packages rapidocr and onnxruntime, about 200 MB; install them with "
+    '"pip install ctdeface[text]". Nothing is downloaded later.'
+)
+FOUND = (
+    "Text is burned into the pixels (slice {} of {}, by their place): nothing was written; black it out, or leave this "
+    "series out."
+)
+SAID = "The images say that text is burned into their pixels, whatever the reader finds: leave this series out."
+NOT_READ = "It could not be told whether text is burned into the pixels ({}): nothing was written."
+
+Reader = Callable[[np.ndarray], list[tuple[str, float]]]
+"""Takes a picture, uint8 of shape (rows, columns, 3), and gives each text with its score."""
+
+
+def check_reader() -> None:
+    """Refuse to look without the packages (InputError)."""
+    if not all(importlib.util.find_spec(name) for name in PACKAGES):
+        raise InputError(MISSING)
+
+
+@cache
+def reader() -> Reader:
+    """The reader of text, loaded once for a process."""
+    check_reader()
+    from rapidocr import RapidOCR
+
+    engine = RapidOCR(params={"Global.log_level": "critical"})
+
+    def read(picture: np.ndarray) -> list[tuple[str, float]]:
+        found = engine(picture, use_det=True, use_cls=False, use_rec=True)
+        return list(zip(found.txts or (), found.scores or ()))
+
+    return read
+
+
+def refuse_text(image: sitk.Image, said: bool = False, progress: Progress = silent) -> None:
+    """Look at every slice of a volume in Hounsfield units.
+
+    Parameters
+    ----------
+    image: SimpleITK.Image
+    said: bool
+        The headers say that text is burned in.
+    progress: callable, optional
+        See :mod:`.progress`.
+
+    Raises
+    ------
+    InputError
+        When text stands in a slice, or the headers say so; and when it cannot be told.
+    """
+    if said:
+        raise InputError(SAID)
+    slices = sitk.GetArrayViewFromImage(image)
+    for number, plane in enumerate(slices, 1):
+        progress(number / len(slices), "Looking for text")
+        try:
+            shown = any(_has_text(plane.astype(np.float32), low, high) for low, high in WINDOWS_HU)
+        except InputError:
+            raise
+        except Exception as error:  # whatever a reader does: without it, nothing is passed on
+            raise InputError(NOT_READ.format(type(error).__name__)) from error
+        if shown:
+            raise InputError(FOUND.format(number, len(slices)))
+
+
+def _has_text(plane: np.ndarray, low: float, high: float) -> bool:
+    grey = np.clip((plane - low) / (high - low) * 255.0, 0.0, 255.0).astype(np.uint8)
+    if grey.min() == grey.max():
+        return False
+    return any(
+        score >= LEAST_SCORE and sum(map(str.isalnum, text)) >= FEWEST_CHARACTERS
+        for text, score in reader()(np.repeat(grey[..., None], 3, axis=2))
+    )
