@@ -126,7 +126,7 @@ BAD = {
     "DICOM, tilted": (lambda f: _dicom(f, "tilted", tilt_degrees=12.0), Status.REFUSED, "tilted"),
     "DICOM, file cut": (lambda f: _dicom(f, "cut", lambda p: cut(p[3])), Status.REFUSED, "truncated"),
     "DICOM, an MR": (lambda f: _dicom(f, "mr", Modality="MR"), Status.REFUSED, "MR"),
-    "DICOM, two series": (_two_series, Status.REFUSED, "2 image series"),
+    "DICOM, two series": (_two_series, Status.REFUSED, "too few"),
 }
 
 

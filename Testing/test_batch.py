@@ -339,9 +339,9 @@ def test_a_disk_that_can_no_longer_be_written_ends_the_batch_and_it_goes_on_late
     def refused_as_such(*_):
         raise OutputError("The output could not be written.") from said
 
-    monkeypatch.setattr("CTDefaceLib.batch.job.read_scan", lambda *_: Scan(head()))
+    monkeypatch.setattr("CTDefaceLib.batch.job.read_scan", lambda *_, **__: Scan(head()))
     monkeypatch.setattr(
-        "CTDefaceLib.batch.job.deface", lambda *_: SimpleNamespace(image=head(), report={"warnings": []})
+        "CTDefaceLib.batch.job.deface", lambda *_, **__: SimpleNamespace(image=head(), report={"warnings": []})
     )
     with monkeypatch.context() as broken:
         broken.setattr(f"CTDefaceLib.batch.job.{step}", refused_as_such if step == "save_volume" else refused)

@@ -1,6 +1,7 @@
 """The command line around a stand-in for the pipeline; the end-to-end tests at the bottom use the real one."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -175,6 +176,42 @@ def test_wrong_usage_ends_with_2_and_changes_nothing(pipeline, scan, capfd, args
     assert pipeline.calls == []
     assert sorted(os.listdir()) == ["head.nii.gz", "link.nii.gz"]
     assert Path("head.nii.gz").read_bytes() == before
+
+
+UNUSABLE = {
+    "too long": ["x" * 300 + ".nii.gz"], "too long for the report": ["out.nii", "--report", "x" * 251 + ".json"],
+    "a device": ["CON.nii.gz"], "a device as mask": ["out.nii", "--mask", "aux.nii"],
+    "a device as report": ["out.nii", "--report", "lpt1.x.json"], "a space": ["out.nii.gz "], "a dot": ["out.nii.gz."],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_what_cannot_be_written_is_said_before_the_work_in_one_line(pipeline, scan, capfd, name):
+    assert run("deface", "head.nii.gz", *UNUSABLE[name]) == 2
+    err = capfd.readouterr().err
+    assert len(err.splitlines()) == 1 and "usage:" not in err and "Traceback" not in err
+    assert pipeline.calls == [] and os.listdir() == ["head.nii.gz"]
+
+
+def lock(monkeypatch, folder):
+    """Play a folder that nobody may write into; root may everywhere."""
+    real = os.open
+
+    def refuse(path, flags, *args, **more):
+        if Path(path).parent.name == folder and flags & os.O_CREAT:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, flags, *args, **more)
+
+    os.mkdir(folder)
+    monkeypatch.setattr(os, "open", refuse)
+
+
+def test_a_locked_folder_is_noticed_before_the_work(pipeline, scan, capfd, monkeypatch):
+    lock(monkeypatch, "locked")
+    assert run("deface", "head.nii.gz", "locked/out.nii.gz", "--report", "report.json") == 2
+    err = capfd.readouterr().err
+    assert "OUT: Nothing can be written there: Permission denied" in err and len(err.splitlines()) == 1
+    assert pipeline.calls == [] and os.listdir("locked") == []
 
 
 @pytest.mark.parametrize("taken, label", [("out.nii", "OUT"), ("out.json", "report"), ("mask.nii", "--mask")])

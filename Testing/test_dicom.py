@@ -20,6 +20,8 @@ from CTDefaceLib.dicom.tree import choose_series, read_tree
 from CTDefaceLib.errors import Cancelled, InputError, NoFaceError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from test_cli import lock
+from test_volume_io import small_ct
 
 SEED = DefaceParameters(fill="air", seed=1)
 """Air, so that what was replaced can be told from what was not."""
@@ -473,7 +475,7 @@ def test_tree_with_all_kinds_of_files(tmp_path, head):
     shutil.copy(paths[3], tmp_path / "in" / "copy of a slice")
     report = deface_series(tmp_path / "in", tmp_path / "out", SEED)
     assert report["left_out"] == [
-        "capture (1)", "copy (1)", "dose report (1)", f"image of another modality ({head.GetSize()[2]})",
+        "capture in colour (1)", "copy (1)", "dose report (1)", f"image of modality MR ({head.GetSize()[2]})",
         "key object selection (1)", "picture without a place (1)", "registration (1)", "scout (1)",
         "secondary capture (1)", "slice of a stack of too few (2)", "surface segmentation (1)",
     ]  # fmt: skip
@@ -490,7 +492,7 @@ def test_one_of_several_series(tmp_path, head):
     assert report["left_out"] == [f"series 4 (CT, {n} slices)"]
     for path in (tmp_path / "in" / "x").iterdir():
         dicom_files.change(path, SeriesNumber=7)
-    assert "by its series instance UID" in refusal(tmp_path / "in", tmp_path / "out 2", series="7")
+    assert "by its series instance UID (--series)" in refusal(tmp_path / "in", tmp_path / "out 2", series="7")
     uid = str(pydicom.dcmread(path).SeriesInstanceUID)
     assert deface_series(tmp_path / "in", tmp_path / "out 2", SEED, series=uid)["files"] == n
     assert_defaced(tmp_path / "in" / "y", tmp_path / "out")
@@ -508,7 +510,18 @@ def test_series_in_one_folder_are_told_apart(tmp_path, head):
 def test_two_images_of_one_uid(tmp_path, head):
     paths = dicom_files.write_series(tmp_path / "in", head)
     dicom_files.change(paths[3], SOPInstanceUID=pydicom.dcmread(paths[4]).SOPInstanceUID)
-    assert "one SOP instance UID but differ" in refusal(tmp_path / "in", tmp_path / "out")
+    numbers = sorted(1 + sorted(paths).index(path) for path in paths[3:5])
+    said = f"differ (numbers {numbers[0]} and {numbers[1]} of the {len(paths)} files by name)"
+    assert said in refusal(tmp_path / "in", tmp_path / "out")
+
+
+def test_a_copy_that_differs_blocks_its_own_series_only(tmp_path, head):
+    paths = {n: dicom_files.write_series(tmp_path / "in" / str(n), head, SeriesNumber=n) for n in (4, 7)}
+    shutil.copy(paths[4][3], tmp_path / "in" / "copy")
+    dicom_files.change(tmp_path / "in" / "copy", InstitutionName="Elsewhere", PatientID="another")
+    assert f"of the {2 * len(paths[4]) + 1} files by name" in refusal(tmp_path / "in", tmp_path / "out", series="4")
+    report = deface_series(tmp_path / "in", tmp_path / "out", SEED, series="7")
+    assert report["files"] == len(paths[7])
 
 
 @pytest.mark.parametrize("cut", [3, 140, 400, 0.5, -1])
@@ -586,7 +599,7 @@ def test_no_face_and_no_series(tmp_path, head):
     dicom_files.write_series(tmp_path / "in", sitk.Cast(head * 0 - 1000, sitk.sitkInt16))
     assert refusal(tmp_path / "in", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    assert "no CT series" in refusal(tmp_path / "empty", tmp_path / "out")
+    assert "no DICOM images" in refusal(tmp_path / "empty", tmp_path / "out")
 
 
 def test_output_that_is_there(tmp_path, head):
@@ -629,6 +642,18 @@ def test_command(tmp_path, head, capsys):
     assert_defaced(tmp_path / "in", tmp_path / "out", fill="smooth")
     assert run("deface", tmp_path / "in", tmp_path / "out") == 2
     assert run("deface", tmp_path / "in", tmp_path / "out2", "--mask", tmp_path / "m.nrrd") == 2
-    assert run("deface", tmp_path / "in", tmp_path / "x.nrrd", "--series", "4") == 2
     assert run("deface", tmp_path / "in", tmp_path / "out3", "--series", "5") == 1
     assert sorted(os.listdir(tmp_path)) == ["in", "key", "out", "out.json"]
+
+
+@pytest.mark.parametrize("output", ["x" * 300, "CON", "out.", "out ", "no folder/out", "taken", "locked/out"])
+def test_what_cannot_be_written_is_said_before_the_work_in_one_line(tmp_path, monkeypatch, capsys, output):
+    monkeypatch.chdir(tmp_path)
+    dicom_files.write_series("series", small_ct())
+    Path("taken.json").touch()  # the report of "taken" is there
+    lock(monkeypatch, "locked")
+    monkeypatch.setattr("CTDefaceLib.dicom.deface.deface_series", lambda *args, **choices: pytest.fail("work was done"))
+    assert run("deface", "series", output) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and "usage:" not in err
+    assert sorted(os.listdir()) == ["locked", "series", "taken.json"] and os.listdir("locked") == []

@@ -302,3 +302,24 @@ def test_private_files_are_their_owners_from_the_start(tmp_path):
     write_whole(tmp_path / "b", "x")
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "b").stat().st_mode) & 0o400
+
+
+def test_whether_something_can_be_written_is_tried_and_leaves_nothing(tmp_path):
+    for name in ("out.nii.gz", "ä" * 120 + ".json", "x" * 250):
+        files.check_writable(tmp_path / name)
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(OutputError, match="Nothing can be written there"):
+        files.check_writable(tmp_path / "missing" / "out.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["con", "Nul.nii.gz", "COM1.json", "lpt9", "aux .nii", "out.", "out ", "out.nii.. "])
+def test_names_that_windows_cannot_have(tmp_path, name):
+    assert not files.is_portable(name)
+    with pytest.raises(OutputError, match="cannot be used on Windows"):
+        files.check_output(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["cone.nii.gz", "com.json", "com10", "x.con", ".hidden", "größe 1.nii.gz"])
+def test_names_that_all_systems_can_have(tmp_path, name):
+    assert files.is_portable(name)
+    files.check_output(tmp_path / name)

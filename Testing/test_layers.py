@@ -18,6 +18,7 @@ ROOMS = {
     "errors": "",
     "version": "",
     "stored_data": "",
+    "walk": "",
     "progress": "errors",
     "processes": "errors",
     "tasks": "errors",
@@ -25,24 +26,27 @@ ROOMS = {
     "files": "errors stored_data",
     "private": "errors files",
     "anatomy": "errors",
-    "scan": "anatomy errors",
+    "nifti_geometry": "errors",
+    "value_scale": "anatomy",
+    "scan": "anatomy errors nifti_geometry value_scale",
+    "nifti": "errors nifti_geometry scan stored_data",
     "render": "anatomy errors",
     "phantom": "anatomy errors",
     "segmenters": "anatomy errors files processes progress",
     "removal": "anatomy errors phantom",
-    "parameters": "errors removal segmenters",
+    "parameters": "errors files removal segmenters",
     "pipeline": "anatomy errors parameters progress removal segmenters version",
-    "dicom": "anatomy errors files parameters pipeline private progress removal scan version",
-    "volume_io": "dicom errors files processes scan stored_data",
+    "dicom": "anatomy errors files parameters pipeline private processes progress removal scan version walk",
+    "volume_io": "dicom errors files nifti nifti_geometry processes scan stored_data",
     "structures": "dicom errors removal stored_data volume_io",
     "study": "anatomy dicom errors files parameters pipeline private progress removal scan stored_data version "
     "volume_io",
     "batch": "audits dicom errors files parameters pipeline private processes progress render scan segmenters "
-    "stored_data structures study version volume_io",
+    "stored_data structures study version volume_io walk",
     "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress render scan "
     "segmenters study tasks version volume_io",
-    "commands": "batch dicom errors files parameters phantom pipeline private progress render scan segmenters "
-    "stored_data structures study version volume_io",
+    "commands": "batch dicom errors files nifti_geometry parameters phantom pipeline private progress render scan "
+    "segmenters stored_data structures study version volume_io",
     "__init__": "parameters pipeline structures version volume_io",
     "__main__": "commands",
 }
@@ -64,6 +68,7 @@ LIBRARIES = {
 CTDefaceLib and on what both Slicer modules share, never the other way round."""
 
 EXCEPTIONS = {
+    ("CTDefaceEvalLib.cli", "CTDefaceLib.commands.reading"): "it is a sub-command of ctdeface itself",
     ("CTDefaceEvalLib.cli", "CTDefaceLib.commands.terminal"): "it is a sub-command of ctdeface itself",
 }
 """Single arrows that are allowed although their rooms are not, and why."""

@@ -186,6 +186,12 @@ def test_command_evaluates_a_pair(folder, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("face found: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.csv", "report.html", "report.json"]
     assert command(volumes[0], "-o", page, *options, "--overwrite", "--strict") == 3
+    image = read_ct(volumes[0])
+    for number in (1, 2):
+        dicom_files.write_series(tmp_path / "dicom" / str(number), image, SeriesNumber=number)
+    with pytest.raises(InputError, match="by its number .--series"):
+        command(tmp_path / "dicom", "-o", page, *options, "--overwrite")
+    assert command(tmp_path / "dicom", "-o", page, *options, "--overwrite", "--strict", "--series", "2") == 3
 
 
 @pytest.mark.slow
@@ -221,6 +227,7 @@ def test_command_tells_what_a_pair_cost(folder, tmp_path):
         ["a", "b"],
         ["a", "b", "c", "-o", "r.html"],
         ["a", "--cohort", "t.csv", "-o", "r.html"],
+        ["--cohort", "t.csv", "-o", "r.html", "--orientation", "RAS"],
         ["a", "b", "-o", "r.pdf"],
         ["a", "b", "-o", "r.html", "--models", "nobody"],
     ],

@@ -118,11 +118,14 @@ def test_a_name_that_is_no_text_is_kept_as_its_bytes(source, capfd):
     with open(private / batch.TABLE, encoding="utf-8", errors="surrogateescape", newline="") as file:
         table = {os.fsencode(row["input"]): row for row in csv.DictReader(file)}
     assert set(table) == {b"M\xfcller\n.nii.gz", b"J\xfcrgen", b"good/head.nii.gz"}
+    batch_cases.write(source / "other.mha", batch_cases.another(3))
+    os.rename(source / "other.mha", os.fsencode(source) + b"/H\xe9.mha")  # which only ITK reads
     assert run("batch", source, source.with_name("volumes"), "--workers", 0) == 3
-    assert "rename it" in capfd.readouterr().err
+    shown = capfd.readouterr()
+    assert "rename it" in shown.err and shown.out == "3 done, 1 refused\n"
     assert (source.with_name("volumes-private") / batch.GALLERY / "index.html").is_file()
     assert run("batch", source, source.with_name("volumes"), "--workers", 0) == 3
-    assert "3 scans, 0 to do" in capfd.readouterr().err
+    assert "4 scans, 0 to do" in capfd.readouterr().err
 
 
 @POSIX
@@ -143,7 +146,7 @@ def test_nothing_is_waited_for(source, sentence):
     assert statuses(source) == {
         "a/1.nii.gz": Status.REFUSED, "good/head.nii.gz": Status.DONE, "series": Status.DONE
     }  # fmt: skip
-    assert "no CT series" in sentence(source / "a")
+    assert "no DICOM images" in sentence(source / "a")
     header = b"ObjectType = Image\nNDims = 3\nDimSize = 9 9 9\nElementType = MET_SHORT\nElementDataFile = 0\n"
     (source / "a" / "head.mhd").write_bytes(header)
     assert "truncated" in sentence(source / "a" / "head.mhd", "defaced.nii")
@@ -225,6 +228,33 @@ def test_a_small_file_that_inflates_for_ever_is_not_followed(tmp_path, monkeypat
         read_ct(path)
 
 
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [
+        (108, struct.pack("<f", float("nan"))), (108, struct.pack("<f", float("inf"))), (108, struct.pack("<f", 1e30)),
+        (40, struct.pack("<8h", 7, *[32767] * 7)), (42, struct.pack("<h", -9)), (42, struct.pack("<h", 0)),
+        (70, struct.pack("<h", 1536)), (76, struct.pack("<f", float("nan"))), (80, struct.pack("<f", 0.0)),
+        (80, struct.pack("<3f", *[float("nan")] * 3)), (80, struct.pack("<3f", *[1e38] * 3)),
+        (112, struct.pack("<2f", 1e38, 1e38)), (256, struct.pack("<6f", *[float("nan")] * 6)),
+        (256, struct.pack("<6f", *[3e38] * 6)), (280, struct.pack("<12f", *[float("inf")] * 12)),
+        (280, struct.pack("<12f", *[0.0] * 12)), (252, struct.pack("<2h", -1, -1)),
+    ],
+)  # fmt: skip
+def test_header_of_a_nifti_file_that_nobody_can_mean(tmp_path, recwarn, ending, offset, value):
+    """A sentence, or the volume; neither a crash, nor lines of a library, nor a wait."""
+    path = tmp_path / f"head{ending}"
+    batch_cases.write(path, head())
+    plain = path.read_bytes() if ending == ".nii" else gzip.decompress(path.read_bytes())
+    odd = plain[:offset] + value + plain[offset + len(value) :]
+    path.write_bytes(odd if ending == ".nii" else gzip.compress(odd, 1))
+    try:
+        assert read_ct(path).GetSize() == head().GetSize()
+    except InputError as error:
+        assert "nan" not in str(error)
+    assert not recwarn.list, [str(one.message) for one in recwarn]
+
+
 def test_a_series_that_inflates_for_ever_is_not_followed(tmp_path, sentence, monkeypatch):
     """Deflated as a whole, or compressed pixels of a size that nobody scans."""
     monkeypatch.setattr("CTDefaceLib.dicom.files.MOST_INFLATED_BYTES", 1 << 20)
@@ -273,7 +303,7 @@ def test_formulas_and_lines_in_names_stay_text(source, capfd):
 
 
 def test_what_nobody_expected_is_a_sentence(tmp_path, sentence, monkeypatch, capfd):
-    def fail(path):
+    def fail(path, **reading):
         raise ZeroDivisionError("of Jane Doe")
 
     monkeypatch.setattr("CTDefaceLib.volume_io.read_scan", fail)

@@ -28,6 +28,9 @@ NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno
 SYNCS_AT_ONCE = 8
 """Files of a folder that are brought to the disk at a time: a journal takes several of them in one go."""
 
+DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+"""Names that Windows keeps for devices, whatever their ending."""
+
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """How a cell of a table begins that spreadsheets work out, whatever it does."""
 
@@ -237,9 +240,40 @@ def write_whole(path: str | os.PathLike, content: str | bytes, private: bool = F
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def is_portable(name: str) -> bool:
+    """Whether every system can have a file or folder of this name: no device of Windows, no dot or space at its end."""
+    return name.partition(".")[0].rstrip().upper() not in DEVICES and name == name.rstrip(". ")
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a name that not every system can have, or that is too long for this one (OutputError)."""
+    if not is_portable(path.name):
+        raise OutputError(
+            "The name of the output cannot be used on Windows (CON and the like, or a dot or space at its end); "
+            "choose another one."
+        )
+    with output_errors("The output cannot be written under this name"):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(path)
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Refuse a path that nothing can be written under, because of its folder or of its length (OutputError).
+
+    Found out with an empty hidden file beside it that has a name as long, since only writing tells.
+    """
+    path = Path(os.path.abspath(path))
+    name = f".{secrets.token_hex(8)}.part"
+    with output_errors("Nothing can be written there"):
+        for probe in {name, name.ljust(len(path.name), "x")}:
+            os.close(os.open(path.with_name(probe), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            path.with_name(probe).unlink()
+
+
 def check_output(path: str | os.PathLike, overwrite: bool = False) -> None:
     """Refuse an output path whose folder is missing, or that exists while ``overwrite`` is not set (OutputError)."""
     path = Path(path)
+    _check_name(path)
     if path.is_dir():
         raise OutputError("The output is a folder; add a file name to it.")
     if not path.parent.is_dir():
@@ -251,6 +285,7 @@ def check_output(path: str | os.PathLike, overwrite: bool = False) -> None:
 def check_folder(output: str | os.PathLike) -> None:
     """Refuse an output folder that holds something, or whose own folder is missing (OutputError)."""
     output = Path(output)
+    _check_name(output)
     if output.is_file() or output.is_dir() and any(os.scandir(output)):
         raise OutputError("The output folder exists already and is not empty; choose another name.")
     if not output.absolute().parent.is_dir():

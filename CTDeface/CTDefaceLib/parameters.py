@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import SimpleITK as sitk
 
 from .errors import InputError
+from .files import name_bytes
 from .removal.fill import FILLS
 from .segmenters import Choice
 
@@ -146,7 +147,7 @@ def drawn(parameters: DefaceParameters, secret: bytes, patient: str, image: sitk
         return parameters
 
     def seed(kind: str, what: bytes) -> int:
-        digest = hmac.new(secret, f"{kind}\0{patient}\0".encode() + what, "sha256").digest()
+        digest = hmac.new(secret, name_bytes(f"{kind}\0{patient}\0") + what, "sha256").digest()
         return int.from_bytes(digest[:8], "big")
 
     voxels = hashlib.sha256(sitk.GetArrayViewFromImage(image).data).digest()

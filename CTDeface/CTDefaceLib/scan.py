@@ -15,24 +15,14 @@ import SimpleITK as sitk
 
 from .anatomy.hounsfield import BONE_HU, HALFWAY_HU
 from .errors import InputError
-
-SMALLEST_SHARE = 0.001
-"""Of the voxels, that are air and that are bone; every head CT has far more of both."""
+from .nifti_geometry import Geometry
+from .value_scale import SMALLEST_SHARE, STORED_OFFSET, offset_of, sampled, shares
 
 LARGEST_HU = 100_000
 """In either direction; metal and the values that stand for what was not measured stay below."""
 
-STORED_OFFSET = 1024
-"""HU = stored value - 1024 where a rescale intercept got lost."""
-
-SOFT_TISSUE_HU = 150
-"""Around water: most of what is neither air nor bone in a head lies within it."""
-
 SPACING_MM = (0.05, 20.0)
 """Smallest and largest distance of voxels that can be in mm: micro CT starts below, and nothing is coarser."""
-
-SAMPLED_VOXELS = 1_000_000
-"""About as many are looked at to tell whether the values are Hounsfield units."""
 
 SHEARED = "The axes of the volume are not at right angles (a tilted gantry?); correct the tilt or resample it first."
 
@@ -56,11 +46,17 @@ class Scan:
         What the reader has to say about it, one sentence each, for the report; nothing of the patient.
     source: Source
         Where it came from.
+    left_out: tuple of str
+        What else lies in the folder of a series, for a person to read.
+    geometry: Geometry or None
+        Of a NIfTI file: what its header says of where it lies, for writing it as it was.
     """
 
     image: sitk.Image
     notes: tuple[str, ...] = ()
     source: Source = Source.FILE
+    left_out: tuple[str, ...] = ()
+    geometry: Geometry | None = None
 
 
 def in_hounsfield(image: sitk.Image) -> tuple[sitk.Image, tuple[str, ...]]:
@@ -77,19 +73,15 @@ def in_hounsfield(image: sitk.Image) -> tuple[sitk.Image, tuple[str, ...]]:
         For what is no CT, see :func:`check_ct`.
     """
     check_grid(image)
-    notes: tuple[str, ...] = ()
     low, high = value_range(image)
-    if _lost_its_intercept(image, low, high):
-        notes = (
-            f"The values look like Hounsfield units with an offset of {STORED_OFFSET} (air at 0, water at "
-            f"{STORED_OFFSET}); {STORED_OFFSET} was subtracted.",
-        )
-        if "float" not in image.GetPixelIDTypeAsString():
-            image = as_signed(image, low - STORED_OFFSET, high)
-        image = image - STORED_OFFSET
-        low, high = low - STORED_OFFSET, high - STORED_OFFSET
-    _check_values(image, low, high)
-    return image, notes
+    if not _checked_offset(image, low, high):
+        return image, ()
+    if "float" not in image.GetPixelIDTypeAsString():
+        image = as_signed(image, low - STORED_OFFSET, high)
+    return image - STORED_OFFSET, (
+        f"The values look like Hounsfield units with an offset of {STORED_OFFSET} (air at 0, water at "
+        f"{STORED_OFFSET}); {STORED_OFFSET} was subtracted.",
+    )
 
 
 def check_ct(image: sitk.Image, modality: str = "") -> None:
@@ -100,17 +92,16 @@ def check_ct(image: sitk.Image, modality: str = "") -> None:
     InputError
         When the modality is given and not CT; the volume is not 3D or a single slice, in colour, sheared, or its
         spacing cannot be in mm; a voxel is NaN or infinite; or the values cannot be Hounsfield units: all the same,
-        within 0 to 255, without air (below -500 HU) or without bone (above 250 HU) in a thousandth of the voxels.
+        within 0 to 255, shifted, without air (below -500 HU) or without bone (above 250 HU) in a thousandth of the
+        voxels.
     """
     check_modality(modality)
     check_grid(image)
-    low, high = value_range(image)
-    if _lost_its_intercept(image, low, high):
+    if _checked_offset(image, *value_range(image)):
         raise InputError(
             f"The values look like Hounsfield units with an offset (air at 0, water at {STORED_OFFSET}); "
             f"subtract {STORED_OFFSET} from the volume first."
         )
-    _check_values(image, low, high)
 
 
 def check_modality(modality: str) -> None:
@@ -155,34 +146,13 @@ def value_range(image: sitk.Image) -> tuple[float, float]:
     return low, high
 
 
-def _sample(image: sitk.Image) -> np.ndarray:
-    values = sitk.GetArrayViewFromImage(image)
-    step = max(1, round((values.size / SAMPLED_VOXELS) ** (1 / 3)))
-    return values[::step, ::step, ::step].astype(np.float32)
-
-
-def _shares(hu: np.ndarray) -> tuple[float, float]:
-    return float((hu < HALFWAY_HU).mean()), float((hu > BONE_HU).mean())
-
-
-def _lost_its_intercept(image: sitk.Image, low: float, high: float) -> bool:
-    """Whether values that start at 0 or above become a CT by subtracting 1024.
-
-    Air and bone show it, and most of what lies between air and bone within 150 HU of water, where soft tissue is.
-    """
-    if low < 0 or high >= 2**15:  # above: negative values stored as unsigned ones
-        return False
-    hu = _sample(image) - STORED_OFFSET
-    between = np.abs(hu[(hu > HALFWAY_HU) & (hu < -HALFWAY_HU)])
-    return min(_shares(hu)) >= SMALLEST_SHARE and between.size > 0 and float((between < SOFT_TISSUE_HU).mean()) > 0.5
-
-
 def as_signed(image: sitk.Image, low: float, high: float) -> sitk.Image:
     """Whole numbers from low to high as int16, or int32 where that is too small."""
     return sitk.Cast(image, sitk.sitkInt16 if low >= -(2**15) and high < 2**15 else sitk.sitkInt32)
 
 
-def _check_values(image: sitk.Image, low: float, high: float) -> None:
+def _checked_offset(image: sitk.Image, low: float, high: float) -> int:
+    """What has to be subtracted for Hounsfield units, 0 or :data:`.value_scale.STORED_OFFSET` (InputError else)."""
     if low == high:
         raise InputError("The volume is empty: all voxels have the same value; choose a head CT.")
     if low >= 0 and high <= 255:
@@ -191,7 +161,15 @@ def _check_values(image: sitk.Image, low: float, high: float) -> None:
         )
     if max(-low, high) > LARGEST_HU:
         raise InputError(f"The values ({low:g} to {high:g}) cannot be Hounsfield units; choose a CT.")
-    air, bone = _shares(_sample(image))
+    values = sampled(image)
+    offset = offset_of(values)
+    if offset not in (0, STORED_OFFSET):
+        raise InputError(
+            f"The values look like Hounsfield units shifted by about {offset} (air near {offset - 1000}, soft tissue "
+            f"near {offset + 40}), as cone beam scanners store them: subtract {offset} from the volume, or from its "
+            "rescale intercept, first."
+        )
+    air, bone = shares(values - offset)
     if min(air, bone) < SMALLEST_SHARE:
         missing = "air" if air < SMALLEST_SHARE else "bone"
         level = f"below {HALFWAY_HU:g}" if air < SMALLEST_SHARE else f"above {BONE_HU:g}"
@@ -199,3 +177,4 @@ def _check_values(image: sitk.Image, low: float, high: float) -> None:
             f"The values ({low:g} to {high:g}) cannot be Hounsfield units of a head: there is no {missing} ({level}); "
             "choose a CT in Hounsfield units."
         )
+    return offset

@@ -10,8 +10,11 @@ import os
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+TRUNCATED = "The file is truncated, damaged or not of the format that its name says; copy or export it again."
 
 GZIP_MAGIC = b"\x1f\x8b"
 """How a member of a gzip file begins."""
@@ -151,12 +154,34 @@ class StoredData:
             return _inflated_length(file, wanted + CHUNK * MOST_INFLATED) >= wanted
 
 
-def _inflated_length(file: BinaryIO, enough: int) -> int:
+def inflated(path: str | os.PathLike, start: int, nbytes: int) -> bytearray:
+    """Bytes of a gzip file from ``start`` on, after inflating; ValueError when it is damaged or holds fewer.
+
+    What inflates to far more is not followed to its end, and its checksum not looked at.
+    """
+    taken, position = bytearray(), 0
+
+    def take(piece: bytes) -> None:
+        nonlocal position
+        taken.extend(piece[max(0, start - position) : max(0, start + nbytes - position)])
+        position += len(piece)
+
+    if os.path.getsize(path) * MOST_INFLATED < start + nbytes:
+        raise ValueError("truncated")
+    with open(path, "rb") as file:
+        if _inflated_length(file, start + nbytes + CHUNK * MOST_INFLATED, take) < start + nbytes:
+            raise ValueError("truncated or damaged")
+    return taken
+
+
+def _inflated_length(file: BinaryIO, enough: int, take: Callable[[bytes], None] = lambda piece: None) -> int:
     """Bytes in the zlib stream or gzip members that start here; -1 when they break off or are damaged before enough."""
     length, stream, rest = 0, zlib.decompressobj(GZIP_OR_ZLIB), b""
     try:
         while chunk := rest or file.read(CHUNK):
-            length += len(stream.decompress(chunk))
+            piece = stream.decompress(chunk)
+            length += len(piece)
+            take(piece)
             if length > enough:
                 return length
             rest = b""

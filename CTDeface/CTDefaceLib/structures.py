@@ -9,14 +9,15 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from .dicom.structures import dicom_structures, is_dicom
+from .dicom.files import is_dicom_file
+from .dicom.structures import dicom_structures
 from .errors import InputError
 from .removal.keep import Structure
 from .stored_data import suffix
@@ -34,7 +35,7 @@ MOST_NAMED = 20
 """How many names a message lists. A choice."""
 
 
-def read_structures(choice: str | os.PathLike) -> list[Structure]:
+def read_structures(choice: str | os.PathLike, read: Callable[[Path], sitk.Image] = read_stored) -> list[Structure]:
     """The structures that a choice names; all that a file holds where it names none.
 
     Parameters
@@ -44,6 +45,8 @@ def read_structures(choice: str | os.PathLike) -> list[Structure]:
         segmentation ``.seg.nrrd``, or from a BIDS table ``.tsv`` with the columns index and name beside it, and are
         the numbers of the labels otherwise), a folder with a mask for each structure, named as it, or a DICOM
         segmentation or structure set.
+    read: callable
+        What reads a volume file: :func:`.volume_io.read_stored`, or the same with more that it is told.
 
     Raises
     ------
@@ -51,21 +54,21 @@ def read_structures(choice: str | os.PathLike) -> list[Structure]:
         When there is no such file, it holds no structures, or none of a name.
     """
     path, names = split_choice(os.fspath(choice))
-    if is_dicom(path):
+    if is_dicom_file(path):
         found = dicom_structures(path)
     elif path.is_dir():
-        found = _masks_in(path)
+        found = _masks_in(path, read)
     else:
-        found = _labels(path)
+        found = _labels(path, read)
     found = [one for one in found if sitk.GetArrayViewFromImage(one.mask).any()]
     if not found:
         raise InputError("The file of what is to be kept holds no structures: all of it is empty.")
     return _named(found, names)
 
 
-def read_all(choices: Iterable[str | os.PathLike]) -> list[Structure]:
+def read_all(choices: Iterable[str | os.PathLike], read: Callable[[Path], sitk.Image] = read_stored) -> list[Structure]:
     """As :func:`read_structures`, of several choices."""
-    return [structure for choice in choices for structure in read_structures(choice)]
+    return [structure for choice in choices for structure in read_structures(choice, read)]
 
 
 def split_choice(choice: str) -> tuple[Path, list[str]]:
@@ -99,7 +102,7 @@ def _named(found: Sequence[Structure], names: Sequence[str]) -> list[Structure]:
     return [chosen[number] for number in sorted(chosen)]
 
 
-def _masks_in(folder: Path) -> list[Structure]:
+def _masks_in(folder: Path, read: Callable[[Path], sitk.Image]) -> list[Structure]:
     """A mask for each structure, as TotalSegmentator leaves them."""
     files = sorted(path for path in folder.iterdir() if suffix(path) in IMAGE_IO and not path.name.startswith("."))
     if not files:
@@ -107,16 +110,16 @@ def _masks_in(folder: Path) -> list[Structure]:
     return [
         Structure(path.name[: -len(suffix(path))], _mask(image, np.any(_whole_numbers(image) != 0, axis=0)))
         for path in files
-        for image in [_read(path)]
+        for image in [_in_3d(read(path))]
     ]
 
 
-def _labels(path: Path) -> list[Structure]:
+def _labels(path: Path, read: Callable[[Path], sitk.Image]) -> list[Structure]:
     if suffix(path) not in IMAGE_IO:
         raise InputError(
             "What is to be kept is no label map (.nii.gz, .nrrd, .mha), and no DICOM segmentation or structure set."
         )
-    image = _read(path)
+    image = _in_3d(read(path))
     layers = _whole_numbers(image)
     names = _slicer_names(image) or {(0, label): name for label, name in _table(path).items()}
     found = []
@@ -126,8 +129,7 @@ def _labels(path: Path) -> list[Structure]:
     return found
 
 
-def _read(path: Path) -> sitk.Image:
-    image = read_stored(path)
+def _in_3d(image: sitk.Image) -> sitk.Image:
     if image.GetDimension() != 3:
         raise InputError("The label map of what is to be kept is not 3D.")
     return image

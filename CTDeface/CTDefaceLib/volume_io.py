@@ -1,7 +1,7 @@
 """Read a head CT in Hounsfield units, refuse what is not one, and write volumes so that no half of one is left.
 
-Formats: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) and, for reading, a folder with the slices
-of one DICOM series. Geometry is SimpleITK's: LPS, millimetres.
+Formats: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) and, for reading, a folder with a DICOM
+series. Geometry is SimpleITK's: LPS, millimetres.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from .dicom.even_series import find_series
-from .dicom.files import read_dataset
+from .dicom.tree import is_dicom, read_tree
+from .dicom.volume import read_volume
 from .errors import InputError, OutputError
 from .files import check_output, sync, written_whole
+from .nifti import read_nifti, write_nifti
+from .nifti_geometry import Geometry
 from .processes import libraries_silenced
 from .scan import (
     SHEARED,
     Scan,
     Source,
-    as_signed,
     check_ct,
     check_dimensions,
     check_modality,
     in_hounsfield,
-    value_range,
 )
-from .stored_data import StoredData, suffix
+from .stored_data import TRUNCATED, StoredData, suffix
 
 __all__ = [
     "IMAGE_IO",
@@ -54,42 +54,45 @@ __all__ = [
 ]
 
 IMAGE_IO = {
-    ".nii": "NiftiImageIO",
-    ".nii.gz": "NiftiImageIO",
+    ".nii": "",
+    ".nii.gz": "",
     ".nrrd": "NrrdImageIO",
     ".nhdr": "NrrdImageIO",
     ".mha": "MetaImageIO",
     ".mhd": "MetaImageIO",
 }
-"""What can be read, by ending, and what ITK reads it with."""
+"""What can be read, by ending, and what of ITK reads it; NIfTI is read by :mod:`.nifti`."""
+
+NIFTI = (".nii", ".nii.gz")
+"""The endings of NIfTI."""
 
 WRITABLE = (".nii", ".nii.gz", ".nrrd", ".mha")
 """What can be written: one file each, so that one rename makes it appear."""
-
-NIFTI_INTEGERS = ("2", "4", "256", "512")
-"""NIfTI's codes of uint8, int16, int8 and uint16: a float32 holds them all."""
 
 LARGEST_SIDECAR = 1_000_000
 """Bytes of a JSON file beside a volume that is read; they have a few thousand."""
 
 ODD_NAME = "The name of the file, or of a folder above it, is not in UTF-8, so that it cannot be read: rename it."
-TRUNCATED = "The file is truncated, damaged or not of the format that its name says; copy or export it again."
 
 
-def read_ct(path: str | os.PathLike, series: str = "") -> sitk.Image:
+def read_ct(path: str | os.PathLike, series: str = "", *, form: str = "", orientation: str = "") -> sitk.Image:
     """Read one head CT volume: the image of :func:`read_scan`, without its notes."""
-    return read_scan(path, series).image
+    return read_scan(path, series, form=form, orientation=orientation).image
 
 
-def read_scan(path: str | os.PathLike, series: str = "") -> Scan:
+def read_scan(path: str | os.PathLike, series: str = "", *, form: str = "", orientation: str = "") -> Scan:
     """Read one head CT, and what there is to say about it.
 
     Parameters
     ----------
     path: path
-        A NIfTI, NRRD or MetaImage file, or a folder with one DICOM series.
+        A NIfTI, NRRD or MetaImage file; or a folder with a DICOM series, its DICOMDIR, or a multi-frame DICOM file.
     series: str
-        Series instance UID, where the folder holds others, too.
+        Number or series instance UID, where the folder holds other CT series, too.
+    form: str
+        Of a NIfTI file with two transforms, which can differ: the one that holds, ``"qform"`` or ``"sform"``.
+    orientation: str
+        Of a NIfTI file without any: where its axes lead, such as ``"RAS"`` for right, anterior and superior.
 
     Returns
     -------
@@ -103,27 +106,41 @@ def read_scan(path: str | os.PathLike, series: str = "") -> Scan:
     Raises
     ------
     InputError
-        For anything that is not one complete CT volume; see :func:`check_ct` and
-        :func:`.dicom.even_series.find_series`.
+        For anything that is not one complete CT volume; see :func:`check_ct`, :func:`.dicom.tree.read_tree` and
+        :func:`.dicom.volume.read_volume`.
     """
     path = Path(path)
-    with _quiet_itk():
-        if path.is_dir():
-            image, source = _read_folder(path, series), Source.SERIES
-        elif path.is_file():
-            image, source = _read_file(path), Source.FILE
-        else:
-            raise InputError("There is no such file or folder; check the path of the input.")
-    for key in image.GetMetaDataKeys():
-        image.EraseMetaData(key)
-    return Scan(*in_hounsfield(image), source)
+    if not (os.path.isdir(path) or os.path.isfile(path)):  # a pipe could be waited for for ever
+        raise InputError("There is no such file or folder; check the path of the input.")
+    if path.is_dir() or suffix(path) not in IMAGE_IO and is_dicom(path):
+        return read_volume(read_tree(path), series)
+    if suffix(path) not in IMAGE_IO:
+        raise InputError(f"The input is neither a folder with a DICOM series nor one of {', '.join(IMAGE_IO)}.")
+    if suffix(path) in NIFTI:
+        check_modality(_modality(path, {}))
+        image, geometry = read_nifti(path, form, orientation)
+    else:
+        with _quiet_itk():
+            image, geometry = _read_by_itk(path), None
+    return Scan(*in_hounsfield(image), geometry=geometry)
 
 
-def write_volume(image: sitk.Image, path: str | os.PathLike, overwrite: bool = False) -> None:
+def write_volume(
+    image: sitk.Image, path: str | os.PathLike, overwrite: bool = False, geometry: Geometry | None = None
+) -> None:
     """Write a volume or mask under a temporary name in the same folder, check it, and rename it.
 
     The ending chooses the format; .nii.gz, .nrrd and .mha are compressed, .nii is not. Formats of two files (.nhdr,
     .mhd) cannot appear in one step and are refused.
+
+    Parameters
+    ----------
+    image: SimpleITK.Image
+    path: path
+    overwrite: bool
+        Replace a file that exists.
+    geometry: Geometry, optional
+        Of a scan that was read from NIfTI, for a volume on its grid: in NIfTI both transforms stay as they were.
 
     Raises
     ------
@@ -133,7 +150,7 @@ def write_volume(image: sitk.Image, path: str | os.PathLike, overwrite: bool = F
     """
     check_volume_name(path)
     with written_whole(path, overwrite=overwrite) as (part,):
-        save_volume(image, part)
+        save_volume(image, part, geometry)
 
 
 def check_volume_name(path: str | os.PathLike) -> None:
@@ -142,17 +159,15 @@ def check_volume_name(path: str | os.PathLike) -> None:
         raise OutputError(f"A volume can be written as {', '.join(WRITABLE)}; choose one of these endings.")
 
 
-def save_volume(image: sitk.Image, path: Path) -> None:
-    """Write a volume under this very name and make sure that all of it is on the disk (OutputError otherwise)."""
-    compressed = suffix(path) != ".nii"
+def save_volume(image: sitk.Image, path: Path, geometry: Geometry | None = None) -> None:
+    """As :func:`write_volume`, under this very name; all of it is on the disk then (OutputError otherwise)."""
     nbytes = _voxel_bytes(image)
     free = shutil.disk_usage(path.parent).free
     incomplete = f"The output could not be written completely; make room on its disk ({free / 1e6:.0f} MB were free)."
-    if not compressed and free < nbytes:
+    if suffix(path) == ".nii" and free < nbytes:
         raise OutputError(incomplete)
     try:
-        with _quiet_itk():
-            sitk.WriteImage(image, str(path), useCompression=compressed, imageIO=IMAGE_IO[suffix(path)])
+        _write(image, path, geometry)
         sync(path)
         data = StoredData(path)
         whole = data.is_long_enough(nbytes) and data.inflates(nbytes)
@@ -162,48 +177,20 @@ def save_volume(image: sitk.Image, path: Path) -> None:
         raise OutputError(incomplete)
 
 
-def _read_folder(folder: Path, uid: str) -> sitk.Image:
-    series = find_series(folder, uid)
-    check_modality(series.modality)
-    for file in series.files:
-        read_dataset(file, pixels=False)  # GDCM follows nested sequences until its stack ends
-    reader = sitk.ImageSeriesReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileNames(series.files)
-    if not series.same_rescale:
-        reader.SetOutputPixelType(sitk.sitkFloat32)  # else the first slice's rescale sets the type for all
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise InputError("The DICOM pixels cannot be decoded; copy or export the series again.") from error
-    if image.GetPixelID() == sitk.sitkInt32:  # 16 unsigned bits and an intercept: more than a CT needs
-        image = as_signed(image, *value_range(image))
-    return image
+def _write(image: sitk.Image, path: Path, geometry: Geometry | None) -> None:
+    if suffix(path) in NIFTI:
+        write_nifti(image, path, geometry)
+        return
+    with _quiet_itk():
+        sitk.WriteImage(image, str(path), useCompression=True, imageIO=IMAGE_IO[suffix(path)])
 
 
-def _read_file(path: Path) -> sitk.Image:
-    if suffix(path) not in IMAGE_IO:
-        if _is_dicom(path):
-            raise InputError("This is a single DICOM file; choose the folder with all slices of the series.")
-        raise InputError(f"The input is neither a folder with a DICOM series nor one of {', '.join(IMAGE_IO)}.")
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(ODD_NAME) from error
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(IMAGE_IO[suffix(path)])
-    reader.SetFileName(str(path))
-    try:
-        data = StoredData(path)
-        reader.ReadImageInformation()
-    except (ValueError, RuntimeError) as error:
-        raise InputError(SHEARED if "orthonormal" in str(error) else TRUNCATED) from error
-    if not all(key.isascii() for key in reader.GetMetaDataKeys()):  # SimpleITK cannot ask for it, nor erase it
-        raise InputError(TRUNCATED)
+def _read_by_itk(path: Path) -> sitk.Image:
+    reader, data = _opened(path)
     header = {key.lower(): reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
     check_modality(_modality(path, header))
     check_dimensions(reader.GetSize(), reader.GetNumberOfComponents())
-    nbytes = math.prod(reader.GetSize()) * _stored_bytes(reader, header)
+    nbytes = _stored_bytes(reader)
     if not data.is_long_enough(nbytes):
         raise InputError(TRUNCATED)
     with ThreadPoolExecutor(1) as pool:
@@ -218,22 +205,38 @@ def _read_file(path: Path) -> sitk.Image:
         image = image[:, :, :, 0]
     if image.GetPixelIDTypeAsString().startswith("vector"):
         image = sitk.VectorIndexSelectionCast(image, 0)
-    return _unshifted(image, path, header)
+    for key in image.GetMetaDataKeys():
+        image.EraseMetaData(key)
+    return image
 
 
-def _unshifted(image: sitk.Image, path: Path, header: dict[str, str]) -> sitk.Image:
-    """Integers again, where ITK made floats of a NIfTI file's integers to add a whole number to them."""
-    whole_numbers = (
-        suffix(path) in (".nii", ".nii.gz")
-        and header.get("datatype") in NIFTI_INTEGERS
-        and float(header["scl_slope"]) == 1
-        and float(header["scl_inter"]).is_integer()
-    )
-    return as_signed(image, *value_range(image)) if whole_numbers else image
+def _opened(path: Path) -> tuple[sitk.ImageFileReader, StoredData]:
+    """The header of an NRRD or MetaImage file, as ITK reads it, and where the voxels are stored."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(ODD_NAME) from error
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(IMAGE_IO[suffix(path)])
+    reader.SetFileName(str(path))
+    try:
+        data = StoredData(path)
+        reader.ReadImageInformation()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(SHEARED if "orthonormal" in str(error) else TRUNCATED) from error
+    if not all(key.isascii() for key in reader.GetMetaDataKeys()):  # SimpleITK cannot ask for it, nor erase it
+        raise InputError(TRUNCATED)
+    return reader, data
 
 
-def read_stored(path: str | os.PathLike) -> sitk.Image:
-    """Read a volume file as it is stored, with its header: labels, or another modality than CT.
+def read_stored(path: str | os.PathLike, *, form: str = "", orientation: str = "") -> sitk.Image:
+    """Read a volume file as it is stored, with the header where it is no NIfTI: labels, or another modality than CT.
+
+    Parameters
+    ----------
+    path: path
+    form, orientation: str
+        Of a NIfTI file, as in :func:`read_scan`.
 
     Raises
     ------
@@ -243,21 +246,17 @@ def read_stored(path: str | os.PathLike) -> sitk.Image:
     path = Path(path)
     if not path.is_file() or suffix(path) not in IMAGE_IO:
         raise InputError(f"There is no such file, or it is none of {', '.join(IMAGE_IO)}; check its path.")
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(IMAGE_IO[suffix(path)])
-    reader.SetFileName(str(path))
+    if suffix(path) in NIFTI:
+        return read_nifti(path, form, orientation)[0]
     with _quiet_itk():
+        reader, data = _opened(path)
+        nbytes = _stored_bytes(reader)
+        if not (data.is_long_enough(nbytes) and data.inflates(nbytes)):
+            raise InputError(TRUNCATED)
         try:
-            data = StoredData(path)
-            reader.ReadImageInformation()
-            voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
-            header = {key.lower(): reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
-            nbytes = voxels * _stored_bytes(reader, header)
-            if not (data.is_long_enough(nbytes) and data.inflates(nbytes)):
-                raise InputError(TRUNCATED)
             return reader.Execute()
         except (ValueError, RuntimeError) as error:
-            raise InputError(SHEARED if "orthonormal" in str(error) else TRUNCATED) from error
+            raise InputError(TRUNCATED) from error
 
 
 @contextmanager
@@ -269,11 +268,6 @@ def _quiet_itk() -> Iterator[None]:
             yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-
-
-def _is_dicom(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def _modality(path: Path, header: dict[str, str]) -> str:
@@ -295,11 +289,10 @@ def stated_modality(path: Path, image: sitk.Image) -> str:
     return {"PET": "PT"}.get(stated := _modality(path, header).upper(), stated)
 
 
-def _stored_bytes(reader: sitk.ImageFileReader, header: dict[str, str]) -> int:
-    """Bytes per voxel in the file, which for NIfTI are not those of the type that ITK reads it as."""
-    if "bitpix" in header:
-        return int(header["bitpix"]) // 8
-    return sitk.Image((1, 1, 1), reader.GetPixelID()).GetSizeOfPixelComponent()
+def _stored_bytes(reader: sitk.ImageFileReader) -> int:
+    """Bytes that the voxels of a file take."""
+    component = sitk.Image((1, 1, 1), reader.GetPixelID()).GetSizeOfPixelComponent()
+    return math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * component
 
 
 def _voxel_bytes(image: sitk.Image) -> int:

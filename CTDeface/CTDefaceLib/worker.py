@@ -201,7 +201,7 @@ def run_batch(task: tasks.RunBatch, call: Call) -> dict[str, Any]:
         workers=task.workers if task.workers > 1 else 0,
         report=call.event,
     )
-    return summary.counts
+    return {**summary.counts, **({"passed over": summary.passed_over} if summary.passed_over else {})}
 
 
 def make_phantom(task: tasks.MakePhantom, call: Call) -> dict[str, Any]:

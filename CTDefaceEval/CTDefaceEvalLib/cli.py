@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from CTDefaceLib.audits import Level
+from CTDefaceLib.commands.reading import add_reading, reading_from
 from CTDefaceLib.commands.terminal import Progress
 from CTDefaceLib.errors import OutputError
 
@@ -147,6 +148,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--cache", metavar="DIR", type=Path, help="for a cohort: folder of what was seen (default: beside the report)"
     )
+    add_reading(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -159,6 +161,8 @@ def run(args: argparse.Namespace) -> int:
         args.error("the following arguments are required: -o/--output")
     if args.cohort is not None and args.volumes:
         args.error("argument --cohort: takes the volumes from its table, give no others")
+    if args.cohort is not None and (args.form or args.orientation or args.series):
+        args.error("argument --cohort: goes without --series, --qform, --sform and --orientation")
     if args.cohort is None and len(args.volumes) not in (1, 2):
         args.error("give ORIGINAL and DEFACED, or DEFACED alone, or --cohort TABLE.csv")
     _check_cost(args)
@@ -219,8 +223,8 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
 
     progress(0.0, "Reading")
     *first, defaced_path = args.volumes
-    original = read_ct(first[0]) if first else None
-    defaced = read_ct(defaced_path)
+    original = read_ct(first[0], **reading_from(args, first[0])) if first else None
+    defaced = read_ct(defaced_path, **reading_from(args, defaced_path))
     cost = None
     if original is not None:
         check_pair(original, defaced)

@@ -11,8 +11,9 @@ import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.hounsfield import BLANK_HU, HALFWAY_HU, TISSUE_HU
 from CTDefaceLib.dicom.tree import tree_of
+from CTDefaceLib.dicom.volume import read_volume
 from CTDefaceLib.errors import CTDefaceError
-from CTDefaceLib.volume_io import IMAGE_IO, read_ct
+from CTDefaceLib.volume_io import IMAGE_IO, read_stored
 
 from .attacks import FILLED_HU, Recovery, joined
 from .face_models import FaceModel
@@ -89,9 +90,9 @@ def _volumes(path: Path) -> Iterator[sitk.Image]:
             tree = tree_of([str(file) for file in sorted(path.iterdir()) if file.is_file()])
             for series in tree.series:
                 with contextlib.suppress(CTDefaceError, OSError, RuntimeError):
-                    yield read_ct(path, series.uid)
+                    yield read_volume(tree, series.uid).image
         elif path.name.lower().endswith(tuple(IMAGE_IO)):
-            image = sitk.ReadImage(str(path))
+            image = read_stored(path, form="sform", orientation="RAS")
             if image.GetDimension() == 3 and image.GetNumberOfComponentsPerPixel() == 1:
                 yield image
 

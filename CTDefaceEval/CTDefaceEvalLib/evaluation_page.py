@@ -20,7 +20,6 @@ from .verdict import (
     FOUND_SHARE,
     interval_text,
     is_recognised,
-    is_this_person,
     shape_text,
     views_needed,
     worst_first,

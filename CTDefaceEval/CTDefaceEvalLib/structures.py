@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.grids import bounding_box, union, voxels
 from CTDefaceLib.errors import InputError
-from CTDefaceLib.volume_io import IMAGE_IO, suffix
+from CTDefaceLib.volume_io import IMAGE_IO, read_stored, suffix
 from scipy import ndimage
 
 SURFACE_TOLERANCE_MM = 2.0
@@ -87,9 +87,11 @@ def read_structures(path: str | os.PathLike) -> dict[str, Mask]:
 
 def _read(path: Path) -> sitk.Image:
     try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise InputError("The segmentation cannot be read: give a label map as NIfTI, NRRD or MetaImage.") from error
+        image = read_stored(path)
+    except InputError as error:
+        raise InputError(
+            f"The segmentation, a label map as NIfTI, NRRD or MetaImage, cannot be read: {error}"
+        ) from error
     if image.GetDimension() != 3:
         raise InputError("The segmentation has not three dimensions: give a label map as NIfTI, NRRD or MetaImage.")
     return image
@@ -132,9 +134,9 @@ def _equal(image: sitk.Image, value: int) -> sitk.Image:
 def read_dose(path: str | os.PathLike) -> sitk.Image:
     """A dose as volume file. Raises InputError."""
     try:
-        dose = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise InputError("The dose cannot be read: give it as NIfTI, NRRD or MetaImage.") from error
+        dose = read_stored(path)
+    except InputError as error:
+        raise InputError(f"The dose, a volume as NIfTI, NRRD or MetaImage, cannot be read: {error}") from error
     if dose.GetDimension() != 3 or dose.GetNumberOfComponentsPerPixel() > 1:
         raise InputError("The dose is no volume with one value in each voxel: give it as NIfTI, NRRD or MetaImage.")
     return dose

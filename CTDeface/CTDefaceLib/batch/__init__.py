@@ -2,13 +2,14 @@
 
 from ..private import SECRET, make_private_folder, private_folder
 from .choices import Choices
-from .folders import GALLERY, RECORD, SUMMARY, TABLE
+from .folders import GALLERY, PASSED_OVER, RECORD, SUMMARY, TABLE
 from .planning import plan
 from .running import run
 from .summary import Summary
 
 __all__ = [
     "GALLERY",
+    "PASSED_OVER",
     "RECORD",
     "SECRET",
     "SUMMARY",

@@ -41,6 +41,8 @@ class Choices:
         ``"module:function"`` that looks for the face in each result, see :mod:`CTDefaceLib.audits`; empty for none.
     no_text: bool
         Refuse DICOM series with text in their pixels, see :mod:`.dicom.burned_in`.
+    form, orientation: str
+        Of NIfTI files, where they say two things or nothing of how they lie, see :func:`.volume_io.read_scan`.
     """
 
     layout: str = "tree"
@@ -50,6 +52,8 @@ class Choices:
     headers: str = "keep"
     retain: str = ""
     no_text: bool = False
+    form: str = ""
+    orientation: str = ""
 
     @property
     def are_headers_cleaned(self) -> bool:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import OutputError
-from ..files import make_folder, output_errors
+from ..files import csv_line, make_folder, name_bytes, output_errors, write_whole
 from ..private import make_private_folder
 from .job import WORK_FOLDER
 from .lock import lock
@@ -26,6 +26,9 @@ SUMMARY = "ctdeface_batch.json"
 RECORD, TABLE, GALLERY, PSEUDONYMS = "record.sqlite", "scans.csv", "gallery", "pseudonyms"
 """In the private folder, beside the secret; the last two are folders, of which that of the pseudonyms has a table for
 each scan whose headers were cleaned."""
+
+PASSED_OVER = "passed_over.csv"
+"""In the private folder, where there is something: what can hold a scan and was not looked into."""
 
 NOT_MADE = "A folder for the results cannot be made"
 IN_USE = "Another batch is writing into this output folder: wait for its end, or choose another one."
@@ -94,3 +97,13 @@ def unfinished_work(output: Path, run: str) -> Iterator[None]:
                 os.close(held)  # not before: whoever waits for it sees that it is gone
         with suppress(OSError):
             work.rmdir()
+
+
+def write_passed_over(passed_over: list[tuple[str, str]], private: Path) -> None:
+    """Write the table of what was passed over, path and reason of each (OutputError); none for nothing."""
+    with output_errors("The table of what was passed over could not be written"):
+        if not passed_over:
+            (private / PASSED_OVER).unlink(missing_ok=True)
+            return
+        rows = [("path", "why"), *passed_over]
+        write_whole(private / PASSED_OVER, name_bytes("".join(map(csv_line, rows))), private=True)

@@ -7,69 +7,40 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
-from ..dicom.files import TREE_TAGS, dicom_header, is_image, kind_of, series_number
-from ..dicom.pseudonyms import who
-from ..dicom.tree import FEWEST_SLICES
+from ..dicom.files import is_image
 from ..errors import InputError
+from ..files import is_portable
 from ..volume_io import IMAGE_IO, suffix
-
-if TYPE_CHECKING:
-    import pydicom
+from ..walk import files_below
+from .found_scan import FoundScan, folders_of
+from .series import dicom_scans, header_of, stamp_of
 
 DICOM_ENDINGS = (".dcm", ".ima")
 """A file whose name ends so counts as DICOM even where its header cannot be read: then that is said of it."""
 
+OTHER_FORMATS = (".img", ".mgz", ".mgh", ".mnc", ".gz", ".zip", ".tar", ".tgz", ".7z", ".rar")
+"""Endings of files that can hold scans, but are not read: other formats of volumes, and archives."""
+
 CHUNK = 1 << 20
 """How much of a file is read at once, in bytes."""
 
-
-@dataclass(frozen=True)
-class FoundScan:
-    """A scan to deface.
-
-    Attributes
-    ----------
-    place: str
-        Tells scans apart: the path, of a DICOM series that shares its folder with others also ``#`` and its number.
-    path: str
-        Below the folder of the batch, or as the table gives it, with ``/``: a file or a folder with DICOM files.
-    series: str
-        Series instance UID, where the folder holds other images, too.
-    stamp: str
-        Changes when the files change: sizes and times.
-    identity: str
-        The same for the same scan at two places: of SOP instance UIDs and file sizes, or of the content of a file
-        where another file has its size. Empty where it is the only one.
-    patient: str
-        Tells patients apart: of the table, the DICOM header (see :func:`.dicom.pseudonyms.who`) or the ``sub-`` of a
-        BIDS name; empty where nothing does.
-    study: str
-        Study instance UID, or the ``ses-`` of a BIDS name.
-    output: str
-        Name of the result that the table asks for, with ``/`` and without ending.
-    """
-
-    place: str
-    path: str
-    stamp: str
-    series: str = ""
-    identity: str = ""
-    patient: str = ""
-    study: str = ""
-    output: str = ""
+PassedOver = Callable[[str, str], None]
+"""Takes a path that was not looked into, and why."""
 
 
 def find_scans(
     source: str | os.PathLike,
     ignore: tuple[Path, ...] = (),
     known: Callable[[str], list[FoundScan]] = lambda path: [],
+    passed_over: PassedOver = lambda path, why: None,
 ) -> list[FoundScan]:
     """All scans below a folder, or of a CSV table, in the order of their places.
+
+    Links to folders are followed, each real folder once.
 
     Parameters
     ----------
@@ -77,6 +48,7 @@ def find_scans(
         relative to the table's folder
     ignore: folders that are not searched
     known: what an earlier run found at a path, so that unchanged files need not be read again
+    passed_over: is told of what can hold scans and was not looked into
 
     Raises
     ------
@@ -85,11 +57,11 @@ def find_scans(
     """
     source, root = Path(source), root_of(source)
     if source.is_dir():
-        paths = [(path, "", "") for path in _paths_in_tree(source, tuple(path.resolve() for path in ignore))]
+        found = _scans_below(root, ".", ignore, known, passed_over, with_volumes=True)
     else:
-        paths = _rows_of_table(source)
-    found = [_scans_at(root, path, patient, output, known(path)) for path, patient, output in paths]
-    return _identified(root, [scan for scans in found for scan in scans])
+        rows = _rows_of_table(source)
+        found = [scan for row in rows for scan in _scans_of_row(root, *row, ignore, known, passed_over)]
+    return _identified(root, found)
 
 
 def root_of(source: str | os.PathLike) -> Path:
@@ -102,15 +74,47 @@ def root_of(source: str | os.PathLike) -> Path:
     raise InputError("The input is neither a folder nor a CSV table; check its path.")
 
 
-def _paths_in_tree(source: Path, ignore: tuple[Path, ...]) -> Iterator[str]:
-    for folder, inner, names in os.walk(source):
-        inner[:] = sorted(n for n in inner if not n.startswith(".") and Path(folder, n).resolve() not in ignore)
-        names = sorted(name for name in names if not name.startswith("."))
-        relative = PurePosixPath(*Path(folder).relative_to(source).parts)
-        yield from (str(relative / name) for name in names if suffix(name) in IMAGE_IO)
-        others = [Path(folder, name) for name in names if suffix(name) not in IMAGE_IO]
-        if any(_is_dicom_image(path) for path in others):
-            yield str(relative)
+def _scans_below(
+    root: Path,
+    top: str,
+    ignore: Iterable[Path],
+    known: Callable[[str], list[FoundScan]],
+    passed_over: PassedOver,
+    with_volumes: bool,
+) -> list[FoundScan]:
+    """The scans below a folder, which is below ``root``: in each folder volumes first."""
+
+    def tell(path: str, error: OSError | None) -> None:
+        passed_over(path, error.strerror or type(error).__name__ if error else "a link up to a folder that it lies in")
+
+    volumes: dict[str, list[FoundScan]] = {}
+    with_dicom = []
+    for folder, names in files_below(root / top, ignore, tell):
+        name = str(PurePosixPath(top, *Path(folder).relative_to(root / top).parts))
+        paths = [str(PurePosixPath(name) / file) for file in names if with_volumes and suffix(file) in IMAGE_IO]
+        volumes[name] = [_volume(root, path, known(path)) for path in paths]
+        if _has_dicom(folder, [file for file in names if suffix(file) not in IMAGE_IO], passed_over):
+            with_dicom.append(name)
+    series: dict[str, list[FoundScan]] = {}
+    for scan in dicom_scans(root, with_dicom, known):
+        series.setdefault(folders_of(scan.path)[0], []).append(scan)
+    return [scan for name in volumes for scan in (*volumes[name], *series.get(name, ()))]
+
+
+def _has_dicom(folder: str, names: list[str], passed_over: PassedOver) -> bool:
+    """Whether there is a DICOM image among these files; tells what else can hold a scan and is not looked into."""
+    paths = []
+    for name in names:
+        if suffix(name) in OTHER_FORMATS:
+            passed_over(os.path.join(folder, name), "a format that is not read, or an archive")
+        else:
+            paths.append(Path(folder, name))
+    if any(path.is_file() and _is_dicom_image(path) for path in paths):
+        return True  # what cannot be read beside it, its reader refuses
+    for path in paths:
+        if not os.access(path, os.R_OK):
+            passed_over(str(path), "it cannot be read, or is a link to nothing")
+    return False
 
 
 def _rows_of_table(table: Path) -> list[tuple[str, str, str]]:
@@ -147,48 +151,49 @@ def _rows_of_table(table: Path) -> list[tuple[str, str, str]]:
 def is_safe_name(name: str) -> bool:
     """Whether a relative name with ``/`` stays below its folder and can be a file name on every system."""
     parts = name.split("/")
-    return all(part.strip(". ") and not part.startswith(".") and not re.search(r'[<>:"|?*\x00-\x1f]', part)
+    return all(part and is_portable(part) and not part.startswith(".") and not re.search(r'[<>:"|?*\x00-\x1f]', part)
                for part in parts)  # fmt: skip
 
 
-def _scans_at(root: Path, path: str, patient: str, output: str, known: list[FoundScan]) -> list[FoundScan]:
-    """The scans at a path."""
-    stamp = _stamp(root / path)
-    if known and known[0].stamp == stamp:
-        scans = known
-    elif (root / path).is_dir():
-        try:
-            scans = _dicom_scans(root, path, stamp)
-        except Exception:  # one odd file stops no batch: when its turn comes, it is said of it
-            scans = [FoundScan(path, path, stamp)]
-    else:
-        found, study = _bids_entities(path)
-        scans = [FoundScan(path, path, stamp, patient=found, study=study)]
+def _scans_of_row(
+    root: Path,
+    path: str,
+    patient: str,
+    output: str,
+    ignore: Iterable[Path],
+    known: Callable[[str], list[FoundScan]],
+    passed_over: PassedOver,
+) -> list[FoundScan]:
+    """The scans at the path of a row: a file, or what DICOM series lie below a folder."""
+    scans = []
+    if (root / path).is_dir():
+        scans = _scans_below(root, path, ignore, known, passed_over, with_volumes=False)
+    scans = scans or [_volume(root, path, known(path))]
     several = len(scans) > 1
     return [
         replace(
             scan,
             patient=patient or scan.patient,
-            output=f"{output}-{scan.place.rpartition('#')[2]}" if output and several else output,
+            output=f"{output}-{re.split('[#/]', scan.place)[-1]}" if output and several else output,
         )
         for scan in scans
     ]
 
 
-def _stamp(path: Path) -> str:
-    try:
-        files = sorted(os.scandir(path), key=lambda e: e.name) if path.is_dir() else [path]
-        stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    except OSError:
-        return "unreadable"
-    return hashlib.sha256(repr([s for s in stats]).encode()).hexdigest()[:16]
+def _volume(root: Path, path: str, known: list[FoundScan]) -> FoundScan:
+    """A volume file, or what is neither a file nor a folder with DICOM, of which the reader says so."""
+    stamp = stamp_of(root / path)
+    if known and known[0].stamp == stamp:
+        return known[0]
+    patient, study = _bids_entities(path)
+    return FoundScan(path, path, stamp, patient=patient, study=study)
 
 
 def _identified(root: Path, scans: list[FoundScan]) -> list[FoundScan]:
     """Files of one size get the hash of their content."""
 
     def size(scan: FoundScan) -> int:
-        path = root / scan.path
+        path = root / folders_of(scan.path)[0]
         return path.stat().st_size if path.is_file() else -1
 
     sizes = [size(scan) for scan in scans]
@@ -222,53 +227,9 @@ def _bids_entities(place: str) -> tuple[str, str]:
 
 def _is_dicom_image(path: Path) -> bool:
     try:
-        header = _header(path)
+        header = header_of(path)
         if header is None:
             return path.suffix.lower() in DICOM_ENDINGS or (os.access(path, os.R_OK) and path.stat().st_size > 0)
         return is_image(header)
     except OSError:  # it went away, or the disk does
         return path.suffix.lower() in DICOM_ENDINGS
-
-
-def _header(path: str | Path) -> pydicom.Dataset | None:
-    try:
-        return dicom_header(path, TREE_TAGS)
-    except OSError:
-        return None
-
-
-def _dicom_scans(root: Path, path: str, stamp: str) -> list[FoundScan]:
-    """The folder as a scan, or each CT series in it where it holds several series."""
-    files = sorted(e.path for e in os.scandir(root / path) if e.is_file() and not e.name.startswith("."))
-    series: dict[str, list[tuple[str, pydicom.Dataset]]] = {}
-    for file in files:
-        header = _header(file)
-        if header is not None and is_image(header):
-            series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((file, header))
-    chosen = {uid: members for uid, members in series.items() if uid and _is_ct(members)}
-    if len(series) < 2 or not chosen:
-        members = [member for members in series.values() for member in members]
-        return [_dicom_scan(path, path, stamp, "", members)]
-    numbers = {uid: series_number(members[0][1]) for uid, members in chosen.items()}
-    often = Counter(numbers.values())
-    scans = []
-    for uid, members in chosen.items():
-        name = str(numbers[uid]) if numbers[uid] >= 0 and often[numbers[uid]] == 1 else uid
-        scans.append(_dicom_scan(path if len(chosen) == 1 else f"{path}#{name}", path, stamp, uid, members))
-    return scans
-
-
-def _is_ct(members: list[tuple[str, pydicom.Dataset]]) -> bool:
-    frames = sum(int(header.get("NumberOfFrames") or 1) for _, header in members if not kind_of(header))
-    return frames >= FEWEST_SLICES
-
-
-def _dicom_scan(
-    place: str, path: str, stamp: str, series: str, members: list[tuple[str, pydicom.Dataset]]
-) -> FoundScan:
-    instances = sorted((str(header.get("SOPInstanceUID", "")), os.path.getsize(file)) for file, header in members)
-    if not instances or not instances[0][0]:
-        return FoundScan(place, path, stamp, series)
-    identity = hashlib.sha256(repr(instances).encode()).hexdigest()
-    header = members[0][1]
-    return FoundScan(place, path, stamp, series, identity, who(header), str(header.get("StudyInstanceUID", "") or ""))

@@ -20,7 +20,8 @@ import SimpleITK as sitk
 from ..audits import FACE_LEFT, Level, audited
 from ..dicom.deface import HeaderWriter, write_series
 from ..dicom.defaced_stack import deface_stacks, is_checked
-from ..dicom.tree import choose_series, tree_of
+from ..dicom.tree import Tree, choose_series, tree_of
+from ..dicom.volume import read_volume
 from ..errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
 from ..files import make_folder, output_errors, put_in_place
 from ..pipeline import DefaceParameters, DefaceResult, deface
@@ -28,6 +29,7 @@ from ..private import make_private_folder, read_secret
 from ..processes import temporary_files_in
 from ..stored_data import suffix
 from ..volume_io import read_scan, save_volume
+from .found_scan import folders_of
 from .status import Mishap, Status
 
 Show = Callable[[sitk.Image, DefaceResult], None]
@@ -58,8 +60,8 @@ class Job:
     name: str
         Of the result, below the output folder and without ending.
     path, series, output, work: str
-        Input; its series instance UID where the folder holds others, too; volume to write; folder for unfinished
-        files, on the disk of the output.
+        Input, which is a file, a folder with DICOM files, or several, see :mod:`.found_scan`; its series instance UID
+        where the folder holds others, too; volume to write; folder for unfinished files, on the disk of the output.
     run: str
         Tells this batch from others; stands in the report beside the result.
     parameters: dict
@@ -77,6 +79,8 @@ class Job:
         of new UIDs for each scan.
     patient: str
         Tells patients apart.
+    form, orientation: str
+        Of NIfTI files, see :class:`.choices.Choices`.
     audit: str
         ``"module:function"`` that looks for the face in the result, see :mod:`CTDefaceLib.audits`; empty for none.
     no_text: bool
@@ -102,6 +106,8 @@ class Job:
     pseudonyms: str = ""
     no_text: bool = False
     patient: str = ""
+    form: str = ""
+    orientation: str = ""
 
     @property
     def key(self) -> bytes | None:
@@ -149,7 +155,7 @@ def run_job(job: Job) -> Outcome:
         )
     except OSError as error:
         sentence = f"A file could not be read or written: {error.strerror or type(error).__name__}."
-        is_input = str(error.filename or "").startswith(job.path)
+        is_input = str(error.filename or "").startswith(tuple(folders_of(job.path)))
         outcome = Outcome(not is_input and _of_the_disk(error) or Status.FAILED, sentence)
     except Exception as error:
         sentence = f"An error that this program did not expect stopped it ({type(error).__name__})."
@@ -224,19 +230,22 @@ def _deface(job: Job, work: Path) -> Outcome:
 
 def _deface_volume(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a volume: the report, and what writes it."""
-    scan = read_scan(job.path, job.series)
+    if _is_series(job):
+        scan = read_volume(_tree(job), job.series)
+    else:
+        scan = read_scan(job.path, form=job.form, orientation=job.orientation)
     result = deface(scan.image, DefaceParameters(**job.parameters), secret=job.key, patient=job.patient)
     show(scan.image, result)
-    report = {**result.report, "warnings": [*scan.notes, *result.report["warnings"]]}
-    return report, lambda part: save_volume(result.image, part)
+    report = {**result.report, "warnings": [*scan.notes, *result.report["warnings"]], "left_out": [*scan.left_out]}
+    return report, lambda part: save_volume(result.image, part, scan.geometry)
 
 
 def _deface_series(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
     """Deface into a DICOM series: the report, and what writes it."""
-    if not os.path.isdir(job.path):
+    if not _is_series(job):
         raise InputError("This scan is no DICOM series, so it cannot become one: choose a volume format for it.")
-    files = sorted(e.path for e in os.scandir(job.path) if e.is_file() and not e.name.startswith("."))
-    series = choose_series(tree_of(files), job.series)
+    tree = _tree(job)
+    series = choose_series(tree, job.series)
     how = partial(deface, secret=job.key, patient=job.patient)
     defaced, report = deface_stacks(series, DefaceParameters(**job.parameters), look=show, how=how, no_text=job.no_text)
     retain = [name for name in job.retain.split(",") if name] if job.clean else None
@@ -250,7 +259,18 @@ def _deface_series(job: Job, show: Show) -> tuple[dict, Callable[[Path], None]]:
             finish.pseudonyms.append_to(Path(job.pseudonyms) / f"{job.scan}.csv")
 
     report["warnings"] = [*report.pop("notes"), *report["warnings"]]
+    report["left_out"] = tree.left_out(series)
     return report, write
+
+
+def _is_series(job: Job) -> bool:
+    return os.path.isdir(folders_of(job.path)[0])
+
+
+def _tree(job: Job) -> Tree:
+    """What lies in the folders of a job; their sub-folders hold scans of their own."""
+    entries = (e for folder in folders_of(job.path) for e in os.scandir(folder) if not e.name.startswith("."))
+    return tree_of(sorted(e.path for e in entries if e.is_file() or e.is_symlink() and not os.path.exists(e)))
 
 
 def _publish(job: Job, part: Path, report_part: Path) -> dict | None:

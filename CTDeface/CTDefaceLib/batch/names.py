@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from ..files import name_bytes
 from ..stored_data import suffix
 from ..volume_io import IMAGE_IO
-from .inputs import FoundScan
+from .found_scan import FoundScan
 
 LAYOUTS = ("tree", "bids")
 NAMES = ("pseudonym", "keep")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +13,12 @@ from pathlib import Path
 from ..errors import InputError
 from ..files import name_bytes
 from ..private import SECRET, make_secret, private_folder, read_secret
+from ..volume_io import IMAGE_IO
 from .choices import Choices, first_parameters
-from .folders import GALLERY, PSEUDONYMS, RECORD
+from .folders import GALLERY, PSEUDONYMS, RECORD, write_passed_over
+from .found_scan import FoundScan, folders_of, joined
 from .gallery import PICTURES
-from .inputs import FoundScan, find_scans
+from .inputs import find_scans
 from .job import WORK_FOLDER, Job, Outcome, finished_before
 from .names import output_name
 from .progress import Report, note
@@ -77,7 +80,7 @@ class Batch:
             scan=number,
             attempt=row["attempts"],
             name=row["output"],
-            path=str(self.root / row["path"]),
+            path=joined(str(self.root / path) for path in folders_of(row["path"])),
             series=row["series"],
             output=str(self.output / (row["output"] + self.choices.ending)),
             work=str(self.output / WORK_FOLDER / f"{self.run}-{number}-{row['attempts']}"),
@@ -93,6 +96,8 @@ class Batch:
             patient=row["patient"] or row["study"] or row["place"],
             no_text=self.choices.no_text,
             pseudonyms=str(self.private / PSEUDONYMS),
+            form=self.choices.form,
+            orientation=self.choices.orientation,
         )
 
 
@@ -115,16 +120,41 @@ def take_up(batch: Batch, report: Report) -> None:
             record.retry(number)
 
 
-def look_for_scans(batch: Batch, source: Path, report: Report) -> None:
-    """Take up what there is now (InputError when the secret is another one than before)."""
+def look_for_scans(batch: Batch, source: Path, report: Report) -> int:
+    """Take up what there is now; how many places that can hold a scan were passed over.
+
+    Raises
+    ------
+    InputError
+        when the secret is another one than before, or there is no scan
+    """
     secret = make_secret(batch.secret) if batch.choices.need_secret or batch.secret.is_file() else b""
     mark = hashlib.sha256(secret).hexdigest()
     if (batch.record.get("secret") or mark) != mark:
         raise InputError("This batch was begun with another secret: give the same one again.")
     batch.record.set("secret", mark)
-    scans = find_scans(source, (batch.output, batch.private), batch.record.known)
+    scans, passed_over = _found(source, (batch.output, batch.private), batch.record, report)
+    write_passed_over(passed_over, batch.private)
     for name in batch.record.add(_named(scans, batch.choices, secret)):
         report(note(f"{name}: the scan changed since it was defaced; the result was left as it is."))
+    return len(passed_over)
+
+
+def _found(
+    source: str | os.PathLike, ignore: tuple[Path, ...], record: Record, report: Report
+) -> tuple[list[FoundScan], list[tuple[str, str]]]:
+    """The scans that there are, and what was passed over, which is said; InputError when there is no scan."""
+    passed_over: list[tuple[str, str]] = []
+    scans = find_scans(source, ignore, record.known, lambda path, why: passed_over.append((path, why)))
+    for why, count in Counter(why for _, why in passed_over).items():
+        report(note(f"Passed over, since {why}: {count}."))
+    if not scans:
+        there = f", and {len(passed_over)} places were passed over" if passed_over else ""
+        raise InputError(
+            f"There are no scans below the input, neither volumes ({', '.join(IMAGE_IO)}) nor DICOM images{there}; "
+            "check its path."
+        )
+    return scans, passed_over
 
 
 def plan(
@@ -134,17 +164,18 @@ def plan(
     *,
     private: str | os.PathLike | None = None,
     secret: str | os.PathLike | None = None,
+    report: Report = lambda event: None,
 ) -> list[tuple[str, str, str]]:
     """What :func:`.batch.run` would do, without writing anything: place, name of the result, and status of each scan.
 
-    Pseudonyms are empty as long as there is no secret to make them with.
+    Pseudonyms are empty as long as there is no secret to make them with. ``report`` is told what is passed over.
     """
     choices, output = choices or Choices(), Path(output)
     private = Path(private) if private else private_folder(output)
     secret = Path(secret) if secret else private / SECRET
     key = read_secret(secret) if secret.is_file() else None
     with Record(private / RECORD, read_only=True) as record:
-        scans = find_scans(source, (output, private), record.known)
+        scans, _ = _found(source, (output, private), record, report)
         record.add(_named(scans, choices, key or b""))
         rows = list(record.rows())
     hidden = {scan.place for scan in scans if not scan.output} if choices.names == "pseudonym" and not key else set()

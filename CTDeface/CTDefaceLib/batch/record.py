@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import CTDefaceError, OutputError
 from ..files import name_bytes, name_text
 from ..private import make_private_file
-from .inputs import FoundScan
+from .found_scan import FoundScan
 from .job import Outcome
 from .lock import lock
 from .status import FINISHED, Status
@@ -49,7 +49,7 @@ CREATE INDEX IF NOT EXISTS scan_status ON scan (status);
 """
 
 FOUND = ("place", "path", "series", "stamp", "identity", "patient", "study")
-"""Columns that hold a :class:`.inputs.FoundScan`."""
+"""Columns that hold a :class:`.found_scan.FoundScan`."""
 
 LOCK = "running.lock"
 """Beside the record; held while the batch runs."""

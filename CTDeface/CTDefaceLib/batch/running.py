@@ -18,6 +18,7 @@ from ..pipeline import DefaceParameters
 from ..private import SECRET, make_secret, private_folder
 from .choices import Choices, check_format, keep_choices
 from .folders import GALLERY, RECORD, make_folders, unfinished_work
+from .found_scan import folders_of
 from .gallery import PICTURES
 from .inputs import root_of
 from .job import Job, Outcome, finished_before
@@ -91,7 +92,7 @@ def run(
     Raises
     ------
     CTDefaceError
-        when the batch cannot begin or go on: unusable input, other choices than before, running already, disk full
+        when the batch cannot begin or go on: no scans, other choices than before, running already, disk full
     """
     start = time.monotonic()
     report = tell or report
@@ -118,7 +119,7 @@ def run(
             make_secret(key)
         batch = Batch(record, root, output.resolve(), private.resolve(), key, choices, gallery, originals)
         take_up(batch, report)
-        look_for_scans(batch, source, report)
+        passed_over = look_for_scans(batch, source, report)
         if rebuild:
             shutil.rmtree(private / GALLERY / PICTURES, ignore_errors=True)  # they bear the numbers of the old record
             report(note(f"The record was made anew; finished results that were taken up: {take_up_results(batch)}."))
@@ -136,11 +137,11 @@ def run(
                     _end(batch)
                 raise
             _end(batch)
-        return Summary(record.counts(), time.monotonic() - start)
+        return Summary(record.counts(), time.monotonic() - start, passed_over)
 
 
 def _started(report: Report, worker: str, job: Job) -> None:
-    report(started(job.name, job.scan, worker, Path(job.path).name))
+    report(started(job.name, job.scan, worker, Path(folders_of(job.path)[0]).name))
 
 
 def _do_all(batch: Batch, runner: partial[Results], report: Report) -> None:

@@ -36,15 +36,18 @@ class Summary:
         Number of scans by the word of their status, see :class:`.batch.status.Status`.
     seconds: float
         That this run took.
+    passed_over: int
+        Places that can hold a scan and were not looked into: links to nothing, other formats, what cannot be read.
     """
 
     counts: dict[str, int]
     seconds: float
+    passed_over: int = 0
 
     @property
     def all_done(self) -> bool:
-        """Whether every scan has its result."""
-        return not any(self.counts.get(status) for status in (*WITHOUT_RESULT, *PENDING))
+        """Whether every scan has its result, and nothing was passed over."""
+        return not self.passed_over and not any(self.counts.get(status) for status in (*WITHOUT_RESULT, *PENDING))
 
 
 def write_results(batch: Batch) -> None:

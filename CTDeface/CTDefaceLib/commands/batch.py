@@ -27,6 +27,7 @@ what it leaves:
                ctdeface_batch.json: how they were made. Nothing of the patients.
   OUT-private  keep it as you keep the scans, and never share it:
                  scans.csv      which input became which output, and its status
+                 passed_over.csv  what can hold scans, but was not looked into
                  gallery/       index.html, to look at all results; shows faces
                  record.sqlite  what is done and what is left
                  secret.key     what the pseudonyms are made with
@@ -41,7 +42,8 @@ statuses: done; done with warnings (look at it); held back (the audit still foun
   as another (a copy, done once).
 
 exit status:
-  0 every scan has its result, 3 some have none (scans.csv says why),
+  0 every scan has its result, 3 some have none (scans.csv says why) or something was
+  passed over (archives, other formats, links to nothing, what cannot be read),
   1 the batch could not begin or go on (one sentence says why), 2 wrong usage.
   Ctrl-C (130) and SIGTERM (143): start it again to go on."""
 
@@ -52,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..batch.runner import LONGEST_SECONDS
     from ..volume_io import WRITABLE
     from .deface import add_headers, add_parameters
+    from .reading import add_nifti
 
     parser.add_argument(
         "input", metavar="IN", type=Path, help="a folder, searched with its sub-folders, or a CSV table"
@@ -127,6 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="make a damaged record anew: finished results are taken up from their reports, by the secret",
     )
+    add_nifti(parser)
     add_parameters(parser)
 
 
@@ -135,19 +139,21 @@ def run(args: argparse.Namespace) -> int:
     from ..batch.progress import batch_display
     from ..files import on_one_line
     from .deface import parameters_from, retained_from
+    from .terminal import warn
 
     parameters = parameters_from(args)
     retained = retained_from(args)
     headers = "keep" if retained is None else "ps315"
     audit, retain = AUDITS.get(args.audit, ""), ",".join(retained or [])
-    choices = batch.Choices(args.layout, args.names, args.format, audit, headers, retain, args.no_text)
+    choices = batch.Choices(args.layout, args.names, args.format, audit, headers, retain, args.no_text,
+                            args.form or "", args.orientation or "")  # fmt: skip
     folders = {"private": args.private, "secret": args.secret}
     if args.scheduler and args.workers is not None:
         args.error("argument --workers: a Dask cluster has its own")
     if args.timeout and args.workers == 0:
         args.error("argument --timeout: only a worker process can be stopped; use --workers 1 or more")
     if args.dry_run:
-        planned = batch.plan(args.input, args.output, choices, **folders)
+        planned = batch.plan(args.input, args.output, choices, **folders, report=lambda event: warn(event["text"]))
         for place, name, status in planned:
             print(on_one_line(f"{place} -> {name + args.format if name else '(a pseudonym)'}: {status}"))
         print(f"{len(planned)} scans")
@@ -169,7 +175,9 @@ def run(args: argparse.Namespace) -> int:
             originals=args.originals,
             report=report,
         )
-    print(", ".join(f"{count} {status}" for status, count in summary.counts.items()) or "no scans found")
+    print(", ".join(f"{count} {status}" for status, count in summary.counts.items()))
+    if summary.passed_over:
+        warn(f"{summary.passed_over} places were passed over; {batch.PASSED_OVER} in the private folder lists them.")
     return 0 if summary.all_done else 3
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, OutputError
+from .reading import add_reading, reading_from
 from .terminal import Progress, say, warn
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ examples:
   ctdeface deface "DICOM/series 4" head_defaced.nrrd
   ctdeface deface "DICOM/study of one patient" defaced
   ctdeface deface head.mha out.mha --strength light
+  ctdeface deface old.nii out.nii.gz --orientation LAS
   ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
   ctdeface deface head.nii.gz out.nii.gz --companion t1.nii.gz pet.nii.gz
   ctdeface deface head.nii.gz out.nii.gz --apply-mask corrected.nii.gz
@@ -116,6 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--patient", metavar="ID", help="tells patients apart with --secret, where neither DICOM nor sub-ID in IN does"
     )
     files.add_argument("--overwrite", action="store_true", help="replace output files that exist; never the input")
+    add_reading(parser)
     add_dicom(parser)
     add_parameters(parser)
     add_kept(parser)
@@ -138,9 +141,6 @@ def add_kept(parser: argparse.ArgumentParser) -> None:
 def add_dicom(parser: argparse.ArgumentParser) -> None:
     """The choices of a DICOM series as output."""
     dicom = parser.add_argument_group("DICOM series as output")
-    dicom.add_argument(
-        "--series", metavar="NUMBER", default="", help="this one alone, or its UID (default: all, with one new skin)"
-    )
     dicom.add_argument(
         "--take-along",
         action="store_true",
@@ -287,84 +287,82 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..segmenters import check_ready
+    from ..dicom.tree import is_dicom
     from ..stored_data import suffix
-    from ..study.volumes import companion_name
-    from ..volume_io import IMAGE_IO
+    from ..volume_io import IMAGE_IO, NIFTI
 
-    if suffix(args.output) not in IMAGE_IO:
-        if args.input.is_dir():
-            return _run_dicom(args)
-        if not args.input.exists():
-            raise InputError("There is no such file or folder; check the path of the input.")
-        if not args.output.suffix:
-            args.error(
-                "OUT: A volume can be written as .nii, .nii.gz, .nrrd or .mha; only a DICOM series that is a folder "
-                "itself goes into a folder (unpack an archive first)."
-            )
-    for name in ("series", "take_along", "headers", "retain", "private", "no_text"):
-        if getattr(args, name) not in (None, "", [], False, "keep"):
-            args.error(f"argument --{name.replace('_', '-')}: goes with a folder as OUT, and a DICOM series as IN")
-    report_path = args.report or args.output.with_name(args.output.name[: -len(suffix(args.output))] + ".json")
-    if report_path.suffix.lower() != ".json":
-        args.error("argument --report: the name must end in .json")
+    if not os.path.exists(args.input):
+        raise InputError("There is no such file or folder; check the path of the input.")
+    of_dicom = args.input.is_dir() or suffix(args.input) not in IMAGE_IO and is_dicom(args.input)
+    if args.series and not of_dicom:
+        args.error("argument --series: goes with a DICOM series as IN")
+    if (args.form or args.orientation) and suffix(args.input) not in NIFTI:
+        args.error(f"argument --{args.form or 'orientation'}: goes with a NIfTI file as IN")
+    if suffix(args.output) in IMAGE_IO or not of_dicom:
+        return _run_volume(args)
+    return _run_dicom(args)
+
+
+def _run_volume(args: argparse.Namespace) -> int:
+    """A volume file or a DICOM series in, a volume file out, and the same new skin for its companions."""
+    from ..files import written_whole
+    from ..scan import Source
+    from ..segmenters import check_ready
+    from ..structures import read_all
+    from ..study.volumes import companion_name, find_face, read_mask, save_companion, save_face
+    from ..volume_io import read_stored, save_volume
+
+    companions = {f"--companion {number}": path for number, path in enumerate(args.companion, 1)}
+    outputs = _volume_outputs(args)
+    outputs.update({name: companion_name(path, args.output.parent) for name, path in companions.items()})
     parameters = parameters_from(args)
     secret, patient = _secret_from(args)
-    companions = {f"--companion {number}": path for number, path in enumerate(args.companion, 1)}
-    outputs = {
-        "report": report_path,
-        **({"--mask": args.mask} if args.mask else {}),
-        **{name: companion_name(path, args.output.parent) for name, path in companions.items()},
-        "OUT": args.output,
-    }
     _check_formats(args, outputs)
     check_outputs(args, args.input, outputs, args.overwrite)
     check_ready(parameters.segmenter, parameters.choice)
-
-    return _run_volume(args, parameters, secret, patient, outputs, companions)
-
-
-def _run_volume(
-    args: argparse.Namespace,
-    parameters: DefaceParameters,
-    secret: bytes | None,
-    patient: str,
-    outputs: dict[str, Path],
-    companions: dict[str, Path],
-) -> int:
-    """A volume in, a volume out, and the same new skin for its companions."""
-    from ..files import written_whole
-    from ..structures import read_all
-    from ..study.volumes import find_face, read_mask, save_companion, save_face
-    from ..volume_io import save_volume
-
     with Progress() as progress:
         progress(0.0, "Reading")
-        kept, mask = read_all(args.keep), read_mask(args.apply_mask) if args.apply_mask else None
-        face, notes = find_face(
-            args.input, parameters, mask=mask, kept=kept, secret=secret, patient=patient, progress=progress
+        reading = reading_from(args, args.input)
+        read = partial(read_stored, form=args.form or "", orientation=args.orientation or "")
+        kept, mask = read_all(args.keep, read), read_mask(args.apply_mask) if args.apply_mask else None
+        face, scan = find_face(
+            args.input, parameters, reading, mask=mask, kept=kept, secret=secret, patient=patient, progress=progress
         )
         result = face.result
-        notes += [MASK_WARNING] * bool(args.mask)
-        result.report["warnings"] = [*notes, *result.report["warnings"]]
+        result.report["warnings"] = [*scan.notes, *[MASK_WARNING] * bool(args.mask), *result.report["warnings"]]
+        if scan.source is Source.SERIES:
+            result.report["left_out"] = list(scan.left_out)
         progress(1.0, "Writing")
         with written_whole(*outputs.values(), overwrite=args.overwrite) as parts:
             places = dict(zip(outputs, parts))
             if args.mask:
-                save_volume(result.mask, places["--mask"])
+                save_volume(result.mask, places["--mask"], scan.geometry)
             if args.companion:
                 result.report["companions"] = [
                     save_companion(face, path, places[name]) for name, path in companions.items()
                 ]
-            save_face(face, args.input, places["OUT"])
+            save_face(face, scan, args.input, places["OUT"])
             save_report(result.report, places["report"])
-    for warning in result.report["warnings"]:
-        warn(f"warning: {warning}")
-    for number, report in enumerate(result.report.get("companions", []), 1):
-        for warning in report["warnings"]:
-            warn(f"warning: companion {number}: {warning}")
-    say(summary(result.report))
+    tell(result.report)
     return 0
+
+
+def _volume_outputs(args: argparse.Namespace) -> dict[str, Path]:
+    """What is written beside and with a volume, in this order; wrong usage where that does not go together."""
+    from ..stored_data import suffix
+
+    if not args.output.suffix:
+        args.error(
+            "OUT: A volume can be written as .nii, .nii.gz, .nrrd or .mha; only a DICOM series goes into a folder "
+            "(unpack an archive first)."
+        )
+    for name in ("take_along", "headers", "retain", "private", "no_text"):
+        if getattr(args, name) not in (None, [], False, "keep"):
+            args.error(f"argument --{name.replace('_', '-')}: goes with a folder as OUT, and a DICOM series as IN")
+    report_path = args.report or args.output.with_name(args.output.name[: -len(suffix(args.output))] + ".json")
+    if report_path.suffix.lower() != ".json":
+        args.error("argument --report: the name must end in .json")
+    return {"report": report_path, **({"--mask": args.mask} if args.mask else {}), "OUT": args.output}
 
 
 def _check_formats(args: argparse.Namespace, outputs: dict[str, Path]) -> None:
@@ -398,7 +396,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
     """A DICOM series in, a DICOM series out."""
     from ..dicom.deface import check_table, deface_series
     from ..dicom.pseudonyms import TABLE
-    from ..files import check_folder, written_whole
+    from ..files import check_folder, check_writable, written_whole
     from ..pipeline import deface
     from ..private import SECRET, left_with_a_result, make_private_folder, make_secret, private_folder
     from ..segmenters import check_ready
@@ -413,6 +411,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
     parameters = parameters_from(args)
     try:
         check_folder(args.output)
+        check_writable(args.output)
     except OutputError as error:
         args.error(f"OUT: {error}")
     check_outputs(args, None, {"report": report_path}, args.overwrite)
@@ -448,16 +447,24 @@ def _run_dicom(args: argparse.Namespace) -> int:
                 args.input, args.output, parameters, series=args.series, **choices, progress=progress
             )
         save_report(report, part)
-    for warning in (*report["notes"], *report["warnings"]):
+    tell(report)
+    return 3 if report.get("refused") else 0
+
+
+def tell(report: dict) -> None:
+    """Say what a report has to say."""
+    for warning in (*report.get("notes", ()), *report["warnings"]):
         warn(f"warning: {warning}")
-    for one in report.get("refused", []):
+    for number, companion in enumerate(report.get("companions", ()), 1):
+        for warning in companion["warnings"]:
+            warn(f"warning: companion {number}: {warning}")
+    for one in report.get("refused", ()):
         warn(f"refused: {one['name']}: {one['why']}")
-    if report["left_out"]:
+    if report.get("left_out"):
         warn(f"left out: {', '.join(report['left_out'])}")
     if "series" in report:
         say(f"One new skin for {len(report['series'])} series, from {report['face_from']}.")
     say(summary(report))
-    return 3 if report.get("refused") else 0
 
 
 def parameters_from(args: argparse.Namespace) -> DefaceParameters:
@@ -497,20 +504,28 @@ def _number(low: float, high: float) -> Callable[[str], float]:
 
 
 def check_outputs(args: argparse.Namespace, source: Path | None, outputs: dict[str, Path], overwrite: bool) -> None:
-    """Wrong usage, before any work: outputs that exist, that are the input, or of which two are one file."""
-    from ..files import check_output
+    """Wrong usage, before any work: outputs that exist or cannot be written, are the input, or of which two are one."""
+    from ..files import check_output, check_writable
 
     seen = set()
     for name, path in outputs.items():
-        if source and path.exists() and source.exists() and os.path.samefile(path, source):
-            args.error(f"{name}: This is the input itself; choose another name.")
         try:
+            if source and _is_same_file(path, source):
+                raise OutputError("This is the input itself; choose another name.")
             check_output(path, overwrite)
+            check_writable(path)
         except OutputError as error:
             args.error(f"{name}: {error}")
         if (resolved := os.path.normcase(path.resolve())) in seen:
             args.error(f"{name}: Another output has the same name; choose a different one.")
         seen.add(resolved)
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:  # one of them is not there, or cannot be
+        return False
 
 
 def save_report(report: dict, path: Path) -> None:

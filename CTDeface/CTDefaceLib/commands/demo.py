@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .deface import check_outputs, save_report, summary
+from .reading import add_reading, reading_from
 from .terminal import Progress
 
 HELP = "see it work on a synthetic head"
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the results, made where missing (default: %(default)s)",
     )
     parser.add_argument("--ct", type=Path, help="a head CT of yours instead of the synthetic one; it is only read")
+    add_reading(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     with Progress() as progress:
         if args.ct:
             progress(0.0, "Reading")
-            scan = read_scan(args.ct)
+            scan = read_scan(args.ct, **reading_from(args, args.ct))
         else:
             progress(0.0, "Making a synthetic head")
             scan = Scan(make_phantom().image)
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
                 save_volume(scan.image, parts[0])
             before_after_picture(scan.image, result.image, parts[-3])
             save_report(result.report, parts[-2])
-            save_volume(result.image, parts[-1])
+            save_volume(result.image, parts[-1], scan.geometry)
     print(summary(result.report))
     print(f"{args.folder.resolve()}: {', '.join(reversed(names))}")
     if args.ct:

@@ -17,6 +17,7 @@ import threading
 import traceback
 import types
 import warnings
+from typing import NoReturn
 
 from ..errors import CTDefaceError, memory_errors
 from ..version import __version__
@@ -86,11 +87,16 @@ def _terminate(number: int, frame: types.FrameType | None) -> None:
     sys.exit(TERMINATED)  # as an exception, so that temporary files are removed on the way out
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the usage, without all that could have been used."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message.rstrip('.')}. See {self.prog} --help.\n")
+
+
 def _parser(argv: list[str]) -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="ctdeface", description="Replace the face in head CTs.", epilog=EPILOG, formatter_class=plain
-    )
+    parser = _Parser(prog="ctdeface", description="Replace the face in head CTs.", epilog=EPILOG, formatter_class=plain)
     parser.add_argument("--debug", action="store_true", help="on an error, also show where it arose")
     parser.add_argument("--version", action="version", version=f"ctdeface {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

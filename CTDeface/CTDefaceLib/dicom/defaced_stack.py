@@ -9,17 +9,15 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..anatomy.grids import bounding_box, on_image_grid
-from ..errors import NoFaceError
+from ..errors import InputError, NoFaceError
 from ..pipeline import DefaceParameters, DefaceResult, deface
 from ..progress import IsCancelled, Progress, part, silent
 from ..removal.fill import fill_region
 from ..removal.surface import Surface
-from ..scan import in_hounsfield
 from .burned_in import refuse_text
 from .stack import is_regular, oddities, on_regular_grid, on_slices, read_stack, slice_images, to_slices
 from .tree import Series, Stack
-
-BURNED_IN = "The images say that text is burned into their pixels: look at them before you share them."
+from .volume import as_hounsfield
 
 
 @dataclass(frozen=True)
@@ -80,11 +78,13 @@ def deface_stacks(
     InputError, NoFaceError
         When a stack is no head CT, shows no face, or has text in its pixels, since it would be missing from the output.
     """
+    if series.problem:
+        raise InputError(series.problem)
     defaced: list[DefacedStack] = []
     reports: list[dict] = []
     for number, stack in enumerate(series.stacks):
         step = part(progress, number / len(series.stacks), (number + 1) / len(series.stacks))
-        notes = [*oddities(stack), *[BURNED_IN] * series.burned_in]
+        notes = [*oddities(stack), *series.notes]
         image = read_stack(stack, part(step, 0.0, 0.1 if no_text else 0.15))
         if no_text:
             refuse_text(image, series.burned_in, part(step, 0.1, 0.15))
@@ -115,7 +115,7 @@ def deface_stacks(
 
 def _as_values(image: sitk.Image, series: Series) -> tuple[sitk.Image, tuple[str, ...]]:
     """A CT in Hounsfield units, with notes; other modalities as they are."""
-    return in_hounsfield(image) if series.modality == "CT" else (image, ())
+    return (image, ()) if series.is_other_modality else as_hounsfield(series, image)
 
 
 def _offset(original: sitk.Image, image: sitk.Image) -> float:

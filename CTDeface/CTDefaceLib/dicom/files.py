@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -19,20 +20,21 @@ from ..errors import InputError
 if TYPE_CHECKING:
     import pydicom
 
-TAGS = [
-    "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "ImagePositionPatient", "ImageOrientationPatient",
-    "PixelSpacing", "SamplesPerPixel", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored",
-    "RescaleSlope", "RescaleIntercept",
-]  # fmt: skip
-"""What the even stack of :mod:`.even_series` is checked by."""
-
 TREE_TAGS = [
-    *TAGS, "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName", "ImageType",
-    "AcquisitionNumber", "TemporalPositionIndex", "InstanceNumber", "PixelRepresentation", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence",
+    "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "SamplesPerPixel", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "RescaleSlope",
+    "RescaleIntercept", "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName",
+    "ImageType", "AcquisitionNumber", "TemporalPositionIndex", "InstanceNumber", "BitsStored", "PixelRepresentation",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence",
     "BurnedInAnnotation", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 """What a whole tree is sorted and stacked by."""
+
+UIDS = ("SOPInstanceUID", "SeriesInstanceUID")
+"""What an image has to have to be placed in a series."""
+
+CT = "CT"
+"""The kind of a slice of a CT; see :func:`kind_of`."""
 
 CT_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.2",
@@ -55,6 +57,9 @@ STRUCTURE_SET, SEGMENTATION = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.
 DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 """SOP classes of what can be taken along with a defaced series."""
 
+CAPTURE, CONE_BEAM = "secondary capture", "X-ray 3D image"
+"""Kinds of images that can hold a CT without being one: exports of workstations, and what cone beam scanners make."""
+
 KINDS = {
     STRUCTURE_SET: "structure set",
     SEGMENTATION: "segmentation",
@@ -62,7 +67,8 @@ KINDS = {
     "1.2.840.10008.5.1.4.1.1.88.67": "dose report",
     "1.2.840.10008.5.1.4.1.1.88.59": "key object selection",
     "1.2.840.10008.5.1.4.1.1.88.": "structured report",
-    "1.2.840.10008.5.1.4.1.1.7": "secondary capture",
+    "1.2.840.10008.5.1.4.1.1.7": CAPTURE,
+    "1.2.840.10008.5.1.4.1.1.13.1.": CONE_BEAM,
     "1.2.840.10008.5.1.4.1.1.11.": "presentation state",
     "1.2.840.10008.5.1.4.1.1.104.": "document",
     "1.2.840.10008.5.1.4.1.1.66.1": "registration",
@@ -72,6 +78,9 @@ KINDS = {
     "1.2.840.10008.5.1.4.1.1.481.": "radiotherapy object",
 }
 """Beginnings of SOP class UIDs, the longest first where one begins with another."""
+
+OTHER_IMAGE = "image of another kind"
+"""An image that is no CT by its SOP class."""
 
 MOST_LEVELS = 50
 """Of sequences within sequences; nothing that is used has ten, and a few kB with hundreds take all memory. A choice."""
@@ -182,6 +191,14 @@ def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | 
             return None
 
 
+def is_dicom_file(path: str | os.PathLike) -> bool:
+    """Whether a path is that of a regular file that begins as DICOM files do."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
 def read_dataset(path: str, pixels: bool = True) -> pydicom.Dataset:
     """All of a DICOM file, or all before its pixels (InputError where it is damaged or nested too deeply)."""
     import pydicom
@@ -223,12 +240,15 @@ def _check_readable(header: pydicom.Dataset) -> None:
         value = header.get(name, 1)
         if int(1 if value in (None, "") else value) < 1:
             raise ValueError(f"{name} is below 1")
-    if is_image(header) and header.get("SOPClassUID") in CT_IMAGES:
-        bits = int(header.BitsAllocated)
-        if bits not in WORDS or int(header.get("BitsStored") or bits) > bits:
-            raise ValueError("a voxel has an odd number of bits")
-        if max(int(header.Rows), int(header.Columns)) > LARGEST_MATRIX:
-            raise ValueError("the matrix is far too large")
+    if is_image(header) and header.get("SOPClassUID") in CT_IMAGES and not _has_words_of_ct(header, WORDS):
+        raise ValueError("a voxel has an odd number of bits, or the matrix is far too large")
+
+
+def _has_words_of_ct(header: pydicom.Dataset, words: tuple[int, ...]) -> bool:
+    """Whether a voxel takes one of these numbers of bits, and the matrix is of a size that is scanned."""
+    bits = int(header.get("BitsAllocated") or 0)
+    fits = bits in words and int(header.get("BitsStored") or bits) <= bits
+    return fits and max(int(header.get(name) or 0) for name in ("Rows", "Columns")) <= LARGEST_MATRIX
 
 
 def _check_inflated(file: BinaryIO) -> None:
@@ -283,20 +303,43 @@ def series_number(header: pydicom.Dataset) -> int:
 
 
 def kind_of(header: pydicom.Dataset, others: Collection[str] = ()) -> str:
-    """What a file is when it is no slice of a CT, nor of one of some other SOP classes; empty for a slice."""
+    """What a file is: ``CT`` for a slice of a CT, and words for a person for anything else.
+
+    A slice of one of some other SOP classes is called by its modality.
+    """
     sop_class = str(header.get("SOPClassUID", ""))
     for start, kind in KINDS.items():
-        if sop_class.startswith(start):
+        if f"{sop_class}.".startswith(start.rstrip(".") + "."):
             return kind
     if not is_image(header):
         return "object of another kind"
-    if sop_class not in others and (sop_class not in CT_IMAGES or header.get("Modality", "CT") != "CT"):
-        return "image of another modality"
+    modality = str(header.get("Modality") or CT)
+    if sop_class in others:
+        return modality
+    if modality != CT:
+        return f"image of modality {modality}" if re.fullmatch("[A-Z]{2,16}", modality) else OTHER_IMAGE
+    if sop_class not in CT_IMAGES:
+        return OTHER_IMAGE
     if "LOCALIZER" in [str(value).upper() for value in _values(header.get("ImageType"))]:
         return "scout"
-    if int(header.get("SamplesPerPixel") or 1) > 1 or header.get("PhotometricInterpretation") != "MONOCHROME2":
-        return "capture"
-    return ""
+    return CT if _is_grey(header) else "capture in colour" if _is_coloured(header) else "capture"
+
+
+def can_be_stacked(header: pydicom.Dataset, kind: str) -> bool:
+    """Whether images of a kind are slices of a CT, or can be: those of 16 grey bits that captures or cone beam are."""
+    if kind in (CAPTURE, CONE_BEAM):
+        of_ct = kind == CONE_BEAM or str(header.get("Modality") or CT) in (CT, "OT", "SC")
+        named = all(header.get(name) for name in UIDS)
+        return of_ct and named and is_image(header) and _is_grey(header) and _has_words_of_ct(header, (16,))
+    return kind == CT
+
+
+def _is_coloured(header: pydicom.Dataset) -> bool:
+    return int(header.get("SamplesPerPixel") or 1) > 1
+
+
+def _is_grey(header: pydicom.Dataset) -> bool:
+    return not _is_coloured(header) and header.get("PhotometricInterpretation") == "MONOCHROME2"
 
 
 def _values(value: Any) -> list:

@@ -12,20 +12,31 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 from ..anatomy.hounsfield import BLANK_HU
 from ..errors import InputError
+from ..processes import libraries_silenced
 from ..progress import Progress, silent
-from .even_series import PLACE_TOLERANCE, PLACE_TOLERANCE_MM, TILT_TOLERANCE_DEGREES
 from .files import Slice, read_dataset
 from .tree import Stack
 
 if TYPE_CHECKING:
     import pydicom
 
+PLACE_TOLERANCE_MM = 0.1
+"""How far a slice may lie from its place in an even stack: positions are often rounded to a tenth of a millimetre."""
+
+PLACE_TOLERANCE = 0.1
+"""… or this share of the spacing: thick slices are placed less exactly."""
+
+TILT_TOLERANCE_DEGREES = 0.25
+"""Up to this the slices count as straight: a head of 200 mm is then sheared by less than a millimetre."""
+
 LARGEST_GAP_MM = 20.0
 """Between neighbouring slices; across more, what lies between cannot be guessed (1.5 times the usual gap can)."""
+
+AS_DICOM = "write DICOM instead (a folder as output, or --format .dicom of a batch), which keeps the slices as they are"
+"""What helps where a volume file cannot hold what a series does."""
 
 NO_DECODER = (
     "The DICOM pixels are compressed in a way that needs the package python-gdcm; install it with "
@@ -37,8 +48,8 @@ UNDECODED = "The DICOM pixels cannot be decoded; copy or export the series again
 def read_stack(stack: Stack, progress: Progress = silent) -> sitk.Image:
     """The slices in Hounsfield units, one after the other; int16 where that holds them, else int32 or float32.
 
-    The geometry is that of the first slice, with the usual distance of slices; it is true only when
-    :func:`is_regular`.
+    The geometry is that of the first slice, with the mean distance of slices where :func:`is_regular`; elsewhere it
+    is not true.
     """
     ends = [value * s.slope + s.intercept for s in stack.slices for value in (s.low, s.high)]
     whole = all(float(value).is_integer() for s in stack.slices for value in (s.slope, s.intercept))
@@ -62,7 +73,7 @@ def read_stack(stack: Stack, progress: Progress = silent) -> sitk.Image:
     if dtype == np.int32 and hu.min() >= -(2**15) and hu.max() < 2**15:
         hu = hu.astype(np.int16)
     image = sitk.GetImageFromArray(hu)
-    image.SetSpacing([*stack.spacing, usual_gap(stack)])
+    image.SetSpacing([*stack.spacing, mean_gap(stack) if is_regular(stack) else usual_gap(stack)])
     image.SetOrigin(stack.slices[0].position)
     image.SetDirection(stack.axes.T.ravel().tolist())
     return image
@@ -93,7 +104,7 @@ def words_of(header: pydicom.Dataset) -> np.ndarray:
             raise InputError(UNDECODED)
         words = np.frombuffer(header.PixelData, dtype.newbyteorder(order), count)
         return words.astype(dtype).reshape(frames, rows, columns)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), libraries_silenced():
         warnings.simplefilter("ignore")
         try:
             words = header.pixel_array
@@ -156,6 +167,12 @@ def usual_gap(stack: Stack) -> float:
     return float(np.median(gaps[gaps > 0.01]))
 
 
+def mean_gap(stack: Stack) -> float:
+    """The distance of neighbouring slices of an even stack in mm; their positions can be rounded."""
+    along = stack.along
+    return float((along[-1] - along[0]) / (len(along) - 1))
+
+
 def tilt_degrees(stack: Stack) -> float:
     """By how much the slices are shifted against each other, as the angle of a tilted gantry."""
     shift = stack.positions[-1] - stack.positions[0]
@@ -165,8 +182,7 @@ def tilt_degrees(stack: Stack) -> float:
 
 def is_regular(stack: Stack) -> bool:
     """Whether the slices lie on a regular grid, straight and evenly."""
-    along = stack.along
-    spacing = (along[-1] - along[0]) / (len(along) - 1)
+    along, spacing = stack.along, mean_gap(stack)
     off_place = np.abs(along - along[0] - spacing * np.arange(len(along))).max()
     even = np.diff(along).min() > 0.01 and off_place <= max(PLACE_TOLERANCE_MM, PLACE_TOLERANCE * spacing)
     return bool(even and tilt_degrees(stack) <= TILT_TOLERANCE_DEGREES)
@@ -195,6 +211,31 @@ def oddities(stack: Stack) -> list[str]:
     if np.abs(gaps - usual).max() > max(PLACE_TOLERANCE_MM, PLACE_TOLERANCE * usual):
         found.append(f"The slices are {gaps.min():.2f} to {gaps.max():.2f} mm apart; some may be missing.")
     return found
+
+
+def check_regular(stack: Stack) -> None:
+    """Refuse a stack that does not lie on a regular grid, which is all that a volume file can hold (InputError)."""
+    if is_regular(stack):
+        return
+    gaps, usual = np.diff(stack.along), usual_gap(stack)
+    if gaps.min() < 0.01:
+        doubles = int((gaps < 0.01).sum())
+        raise InputError(f"{doubles} of the {len(gaps) + 1} DICOM slices lie at the place of another one; {AS_DICOM}.")
+    if tilt_degrees(stack) > TILT_TOLERANCE_DEGREES:
+        raise InputError(
+            f"The gantry was tilted by {tilt_degrees(stack):.1f} degrees, so that the slices do not stack into a "
+            f"straight volume; {AS_DICOM}."
+        )
+    multiples = gaps / usual
+    if np.abs(multiples - multiples.round()).max() < 0.2 and multiples.max() > 1.5:
+        after = int(multiples.argmax())
+        raise InputError(
+            f"DICOM slices are missing: {gaps[after]:.2f} mm lie between slices {after + 1} and {after + 2} of "
+            f"{len(gaps) + 1} where {usual:.2f} mm are usual; add the missing slices, or {AS_DICOM}."
+        )
+    raise InputError(
+        f"The DICOM slices are unevenly spaced (from {gaps.min():.2f} to {gaps.max():.2f} mm); {AS_DICOM}."
+    )
 
 
 def on_regular_grid(stack: Stack, image: sitk.Image) -> sitk.Image:
@@ -273,4 +314,6 @@ def _shifted(plane: np.ndarray, shift: np.ndarray, outside: float) -> np.ndarray
     """A plane moved by voxels along (columns' index, rows' index)."""
     if np.abs(shift).max() < 1e-3:
         return plane
+    from scipy import ndimage  # here, since few stacks are tilted and it takes long to import
+
     return ndimage.shift(plane, shift[::-1], order=1, cval=outside)

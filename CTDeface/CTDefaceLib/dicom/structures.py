@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +10,8 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from ..removal.keep import Structure
-from .files import SEGMENTATION, STRUCTURE_SET, plane_of, quietly
-from .stack import UNDECODED, read_dataset
+from .files import SEGMENTATION, STRUCTURE_SET, plane_of, quietly, read_dataset
+from .stack import UNDECODED
 
 if TYPE_CHECKING:
     import pydicom
@@ -28,15 +27,6 @@ CONTOUR_PIXEL_MM = 0.5
 
 ONE_PLANE_MM = 3.0
 """Thickness in mm of a structure that is drawn in a single plane. A choice."""
-
-
-def is_dicom(path: str | os.PathLike) -> bool:
-    """Whether a file begins as DICOM files do."""
-    path = Path(path)
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 @quietly()

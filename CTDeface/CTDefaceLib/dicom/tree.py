@@ -1,14 +1,15 @@
 """What lies in a DICOM folder and its sub-folders: the CT series, stacked by geometry, and everything else, by kind.
 
-File names mean nothing here. A series can hold several stacks (two acquisitions, a reformat beside the slices), a stack
-can be tilted, uneven or have slices at one place; :mod:`.dicom.stack` handles that.
+File names and folders mean nothing here: a series is one wherever its files lie. It can hold several stacks (two
+acquisitions, a reformat beside the slices), a stack can be tilted, uneven or have slices at one place;
+:mod:`.dicom.stack` handles that.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +18,24 @@ import numpy as np
 
 from ..errors import InputError
 from ..progress import Progress, silent
-from .files import TREE_TAGS, Slice, dicom_header, is_openable, kind_of, quietly, read_dataset, series_number, slices_of
+from ..walk import files_below
+from .files import (
+    CT,
+    TREE_TAGS,
+    UIDS,
+    Slice,
+    can_be_stacked,
+    dicom_header,
+    is_dicom_file,
+    kind_of,
+    quietly,
+    read_dataset,
+    series_number,
+    slices_of,
+)
 
 if TYPE_CHECKING:
     import pydicom
-
-UIDS = ("SOPInstanceUID", "SeriesInstanceUID")
-"""What an image has to have to be placed in a series."""
 
 DIRECTORY = "1.2.840.10008.1.3.10"
 """SOP class of a DICOMDIR."""
@@ -33,6 +45,10 @@ FEWEST_SLICES = 5
 
 SAME = 1e-3
 """Spacings (mm) and cosines of an orientation that differ by less than this are the same, rounded differently."""
+
+NO_CT_IMAGES = "The images are no CT images by their kind ({}), but carry positions and values like those of one."
+
+BURNED_IN = "The images say that text is burned into their pixels: look at them before you share them."
 
 OVERLAP_MM = 5.0
 """Two acquisitions of one stack may overlap by this; by more, each is a stack of its own."""
@@ -71,7 +87,7 @@ class Stack:
 
 @dataclass
 class Series:
-    """A series of images: of a CT, or of what else was asked for.
+    """A CT series, one of another kind that can hold a CT, or one of what else was asked for.
 
     Attributes
     ----------
@@ -79,6 +95,10 @@ class Series:
         Series and study instance UID, patient ID.
     number: int
         Series number, -1 where there is none.
+    kind: str
+        ``CT``, or what its images are otherwise, see :func:`.files.can_be_stacked`.
+    problem: str
+        Why it cannot be read; empty where it can.
     instances: dict
         File → SOP instance UID.
     burned_in: bool
@@ -92,6 +112,8 @@ class Series:
     study: str
     patient: str
     number: int
+    kind: str = CT
+    problem: str = ""
     burned_in: bool = False
     stacks: list[Stack] = field(default_factory=list)
     instances: dict[str, str] = field(default_factory=dict)
@@ -113,9 +135,20 @@ class Series:
     def name(self) -> str:
         """For messages; tells nothing of the patient."""
         slices = sum(len(stack.slices) for stack in self.stacks)
-        return (
-            f"series {self.number}" if self.number >= 0 else "a series without number"
-        ) + f" ({self.modality}, {slices} slices)"
+        number = f"series {self.number}" if self.number >= 0 else "a series without number"
+        return f"{number} ({self.kind}, {slices} slices)"
+
+    @property
+    def is_other_modality(self) -> bool:
+        """Whether these are images of another modality than CT, that were asked for."""
+        return self.modality != CT and self.kind == self.modality
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say about it, for the report."""
+        return [NO_CT_IMAGES.format(self.kind)] * (self.kind != CT and not self.is_other_modality) + [
+            BURNED_IN
+        ] * self.burned_in
 
 
 @dataclass
@@ -125,7 +158,7 @@ class Tree:
     Attributes
     ----------
     series: list of Series
-        CT series with at least one stack, and those of other modalities that were asked for.
+        Those with at least one stack; CT first.
     others: list of (kind, path)
         Everything else that is DICOM.
     """
@@ -133,36 +166,91 @@ class Tree:
     series: list[Series]
     others: list[tuple[str, str]]
 
-    def left_out(self, chosen: Series, taken: Iterable[str] = ()) -> list[str]:
+    def left_out(self, chosen: Series | None, taken: Iterable[str] = ()) -> list[str]:
         """What is in the tree besides the chosen series and the files taken along, for a person to read."""
         kinds = Counter(kind for kind, path in self.others if path not in set(taken))
         texts = [f"{kind} ({count})" for kind, count in sorted(kinds.items())]
         return [*(series.name for series in self.series if series is not chosen), *texts]
 
 
-def read_tree(folder: str | os.PathLike, progress: Progress = silent, others: Collection[str] = ()) -> Tree:
-    """Look at the headers of all DICOM files below a folder. Hidden files and folders are passed over.
+def read_tree(path: str | os.PathLike, progress: Progress = silent, others: Collection[str] = ()) -> Tree:
+    """Look at the headers of all DICOM files below a folder, or beside and below a DICOMDIR; or of one file.
+
+    Links to folders are followed, each real folder once. Hidden files and folders are passed over.
 
     Parameters
     ----------
-    folder: path
+    path: path
     others: collection of str
         SOP classes of images besides those of a CT that make series, too.
 
     Raises
     ------
     InputError
-        When a DICOM file is cut short or damaged, or two different images share one SOP instance UID.
+        When a folder cannot be looked into, or a DICOM file is cut short or damaged.
     """
-    return tree_of(_files_below(Path(folder)), progress, others)
+    path = Path(path)
+    if path.is_file() and path.name.upper() != "DICOMDIR":
+        tree = tree_of([str(path)], progress, others)
+        if not tree.series:
+            raise InputError("This is a single DICOM file; choose the folder with all slices of the series.")
+        return tree
+    return tree_of(_files_below(path.parent if path.is_file() else path), progress, others)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a path is what :func:`read_tree` reads: a folder, or a file that begins as DICOM files do."""
+    return path.is_dir() or is_dicom_file(path)
 
 
 @quietly()
 def tree_of(paths: list[str], progress: Progress = silent, others: Collection[str] = ()) -> Tree:
     """As :func:`read_tree`, of these files."""
-    images: dict[tuple[str, str], list[tuple[str, pydicom.Dataset]]] = {}
+    groups: dict[tuple, _Members] = {}
     rest: list[tuple[str, str]] = []
-    seen: dict[str, str] = {}
+    for number, path, header in _headers(paths, progress, others):
+        kind = kind_of(header, others)
+        if header.get("SOPClassUID") not in others and not can_be_stacked(header, kind):
+            rest.append((kind, path))
+            continue
+        key = str(header.get("StudyInstanceUID") or ""), str(header.SeriesInstanceUID), kind
+        group = groups.setdefault(key, _Members(kind))
+        first = group.images.setdefault(str(header.SOPInstanceUID), (number, path, header))
+        if first[1] != path:
+            rest.append(("copy", path))
+            if not group.problem and not _are_copies(first[1], path):
+                group.problem = DIFFERING_COPIES.format(first[0], number, len(paths))
+    series = []
+    for group in groups.values():
+        found, left = _series(group)
+        rest += left
+        series += [found] if found.stacks else []
+    return Tree(sorted(series, key=lambda one: (one.kind != CT, one.number, one.uid)), rest)
+
+
+DIFFERING_COPIES = (
+    "Two files of this series have one SOP instance UID but differ (numbers {} and {} of the {} files by name): remove "
+    "the wrong one."
+)
+
+SEVERAL_PATIENTS = "The images of this series are of several patients by their ID: put those of one into a folder."
+
+
+@dataclass
+class _Members:
+    """Images of a series: number, path and header by SOP instance UID, and why the series cannot be read."""
+
+    kind: str
+    images: dict[str, tuple[int, str, pydicom.Dataset]] = field(default_factory=dict)
+    problem: str = ""
+
+
+def _headers(
+    paths: list[str], progress: Progress, others: Collection[str]
+) -> Iterator[tuple[int, str, pydicom.Dataset]]:
+    """Number, path and header of the files that are DICOM, but no DICOMDIR."""
+    import pydicom
+
     for number, path in enumerate(paths, 1):
         if number % 50 == 0:
             progress(number / len(paths), "Looking at the files")
@@ -173,87 +261,87 @@ def tree_of(paths: list[str], progress: Progress = silent, others: Collection[st
                 f"A file cannot be read (number {number} of the {len(paths)} files by name: {error.strerror}); "
                 "check that all of the folder is there and may be read."
             ) from error
-        kind = kind_of(header, others) if header else ""
-        if header is None or header and not kind and not all(header.get(name) for name in UIDS):
+        placed = header and all(header.get(name) for name in UIDS)
+        if header is None or header and not placed and (kind_of(header) == CT or header.get("SOPClassUID") in others):
             raise InputError(
                 f"A DICOM file is truncated or damaged (number {number} of the {len(paths)} files by name); "
                 "copy the series again."
             )
-        if not header or header.get("file_meta") and header.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY:
-            continue
-        uid = str(header.get("SOPInstanceUID", ""))
-        if uid and uid in seen:
-            _check_copy(seen[uid], path)
-            rest.append(("copy", path))
-        elif kind:
-            rest.append((kind, path))
-        else:
-            images.setdefault((str(header.get("StudyInstanceUID", "")), str(header.SeriesInstanceUID)), []).append(
-                (path, header)
-            )
-        seen.setdefault(uid, path)
-    series = []
-    for members in images.values():
-        found, left = _series(members)
-        rest += left
-        series += [found] if found.stacks else []
-    return Tree(sorted(series, key=lambda one: (one.number, one.uid)), rest)
+        meta = header.get("file_meta") or pydicom.Dataset()
+        if header and meta.get("MediaStorageSOPClassUID") != DIRECTORY:
+            yield number, path, header
 
 
 def choose_series(tree: Tree, which: str = "") -> Series:
     """The one CT series of a tree, or the one with this number or UID.
 
+    Another kind of series that can hold a CT is only chosen where no CT series fits.
+
     Raises
     ------
     InputError
-        When there is none, or several and it is not said which.
+        When there is none, or several and it is not said which; or it holds two images of one UID that differ.
     """
     found = [one for one in tree.series if which in ("", str(one.number), one.uid)]
+    found = [one for one in found if one.kind == CT] or found
     if len(found) == 1:
+        if found[0].problem:
+            raise InputError(found[0].problem)
         return found[0]
+    if not tree.series and not tree.others:
+        raise InputError("The folder holds no DICOM images; choose the folder with the slices of a CT series.")
     if not tree.series:
-        raise InputError("The folder holds no CT series with slices that say where they lie; choose another one.")
-    names = [one.name for one in tree.series[:10]] + [f"{len(tree.series) - 10} more"] * (len(tree.series) > 10)
+        raise InputError(
+            f"The folder holds no CT series with slices that say where they lie, only {_listed(tree.left_out(None))}; "
+            "choose another one."
+        )
     if not found:
-        raise InputError(f"The folder holds no such series; it has {', '.join(names)}.")
+        raise InputError(f"The folder holds no such series; it has {_listed([one.name for one in tree.series])}.")
     by = "number" if len({one.number for one in found}) == len(found) else "series instance UID"
-    raise InputError(f"The folder holds {len(found)} CT series: {', '.join(names)}; say which one, by its {by}.")
+    names = _listed([one.name for one in found])
+    raise InputError(
+        f"The folder holds {len(found)} {found[0].kind} series: {names}; say which one, by its {by} (--series)."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:10] + [f"{len(names) - 10} more"] * (len(names) > 10))
 
 
 def _files_below(folder: Path) -> list[str]:
-    files = []
-    for place, inner, names in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        files += [os.path.join(place, name) for name in sorted(names) if not name.startswith(".")]
-    return [path for path in files if is_openable(path)]
+    def refuse(path: str, error: OSError | None) -> None:
+        if error is not None:
+            raise InputError(
+                f"A folder below the input cannot be looked into ({error.strerror}); check that all of it may be read."
+            ) from error
+
+    return [os.path.join(place, name) for place, names in files_below(folder, problem=refuse) for name in names]
 
 
-def _check_copy(first: str, second: str) -> None:
-    one, other = read_dataset(first), read_dataset(second)
+def _are_copies(first: str, second: str) -> bool:
     try:
-        same = one == other
-    except Exception:  # pydicom meets values that it cannot decode with errors of many kinds
-        same = False
-    if not same:
-        raise InputError(
-            "Two files have one SOP instance UID but differ: remove the wrong one, or deface them one after the other."
-        )
+        return bool(read_dataset(first) == read_dataset(second))
+    except Exception:  # pydicom meets damaged files, and values that it cannot decode, with errors of many kinds
+        return False
 
 
-def _series(members: list[tuple[str, pydicom.Dataset]]) -> tuple[Series, list[tuple[str, str]]]:
+def _series(members: _Members) -> tuple[Series, list[tuple[str, str]]]:
     """A series with its stacks, and what does not fit into any."""
-    header = members[0][1]
+    images = [(path, header) for _, path, header in members.images.values()]
+    header = images[0][1]
     names = ("SeriesInstanceUID", "StudyInstanceUID", "PatientID", "FrameOfReferenceUID")
     uid, study, patient, frame = (str(header.get(name, "") or "") for name in names)
-    series = Series(uid, study, patient, series_number(header), frame=frame)
-    series.modality = str(header.get("Modality", "") or "CT")
+    patients = {str(header.get("PatientID") or "") for _, header in images} - {""}
+    problem = members.problem or (SEVERAL_PATIENTS if len(patients) > 1 else "")
+    series = Series(uid, study, patient, series_number(header), members.kind, problem, frame=frame)
+    series.modality = str(header.get("Modality", "") or CT)
     groups: list[tuple[tuple, list[Slice]]] = []
     left = []
-    for path, header in members:
+    for path, header in images:
         try:
             placed = slices_of(path, header)
         except (AttributeError, LookupError, TypeError, ValueError):
-            left.append(("picture without a place", path))
+            left.append(("picture without a place" if members.kind == CT else members.kind, path))
             continue
         series.instances[path] = str(header.SOPInstanceUID)
         series.burned_in |= header.get("BurnedInAnnotation") == "YES"

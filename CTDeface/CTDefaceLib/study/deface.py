@@ -33,8 +33,11 @@ NO_CT = "The study has no CT series in which a head was found, so no face can be
 
 
 def read_study(folder: str | os.PathLike, progress: Progress = silent) -> Tree:
-    """All series of CT, MR and PET below a folder."""
-    return read_tree(folder, progress, OTHER_IMAGES)
+    """All series of CT, MR and PET below a folder; captures and the like are told as left out."""
+    tree = read_tree(folder, progress, OTHER_IMAGES)
+    scans = [one for one in tree.series if one.kind == CT or one.is_other_modality]
+    captures = [(one.kind, path) for one in tree.series if one not in scans for path in one.files]
+    return Tree(scans, [*tree.others, *captures])
 
 
 def deface_study(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..parameters import DefaceParameters
 from ..pipeline import DefaceResult, deface
 from ..progress import Progress, part, silent
 from ..removal.keep import Structure
-from ..scan import check_grid, in_hounsfield
+from ..scan import Scan, check_grid, in_hounsfield
 from ..stored_data import suffix
 from ..volume_io import read_scan, read_stored, save_volume, stated_modality
 from .apply import CT, Face, apply
@@ -33,19 +33,22 @@ TAKEN_APART = "{} time points were defaced with one region, which was found in t
 def find_face(
     path: str | os.PathLike,
     parameters: DefaceParameters,
+    reading: Mapping[str, str] | None = None,
     *,
     mask: sitk.Image | None = None,
     kept: Sequence[Structure] = (),
     secret: bytes | None = None,
     patient: str = "",
     progress: Progress = silent,
-) -> tuple[Face, list[str]]:
+) -> tuple[Face, Scan]:
     """Deface the CT in a file; of several time points the first.
 
     Parameters
     ----------
     path: path
         A volume file, or a folder with one DICOM series.
+    reading: mapping, optional
+        ``series``, ``form`` and ``orientation`` of :func:`.volume_io.read_scan`.
     mask: SimpleITK.Image, optional
         Face mask on any grid in the same space, from :func:`read_mask`.
     parameters, kept, secret, patient
@@ -54,30 +57,32 @@ def find_face(
     Returns
     -------
     tuple
-        What was found, and what there is to say about the file.
+        What was found, and the scan that was read.
 
     Raises
     ------
     InputError, NoFaceError
         When it is no CT of a head, or the mask does not lie on it.
     """
-    series = time_series(path)
+    series, reading = time_series(path), reading or {}
     if series is None:
-        scan = read_scan(path)
-        image, notes = scan.image, list(scan.notes)
+        scan = read_scan(path, **reading)
+        if scan.geometry is not None:
+            scan.geometry.check_needed(**reading)
     else:
         image, said = in_hounsfield(next(time_points(series)))
-        notes = [*said, TAKEN_APART.format(series.count)]
+        scan = Scan(image, (*said, TAKEN_APART.format(series.count)))
+    image = scan.image
     on_image = None if mask is None else _mask_on(mask, image)
     result = deface(image, parameters, mask=on_image, kept=kept, secret=secret, patient=patient, progress=progress)
-    return Face(image, result, parameters, secret, patient), notes
+    return Face(image, result, parameters, secret, patient), scan
 
 
-def save_face(face: Face, source: str | os.PathLike, path: Path) -> None:
+def save_face(face: Face, scan: Scan, source: str | os.PathLike, path: Path) -> None:
     """Write the result of :func:`find_face`: a volume, or all time points of its file."""
     series = time_series(source)
     if series is None:
-        save_volume(face.result.image, path)
+        save_volume(face.result.image, path, scan.geometry)
     else:
         _save_times(face, series, CT, path, at_rest=True)
 
