@@ -39,8 +39,8 @@ ROOMS = {
     "dicom": "anatomy errors files parameters pipeline private processes progress removal scan version walk",
     "volume_io": "dicom errors files nifti nifti_geometry processes scan stored_data",
     "structures": "dicom errors removal stored_data volume_io",
-    "study": "anatomy dicom errors files parameters pipeline private progress removal scan stored_data version "
-    "volume_io",
+    "study": "anatomy dicom errors files nifti nifti_geometry parameters pipeline private progress removal scan "
+    "stored_data version volume_io",
     "batch": "audits dicom errors files parameters pipeline private processes progress render scan segmenters "
     "stored_data structures study version volume_io walk",
     "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress render scan "

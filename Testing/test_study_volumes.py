@@ -71,6 +71,27 @@ def test_other_files_are_no_time_series(tmp_path):
         assert time_series(tmp_path / name) is None
 
 
+def test_time_points_lie_where_their_header_or_the_user_says(tmp_path):
+    """As a single volume does; both transforms stay in what is written."""
+    path, copy = tmp_path / "p.nii", tmp_path / "copy.nii"
+    joined(map(small, range(2)), path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<2h", content, 252, 0, 0)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="--orientation"):
+        next(time_points(time_series(path)))
+    series = time_series(path, orientation="LPS")
+    image = next(time_points(series))
+    assert image.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1) and np.allclose(image.GetSpacing(), (1, 2, 3))
+    write_time_series(series, copy, lambda image: (voxels(image) > 700, np.zeros((voxels(image) > 700).sum())))
+    assert copy.read_bytes()[252:328] == path.read_bytes()[252:328]
+    content[40:50] = struct.pack("<5h", 4, 6, 5, 4, 32767)
+    for odd in (bytes(content), bytes(content[:108]) + struct.pack("<f", float("nan")) + bytes(content[112:])):
+        path.write_bytes(odd)
+        with pytest.raises(InputError, match="truncated"):
+            next(time_points(time_series(path, orientation="LPS")))
+
+
 @pytest.mark.parametrize("spoil", [lambda b: b[:-60], lambda b: b[:-400] + bytes(60) + b[-340:]])
 def test_damaged_time_series_are_refused(tmp_path, spoil):
     path = tmp_path / "p.nii.gz"

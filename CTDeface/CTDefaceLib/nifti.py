@@ -76,7 +76,7 @@ def read_nifti(path: Path, form: str = "", orientation: str = "") -> tuple[sitk.
         When the file is damaged, or does not hold one grey volume whose place is known.
     """
     try:
-        header = _header(path)
+        header = header_of(path)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(TRUNCATED) from error
     code, dimensions = int(header["datatype"]), int(header["dim"][0])
@@ -87,21 +87,58 @@ def read_nifti(path: Path, form: str = "", orientation: str = "") -> tuple[sitk.
     size = tuple(int(n) for n in header["dim"][1 : 1 + dimensions])
     vectors = len(size) > 4 and size[4] > 1
     check_dimensions((*size[:4], *size[5:]), 3 if code in COLOURS or vectors else 1)
-    size = size[:3]
-    geometry = Geometry(
-        int(header["sizeof_hdr"]), size, floats(header["pixdim"]), int(header["xyzt_units"]),
-        (int(header["qform_code"]), int(header["sform_code"])), floats(header["quatern"]), floats(header["qoffset"]),
-        tuple(map(floats, header["srow"])),
-    )  # fmt: skip
+    geometry = geometry_in(header)
     to_ras = geometry.to_ras(form, orientation)
     try:
-        stored = np.dtype(TYPES[code]).newbyteorder(header.dtype["dim"].base.byteorder)
-        voxels = _voxels(path, max(geometry.header, int(header["vox_offset"])), stored, math.prod(size))
+        voxels = _voxels(path, offset_in(header), stored_type(header), math.prod(geometry.size))
     except (ValueError, OverflowError, OSError) as error:
         raise InputError(TRUNCATED) from error
-    image = sitk.GetImageFromArray(_scaled(voxels, header).reshape(size[::-1]))
-    _place(image, to_ras)
+    image = sitk.GetImageFromArray(_scaled(voxels, header).reshape(geometry.size[::-1]))
+    place(image, to_ras)
     return image, geometry
+
+
+def header_of(path: Path) -> np.ndarray:
+    """The fields of a header, in its own byte order; ValueError when it is none."""
+    longest = max(HEADERS)
+    if suffix(path) == ".nii":
+        with open(path, "rb") as file:
+            head = file.read(longest)
+    else:
+        with open(path, "rb") as file:
+            try:
+                head = zlib.decompressobj(GZIP_OR_ZLIB).decompress(file.read(1 << 16), longest)
+            except zlib.error as error:
+                raise ValueError("not gzip") from error
+    for size, fields in HEADERS.items():
+        for ordered in (fields.newbyteorder("<"), fields.newbyteorder(">")):
+            header = np.frombuffer(head[:size].ljust(size), ordered, 1)[0]
+            if (
+                len(head) >= size
+                and header["sizeof_hdr"] == size
+                and header["magic"].rstrip(b"\0") == (MAGIC[size].rstrip(b"\0"))
+            ):
+                return header
+    raise ValueError("not NIfTI")
+
+
+def geometry_in(header: np.ndarray) -> Geometry:
+    """What a header says of where the first three of its axes lie."""
+    return Geometry(
+        int(header["sizeof_hdr"]), tuple(int(n) for n in header["dim"][1:4]), floats(header["pixdim"]),
+        int(header["xyzt_units"]), (int(header["qform_code"]), int(header["sform_code"])), floats(header["quatern"]),
+        floats(header["qoffset"]), tuple(map(floats, header["srow"])),
+    )  # fmt: skip
+
+
+def stored_type(header: np.ndarray) -> np.dtype:
+    """Of the voxels as they are stored; KeyError where they are no grey values."""
+    return np.dtype(TYPES[int(header["datatype"])]).newbyteorder(header.dtype["dim"].base.byteorder)
+
+
+def offset_in(header: np.ndarray) -> int:
+    """Place of the first voxel in a file, in bytes (ValueError or OverflowError where it is no number)."""
+    return max(int(header["sizeof_hdr"]), int(header["vox_offset"]))
 
 
 def write_nifti(image: sitk.Image, path: Path, geometry: Geometry | None = None) -> None:
@@ -141,30 +178,6 @@ def write_nifti(image: sitk.Image, path: Path, geometry: Geometry | None = None)
                     zipped.write(part)
 
 
-def _header(path: Path) -> np.ndarray:
-    """The header's fields; ValueError when it is none."""
-    longest = max(HEADERS)
-    if suffix(path) == ".nii":
-        with open(path, "rb") as file:
-            head = file.read(longest)
-    else:
-        with open(path, "rb") as file:
-            try:
-                head = zlib.decompressobj(GZIP_OR_ZLIB).decompress(file.read(1 << 16), longest)
-            except zlib.error as error:
-                raise ValueError("not gzip") from error
-    for size, fields in HEADERS.items():
-        for ordered in (fields.newbyteorder("<"), fields.newbyteorder(">")):
-            header = np.frombuffer(head[:size].ljust(size), ordered, 1)[0]
-            if (
-                len(head) >= size
-                and header["sizeof_hdr"] == size
-                and header["magic"].rstrip(b"\0") == (MAGIC[size].rstrip(b"\0"))
-            ):
-                return header
-    raise ValueError("not NIfTI")
-
-
 def _voxels(path: Path, offset: int, stored: np.dtype, count: int) -> np.ndarray:
     """The stored values in a row, in the byte order of this machine; ValueError when they are not all there."""
     if suffix(path) == ".nii":
@@ -190,7 +203,7 @@ def _scaled(voxels: np.ndarray, header: np.ndarray) -> np.ndarray:
     return voxels.astype(np.float32) * np.float32(slope) + np.float32(inter)
 
 
-def _place(image: sitk.Image, to_ras: np.ndarray) -> None:
+def place(image: sitk.Image, to_ras: np.ndarray) -> None:
     """Lay a volume where a transform says (InputError where its axes are not at right angles)."""
     if not is_rigid(to_ras) or not np.isfinite(to_ras).all():
         raise InputError(SHEARED)

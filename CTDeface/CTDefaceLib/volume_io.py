@@ -44,6 +44,7 @@ __all__ = [
     "check_output",
     "check_volume_name",
     "read_ct",
+    "read_placed",
     "read_scan",
     "read_stored",
     "save_volume",
@@ -230,6 +231,13 @@ def _opened(path: Path) -> tuple[sitk.ImageFileReader, StoredData]:
 
 
 def read_stored(path: str | os.PathLike, *, form: str = "", orientation: str = "") -> sitk.Image:
+    """The image of :func:`read_placed`."""
+    return read_placed(path, form=form, orientation=orientation)[0]
+
+
+def read_placed(
+    path: str | os.PathLike, *, form: str = "", orientation: str = ""
+) -> tuple[sitk.Image, Geometry | None]:
     """Read a volume file as it is stored, with the header where it is no NIfTI: labels, or another modality than CT.
 
     Parameters
@@ -237,6 +245,11 @@ def read_stored(path: str | os.PathLike, *, form: str = "", orientation: str = "
     path: path
     form, orientation: str
         Of a NIfTI file, as in :func:`read_scan`.
+
+    Returns
+    -------
+    tuple
+        The volume, and of a NIfTI file what its header says of where it lies.
 
     Raises
     ------
@@ -247,14 +260,14 @@ def read_stored(path: str | os.PathLike, *, form: str = "", orientation: str = "
     if not path.is_file() or suffix(path) not in IMAGE_IO:
         raise InputError(f"There is no such file, or it is none of {', '.join(IMAGE_IO)}; check its path.")
     if suffix(path) in NIFTI:
-        return read_nifti(path, form, orientation)[0]
+        return read_nifti(path, form, orientation)
     with _quiet_itk():
         reader, data = _opened(path)
         nbytes = _stored_bytes(reader)
         if not (data.is_long_enough(nbytes) and data.inflates(nbytes)):
             raise InputError(TRUNCATED)
         try:
-            return reader.Execute()
+            return reader.Execute(), None
         except (ValueError, RuntimeError) as error:
             raise InputError(TRUNCATED) from error
 

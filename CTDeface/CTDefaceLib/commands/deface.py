@@ -313,8 +313,9 @@ def _run_volume(args: argparse.Namespace) -> int:
     from ..volume_io import read_stored, save_volume
 
     companions = {f"--companion {number}": path for number, path in enumerate(args.companion, 1)}
-    outputs = _volume_outputs(args)
-    outputs.update({name: companion_name(path, args.output.parent) for name, path in companions.items()})
+    outputs = _volume_outputs(
+        args, {name: companion_name(path, args.output.parent) for name, path in companions.items()}
+    )
     parameters = parameters_from(args)
     secret, patient = _secret_from(args)
     _check_formats(args, outputs)
@@ -324,30 +325,31 @@ def _run_volume(args: argparse.Namespace) -> int:
         progress(0.0, "Reading")
         reading = reading_from(args, args.input)
         read = partial(read_stored, form=args.form or "", orientation=args.orientation or "")
-        kept, mask = read_all(args.keep, read), read_mask(args.apply_mask) if args.apply_mask else None
+        kept, mask = read_all(args.keep, read), read_mask(args.apply_mask, read) if args.apply_mask else None
         face, scan = find_face(
-            args.input, parameters, reading, mask=mask, kept=kept, secret=secret, patient=patient, progress=progress
-        )
-        result = face.result
-        result.report["warnings"] = [*scan.notes, *[MASK_WARNING] * bool(args.mask), *result.report["warnings"]]
+            args.input, parameters, mask=mask, kept=kept, secret=secret, patient=patient, reading=reading,
+            progress=progress,
+        )  # fmt: skip
+        report = face.result.report
+        report["warnings"] = [*scan.notes, *[MASK_WARNING] * bool(args.mask), *report["warnings"]]
         if scan.source is Source.SERIES:
-            result.report["left_out"] = list(scan.left_out)
+            report["left_out"] = list(scan.left_out)
         progress(1.0, "Writing")
         with written_whole(*outputs.values(), overwrite=args.overwrite) as parts:
             places = dict(zip(outputs, parts))
             if args.mask:
-                save_volume(result.mask, places["--mask"], scan.geometry)
-            if args.companion:
-                result.report["companions"] = [
-                    save_companion(face, path, places[name]) for name, path in companions.items()
+                save_volume(face.result.mask, places["--mask"], scan.geometry)
+            if companions:
+                report["companions"] = [
+                    save_companion(face, path, places[name], reading) for name, path in companions.items()
                 ]
-            save_face(face, scan, args.input, places["OUT"])
-            save_report(result.report, places["report"])
-    tell(result.report)
+            save_face(face, scan, args.input, places["OUT"], reading)
+            save_report(report, places["report"])
+    tell(report)
     return 0
 
 
-def _volume_outputs(args: argparse.Namespace) -> dict[str, Path]:
+def _volume_outputs(args: argparse.Namespace, companions: dict[str, Path]) -> dict[str, Path]:
     """What is written beside and with a volume, in this order; wrong usage where that does not go together."""
     from ..stored_data import suffix
 
@@ -362,7 +364,8 @@ def _volume_outputs(args: argparse.Namespace) -> dict[str, Path]:
     report_path = args.report or args.output.with_name(args.output.name[: -len(suffix(args.output))] + ".json")
     if report_path.suffix.lower() != ".json":
         args.error("argument --report: the name must end in .json")
-    return {"report": report_path, **({"--mask": args.mask} if args.mask else {}), "OUT": args.output}
+    mask = {"--mask": args.mask} if args.mask else {}
+    return {"report": report_path, **mask, **companions, "OUT": args.output}
 
 
 def _check_formats(args: argparse.Namespace, outputs: dict[str, Path]) -> None:
@@ -455,10 +458,10 @@ def tell(report: dict) -> None:
     """Say what a report has to say."""
     for warning in (*report.get("notes", ()), *report["warnings"]):
         warn(f"warning: {warning}")
-    for number, companion in enumerate(report.get("companions", ()), 1):
-        for warning in companion["warnings"]:
+    for number, one in enumerate(report.get("companions", []), 1):
+        for warning in one["warnings"]:
             warn(f"warning: companion {number}: {warning}")
-    for one in report.get("refused", ()):
+    for one in report.get("refused", []):
         warn(f"refused: {one['name']}: {one['why']}")
     if report.get("left_out"):
         warn(f"left out: {', '.join(report['left_out'])}")

@@ -15,6 +15,7 @@ from ..progress import IsCancelled, Progress, part, silent
 from ..removal.fill import fill_region
 from ..removal.surface import Surface
 from .burned_in import refuse_text
+from .files import CT
 from .stack import is_regular, oddities, on_regular_grid, on_slices, read_stack, slice_images, to_slices
 from .tree import Series, Stack
 from .volume import as_hounsfield
@@ -90,7 +91,7 @@ def deface_stacks(
             refuse_text(image, series.burned_in, part(step, 0.1, 0.15))
         if is_regular(stack):
             original = image
-            image, said = _as_values(original, series)
+            image, said = _as_values(series, original)
             offset = _offset(original, image)
             del original
             result = how(image, parameters, progress=part(step, 0.15, 1.0), cancelled=cancelled)
@@ -100,7 +101,7 @@ def deface_stacks(
             filled = result.image
         else:
             original = on_regular_grid(stack, image)
-            grid, said = _as_values(original, series)
+            grid, said = _as_values(series, original)
             offset = _offset(original, grid)
             result = how(grid, parameters, progress=part(step, 0.15, 0.9), cancelled=cancelled)
             look(grid, result)
@@ -113,9 +114,9 @@ def deface_stacks(
     return defaced, _joined(reports)
 
 
-def _as_values(image: sitk.Image, series: Series) -> tuple[sitk.Image, tuple[str, ...]]:
+def _as_values(series: Series, image: sitk.Image) -> tuple[sitk.Image, tuple[str, ...]]:
     """A CT in Hounsfield units, with notes; other modalities as they are."""
-    return (image, ()) if series.is_other_modality else as_hounsfield(series, image)
+    return as_hounsfield(series, image) if series.modality == CT else (image, ())
 
 
 def _offset(original: sitk.Image, image: sitk.Image) -> float:

@@ -43,21 +43,21 @@ CT_IMAGES = (
 )
 """SOP classes that are CT images."""
 
-OTHER_IMAGES = (
-    "1.2.840.10008.5.1.4.1.1.4",  # MR
-    "1.2.840.10008.5.1.4.1.1.4.1",  # enhanced
-    "1.2.840.10008.5.1.4.1.1.4.4",  # legacy converted enhanced
-    "1.2.840.10008.5.1.4.1.1.128",  # PET
-    "1.2.840.10008.5.1.4.1.1.130",  # enhanced
-    "1.2.840.10008.5.1.4.1.1.128.1",  # legacy converted enhanced
-)
-"""SOP classes of what else of a study shows a face and can take the new skin of a CT."""
+OTHER_IMAGES = {
+    "1.2.840.10008.5.1.4.1.1.4": "MR",
+    "1.2.840.10008.5.1.4.1.1.4.1": "MR",  # enhanced
+    "1.2.840.10008.5.1.4.1.1.4.4": "MR",  # legacy converted enhanced
+    "1.2.840.10008.5.1.4.1.1.128": "PT",
+    "1.2.840.10008.5.1.4.1.1.130": "PT",  # enhanced
+    "1.2.840.10008.5.1.4.1.1.128.1": "PT",  # legacy converted enhanced
+}
+"""SOP classes of what else of a study shows a face and can take the new skin of a CT, and their modality."""
 
 STRUCTURE_SET, SEGMENTATION = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.66.4"
 DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 """SOP classes of what can be taken along with a defaced series."""
 
-CAPTURE, CONE_BEAM = "secondary capture", "X-ray 3D image"
+CAPTURE, CONE_BEAM = MAY_HOLD_CT = ("secondary capture", "X-ray 3D image")
 """Kinds of images that can hold a CT without being one: exports of workstations, and what cone beam scanners make."""
 
 KINDS = {
@@ -305,7 +305,7 @@ def series_number(header: pydicom.Dataset) -> int:
 def kind_of(header: pydicom.Dataset, others: Collection[str] = ()) -> str:
     """What a file is: ``CT`` for a slice of a CT, and words for a person for anything else.
 
-    A slice of one of some other SOP classes is called by its modality.
+    One of the SOP classes ``others``, some of :data:`OTHER_IMAGES`, is what that says.
     """
     sop_class = str(header.get("SOPClassUID", ""))
     for start, kind in KINDS.items():
@@ -313,25 +313,23 @@ def kind_of(header: pydicom.Dataset, others: Collection[str] = ()) -> str:
             return kind
     if not is_image(header):
         return "object of another kind"
-    modality = str(header.get("Modality") or CT)
-    if sop_class in others:
-        return modality
-    if modality != CT:
+    kind, modality = OTHER_IMAGES[sop_class] if sop_class in others else CT, str(header.get("Modality") or CT)
+    if sop_class not in others and modality != CT:
         return f"image of modality {modality}" if re.fullmatch("[A-Z]{2,16}", modality) else OTHER_IMAGE
-    if sop_class not in CT_IMAGES:
+    if sop_class not in (*others, *CT_IMAGES):
         return OTHER_IMAGE
     if "LOCALIZER" in [str(value).upper() for value in _values(header.get("ImageType"))]:
         return "scout"
-    return CT if _is_grey(header) else "capture in colour" if _is_coloured(header) else "capture"
+    return kind if _is_grey(header) else "capture in colour" if _is_coloured(header) else "capture"
 
 
 def can_be_stacked(header: pydicom.Dataset, kind: str) -> bool:
-    """Whether images of a kind are slices of a CT, or can be: those of 16 grey bits that captures or cone beam are."""
-    if kind in (CAPTURE, CONE_BEAM):
+    """Whether images of a kind are slices of a volume, or can be: captures and cone beam images of 16 grey bits."""
+    if kind in MAY_HOLD_CT:
         of_ct = kind == CONE_BEAM or str(header.get("Modality") or CT) in (CT, "OT", "SC")
         named = all(header.get(name) for name in UIDS)
         return of_ct and named and is_image(header) and _is_grey(header) and _has_words_of_ct(header, (16,))
-    return kind == CT
+    return kind == CT or kind in OTHER_IMAGES.values() and _has_words_of_ct(header, WORDS)
 
 
 def _is_coloured(header: pydicom.Dataset) -> bool:

@@ -21,6 +21,8 @@ from ..progress import Progress, silent
 from ..walk import files_below
 from .files import (
     CT,
+    MAY_HOLD_CT,
+    OTHER_IMAGES,
     TREE_TAGS,
     UIDS,
     Slice,
@@ -87,7 +89,7 @@ class Stack:
 
 @dataclass
 class Series:
-    """A CT series, one of another kind that can hold a CT, or one of what else was asked for.
+    """A series of images: of a CT, of another kind that can hold one, or of what else was asked for.
 
     Attributes
     ----------
@@ -104,8 +106,8 @@ class Series:
     burned_in: bool
         An image says that text is burned into its pixels.
     stacks: list of Stack
-    modality, frame: str
-        CT, MR, PT, …, and the UID of the frame of reference.
+    frame: str
+        UID of the frame of reference.
     """
 
     uid: str
@@ -117,7 +119,6 @@ class Series:
     burned_in: bool = False
     stacks: list[Stack] = field(default_factory=list)
     instances: dict[str, str] = field(default_factory=dict)
-    modality: str = "CT"
     frame: str = ""
 
     @property
@@ -139,16 +140,14 @@ class Series:
         return f"{number} ({self.kind}, {slices} slices)"
 
     @property
-    def is_other_modality(self) -> bool:
-        """Whether these are images of another modality than CT, that were asked for."""
-        return self.modality != CT and self.kind == self.modality
+    def modality(self) -> str:
+        """CT where its values are Hounsfield units, else MR or PT."""
+        return self.kind if self.kind in OTHER_IMAGES.values() else CT
 
     @property
     def notes(self) -> list[str]:
         """What there is to say about it, for the report."""
-        return [NO_CT_IMAGES.format(self.kind)] * (self.kind != CT and not self.is_other_modality) + [
-            BURNED_IN
-        ] * self.burned_in
+        return [NO_CT_IMAGES.format(self.kind)] * (self.kind in MAY_HOLD_CT) + [BURNED_IN] * self.burned_in
 
 
 @dataclass
@@ -158,7 +157,7 @@ class Tree:
     Attributes
     ----------
     series: list of Series
-        Those with at least one stack; CT first.
+        Those of a CT with at least one stack, then those of other kinds or modalities.
     others: list of (kind, path)
         Everything else that is DICOM.
     """
@@ -208,9 +207,8 @@ def tree_of(paths: list[str], progress: Progress = silent, others: Collection[st
     """As :func:`read_tree`, of these files."""
     groups: dict[tuple, _Members] = {}
     rest: list[tuple[str, str]] = []
-    for number, path, header in _headers(paths, progress, others):
-        kind = kind_of(header, others)
-        if header.get("SOPClassUID") not in others and not can_be_stacked(header, kind):
+    for number, path, kind, header in _headers(paths, progress, others):
+        if not can_be_stacked(header, kind):
             rest.append((kind, path))
             continue
         key = str(header.get("StudyInstanceUID") or ""), str(header.SeriesInstanceUID), kind
@@ -247,8 +245,8 @@ class _Members:
 
 def _headers(
     paths: list[str], progress: Progress, others: Collection[str]
-) -> Iterator[tuple[int, str, pydicom.Dataset]]:
-    """Number, path and header of the files that are DICOM, but no DICOMDIR."""
+) -> Iterator[tuple[int, str, str, pydicom.Dataset]]:
+    """Number, path, kind and header of the files that are DICOM, but no DICOMDIR."""
     import pydicom
 
     for number, path in enumerate(paths, 1):
@@ -261,15 +259,16 @@ def _headers(
                 f"A file cannot be read (number {number} of the {len(paths)} files by name: {error.strerror}); "
                 "check that all of the folder is there and may be read."
             ) from error
+        kind = kind_of(header, others) if header else ""
         placed = header and all(header.get(name) for name in UIDS)
-        if header is None or header and not placed and (kind_of(header) == CT or header.get("SOPClassUID") in others):
+        if header is None or not placed and kind in (CT, *OTHER_IMAGES.values()):
             raise InputError(
                 f"A DICOM file is truncated or damaged (number {number} of the {len(paths)} files by name); "
                 "copy the series again."
             )
         meta = header.get("file_meta") or pydicom.Dataset()
         if header and meta.get("MediaStorageSOPClassUID") != DIRECTORY:
-            yield number, path, header
+            yield number, path, kind, header
 
 
 def choose_series(tree: Tree, which: str = "") -> Series:
@@ -334,7 +333,6 @@ def _series(members: _Members) -> tuple[Series, list[tuple[str, str]]]:
     patients = {str(header.get("PatientID") or "") for _, header in images} - {""}
     problem = members.problem or (SEVERAL_PATIENTS if len(patients) > 1 else "")
     series = Series(uid, study, patient, series_number(header), members.kind, problem, frame=frame)
-    series.modality = str(header.get("Modality", "") or CT)
     groups: list[tuple[tuple, list[Slice]]] = []
     left = []
     for path, header in images:

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from ..dicom.burned_in import check_reader
 from ..dicom.deface import HeaderWriter, check_table, write_documents, write_series
 from ..dicom.defaced_stack import DefacedStack, deface_stacks, is_checked
-from ..dicom.files import OTHER_IMAGES, read_dataset
+from ..dicom.files import MAY_HOLD_CT, OTHER_IMAGES, read_dataset
 from ..dicom.headers import Cleaner
 from ..dicom.pseudonyms import Pseudonyms
 from ..dicom.references import referring
@@ -35,7 +35,7 @@ NO_CT = "The study has no CT series in which a head was found, so no face can be
 def read_study(folder: str | os.PathLike, progress: Progress = silent) -> Tree:
     """All series of CT, MR and PET below a folder; captures and the like are told as left out."""
     tree = read_tree(folder, progress, OTHER_IMAGES)
-    scans = [one for one in tree.series if one.kind == CT or one.is_other_modality]
+    scans = [one for one in tree.series if one.kind not in MAY_HOLD_CT]
     captures = [(one.kind, path) for one in tree.series if one not in scans for path in one.files]
     return Tree(scans, [*tree.others, *captures])
 

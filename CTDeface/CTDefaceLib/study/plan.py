@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..dicom.files import CT
 from ..dicom.stack import is_regular, usual_gap
 from ..dicom.tree import Series
 from ..errors import InputError
@@ -45,4 +46,4 @@ def best_first(series: Sequence[Series]) -> list[Series]:
         lengths = int(min(length, ENOUGH_MM) / ABOUT_MM)
         return len(one.stacks) > 1, -lengths, not is_regular(stack), usual_gap(stack), *stack.spacing, one.number
 
-    return sorted((one for one in series if one.modality == "CT"), key=rank)
+    return sorted((one for one in series if one.modality == CT), key=rank)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..progress import Progress, part, silent
 from ..removal.keep import Structure
 from ..scan import Scan, check_grid, in_hounsfield
 from ..stored_data import suffix
-from ..volume_io import read_scan, read_stored, save_volume, stated_modality
+from ..volume_io import read_placed, read_scan, read_stored, save_volume, stated_modality
 from .apply import CT, Face, apply
 from .register import find_pose
 from .time_series import TimeSeries, time_points, time_series, write_time_series
@@ -33,12 +33,12 @@ TAKEN_APART = "{} time points were defaced with one region, which was found in t
 def find_face(
     path: str | os.PathLike,
     parameters: DefaceParameters,
-    reading: Mapping[str, str] | None = None,
     *,
     mask: sitk.Image | None = None,
     kept: Sequence[Structure] = (),
     secret: bytes | None = None,
     patient: str = "",
+    reading: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> tuple[Face, Scan]:
     """Deface the CT in a file; of several time points the first.
@@ -47,47 +47,56 @@ def find_face(
     ----------
     path: path
         A volume file, or a folder with one DICOM series.
-    reading: mapping, optional
-        ``series``, ``form`` and ``orientation`` of :func:`.volume_io.read_scan`.
     mask: SimpleITK.Image, optional
         Face mask on any grid in the same space, from :func:`read_mask`.
     parameters, kept, secret, patient
         As of :func:`.pipeline.deface`.
+    reading: mapping, optional
+        What a person says of the file, by the names of :func:`.volume_io.read_scan`.
 
     Returns
     -------
     tuple
-        What was found, and the scan that was read.
+        What was found, and the scan; of several time points the first.
 
     Raises
     ------
     InputError, NoFaceError
-        When it is no CT of a head, or the mask does not lie on it.
+        When it is no CT of a head, the mask does not lie on it, or the file does not need what is said of it.
     """
-    series, reading = time_series(path), reading or {}
+    reading = reading or {}
+    series = _time_series(path, reading)
     if series is None:
         scan = read_scan(path, **reading)
-        if scan.geometry is not None:
-            scan.geometry.check_needed(**reading)
     else:
         image, said = in_hounsfield(next(time_points(series)))
-        scan = Scan(image, (*said, TAKEN_APART.format(series.count)))
+        scan = Scan(image, (*said, TAKEN_APART.format(series.count)), geometry=series.geometry)
+    if scan.geometry is not None:
+        scan.geometry.check_needed(**reading)
     image = scan.image
     on_image = None if mask is None else _mask_on(mask, image)
     result = deface(image, parameters, mask=on_image, kept=kept, secret=secret, patient=patient, progress=progress)
     return Face(image, result, parameters, secret, patient), scan
 
 
-def save_face(face: Face, scan: Scan, source: str | os.PathLike, path: Path) -> None:
+def save_face(
+    face: Face, scan: Scan, source: str | os.PathLike, path: Path, reading: Mapping[str, str] | None = None
+) -> None:
     """Write the result of :func:`find_face`: a volume, or all time points of its file."""
-    series = time_series(source)
+    series = _time_series(source, reading or {})
     if series is None:
         save_volume(face.result.image, path, scan.geometry)
     else:
         _save_times(face, series, CT, path, at_rest=True)
 
 
-def save_companion(face: Face, source: str | os.PathLike, path: Path, progress: Progress = silent) -> dict[str, Any]:
+def save_companion(
+    face: Face,
+    source: str | os.PathLike,
+    path: Path,
+    reading: Mapping[str, str] | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
     """Give another image of the head the same new skin, and write it.
 
     Parameters
@@ -98,6 +107,8 @@ def save_companion(face: Face, source: str | os.PathLike, path: Path, progress: 
         The other image: a CT, MR or PET on any grid, also with several time points.
     path: Path
         Where to write it.
+    reading: mapping, optional
+        As in :func:`find_face`; a file that does not need it does without.
 
     Returns
     -------
@@ -109,11 +120,12 @@ def save_companion(face: Face, source: str | os.PathLike, path: Path, progress: 
     InputError
         When it cannot be read, is not of this head, or shows more of the face.
     """
-    series = time_series(source)
+    reading = reading or {}
+    series = _time_series(source, reading)
     if series is not None:
         modality = _modality(source, next(time_points(series)))
         return _save_times(face, series, modality, path, at_rest=False)
-    image = read_stored(source)
+    image, geometry = read_placed(source, **_of_nifti(reading))
     check_grid(image)
     modality = _modality(source, image)
     if modality == CT:
@@ -122,7 +134,7 @@ def save_companion(face: Face, source: str | os.PathLike, path: Path, progress: 
         image.EraseMetaData(key)
     pose = find_pose(face.result.surface, image, modality, at_rest=True)
     result = apply(face, image, modality, pose, progress=part(progress, 0.3, 1.0))
-    save_volume(result.image, path)
+    save_volume(result.image, path, geometry)
     return {"modality": modality, **result.report}
 
 
@@ -132,9 +144,12 @@ def companion_name(source: Path, folder: Path) -> Path:
     return folder / f"{source.name[: -len(ending)]}_defaced{ending}"
 
 
-def read_mask(path: str | os.PathLike) -> sitk.Image:
-    """A face mask that was made elsewhere: all that is not 0; uint8 (InputError where that is nothing)."""
-    mask = read_stored(path)
+def read_mask(path: str | os.PathLike, read: Callable[[Path], sitk.Image] = read_stored) -> sitk.Image:
+    """A face mask that was made elsewhere: all that is not 0; uint8 (InputError where that is nothing).
+
+    ``read`` is :func:`.volume_io.read_stored`, or the same with more that it is told.
+    """
+    mask = read(Path(path))
     check_grid(mask)
     mask = sitk.Cast(mask != 0, sitk.sitkUInt8)
     if not sitk.GetArrayViewFromImage(mask).any():
@@ -147,6 +162,14 @@ def deface_with_mask(
 ) -> DefaceResult:
     """As :func:`.pipeline.deface`, with a mask on any grid."""
     return deface(image, parameters, mask=_mask_on(face_mask, image), **more)
+
+
+def _time_series(path: str | os.PathLike, reading: Mapping[str, str]) -> TimeSeries | None:
+    return time_series(path, **_of_nifti(reading))
+
+
+def _of_nifti(reading: Mapping[str, str]) -> dict[str, str]:
+    return {name: reading[name] for name in ("form", "orientation") if name in reading}
 
 
 def _mask_on(mask: sitk.Image, image: sitk.Image) -> sitk.Image:
