@@ -306,7 +306,7 @@ def test_what_nobody_expected_is_a_sentence(tmp_path, sentence, monkeypatch, cap
     def fail(path, **reading):
         raise ZeroDivisionError("of Jane Doe")
 
-    monkeypatch.setattr("CTDefaceLib.volume_io.read_scan", fail)
+    monkeypatch.setattr("CTDefaceLib.study.volumes.read_scan", fail)
     path = tmp_path / "head.mha"
     batch_cases.write(path, head())
     assert sentence(path, "defaced.nii").endswith("stopped it (ZeroDivisionError); --debug shows where.")

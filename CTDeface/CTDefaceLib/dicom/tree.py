@@ -146,9 +146,8 @@ class Series:
     @property
     def notes(self) -> list[str]:
         """What there is to say about it, for the report."""
-        return [NO_CT_IMAGES.format(self.kind)] * (self.kind != CT and not self.is_other_modality) + [
-            BURNED_IN
-        ] * self.burned_in
+        is_odd = self.kind != CT and not self.is_other_modality
+        return [NO_CT_IMAGES.format(self.kind)] * is_odd + [BURNED_IN] * self.burned_in
 
 
 @dataclass
