@@ -85,7 +85,7 @@ def test_too_little_memory_in_any_words_is_one_sentence(words, kind, head, monke
     def fail(*_, **__):
         raise RuntimeError(words)
 
-    monkeypatch.setattr("CTDefaceLib.volume_io.read_scan", fail)
+    monkeypatch.setattr("CTDefaceLib.study.volumes.read_scan", fail)
     assert main(["deface", "head.nii", "out.nii"]) == 1
     said = "There is not enough memory" if kind is MemoryError else "An error that this program did not expect"
     assert capsys.readouterr().err.startswith(f"ctdeface: {said}")
