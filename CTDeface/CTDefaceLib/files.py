@@ -182,6 +182,12 @@ def new_part(path: str | os.PathLike, private: bool = False) -> Path:
     return part
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove the unfinished files that killed processes left in a folder, where nobody else is at work."""
+    for part in folder.glob(".*.part*"):
+        part.unlink(missing_ok=True)
+
+
 @contextmanager
 def replaced(path: str | os.PathLike, private: bool = False) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its place when the block ends well, and is deleted otherwise.

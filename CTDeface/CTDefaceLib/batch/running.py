@@ -14,6 +14,7 @@ from .. import segmenters
 from ..audits import check_audit
 from ..dicom.burned_in import check_reader
 from ..errors import CTDefaceError, InputError, OutputError
+from ..files import remove_parts
 from ..pipeline import DefaceParameters
 from ..private import SECRET, make_secret, private_folder
 from .choices import Choices, check_format, keep_choices
@@ -118,6 +119,7 @@ def run(
         if secret:
             make_secret(key)
         batch = Batch(record, root, output.resolve(), private.resolve(), key, choices, gallery, originals)
+        remove_parts(private / GALLERY / PICTURES)
         take_up(batch, report)
         passed_over = look_for_scans(batch, source, report)
         if rebuild:
