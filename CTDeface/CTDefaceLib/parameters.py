@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass, replace
+from typing import Any
 
 import SimpleITK as sitk
 
@@ -96,6 +97,11 @@ class DefaceParameters:
     def depth(self) -> float:
         """Depth in mm below the new skin."""
         return DEPTH_MM[self.strength] if self.depth_mm is None else self.depth_mm
+
+    @property
+    def of_fill(self) -> dict[str, Any]:
+        """The choices that :func:`.removal.fill.fill_region` takes."""
+        return {name: getattr(self, name) for name in ("fill", "constant", "percentile", "blur_mm", "seed")}
 
     @property
     def keeps_bone(self) -> bool:

@@ -247,11 +247,7 @@ def deface(
         image,
         region,
         surface,
-        fill=parameters.fill,
-        constant=parameters.constant,
-        percentile=parameters.percentile,
-        blur_mm=parameters.blur_mm,
-        seed=parameters.seed,
+        **parameters.of_fill,
     )
     step(0.95, "Checking the result")
     report = {

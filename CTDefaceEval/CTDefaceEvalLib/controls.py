@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk
-from CTDefaceLib.anatomy.face_map import head_cylinder
+from CTDefaceLib.anatomy.face_map import Cylinder
 from CTDefaceLib.anatomy.grids import on_image_grid
 from CTDefaceLib.anatomy.hounsfield import PURE_AIR_HU
 from scipy import ndimage
@@ -35,9 +35,8 @@ def region_emptied(original: sitk.Image, defaced: sitk.Image) -> sitk.Image | No
     return _with_air(defaced, ndimage.binary_closing(changed, np.ones((3, 3, 3), dtype=bool)) | changed)
 
 
-def front_blanked(original: sitk.Image) -> sitk.Image:
-    """The head with everything in front of the ears set to air, a flat cut. Raises NoFaceError where no head is."""
-    cylinder = head_cylinder(original)
+def front_blanked(original: sitk.Image, cylinder: Cylinder) -> sitk.Image:
+    """The head that a cylinder lies around, with everything in front of the ears set to air, a flat cut."""
     anterior = cylinder.depth_mm - cylinder.head.coordinates(1)
     return _with_air(original, on_image_grid(anterior - BEHIND_THE_FRONT_MM, cylinder.head, original))
 

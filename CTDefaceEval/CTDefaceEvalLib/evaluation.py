@@ -18,6 +18,7 @@ from functools import partial
 
 import numpy as np
 import SimpleITK as sitk
+from CTDefaceLib.anatomy.face_map import Cylinder, head_cylinder
 from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 from CTDefaceLib.errors import InputError, NoFaceError
 from CTDefaceLib.progress import IsCancelled, Progress, never, silent
@@ -95,9 +96,10 @@ def evaluate(
     start, settings = time.perf_counter(), settings or Settings()
     progress = progress or silent
     sweep = _prepared(original, defaced, settings, memory, progress, cancelled or never)
-    reference = _reference(sweep, original, others, progress)
+    cylinder = head_cylinder(original) if original is not None and sweep.pose.found else None
+    reference = _reference(sweep, original, cylinder, others, progress)
     attempts = attacks.recoveries(defaced, sweep.pose, settings.attacks)
-    face = own_face(original) if original is not None else None
+    face = own_face(original, cylinder=cylinder) if original is not None and cylinder is not None else None
     shapes: dict[str, FacialShape] = {}
     pictures = []
     if beside is not None:
@@ -171,7 +173,11 @@ class _Reference:
 
 
 def _reference(
-    sweep: Sweep, original: sitk.Image | None, others: Iterable[sitk.Image] | None, progress: Progress
+    sweep: Sweep,
+    original: sitk.Image | None,
+    cylinder: Cylinder | None,
+    others: Iterable[sitk.Image] | None,
+    progress: Progress,
 ) -> _Reference:
     if original is None:
         return _Reference()
@@ -198,8 +204,8 @@ def _reference(
         scale = measured_scale(sweep.renderer, found, grid, best, recogniser, others, sweep.settings)
     sweep.memory.keep_scale(scale if others is None else None)
     reference = _Reference([first, back], recogniser, {view: faces[view] for view in best}, scale)
-    if best and sweep.pose.found:
-        blank = around_head(front_blanked(original), sweep.pose)
+    if best and cylinder is not None:
+        blank = around_head(front_blanked(original, cylinder), sweep.pose)
         reference.subjects.append(_compared(sweep, reference, Recovery(CONTROL, CONTROL, blank)))
     return reference
 

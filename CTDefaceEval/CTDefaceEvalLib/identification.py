@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .face_models import unit
+
 PHOTO_TO_CT = "photo → CT"
 """The attacker has pictures with names, and looks for the patients of scans: rank-1 of the scans among the pictures."""
 ORIGINAL_TO_DEFACED = "original CT → defaced CT"
@@ -72,8 +74,7 @@ class Templates:
     @property
     def unit(self) -> np.ndarray:
         """The embeddings with length 1, zeros left as they are; (n, d) float32."""
-        vectors = np.asarray(self.vectors, dtype=np.float32)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return unit(np.asarray(self.vectors, dtype=np.float32))
 
     @property
     def there(self) -> np.ndarray:
@@ -124,7 +125,7 @@ def fused(embeddings: np.ndarray) -> np.ndarray:
     embeddings = np.asarray(embeddings, dtype=np.float32)
     if len(embeddings) == 0:
         return np.zeros(embeddings.shape[1:], np.float32)
-    return (embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)).mean(axis=0)
+    return unit(embeddings).mean(axis=0)
 
 
 def evenly(embeddings: np.ndarray) -> np.ndarray:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from CTDefaceLib.errors import CTDefaceError
 
+from .face_models import unit
+
 BINS = 20_000
 """Bins of the cosine from -1 to 1: steps of 1e-4, far below what chance makes of any figure."""
 CENTERS = (np.arange(BINS) + 0.5) / BINS * 2.0 - 1.0
@@ -62,11 +64,11 @@ def count_pairs(
     np.ndarray
         (folds, folds, 2, BINS) int64; of two different folds the pairs lie in either of the two places.
     """
-    a = b = _unit(embeddings)
+    a = b = unit(np.asarray(embeddings, dtype=np.float32))
     b_patients, b_folds = patients, folds
     within = others is None
     if others is not None and other_patients is not None and other_folds is not None:
-        b, b_patients, b_folds = _unit(others), other_patients, other_folds
+        b, b_patients, b_folds = unit(np.asarray(others, dtype=np.float32)), other_patients, other_folds
     number = int(max(folds.max(initial=0), b_folds.max(initial=0))) + 1
     counts = np.zeros((number, number, 2, BINS), dtype=np.int64)
     for i in range(number):
@@ -84,11 +86,6 @@ def count_pairs(
                     codes = codes[wanted]
                 counts[i, j] += np.bincount(codes.ravel(), minlength=2 * BINS).reshape(2, BINS)
     return counts
-
-
-def _unit(embeddings: np.ndarray) -> np.ndarray:
-    embeddings = np.asarray(embeddings, dtype=np.float32)
-    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
 
 
 def _bin(similarities: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .face_models import unit
 from .findings import Likeness
 from .views import View
 
@@ -26,11 +27,6 @@ LEAST_APART = 0.005
 """Where the cosine of a head and the gallery is nearer to 1 than this, the model cannot tell heads apart."""
 GALLERIES = Path(__file__).with_name("galleries")
 """A file for each model whose gallery is known, NAME.npz with ``templates`` (n, d), by bench_recognition.py."""
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (…, d) at length 1."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 def template(embeddings: Mapping[View, np.ndarray]) -> np.ndarray:

@@ -123,7 +123,7 @@ def _level(evidence: Evidence, recovered: list[Subject]) -> tuple[Level, str]:
             f"The defaced scan is recognised as this person: {_measured(evidence, evidence.defaced)}."
         )
     if has_its_shape(evidence, evidence.defaced):
-        return Level.RECOGNISABLE, f"{evidence.shapes[DEFACED].sentence}"
+        return Level.RECOGNISABLE, evidence.shapes[DEFACED].sentence
     if not evidence.likeness and _is_found(evidence, evidence.defaced):
         return Level.FACE_FOUND, "A face is found in the defaced scan, and whose it is could not be measured."
     if kinds:

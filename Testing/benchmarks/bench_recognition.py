@@ -27,6 +27,7 @@ from CTDefaceEvalLib.controls import front_blanked  # noqa: E402
 from CTDefaceEvalLib.evaluation import COMPARED_VIEWS  # noqa: E402
 from CTDefaceEvalLib.face_models import load_model  # noqa: E402
 from CTDefaceEvalLib.recognition import GALLERIES, template  # noqa: E402
+from CTDefaceLib.anatomy.face_map import head_cylinder  # noqa: E402
 from CTDefaceLib.render import Renderer  # noqa: E402
 
 GRID = views.PRESETS["default"]
@@ -53,7 +54,9 @@ def templates(first, second, model, renderer):
         mine, again = (template(half) for half in halves)
     else:
         mine, again = template(own), template(described(second, views.head_pose(second), model, renderer, faces))
-    blank = template(described(front_blanked(second), views.head_pose(second), model, renderer, faces))
+    blank = template(
+        described(front_blanked(second, head_cylinder(second)), views.head_pose(second), model, renderer, faces)
+    )
     return [vector.tolist() for vector in (mine, again, blank)]
 
 

@@ -33,9 +33,9 @@ for folder in (TESTING, TESTING.parent / "CTDeface", TESTING.parent / "CTDefaceE
 import numpy as np  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
 from CTDefaceEvalLib import charts, detection, views  # noqa: E402
+from CTDefaceEvalLib.controls import front_blanked  # noqa: E402
 from CTDefaceEvalLib.face_models import load_model  # noqa: E402
 from CTDefaceLib.anatomy.face_map import head_cylinder  # noqa: E402
-from CTDefaceLib.anatomy.grids import on_image_grid  # noqa: E402
 from CTDefaceLib.phantom import PhantomParameters  # noqa: E402
 from CTDefaceLib.pipeline import DefaceParameters, deface  # noqa: E402
 from CTDefaceLib.render import Renderer  # noqa: E402
@@ -67,18 +67,6 @@ def people(number: int) -> list[tuple[str, sitk.Image, sitk.Image]]:
             image = sitk.ReadImage(str(DATA / name))
             found.append((name.removesuffix(".nii.gz"), image, image))
     return found
-
-
-def front_blanked(image: sitk.Image) -> sitk.Image:
-    """The head with everything in front of the ears, a flat cut, set to air."""
-    cylinder = head_cylinder(image)
-    posterior = cylinder.head.coordinates(1)
-    front = on_image_grid(cylinder.depth_mm - 12.0 - posterior, cylinder.head, image)
-    hu = sitk.GetArrayFromImage(image)
-    hu[front] = hu.min()
-    blanked = sitk.GetImageFromArray(hu)
-    blanked.CopyInformation(image)
-    return blanked
 
 
 def conditions(depths: list[float], fills: list[str]) -> dict[str, DefaceParameters | None]:
@@ -150,7 +138,9 @@ def main() -> None:
             seen = faces_of(first, poses[0], model, renderer)
             gallery[model.name].append(describe(first, poses[0], model, renderer, seen)[0])
         for name, parameters in chosen.items():
-            image = second if name == UNTOUCHED else front_blanked(second) if name == BLANKED else None
+            image = second if name == UNTOUCHED else None
+            if name == BLANKED:
+                image = front_blanked(second, head_cylinder(second))
             if image is None:
                 result = deface(second, parameters)
                 image = result.image

@@ -144,11 +144,7 @@ def _filled_slices(
     filled = fill_region(
         image,
         mask,
-        fill=parameters.fill,
-        constant=parameters.constant,
-        percentile=parameters.percentile,
-        blur_mm=parameters.blur_mm,
-        seed=parameters.seed,
+        **parameters.of_fill,
     )
     return region, filled
 

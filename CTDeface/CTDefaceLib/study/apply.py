@@ -113,11 +113,7 @@ def apply(
         image,
         region,
         surface,
-        fill=parameters.fill,
-        constant=parameters.constant,
-        percentile=parameters.percentile,
-        blur_mm=parameters.blur_mm,
-        seed=parameters.seed,
+        **parameters.of_fill,
         contrast=contrast,
     )
     step(0.9, "Checking the result")

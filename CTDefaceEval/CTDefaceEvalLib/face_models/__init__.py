@@ -13,7 +13,7 @@ import os
 from CTDefaceLib.errors import CTDefaceError, NotReadyError
 
 from .dlib_models import DlibCnn, DlibHog
-from .face_model import Face, FaceModel, landmarks_of, similarity
+from .face_model import Face, FaceModel, landmarks_of, similarity, unit
 from .facenet import FaceNet
 from .insightface_pack import PACK_SIZE, InsightFace, download_pack, pack_folder, remove_pack
 from .opencv_haar import OpenCvHaar
@@ -38,6 +38,7 @@ __all__ = [
     "pack_folder",
     "remove_pack",
     "similarity",
+    "unit",
 ]
 
 MODELS: dict[str, type[FaceModel]] = {

@@ -107,6 +107,11 @@ def best_first(faces: Iterable[Face]) -> list[Face]:
     return sorted(faces, key=lambda face: -face.score)
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (…, d) at length 1; zeros stay as they are."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
     """Cosine of two embeddings: 1 for the same direction."""
     return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
