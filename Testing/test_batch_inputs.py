@@ -91,6 +91,21 @@ def test_captures_and_cone_beam_are_scans_where_no_ct_is(folders):
     assert places(source) == ["p", "q"]
 
 
+def test_captures_over_folders_are_one_scan(folders):
+    """Unless each of the folders has a CT, where captures are none."""
+    source, _, _ = folders
+    more = {"Modality": "OT", "SOPClassUID": SecondaryCaptureImageStorage}
+    for index, path in enumerate(dicom_files.write_series(source / "x", small_ct(), SeriesNumber=4, **more)):
+        moved(path, source / "p" / "ab"[index > 5] / path.name)
+    for path in dicom_files.write_series(source / "x", small_ct(), SeriesNumber=5):
+        moved(path, source / "p" / "a" / f"5 {path.name}")
+    (scan,) = [scan for scan in find_scans(source) if scan.place == "p"]
+    assert len(folders_of(scan.path)) == 2 and sorted(places(source)) == ["p", "p/a#5"]
+    for path in dicom_files.write_series(source / "x", small_ct(), SeriesNumber=6):
+        moved(path, source / "p" / "b" / f"6 {path.name}")
+    assert sorted(places(source)) == ["p/a", "p/b"]
+
+
 def test_copies_of_a_series_are_not_joined(folders):
     source, _, _ = folders
     paths = dicom_files.write_series(source / "a", small_ct())

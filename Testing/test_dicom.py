@@ -112,7 +112,7 @@ def test_what_is_there_is_added_to(tmp_path, head):
     one = next(iter(by_place(tmp_path / "out").values()))
     assert one.DeidentificationMethod[0] == "Local rules" and "CTDeface" in one.DeidentificationMethod[1]
     assert [item.CodeValue for item in one.DeidentificationMethodCodeSequence] == ["113100", "113102"]
-    assert one.DerivationDescription.startswith("Averaged; Face removed")
+    assert one.DerivationDescription.startswith("Averaged; Face replaced")
     assert one.ImageType == ["DERIVED", "PRIMARY", "AXIAL"]
     assert "IconImageSequence" not in one and "DigitalSignaturesSequence" not in one
 

@@ -271,6 +271,22 @@ def test_two_people_without_id_and_name_do_not_become_one(nobody):
     assert named[0].PatientID == named[1].PatientID
 
 
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ({"PatientID": "1", "IssuerOfPatientID": "A"}, {"PatientID": "1", "IssuerOfPatientID": "B"}),
+        ({"PatientID": "1", "IssuerOfPatientID": "A"}, {"PatientID": "1"}),
+        ({"PatientID": "", "PatientBirthDate": "19700101"}, {"PatientID": "", "PatientBirthDate": "19710101"}),
+    ],
+)
+def test_two_people_of_one_number_or_name_do_not_become_one(first, second):
+    """Hospitals that give the same numbers say whose they are; of one name there are many people."""
+    one, other = (cleaned(slice_header(PatientName="Anna^Nona", **who), "dates") for who in (first, second))
+    assert one.PatientID != other.PatientID and one.StudyDate != other.StudyDate
+    again = cleaned(slice_header(PatientName="Anna^Nona", StudyInstanceUID="1.2.9", **first), "dates")
+    assert again.PatientID == one.PatientID
+
+
 def test_safe_private_elements():
     header = slice_header()
     header.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x27, "SH", "0.562:1")

@@ -18,7 +18,8 @@ ROOMS = {
     "errors": "",
     "version": "",
     "stored_data": "",
-    "walk": "",
+    "patience": "",
+    "walk": "patience",
     "progress": "errors",
     "processes": "errors",
     "tasks": "errors",
@@ -41,7 +42,7 @@ ROOMS = {
     "structures": "dicom errors removal stored_data volume_io",
     "study": "anatomy dicom errors files nifti nifti_geometry parameters pipeline private progress removal scan "
     "stored_data version volume_io",
-    "batch": "audits dicom errors files parameters pipeline private processes progress render scan segmenters "
+    "batch": "audits dicom errors files parameters patience pipeline private processes progress render scan segmenters "
     "stored_data structures study version volume_io walk",
     "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress render scan "
     "segmenters study tasks version volume_io",

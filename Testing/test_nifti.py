@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import re
 import struct
 import sys
 
@@ -15,7 +16,9 @@ from CTDefaceLib.errors import InputError
 from CTDefaceLib.nifti import EXTENSION, HEADERS, MAGIC, read_nifti, write_nifti
 from CTDefaceLib.nifti_geometry import geometry_of, is_orientation
 from CTDefaceLib.phantom import PhantomParameters
-from CTDefaceLib.volume_io import read_ct, read_scan, write_volume
+from CTDefaceLib.pipeline import DefaceParameters
+from CTDefaceLib.study.volumes import find_face
+from CTDefaceLib.volume_io import read_ct, read_scan, read_stored, write_volume
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,6 +151,34 @@ def test_a_file_that_states_no_orientation(tmp_path):
     assert "--orientation" in refusal(tmp_path / "v.nii.gz", form="qform")
 
 
+WITHOUT = {
+    ".nrrd": [(rb"space directions: .*\n", b"spacings: 0.8 0.9 2.5\n"), (rb"space.*: [l(].*\n", b"")],
+    ".nhdr": [(rb"space: .*\n", b"space: scanner-xyz\n")],
+    ".mha": [(rb"TransformMatrix = .*\n", b"")],
+    ".mhd": [(rb"TransformMatrix = .*\n", b"")],
+}
+
+
+@pytest.mark.parametrize("ending", WITHOUT)
+def test_other_formats_that_state_no_orientation(tmp_path, ending):
+    """As a NIfTI file without codes: refused, unless a person tells, which is noted."""
+    image, path = small_ct((7, 6, 5)), tmp_path / f"v{ending}"
+    sitk.WriteImage(image, str(path))
+    with pytest.raises(InputError, match="leave --orientation out"):
+        find_face(path, DefaceParameters(), reading={"orientation": "LPS"})
+    for line, other in WITHOUT[ending]:
+        path.write_bytes(re.sub(line, other, path.read_bytes()))
+    assert "--orientation" in refusal(path)
+    with pytest.raises(InputError, match="--orientation"):
+        read_stored(path)
+    scan = read_scan(path, orientation="RAS")
+    assert "RAS (to the right, front, top) was told. No head tells its left from its right" in scan.notes[0]
+    expected = small_ct((7, 6, 5), direction=[-1, 0, 0, 0, -1, 0, 0, 0, 1])
+    assert scan.image.GetDirection() == read_stored(path, orientation="RAS").GetDirection() == expected.GetDirection()
+    assert scan.image.GetSpacing() == pytest.approx(image.GetSpacing())
+    np.testing.assert_array_equal(values(scan.image), values(image))
+
+
 DIFFERING = {
     "other spacing": {"x22": 4 / 3}, "upside down": {"x22": -1.0}, "sheared": {"p12": 0.5}, "shifted": {"p03": 1.0},
     "mirrored": {"x00": -1.0}, "not a number": {"x00": np.nan},
@@ -243,7 +274,7 @@ def test_the_command_takes_an_orientation(tmp_path, head, capfd):
     before = save(tmp_path / "in.nii.gz", turned, qform_code=0, sform_code=0)
     told = ["deface", tmp_path / "in.nii.gz", tmp_path / "out.nii.gz", "--seed", "1"]
     assert run(*told) == 1 and "--orientation" in capfd.readouterr().err
-    assert run(*told, "--orientation", "ras") == 0
+    assert run(*told, "--orientation", "ras") == 0 and "no head tells its left" in capfd.readouterr().err.lower()
     assert all(np.array_equal(before[name], header_of(tmp_path / "out.nii.gz")[name]) for name in PLACED)
     save(tmp_path / "good.nii.gz", head)
     assert run("deface", tmp_path / "good.nii.gz", tmp_path / "same.nii.gz", "--seed", "1") == 0

@@ -173,11 +173,36 @@ def test_values_of_captures_have_to_be_hounsfield_units(tmp_path):
         read_scan(tmp_path / "in")
 
 
-def test_images_of_several_patients_are_no_series(tmp_path):
-    paths = dicom_files.write_series(tmp_path / "in", small_ct())
-    dicom_files.change(paths[3], PatientID="another")
+@pytest.mark.parametrize("tags", [{"PatientID": "another"}, {"IssuerOfPatientID": "another"}])
+def test_images_of_several_patients_are_no_series(tmp_path, tags):
+    paths = dicom_files.write_series(tmp_path / "in", small_ct(), IssuerOfPatientID="one")
+    dicom_files.change(paths[3], **tags)
     with pytest.raises(InputError, match="several patients"):
         read_scan(tmp_path / "in")
+
+
+@pytest.mark.parametrize("ending", ["", ".nii.gz"])
+def test_a_damaged_file_blocks_its_own_series(tmp_path, ending):
+    """It is named by its number; the other series of the folder is read, and what is damaged is told."""
+    for number in (4, 5):
+        paths = dicom_files.write_series(tmp_path / str(number), small_ct(), SeriesNumber=number)
+        for path in paths:
+            moved = tmp_path / "in" / f"{number} {path.name}"
+            moved.parent.mkdir(exist_ok=True)
+            path.rename(moved)
+    damaged = sorted((tmp_path / "in").iterdir())[14]
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    assert read_scan(tmp_path / "in", "4").left_out == ("series 5 (CT, 11 slices)",)
+    with pytest.raises(InputError, match=r"truncated or damaged .number 15 of the 24 files by name"):
+        read_scan(tmp_path / "in", "5")
+    for path in sorted((tmp_path / "in").iterdir())[15:]:
+        path.unlink()
+    alone = read_scan(tmp_path / "in", "4")
+    assert alone.left_out == ("damaged file (1)", "slice of a stack of too few (2)")
+    damaged.write_bytes(b"\0" * 200 + b"no header" * 99)
+    damaged.rename(damaged.with_suffix(".dcm"))
+    with pytest.raises(InputError, match="truncated or damaged"):  # of any series, for all one knows
+        read_scan(tmp_path / "in", "4")
 
 
 @pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")

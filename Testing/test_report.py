@@ -228,7 +228,7 @@ def test_command_tells_what_a_pair_cost(folder, tmp_path):
         ["a", "b"],
         ["a", "b", "c", "-o", "r.html"],
         ["a", "--cohort", "t.csv", "-o", "r.html"],
-        ["--cohort", "t.csv", "-o", "r.html", "--orientation", "RAS"],
+        ["--cohort", "t.csv", "-o", "r.html", "--series", "2"],
         ["a", "b", "-o", "r.pdf"],
         ["a", "b", "-o", "r.html", "--models", "nobody"],
     ],

@@ -47,7 +47,20 @@ def test_hounsfield_units_stay(padding, shift):
     assert notes == () and np.array_equal(sitk.GetArrayFromImage(image), values)
 
 
-@pytest.mark.parametrize("padding, noise", [(None, 0.0), (-3024, 0.0), (-1000, 0.0), (None, 90.0), (-3024, 90.0)])
+@pytest.mark.parametrize(
+    "padding, noise",
+    [
+        (None, 0.0),
+        (-3024, 0.0),
+        (-1000, 0.0),
+        (None, 90.0),
+        (-3024, 90.0),
+        (-350, 0.0),
+        (0, 20.0),
+        (500, 0.0),
+        (800, 0),
+    ],
+)
 @pytest.mark.parametrize("shift", [-300, 200, 350, 600, 800])
 def test_a_shift_is_named(shift, padding, noise):
     found = offset_of(sampled(image_of(off(shift, padding, noise))))
@@ -85,7 +98,7 @@ def test_values_of_any_kind_end_in_a_number(shares, peaks):
 
 def test_padding_is_what_many_have_and_nothing_lies_near():
     chance = np.random.default_rng(0).normal(0, 100, 10000)
-    for marks, left in ([-3000.0], 10000), ([-3000.0, -2000.0], 10000), ([], 10000):
+    for marks, left in ([-3000.0], 10000), ([-3000.0, -2000.0], 10000), ([], 10000), ([-350.0, 500.0], 10000):
         values = np.sort(np.concatenate([chance, np.repeat(marks, 500)]).astype(np.float32))
         assert without_padding(values).size == left
     clipped = np.sort(np.maximum(chance, -100).astype(np.float32))

@@ -6,14 +6,16 @@ import importlib.util
 import os
 import re
 import struct
+import threading
 import zlib
+from functools import partial
 
 import batch_cases
 import dicom_files
 import pytest
 from batch_cases import head
-from CTDefaceLib import batch
-from CTDefaceLib.batch import Choices
+from CTDefaceLib import batch, patience, walk
+from CTDefaceLib.batch import Choices, series
 from CTDefaceLib.batch.record import Record
 from CTDefaceLib.batch.status import Status
 from CTDefaceLib.commands.main import main
@@ -21,6 +23,7 @@ from CTDefaceLib.dicom.files import dicom_header
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.volume_io import read_ct
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+from test_volume_io import small_ct
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has neither FIFOs nor names that are no text")
 
@@ -156,6 +159,30 @@ def test_nothing_is_waited_for(source, sentence):
     assert "truncated" in sentence(source / "a" / "head.nhdr", "defaced.nii")
 
 
+@pytest.mark.parametrize("what", ["dicom_header", "a folder"])
+def test_a_disk_that_does_not_answer_costs_what_lies_there(source, monkeypatch, capfd, what):
+    """A file whose header never comes, or a folder whose list does not, is passed over in time, and said."""
+    dicom_files.write_series(source / "slow", small_ct())
+    end = threading.Event()
+
+    def wait(real, path, *args):
+        if "slow" in os.fspath(path):
+            end.wait(30)
+        return real(path, *args)
+
+    module, name = (series, "dicom_header") if what == "dicom_header" else (walk, "_listed")
+    monkeypatch.setattr(module, name, partial(wait, getattr(module, name)))
+    monkeypatch.setattr(patience, "LONGEST_SECONDS", 0.5)
+    try:
+        assert run("batch", source, source.with_name("out"), "--workers", 0, "--no-gallery") == 3
+    finally:
+        end.set()
+    shown = capfd.readouterr()
+    assert "1 done" in shown.out and "could not be read within 0.5 s: 1." in shown.err
+    table = (source.with_name("out-private") / batch.PASSED_OVER).read_text(encoding="utf-8")
+    assert f"{source / 'slow'}," in table
+
+
 # ----------------------------------------------------------------------------------- neither crash, nor hang, nor trace
 
 
@@ -196,13 +223,60 @@ def test_sequences_that_are_nested_for_ever(tmp_path, sentence, levels):
     assert "nested too deeply" in sentence(tmp_path / "series", "defaced.nii.gz")
 
 
-@pytest.mark.parametrize("tags", [{"BitsAllocated": 3}, {"BitsStored": 17}, {"SamplesPerPixel": 0}, {"Rows": 0}])
+@pytest.mark.parametrize(
+    "tags",
+    [{"BitsAllocated": 3}, {"BitsStored": 17}, {"SamplesPerPixel": 0}, {"Rows": 0}, {"BitsStored": 12, "HighBit": 9},
+     {"BitsStored": 12, "HighBit": 16}],
+)  # fmt: skip
 def test_pixels_of_odd_sizes(tmp_path, sentence, tags):
     files = dicom_files.write_series(tmp_path / "series", head())
     for path in files[:3]:
         dicom_files.change(path, **tags)
     assert "truncated or damaged" in sentence(tmp_path / "series")
     assert "truncated or damaged" in sentence(tmp_path / "series", "defaced.nii.gz")
+
+
+@pytest.mark.parametrize("kind", [b"LO", b"PN", b"FD", b"OB"])
+@pytest.mark.parametrize("element", [0x0010, 0x0100, 0x0101, 0x0102, 0x0103])
+def test_numbers_of_the_pixels_are_no_numbers(tmp_path, kind, element):
+    """Rows, bits, the highest bit, and whether there is a sign."""
+    for path in dicom_files.write_series(tmp_path / "series", small_ct()):
+        edit(path, lambda data: data.replace(tag(0x0028, element) + b"US", tag(0x0028, element) + kind, 1))
+    with pytest.raises(InputError, match="damaged"):
+        read_ct(tmp_path / "series")
+
+
+@pytest.mark.parametrize("tags", [{"RescaleSlope": 1e10}, {"RescaleSlope": 4e4, "RescaleIntercept": -9999},
+                                  {"RescaleIntercept": 2**31}, {"RescaleSlope": 1e300}])  # fmt: skip
+def test_a_rescale_that_nobody_can_mean(tmp_path, recwarn, tags):
+    for path in dicom_files.write_series(tmp_path / "series", small_ct()):
+        dicom_files.change(path, **tags)
+    with pytest.raises(InputError, match="cannot be Hounsfield|not a number or infinite"):
+        read_ct(tmp_path / "series")
+    assert not recwarn.list
+
+
+LONG = b"A" * 2000
+LINES = {
+    "an unknown field": LONG + b": 1", "no field": LONG, "a long origin": b"space origin: (" + LONG,
+    "not a comment": b"A#" + LONG, "not a note": LONG + b": 1:=2", "a long file": b"data file: " + LONG,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES.keys())
+def test_lines_of_an_nrrd_header_that_its_library_dies_of(tmp_path, line):
+    batch_cases.write(tmp_path / "head.nrrd", head())
+    edit(tmp_path / "head.nrrd", lambda data: data.replace(b"type: ", line + b"\ntype: ", 1))
+    with pytest.raises(InputError, match="truncated, damaged"):
+        read_ct(tmp_path / "head.nrrd")
+
+
+def test_notes_and_comments_of_an_nrrd_header_may_be_long(tmp_path):
+    """As those of a segmentation with many segments, beyond what is read at once."""
+    batch_cases.write(tmp_path / "head.nrrd", head())
+    notes = b"".join(b"Segment%d_Tags:=%s\n" % (n, LONG) for n in range(50)) + b"# " + LONG + b": 1\n"
+    edit(tmp_path / "head.nrrd", lambda data: data.replace(b"type: ", notes + b"type: ", 1))
+    assert read_ct(tmp_path / "head.nrrd").GetSize() == head().GetSize()
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".mha", ".nrrd"])
@@ -238,7 +312,8 @@ def test_a_small_file_that_inflates_for_ever_is_not_followed(tmp_path, monkeypat
         (80, struct.pack("<3f", *[float("nan")] * 3)), (80, struct.pack("<3f", *[1e38] * 3)),
         (112, struct.pack("<2f", 1e38, 1e38)), (256, struct.pack("<6f", *[float("nan")] * 6)),
         (256, struct.pack("<6f", *[3e38] * 6)), (280, struct.pack("<12f", *[float("inf")] * 12)),
-        (280, struct.pack("<12f", *[0.0] * 12)), (252, struct.pack("<2h", -1, -1)),
+        (280, struct.pack("<12f", *[0.0] * 12)), (112, struct.pack("<2f", 1, 2.0**31)),
+        (112, struct.pack("<2f", 1, 1e20)), (252, struct.pack("<2h", -1, -1)),
     ],
 )  # fmt: skip
 def test_header_of_a_nifti_file_that_nobody_can_mean(tmp_path, recwarn, ending, offset, value):

@@ -196,11 +196,17 @@ def _scaled(voxels: np.ndarray, header: np.ndarray) -> np.ndarray:
         return voxels
     if voxels.dtype.kind == "f":
         return voxels * voxels.dtype.type(slope) + voxels.dtype.type(inter)
-    if slope == 1 and inter.is_integer() and voxels.itemsize <= 2:
+    if is_whole_shift(slope, inter, voxels.dtype):
         low, high = int(voxels.min()) + inter, int(voxels.max()) + inter
         whole = np.int16 if -(2**15) <= low and high < 2**15 else np.int32
         return (voxels.astype(np.int32) + int(inter)).astype(whole)
     return voxels.astype(np.float32) * np.float32(slope) + np.float32(inter)
+
+
+def is_whole_shift(slope: float, inter: float, kind: np.dtype) -> bool:
+    """Whether stored whole numbers of a kind stay whole numbers, of 32 bits, when they are rescaled."""
+    small = kind.kind in "iu" and kind.itemsize <= 2
+    return small and slope == 1 and inter.is_integer() and abs(inter) < 2**31 - 2**16
 
 
 def place(image: sitk.Image, to_ras: np.ndarray) -> None:

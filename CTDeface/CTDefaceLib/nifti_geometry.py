@@ -23,9 +23,16 @@ LETTERS = {letter: (axis, sign) for axis, pair in enumerate(("RL", "AP", "SI")) 
 """Where an axis can lead → the axis of RAS coordinates, and its sign there."""
 
 NO_ORIENTATION = (
-    "The NIfTI file does not say which way its axes lead (the codes of qform and sform are 0): look at it in a viewer, "
-    "and say so with --orientation, such as RAS where they lead to the patient's right, front and top."
+    "The file does not say which way its axes lead ({}): look at it in a viewer, and say so with --orientation, such "
+    "as RAS where they lead to the patient's right, front and top."
 )
+NO_CODES = "the codes of qform and sform are 0"
+STATED = "The file says itself which way its axes lead: leave --orientation out."
+TOLD = (
+    "The file does not say which way its axes lead; {} was told. No head tells its left from its right, so that a "
+    "mirror image would not be noticed: make sure of that."
+)
+SIDES = dict(zip("RLAPSI", ("right", "left", "front", "back", "top", "feet")))
 TWO_ORIENTATIONS = (
     "The two transforms of the NIfTI file (qform and sform) lay its voxels up to {:.1f} mm apart, which is more than a "
     "voxel: choose the one that is right with --qform or --sform."
@@ -112,8 +119,9 @@ class Geometry:
         """
         if self.codes == (0, 0):
             if not orientation:
-                raise InputError(NO_ORIENTATION)
-            return self._led(orientation)
+                raise InputError(NO_ORIENTATION.format(NO_CODES))
+            spacing = np.abs(self.pixdim[1:4]) * self._mm
+            return np.column_stack([axes_of(orientation) * spacing, np.zeros(3)])
         if form and all(self.codes):
             return self.qform if form == "qform" else self.sform
         if not all(self.codes):
@@ -128,7 +136,7 @@ class Geometry:
     def check_needed(self, form: str = "", orientation: str = "") -> None:
         """Refuse a choice that the file does not need (InputError)."""
         if orientation and any(self.codes):
-            raise InputError("The NIfTI file says itself which way its axes lead: leave --orientation out.")
+            raise InputError(STATED)
         if form and not self.codes[FORMS.index(form)]:
             raise InputError(f"The NIfTI file has no {form}: leave --{form} out.")
 
@@ -137,12 +145,19 @@ class Geometry:
         corners = [[*corner, 1] for corner in itertools.product(*((0, n - 1) for n in self.size))]
         return float(np.linalg.norm((self.qform - self.sform) @ np.transpose(corners), axis=0).max())
 
-    def _led(self, orientation: str) -> np.ndarray:
-        axes = np.zeros((3, 4))
-        for index, letter in enumerate(orientation):
-            axis, sign = LETTERS[letter]
-            axes[axis, index] = sign * abs(self.pixdim[1 + index]) * self._mm
-        return axes
+
+def axes_of(orientation: str) -> np.ndarray:
+    """Unit vectors in RAS, the columns of 3×3, where axes lead as three letters say."""
+    axes = np.zeros((3, 3))
+    for index, letter in enumerate(orientation):
+        axis, sign = LETTERS[letter]
+        axes[axis, index] = sign
+    return axes
+
+
+def told(orientation: str) -> str:
+    """The sentence for the report of a file whose axes a person had to tell."""
+    return TOLD.format(f"{orientation} (to the {', '.join(SIDES[letter] for letter in orientation)})")
 
 
 def is_orientation(text: str) -> bool:

@@ -25,6 +25,24 @@ GZIP_OR_ZLIB = 47
 CHUNK = 1 << 16
 """Bytes read at a time: they can inflate a thousandfold."""
 
+NRRD = (".nrrd", ".nhdr")
+NRRD_SPACES = {
+    space + time
+    for spaces, times in (
+        ((b"right-anterior-superior", b"left-anterior-superior", b"left-posterior-superior"), (b"", b"-time")),
+        ((b"ras", b"las", b"lps"), (b"", b"t")),
+    )
+    for space in spaces
+    for time in times
+}
+"""Spaces of an NRRD header that are a patient's; the others are a scanner's, or nobody's."""
+
+META_AXES = (b"transformmatrix", b"orientation", b"rotation")
+"""Fields of a MetaImage header that say where its axes lead."""
+
+LONGEST_LINE, LONGEST_HEADER = 500, 1 << 24
+"""Bytes of a field of an NRRD header, and of all of it: values have less, and beside them stands what programs note."""
+
 MOST_INFLATED = 1040
 """Bytes that one byte of zlib or gzip can become; the format allows 1032."""
 
@@ -50,20 +68,27 @@ class StoredData:
         False where only ITK knows how to find them (bzip2, text, lists of files); ITK then checks them itself.
     others: list of Path
         Files that the header names.
+    oriented: bool
+        Whether an NRRD or MetaImage header says which way the axes lead in a patient.
     """
 
     def __init__(self, path: Path):
         """Look at the header; raises ValueError when the file does not have the header of its format."""
         self.file, self.offset, self.compressed, self.known = Path(path), 0, False, True
         self.others: list[Path] = []
+        self.oriented = True
         self._gzip_file = suffix(path) == ".nii.gz"
         self._stored_size: int | None = None
         with open(path, "rb") as file:
-            head = file.read(1 << 16)
+            head = file.read(CHUNK)
+            while suffix(path) in NRRD and not re.search(rb"\r?\n\r?\n", head) and (more := file.read(CHUNK)):
+                head += more
+                if len(head) > LONGEST_HEADER:
+                    raise ValueError("a header without an end")
         ending = suffix(path)
         if ending in (".nii", ".nii.gz"):
             self._nifti(head)
-        elif ending in (".nrrd", ".nhdr"):
+        elif ending in NRRD:
             self._nrrd(head)
         else:
             self._meta(head)
@@ -89,7 +114,11 @@ class StoredData:
             raise ValueError("not NRRD")
         newline = b"\r\n" if b"\r\n" in head[:16] else b"\n"
         text, blank, _ = head.partition(2 * newline)
-        fields = dict(line.lower().split(b": ", 1) for line in text.split(newline) if b": " in line)
+        lines = text.split(newline)
+        if any(map(_is_too_long, lines)):  # the library quotes it, and dies of that
+            raise ValueError("a line of the header is too long")
+        fields = dict(line.lower().split(b": ", 1) for line in lines if b": " in line)
+        self.oriented = b"space directions" in fields and fields.get(b"space", b"").strip() in NRRD_SPACES
         encoding = fields.get(b"encoding", b"").strip()
         self.compressed = encoding in (b"gzip", b"gz")
         self.offset = len(text) + len(blank)
@@ -108,6 +137,7 @@ class StoredData:
                 break
         if not re.fullmatch(rb"[1-9]", fields.get(b"ndims", b"")) or not fields.get(b"elementdatafile"):
             raise ValueError("not MetaImage")
+        self.oriented = any(fields.get(name) for name in META_AXES)
         self.compressed = fields.get(b"compresseddata", b"").lower() == b"true"
         if self.compressed and fields.get(b"compresseddatasize", b"").isdigit():
             self._stored_size = int(fields[b"compresseddatasize"])
@@ -152,6 +182,13 @@ class StoredData:
                 file.seek(self.offset)
             wanted = nbytes + self.offset * self._gzip_file
             return _inflated_length(file, wanted + CHUNK * MOST_INFLATED) >= wanted
+
+
+def _is_too_long(line: bytes) -> bool:
+    """Whether a line of an NRRD header is longer than any field; notes (key:=value) and comments may be."""
+    key, mark, _ = line.partition(b":=")
+    field = key if mark and b": " not in key else line
+    return len(field) > LONGEST_LINE and not line.startswith(b"#")
 
 
 def inflated(path: str | os.PathLike, start: int, nbytes: int) -> bytearray:

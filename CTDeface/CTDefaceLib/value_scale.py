@@ -40,9 +40,12 @@ LEAST_PEAK = 0.05
 LESS_BONE = 1.5
 """Soft tissue is more than so many times the bone: in every head, and not where bone is taken for it."""
 
-PADDING_SHARE, PADDING_GAP, LITTLE = 0.005, 200, 0.002
-"""The lowest value is padding when more than this share of the voxels have it, and nearly none (less than the last
-share) lie within so many HU above it."""
+PADDING_SHARE = 0.005
+"""Share (0 to 1) of the voxels that have to have a value for it to be padding."""
+
+PADDING_NEAR, PADDING_TIMES = 30, 3
+"""… and there are so many times more of them than of all others within so many HU: noise spreads what was measured, and
+what is clipped goes on above."""
 
 SAMPLED_VOXELS = 1_000_000
 """About as many are looked at."""
@@ -56,13 +59,18 @@ def sampled(image: sitk.Image) -> np.ndarray:
 
 
 def without_padding(values: np.ndarray) -> np.ndarray:
-    """Those of :func:`sampled` but for padding: the lowest value, where many have it and nearly none lies near."""
-    while True:
-        lowest, near = np.searchsorted(values, [values[0], values[0] + PADDING_GAP], "right")
-        left = values.size - lowest
-        if not left or lowest < PADDING_SHARE * values.size or near - lowest >= LITTLE * left:
-            return values
-        values = values[lowest:]
+    """Those of :func:`sampled` but for padding: values that many have and that nearly none lies near.
+
+    All of them where nothing else would be left, as in a head without noise.
+    """
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1])
+    counts = np.diff(np.append(starts, values.size))
+    often = counts > PADDING_SHARE * values.size
+    at, counts = values[starts[often]], counts[often]
+    low, high = np.searchsorted(values, at - PADDING_NEAR), np.searchsorted(values, at + PADDING_NEAR, "right")
+    padding = at[counts > PADDING_TIMES * (high - low - counts)]
+    kept = values[~np.isin(values, padding)]
+    return kept if kept.size else values
 
 
 def shares(hu: np.ndarray) -> tuple[float, float]:
@@ -78,17 +86,17 @@ def offset_of(values: np.ndarray) -> int:
     values: numpy.ndarray
         Of :func:`sampled`.
     """
-    values = without_padding(values)
-    shifted = values - STORED_OFFSET
-    if shares(values)[0] < SMALLEST_SHARE and _is_head(shifted):
+    measured = without_padding(values)
+    if shares(measured)[0] < SMALLEST_SHARE and _is_head(measured - STORED_OFFSET):
         return STORED_OFFSET
-    fits = [_fit(values, shift) for shift in SHIFTS]
-    shift = SHIFTS[int(np.argmax(fits))]
-    if abs(shift) < SMALLEST_SHIFT or _fit(values, 0) > CLEARLY * max(fits):
-        return 0
-    if min(_peaks(values, shift)) < LEAST_PEAK or not _is_head(values - shift):
-        return 0
-    return STORED_OFFSET if abs(shift - STORED_OFFSET) <= NEAR_OFFSET else shift
+    for some in (measured, values):  # air that is all of one value looks like padding
+        fits = [_fit(some, shift) for shift in SHIFTS]
+        shift = SHIFTS[int(np.argmax(fits))]
+        if abs(shift) < SMALLEST_SHIFT or _fit(some, 0) > CLEARLY * max(fits):
+            return 0
+        if min(_peaks(some, shift)) >= LEAST_PEAK and _is_head(some - shift):
+            return STORED_OFFSET if abs(shift - STORED_OFFSET) <= NEAR_OFFSET else shift
+    return 0
 
 
 def _share(values: np.ndarray, low: float, high: float) -> float:

@@ -22,7 +22,7 @@ from .dicom.volume import read_volume
 from .errors import InputError, OutputError
 from .files import check_output, sync, written_whole
 from .nifti import read_nifti, write_nifti
-from .nifti_geometry import Geometry
+from .nifti_geometry import NO_ORIENTATION, TO_LPS, Geometry, axes_of, told
 from .processes import libraries_silenced
 from .scan import (
     SHEARED,
@@ -93,7 +93,8 @@ def read_scan(path: str | os.PathLike, series: str = "", *, form: str = "", orie
     form: str
         Of a NIfTI file with two transforms, which can differ: the one that holds, ``"qform"`` or ``"sform"``.
     orientation: str
-        Of a NIfTI file without any: where its axes lead, such as ``"RAS"`` for right, anterior and superior.
+        Of a NIfTI file without any, or of an NRRD or MetaImage file that lacks it as well: where its axes lead, such as
+        ``"RAS"`` for right, anterior and superior. A note tells that it was told.
 
     Returns
     -------
@@ -122,8 +123,15 @@ def read_scan(path: str | os.PathLike, series: str = "", *, form: str = "", orie
         image, geometry = read_nifti(path, form, orientation)
     else:
         with _quiet_itk():
-            image, geometry = _read_by_itk(path), None
-    return Scan(*in_hounsfield(image), geometry=geometry)
+            image, geometry = _read_by_itk(path, orientation), None
+    image, notes = in_hounsfield(image)
+    by_hand = orientation and not is_oriented(path, geometry)
+    return Scan(image, (*notes, *([told(orientation)] if by_hand else ())), geometry=geometry)
+
+
+def is_oriented(path: str | os.PathLike, geometry: Geometry | None) -> bool:
+    """Whether a volume file says which way its axes lead; ``geometry`` is that of a NIfTI file, None for others."""
+    return any(geometry.codes) if geometry else StoredData(Path(path)).oriented
 
 
 def write_volume(
@@ -186,7 +194,7 @@ def _write(image: sitk.Image, path: Path, geometry: Geometry | None) -> None:
         sitk.WriteImage(image, str(path), useCompression=True, imageIO=IMAGE_IO[suffix(path)])
 
 
-def _read_by_itk(path: Path) -> sitk.Image:
+def _read_by_itk(path: Path, orientation: str) -> sitk.Image:
     reader, data = _opened(path)
     header = {key.lower(): reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
     check_modality(_modality(path, header))
@@ -206,9 +214,19 @@ def _read_by_itk(path: Path) -> sitk.Image:
         image = image[:, :, :, 0]
     if image.GetPixelIDTypeAsString().startswith("vector"):
         image = sitk.VectorIndexSelectionCast(image, 0)
+    _orient(image, data, orientation)
     for key in image.GetMetaDataKeys():
         image.EraseMetaData(key)
     return image
+
+
+def _orient(image: sitk.Image, data: StoredData, orientation: str) -> None:
+    """Lay a volume as a person tells, in place, where the file does not (InputError where neither does)."""
+    if data.oriented or image.GetDimension() != 3:
+        return
+    if not orientation:
+        raise InputError(NO_ORIENTATION.format("there are no directions in a patient's space in its header"))
+    image.SetDirection((TO_LPS @ axes_of(orientation)).ravel().tolist())
 
 
 def _opened(path: Path) -> tuple[sitk.ImageFileReader, StoredData]:
@@ -244,7 +262,7 @@ def read_placed(
     ----------
     path: path
     form, orientation: str
-        Of a NIfTI file, as in :func:`read_scan`.
+        As in :func:`read_scan`.
 
     Returns
     -------
@@ -254,7 +272,7 @@ def read_placed(
     Raises
     ------
     InputError
-        When it is not of a known format, or not all of it is there.
+        When it is not of a known format, not all of it is there, or it is not known how it lies.
     """
     path = Path(path)
     if not path.is_file() or suffix(path) not in IMAGE_IO:
@@ -267,7 +285,9 @@ def read_placed(
         if not (data.is_long_enough(nbytes) and data.inflates(nbytes)):
             raise InputError(TRUNCATED)
         try:
-            return reader.Execute(), None
+            image = reader.Execute()
+            _orient(image, data, orientation)
+            return image, None
         except (ValueError, RuntimeError) as error:
             raise InputError(TRUNCATED) from error
 

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from .patience import in_time
+
 Problem = Callable[[str, OSError | None], None]
 """Takes a path that was passed over, and why; None for a link that leads up to a folder that it lies in itself."""
 
@@ -23,16 +25,13 @@ def files_below(
     folder: path
     ignore: paths of folders that are not looked into
     problem: callable
-        Told of folders that cannot be listed, and of links that lead up.
+        Told of folders that cannot be listed, or not in time (see :mod:`.patience`), and of links that lead up.
     """
     top = os.fspath(folder)
     root, ignored = os.path.realpath(top), {os.path.realpath(path) for path in ignore}
     seen = set(ignored)
     found: dict[str, list[str]] = {}
     waiting = [top]
-
-    def cannot(error: OSError) -> None:
-        problem(os.fspath(error.filename or top), error)
 
     while waiting:
         start = waiting.pop(0)
@@ -42,12 +41,34 @@ def files_below(
         if start != top and Path(real) in Path(root).parents:
             problem(start, None)
             continue
-        for here, inner, names in os.walk(start, onerror=cannot):
-            real = os.path.realpath(here)
+        here = [start]
+        while here:
+            folder = here.pop()
+            try:
+                real, inner, links, names = in_time(_listed, folder)
+            except OSError as error:
+                problem(folder, error)
+                continue
             seen.add(real)
-            paths = {name: os.path.join(here, name) for name in sorted(inner) if not name.startswith(".")}
-            links = [name for name, path in paths.items() if os.path.realpath(path) != os.path.join(real, name)]
-            waiting += [paths[name] for name in links]
-            inner[:] = [name for name in paths if name not in links and os.path.join(real, name) not in seen]
-            found[here] = sorted(name for name in names if not name.startswith("."))
+            waiting += [os.path.join(folder, name) for name in links]
+            here += [os.path.join(folder, name) for name in inner if os.path.join(real, name) not in seen][::-1]
+            found[folder] = names
     return sorted(found.items(), key=lambda item: Path(item[0]).parts)
+
+
+def _listed(folder: str) -> tuple[str, list[str], list[str], list[str]]:
+    """The real path of a folder, and what it holds that is not hidden: folders, links to folders, and other names."""
+    real = os.path.realpath(folder)
+    with os.scandir(folder) as entries:
+        shown = sorted((entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith("."))
+    folders = [name for name, is_folder in shown if is_folder]
+    links = [name for name in folders if os.path.realpath(os.path.join(folder, name)) != os.path.join(real, name)]
+    inner = [name for name in folders if name not in links]
+    return real, inner, links, [name for name, is_folder in shown if not is_folder]
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

@@ -6,6 +6,7 @@ Every command imports this module for its line of help, so that what takes time 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,8 +162,8 @@ def run(args: argparse.Namespace) -> int:
         args.error("the following arguments are required: -o/--output")
     if args.cohort is not None and args.volumes:
         args.error("argument --cohort: takes the volumes from its table, give no others")
-    if args.cohort is not None and (args.form or args.orientation or args.series):
-        args.error("argument --cohort: goes without --series, --qform, --sform and --orientation")
+    if args.cohort is not None and args.series:
+        args.error("argument --cohort: goes without --series")
     if args.cohort is None and len(args.volumes) not in (1, 2):
         args.error("give ORIGINAL and DEFACED, or DEFACED alone, or --cohort TABLE.csv")
     _check_cost(args)
@@ -188,18 +189,26 @@ def _check_cost(args: argparse.Namespace) -> None:
 def _preservation(
     args: argparse.Namespace, original: sitk.Image, defaced: sitk.Image, progress: Report
 ) -> Preservation:
+    from CTDefaceLib.volume_io import read_stored
+
     from .preservation import preservation
     from .structures import read_dose, read_structures
 
-    given = [read_structures(path) for path in args.structures or ()]
+    read = partial(read_stored, **_lying(args))
+    given = [read_structures(path, read) for path in args.structures or ()]
     return preservation(
         original,
         defaced,
         structures=given[0] if given else None,
         defaced_structures=given[1] if len(given) > 1 else None,
-        dose=read_dose(args.dose) if args.dose else None,
+        dose=read_dose(args.dose, read) if args.dose else None,
         progress=progress,
     )
+
+
+def _lying(args: argparse.Namespace) -> dict[str, str]:
+    """How volume files lie that do not say it, or say two things."""
+    return {"form": args.form or "", "orientation": args.orientation or ""}
 
 
 def _list_models(args: argparse.Namespace) -> int:
@@ -242,7 +251,7 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
             rendering=args.rendering,
             perspective=args.perspective,
         ),
-        others=(read_ct(path) for path in args.others) if args.others else None,
+        others=(read_ct(path, **_lying(args)) for path in args.others) if args.others else None,
         beside=None if args.alone else defaced_path,
         ignore=[*first, *(args.others or ()), *(args.structures or ()), *([args.dose] if args.dose else ())]
         + [memory, *report_paths(args.output)],
@@ -271,6 +280,7 @@ def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
         model_folder=args.model_folder,
         views=args.views or "study",
         with_preservation=args.preservation,
+        lying=_lying(args),
         progress=progress,
     )
     write_cohort(cohort, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)

@@ -24,7 +24,7 @@ from CTDefaceLib.anatomy.face_map import Cylinder, head_cylinder
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NoFaceError
 from CTDefaceLib.progress import IsCancelled, Progress, never, silent
 from CTDefaceLib.render import Renderer
-from CTDefaceLib.volume_io import read_ct
+from CTDefaceLib.volume_io import read_ct, read_stored
 
 from . import detection
 from .cohort_table import Row
@@ -81,6 +81,7 @@ def evaluate_cohort(
     views: str = "study",
     seed: int = 0,
     with_preservation: bool = False,
+    lying: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> Cohort:
@@ -100,6 +101,9 @@ def evaluate_cohort(
         Of the folds.
     with_preservation: bool
         Whether it is measured, too, what each defacing costs (:mod:`.preservation`).
+    lying: mapping or None
+        How volume files lie that do not say it, or say two things: ``form`` and ``orientation`` of
+        :func:`CTDefaceLib.volume_io.read_scan`.
     progress, cancelled: callable or None
         See :func:`.evaluation.evaluate`.
 
@@ -118,11 +122,13 @@ def evaluate_cohort(
         raise CTDefaceError(
             f"The face model {model} cannot tell people apart: choose one that embeds, such as dlib-hog."
         )
-    finder = _FaceFinder(face_model, grid, cancelled, _memory(Path(cache), face_model, model_folder, grid))
+    lying = {name: value for name, value in (lying or {}).items() if value}
+    memory = _memory(Path(cache), face_model, model_folder, grid, lying)
+    finder = _FaceFinder(face_model, grid, cancelled, memory, lying)
     photos = [row for row in rows if row.method == PHOTO]
     rows = [row for row in rows if row.method != PHOTO]
     originals = {(row.patient, row.scan): row.path for row in rows if row.method == ORIGINAL}
-    costs = _Costs(Path(cache), rows) if with_preservation else None
+    costs = _Costs(Path(cache), rows, lying) if with_preservation else None
     found, numbers = [], []
     for number, row in enumerate(rows):
         if cancelled():
@@ -150,17 +156,28 @@ def evaluate_cohort(
     )
 
 
-def _memory(folder: Path, model: FaceModel, model_folder: str | os.PathLike | None, grid: ViewGrid) -> VolumeMemory:
+def _memory(
+    folder: Path, model: FaceModel, model_folder: str | os.PathLike | None, grid: ViewGrid, lying: Mapping[str, str]
+) -> VolumeMemory:
     weights = sorted(Path(model_folder).glob("*")) if model_folder else []
     made_with = [model.name, [file_digest(path) for path in weights], asdict(grid), model.picture_size]
+    made_with += [lying] if lying else []
     return VolumeMemory(folder, [*made_with, detection.FIELD_OF_VIEW_MM, detection.GRID_MM, detection.TRIANGLES])
 
 
 class _FaceFinder:
     """Finds the faces of one volume after another, or recalls them."""
 
-    def __init__(self, model: FaceModel, grid: ViewGrid, cancelled: IsCancelled, memory: VolumeMemory) -> None:
+    def __init__(
+        self,
+        model: FaceModel,
+        grid: ViewGrid,
+        cancelled: IsCancelled,
+        memory: VolumeMemory,
+        lying: Mapping[str, str],
+    ) -> None:
         self._model, self._grid, self._cancelled, self._memory = model, grid, cancelled, memory
+        self._lying = lying
         self._renderer: Renderer | None = None
         self._pose: tuple[Path, Pose] | None = None
 
@@ -170,13 +187,13 @@ class _FaceFinder:
         faces = self._memory.recall(key)
         if faces is None:
             places = {} if path == original else self.faces(original, original).faces(self._grid)
-            faces = self._find(read_ct(path), self._pose_of(original), places)
+            faces = self._find(read_ct(path, **self._lying), self._pose_of(original), places)
             self._memory.keep(key, faces)
         return faces
 
     def _pose_of(self, original: Path) -> Pose:
         if self._pose is None or self._pose[0] != original:
-            self._pose = original, head_pose(read_ct(original))
+            self._pose = original, head_pose(read_ct(original, **self._lying))
         return self._pose[1]
 
     def _find(self, image: sitk.Image, pose: Pose, places: Mapping[View, Face]) -> VolumeFaces:
@@ -225,8 +242,9 @@ def _rows(embeddings: Sequence[np.ndarray | None]) -> np.ndarray:
 class _Costs:
     """Measures what one defacing after another costs, or recalls it."""
 
-    def __init__(self, folder: Path, rows: Sequence[Row]) -> None:
-        self._memory = VolumeMemory(folder, ["preservation"])
+    def __init__(self, folder: Path, rows: Sequence[Row], lying: Mapping[str, str]) -> None:
+        self._memory = VolumeMemory(folder, ["preservation", *([lying] if lying else [])])
+        self._lying = lying
         self._originals = {(row.patient, row.scan): row for row in rows if row.method == ORIGINAL}
         self._cylinder: tuple[Path, Cylinder] | None = None
 
@@ -244,14 +262,14 @@ class _Costs:
         return numbers
 
     def _measured(self, row: Row, original: Row, labels: Sequence[Path]) -> dict[str, float | None]:
-        image, defaced = read_ct(original.path), read_ct(row.path)
+        image, defaced = (read_ct(path, **self._lying) for path in (original.path, row.path))
         check_pair(image, defaced)
         try:
             if self._cylinder is None or self._cylinder[0] != original.path:
                 self._cylinder = original.path, head_cylinder(image)
         except NoFaceError:
             return {}
-        structures = [read_structures(path) for path in labels]
+        structures = [read_structures(path, partial(read_stored, **self._lying)) for path in labels]
         return preservation(
             image,
             defaced,

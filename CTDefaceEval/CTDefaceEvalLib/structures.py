@@ -20,6 +20,9 @@ SURFACE_TOLERANCE_MM = 2.0
 HOTTEST_ML = 0.01
 """Volume in mL of the hottest part of a structure, whose least dose is its D0.01cc."""
 
+Read = Callable[[Path], sitk.Image]
+"""Reads a volume file."""
+
 Mask = Callable[[], sitk.Image]
 """Makes the mask of one structure, uint8, when it is its turn: all of a body at once would not fit into memory."""
 
@@ -60,8 +63,14 @@ class Structure:
         return self.replaced_ml / self.volume_ml if self.volume_ml else None
 
 
-def read_structures(path: str | os.PathLike) -> dict[str, Mask]:
+def read_structures(path: str | os.PathLike, read: Read = read_stored) -> dict[str, Mask]:
     """The structures of a label map, a Slicer segmentation (.seg.nrrd) or a folder with one mask for each.
+
+    Parameters
+    ----------
+    path: path
+    read: callable
+        What reads a volume file: :func:`CTDefaceLib.volume_io.read_stored`, or the same with more that it is told.
 
     Returns
     -------
@@ -77,17 +86,19 @@ def read_structures(path: str | os.PathLike) -> dict[str, Mask]:
     path = Path(path)
     if path.is_dir():
         files = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(tuple(IMAGE_IO))]
-        found: dict[str, Mask] = {file.name[: -len(suffix(file.name))]: partial(_whole_file, file) for file in files}
+        found: dict[str, Mask] = {
+            file.name[: -len(suffix(file.name))]: partial(_whole_file, file, read) for file in files
+        }
     else:
-        found = _of_label_map(_read(path))
+        found = _of_label_map(_read(path, read))
     if not found:
         raise InputError("The segmentation holds no structure: give a label map, or a folder with a mask for each.")
     return found
 
 
-def _read(path: Path) -> sitk.Image:
+def _read(path: Path, read: Read) -> sitk.Image:
     try:
-        image = read_stored(path)
+        image = read(path)
     except InputError as error:
         raise InputError(
             f"The segmentation, a label map as NIfTI, NRRD or MetaImage, cannot be read: {error}"
@@ -97,8 +108,8 @@ def _read(path: Path) -> sitk.Image:
     return image
 
 
-def _whole_file(path: Path) -> sitk.Image:
-    image = _read(path)
+def _whole_file(path: Path, read: Read) -> sitk.Image:
+    image = _read(path, read)
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise InputError("A mask of the segmentation has several values in a voxel: give one mask for each structure.")
     return image != 0
@@ -131,10 +142,10 @@ def _equal(image: sitk.Image, value: int) -> sitk.Image:
     return image == value
 
 
-def read_dose(path: str | os.PathLike) -> sitk.Image:
+def read_dose(path: str | os.PathLike, read: Read = read_stored) -> sitk.Image:
     """A dose as volume file. Raises InputError."""
     try:
-        dose = read_stored(path)
+        dose = read(Path(path))
     except InputError as error:
         raise InputError(f"The dose, a volume as NIfTI, NRRD or MetaImage, cannot be read: {error}") from error
     if dose.GetDimension() != 3 or dose.GetNumberOfComponentsPerPixel() > 1:

@@ -234,7 +234,7 @@ def dicom_nested(dice: Dice, data: bytes) -> bytes:
 ANY = (flip, cut, stuff)
 TEXT = (*ANY, text_number, text_number, text_number, text_line, text_line, text_line)
 NIFTI = (*ANY, nifti_field, nifti_field, nifti_field, nifti_field)
-DICOM = (*ANY, dicom_length, dicom_length, dicom_kind, dicom_value, dicom_value, dicom_value, dicom_nested)
+DICOM = (*ANY, dicom_length, dicom_length, dicom_kind, dicom_kind, dicom_value, dicom_value, dicom_value, dicom_nested)
 PACKED = (*ANY, *(inflated(mutator) for mutator in NIFTI))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from ..dicom.files import is_image
 from ..errors import InputError
 from ..files import is_portable
+from ..patience import in_time
 from ..volume_io import IMAGE_IO, suffix
 from ..walk import files_below
 from .found_scan import FoundScan, folders_of
@@ -87,6 +88,9 @@ def _scans_below(
     def tell(path: str, error: OSError | None) -> None:
         passed_over(path, error.strerror or type(error).__name__ if error else "a link up to a folder that it lies in")
 
+    def tell_why(path: str, error: OSError) -> None:
+        passed_over(str(root / path), error.strerror or type(error).__name__)
+
     volumes: dict[str, list[FoundScan]] = {}
     with_dicom = []
     for folder, names in files_below(root / top, ignore, tell):
@@ -96,7 +100,7 @@ def _scans_below(
         if _has_dicom(folder, [file for file in names if suffix(file) not in IMAGE_IO], passed_over):
             with_dicom.append(name)
     series: dict[str, list[FoundScan]] = {}
-    for scan in dicom_scans(root, with_dicom, known):
+    for scan in dicom_scans(root, with_dicom, known, tell_why):
         series.setdefault(folders_of(scan.path)[0], []).append(scan)
     return [scan for name in volumes for scan in (*volumes[name], *series.get(name, ()))]
 
@@ -109,8 +113,12 @@ def _has_dicom(folder: str, names: list[str], passed_over: PassedOver) -> bool:
             passed_over(os.path.join(folder, name), "a format that is not read, or an archive")
         else:
             paths.append(Path(folder, name))
-    if any(path.is_file() and _is_dicom_image(path) for path in paths):
-        return True  # what cannot be read beside it, its reader refuses
+    try:
+        if any(in_time(_is_dicom_image, path) for path in paths):
+            return True  # what cannot be read beside it, its reader refuses
+    except TimeoutError as error:
+        passed_over(folder, error.strerror or type(error).__name__)
+        return False
     for path in paths:
         if not os.access(path, os.R_OK):
             passed_over(str(path), "it cannot be read, or is a link to nothing")
@@ -210,7 +218,7 @@ def _content(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
-            while chunk := file.read(CHUNK):
+            while chunk := in_time(file.read, CHUNK):
                 digest.update(chunk)
     except OSError:
         return ""
@@ -227,6 +235,8 @@ def _bids_entities(place: str) -> tuple[str, str]:
 
 def _is_dicom_image(path: Path) -> bool:
     try:
+        if not path.is_file():
+            return False
         header = header_of(path)
         if header is None:
             return path.suffix.lower() in DICOM_ENDINGS or (os.access(path, os.R_OK) and path.stat().st_size > 0)

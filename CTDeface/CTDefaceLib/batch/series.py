@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..dicom.files import CT, TREE_TAGS, can_be_stacked, dicom_header, is_image, kind_of, quietly, series_number
 from ..dicom.pseudonyms import who
 from ..dicom.tree import FEWEST_SLICES
+from ..patience import in_time
 from .found_scan import FoundScan, joined
 
 if TYPE_CHECKING:
@@ -49,7 +51,12 @@ class Portion:
     others: int = 0
 
 
-def dicom_scans(root: Path, folders: list[str], known: Callable[[str], list[FoundScan]]) -> list[FoundScan]:
+def dicom_scans(
+    root: Path,
+    folders: list[str],
+    known: Callable[[str], list[FoundScan]],
+    not_read: Callable[[str, OSError], None] = lambda folder, error: None,
+) -> list[FoundScan]:
     """The scans in folders with DICOM images, those of one folder side by side.
 
     A series whose files lie in several folders is one scan; where each of them holds all of it, each is a scan, which
@@ -62,23 +69,39 @@ def dicom_scans(root: Path, folders: list[str], known: Callable[[str], list[Foun
     folders: list of str
     known: callable
         What an earlier run found at a path; folders that have not changed since are not read again.
+    not_read: callable
+        Told of folders that could not be read in time, and have no scans for that.
     """
     stamps = {folder: stamp_of(root / folder) for folder in folders}
     unchanged = {folder: scans for folder in folders if (scans := known(folder)) and scans[0].stamp == stamps[folder]}
-    portions = {folder: _portions(root, folder) for folder in folders if folder not in unchanged}
+    portions: dict[str, list[Portion]] = {}
+    too_slow = set()
+
+    def read_again(folder: str) -> None:
+        try:
+            portions[folder] = _portions(root, folder)
+        except TimeoutError as error:
+            not_read(folder, error)
+            portions[folder] = []
+            too_slow.add(folder)
+
+    for folder in folders:
+        if folder not in unchanged:
+            read_again(folder)
     read = {portion.series for found in portions.values() for portion in found}
     for folder, scans in unchanged.items() if read else ():  # a series that was whole may go on elsewhere now
         if read & ({scan.series for scan in scans} - {""} or {_first_series(root / folder)}):
-            portions[folder] = _portions(root, folder)
+            read_again(folder)
     series: dict[tuple, list[Portion]] = {}
     for portion in (portion for found in portions.values() for portion in found):
         series.setdefault((portion.patient, portion.study, portion.series), []).append(portion)
-    split = [parts for parts in series.values() if _is_split(parts)]
+    with_ct = {portion.folder for found in portions.values() for portion in found if portion.frames}
+    split = [parts for parts in series.values() if _is_split(parts, with_ct)]
     taken = {(part.folder, part.patient, part.study, part.series) for parts in split for part in parts}
     by_folder: dict[str, list[FoundScan]] = {}
     for folder in folders:
-        if folder not in portions:
-            by_folder[folder] = unchanged[folder]
+        if folder not in portions or folder in too_slow:
+            by_folder[folder] = [] if folder in too_slow else unchanged[folder]
             continue
         own = [p for p in portions[folder] if (folder, p.patient, p.study, p.series) not in taken]
         is_shared = len(own) < len(portions[folder])
@@ -96,11 +119,15 @@ def dicom_scans(root: Path, folders: list[str], known: Callable[[str], list[Foun
 def stamp_of(path: Path) -> str:
     """Changes when a file, or one in a folder, changes."""
     try:
-        files = sorted(os.scandir(path), key=lambda e: e.name) if path.is_dir() else [path]
-        stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        stats = in_time(_sizes_and_times, path)
     except OSError:
         return "unreadable"
-    return hashlib.sha256(repr([s for s in stats]).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
+
+
+def _sizes_and_times(path: Path) -> list[tuple[str, int, int]]:
+    files = sorted(os.scandir(path), key=lambda e: e.name) if path.is_dir() else [path]
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def header_of(path: str | os.PathLike) -> pydicom.Dataset | None:
@@ -115,9 +142,14 @@ def _of_all(stamps: list[str]) -> str:
     return hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]
 
 
-def _is_split(parts: list[Portion]) -> bool:
-    """Whether a CT series lies in several folders, of which not each holds all of it."""
+def _is_split(parts: list[Portion], with_ct: set[str]) -> bool:
+    """Whether a series lies in several folders, of which not each holds all of it.
+
+    It is of a CT, or of another kind that can hold one, in a folder that has none.
+    """
     frames = sum(part.frames for part in parts)
+    if not frames and any(part.folder not in with_ct for part in parts):
+        frames = sum(part.others for part in parts)
     return bool(parts[0].series) and frames >= FEWEST_SLICES and len({frozenset(part.sizes) for part in parts}) > 1
 
 
@@ -130,16 +162,20 @@ def _images(folder: Path) -> list[str]:
 
 def _first_series(folder: Path) -> str:
     """UID of the first series that is met in a folder."""
-    headers = (header for path in _images(folder) if (header := header_of(path)) is not None and is_image(header))
-    return next((str(header.get("SeriesInstanceUID") or "") for header in headers), "")
+    for path in _images(folder):
+        with suppress(TimeoutError):
+            header = in_time(header_of, path)
+            if header is not None and is_image(header):
+                return str(header.get("SeriesInstanceUID") or "")
+    return ""
 
 
 @quietly()
 def _portions(root: Path, folder: str) -> list[Portion]:
     """What a folder holds of each series."""
     found: dict[tuple, Portion] = {}
-    for path in _images(root / folder):
-        header = header_of(path)
+    for path in in_time(_images, root / folder):
+        header = in_time(header_of, path)
         if header is None or not is_image(header):
             continue
         try:

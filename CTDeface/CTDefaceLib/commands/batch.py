@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..batch.runner import LONGEST_SECONDS
     from ..volume_io import WRITABLE
     from .deface import add_headers, add_parameters
-    from .reading import add_nifti
+    from .reading import add_lying
 
     parser.add_argument(
         "input", metavar="IN", type=Path, help="a folder, searched with its sub-folders, or a CSV table"
@@ -130,7 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="make a damaged record anew: finished results are taken up from their reports, by the secret",
     )
-    add_nifti(parser)
+    add_lying(parser)
     add_parameters(parser)
 
 

@@ -296,8 +296,10 @@ def run(args: argparse.Namespace) -> int:
     of_dicom = args.input.is_dir() or suffix(args.input) not in IMAGE_IO and is_dicom(args.input)
     if args.series and not of_dicom:
         args.error("argument --series: goes with a DICOM series as IN")
-    if (args.form or args.orientation) and suffix(args.input) not in NIFTI:
-        args.error(f"argument --{args.form or 'orientation'}: goes with a NIfTI file as IN")
+    if args.form and suffix(args.input) not in NIFTI:
+        args.error(f"argument --{args.form}: goes with a NIfTI file as IN")
+    if args.orientation and of_dicom:
+        args.error("argument --orientation: goes with a volume file as IN")
     if suffix(args.output) in IMAGE_IO or not of_dicom:
         return _run_volume(args)
     return _run_dicom(args)

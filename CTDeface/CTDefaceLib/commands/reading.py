@@ -7,21 +7,23 @@ from pathlib import Path
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """Which series of several, and what a NIfTI file does not tell of itself; :func:`reading_from` collects it."""
+    """Which series of several, and what a volume file does not tell of itself; :func:`reading_from` collects it."""
     parser.add_argument(
         "--series", metavar="NUMBER", default="", help="of DICOM: which, or its UID, if there are several"
     )
-    add_nifti(parser)
+    add_lying(parser)
 
 
-def add_nifti(parser: argparse.ArgumentParser) -> None:
-    """What a NIfTI file does not tell of itself."""
+def add_lying(parser: argparse.ArgumentParser) -> None:
+    """What a volume file does not tell of itself."""
     from ..nifti_geometry import FORMS
 
-    nifti = parser.add_argument_group("how a NIfTI file lies, where it does not say or says two things")
-    form = nifti.add_mutually_exclusive_group()
+    lying = parser.add_argument_group("how a volume file lies, where it does not say or says two things")
+    form = lying.add_mutually_exclusive_group()
     for name in FORMS:
-        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"its {name} is right")
+        form.add_argument(
+            f"--{name}", dest="form", action="store_const", const=name, help=f"of NIfTI: its {name} is right"
+        )
     form.add_argument(
         "--orientation",
         metavar="CODE",
@@ -33,9 +35,9 @@ def add_nifti(parser: argparse.ArgumentParser) -> None:
 def reading_from(args: argparse.Namespace, path: Path) -> dict[str, str]:
     """The choices of :func:`add_reading` for :func:`.volume_io.read_scan`, as far as they are for this kind of file."""
     from ..stored_data import suffix
-    from ..volume_io import NIFTI
+    from ..volume_io import IMAGE_IO
 
-    if suffix(path) in NIFTI:
+    if suffix(path) in IMAGE_IO:
         return {"form": args.form or "", "orientation": args.orientation or ""}
     return {"series": args.series}
 

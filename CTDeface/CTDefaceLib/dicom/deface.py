@@ -292,8 +292,8 @@ def write_series(
             if here.any():
                 new = one.values[index] - one.offset
                 words[frame][here] = to_words(new, one.stack.slices[index], dataset, words.dtype)
-        set_pixels(dataset, words, stored_values(words, dataset))
         try:
+            set_pixels(dataset, words, stored_values(words, dataset))
             finish_header(dataset)
             save(dataset, folder / f"IM{number:05}.dcm")
         except OSError:

@@ -24,8 +24,10 @@ TREE_TAGS = [
     "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "SamplesPerPixel", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "RescaleSlope",
     "RescaleIntercept", "SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName",
-    "ImageType", "AcquisitionNumber", "TemporalPositionIndex", "InstanceNumber", "BitsStored", "PixelRepresentation",
-    "PixelPaddingValue", "PixelPaddingRangeLimit", "PhotometricInterpretation", "ModalityLUTSequence",
+    "IssuerOfPatientID", "PatientBirthDate",
+    "ImageType", "AcquisitionNumber", "TemporalPositionIndex", "InstanceNumber", "BitsStored", "HighBit",
+    "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "PhotometricInterpretation",
+    "ModalityLUTSequence",
     "BurnedInAnnotation", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 """What a whole tree is sorted and stacked by."""
@@ -89,6 +91,12 @@ UNDEFINED = 0xFFFFFFFF
 """Length of what ends by a mark."""
 
 UNREADABLE = "The header of a DICOM file is damaged, or its sequences are nested too deeply; export the series again."
+
+LEAST = {
+    "NumberOfFrames": 1, "SamplesPerPixel": 1, "Rows": 1, "Columns": 1, "BitsAllocated": 1, "BitsStored": 1,
+    "HighBit": 0, "PixelRepresentation": 0,
+}  # fmt: skip
+"""Whole numbers that pixels cannot be read without, and the least that each can be."""
 
 WORDS = (8, 16, 32)
 """Bits that a voxel of a CT can take."""
@@ -191,6 +199,20 @@ def dicom_header(path: str | os.PathLike, tags: list[str]) -> pydicom.Dataset | 
             return None
 
 
+def series_of_damaged(path: str | os.PathLike) -> str:
+    """Series instance UID of a DICOM file that cannot be read, where at least that can; empty otherwise."""
+    import pydicom
+
+    with open(path, "rb") as file, quietly():
+        try:
+            _check_inflated(file)
+            file.seek(0)
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+            return str(header.get("SeriesInstanceUID") or "")
+        except Exception:  # pydicom meets damaged files with errors of many kinds
+            return ""
+
+
 def is_dicom_file(path: str | os.PathLike) -> bool:
     """Whether a path is that of a regular file that begins as DICOM files do."""
     if not os.path.isfile(path):
@@ -236,19 +258,28 @@ def _check_readable(header: pydicom.Dataset) -> None:
     check_nesting(header)
     for _ in header.iterall():
         pass
-    for name in ("NumberOfFrames", "SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored"):
-        value = header.get(name, 1)
-        if int(1 if value in (None, "") else value) < 1:
-            raise ValueError(f"{name} is below 1")
+    for name, least in LEAST.items():
+        element = header[name] if name in header else None
+        if element is None or element.is_empty and element.VR in ("US", "IS"):
+            continue
+        if not (isinstance(element.value, int) and element.value >= least):
+            raise ValueError(f"{name} is no number, or too small")
     if is_image(header) and header.get("SOPClassUID") in CT_IMAGES and not _has_words_of_ct(header, WORDS):
         raise ValueError("a voxel has an odd number of bits, or the matrix is far too large")
 
 
 def _has_words_of_ct(header: pydicom.Dataset, words: tuple[int, ...]) -> bool:
     """Whether a voxel takes one of these numbers of bits, and the matrix is of a size that is scanned."""
-    bits = int(header.get("BitsAllocated") or 0)
-    fits = bits in words and int(header.get("BitsStored") or bits) <= bits
+    bits, stored, high = bits_of(header)
+    fits = bits in words and (stored == bits or stored - 1 <= high < bits)
     return fits and max(int(header.get(name) or 0) for name in ("Rows", "Columns")) <= LARGEST_MATRIX
+
+
+def bits_of(header: pydicom.Dataset) -> tuple[int, int, int]:
+    """Bits of a word, how many of them hold its value, and the number of the highest of these, from 0."""
+    allocated = int(header.get("BitsAllocated") or 0)
+    stored, high = int(header.get("BitsStored") or allocated), header.get("HighBit")
+    return allocated, stored, stored - 1 if high in (None, "") else int(high)
 
 
 def _check_inflated(file: BinaryIO) -> None:

@@ -28,11 +28,15 @@ NOBODY = re.compile(
 
 
 def who(dataset: pydicom.Dataset) -> str:
-    """What tells the patient of a header from others: ID or name; the study where both are missing or say nothing."""
-    for keyword in ("PatientID", "PatientName"):
-        text = str(dataset.get(keyword, "") or "")
+    """What tells the patient of a header from others: ID or name; the study where both are missing or say nothing.
+
+    Two hospitals can give one ID to two people, and two people can have one name: who gave the ID belongs to it, and
+    the day of birth to the name. A backslash stands between, which neither can hold.
+    """
+    for keyword, more in (("PatientID", "IssuerOfPatientID"), ("PatientName", "PatientBirthDate")):
+        text, told = (str(dataset.get(one, "") or "").strip() for one in (keyword, more))
         if not NOBODY.fullmatch(text):
-            return text
+            return "\\".join(filter(None, (text, told)))
     return "study " + next(
         (str(uid) for uid in map(dataset.get, ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")) if uid), ""
     )

@@ -17,7 +17,7 @@ from ..anatomy.hounsfield import BLANK_HU
 from ..errors import InputError
 from ..processes import libraries_silenced
 from ..progress import Progress, silent
-from .files import Slice, read_dataset
+from .files import Slice, bits_of, read_dataset
 from .tree import Stack
 
 if TYPE_CHECKING:
@@ -45,15 +45,14 @@ NO_DECODER = (
 UNDECODED = "The DICOM pixels cannot be decoded; copy or export the series again."
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def read_stack(stack: Stack, progress: Progress = silent) -> sitk.Image:
     """The slices in Hounsfield units, one after the other; int16 where that holds them, else int32 or float32.
 
     The geometry is that of the first slice, with the mean distance of slices where :func:`is_regular`; elsewhere it
     is not true.
     """
-    ends = [value * s.slope + s.intercept for s in stack.slices for value in (s.low, s.high)]
-    whole = all(float(value).is_integer() for s in stack.slices for value in (s.slope, s.intercept))
-    dtype: type = np.float32 if not whole else np.int16 if -(2**15) <= min(ends) and max(ends) < 2**15 else np.int32
+    dtype = _type_of(stack)
     hu: np.ndarray = np.empty((len(stack.slices), *stack.size[::-1]), dtype)
     places: dict[str, list[int]] = {}
     for index, piece in enumerate(stack.slices):
@@ -64,7 +63,7 @@ def read_stack(stack: Stack, progress: Progress = silent) -> sitk.Image:
         words, header = stored_words(path)
         for index in indices:
             piece = stack.slices[index]
-            if words.shape[1:] != hu.shape[1:]:
+            if words.shape[1:] != hu.shape[1:] or piece.frame >= len(words):
                 raise InputError(UNDECODED)
             values: np.ndarray = stored_values(words[piece.frame], header).astype(dtype, copy=False)
             if piece.slope != 1:
@@ -77,6 +76,17 @@ def read_stack(stack: Stack, progress: Progress = silent) -> sitk.Image:
     image.SetOrigin(stack.slices[0].position)
     image.SetDirection(stack.axes.T.ravel().tolist())
     return image
+
+
+def _type_of(stack: Stack) -> type:
+    """The smallest type that holds all values that the slices can have, and all steps on the way to them."""
+    steps = [n for s in stack.slices for v in (s.low, s.high) for n in (v * s.slope, v * s.slope + s.intercept)]
+    steps += [n for s in stack.slices for n in (s.slope, s.intercept)]
+    ends = [v * s.slope + s.intercept for s in stack.slices for v in (s.low, s.high)]
+    if not all(float(n).is_integer() for n in steps) or max(map(abs, steps)) >= 2**31:
+        return np.float32
+    small = -(2**15) <= min(ends) and max(ends) < 2**15 and max(abs(s.slope) for s in stack.slices) < 2**15
+    return np.int16 if small else np.int32
 
 
 def stored_words(path: str) -> tuple[np.ndarray, pydicom.Dataset]:
@@ -93,6 +103,13 @@ def stored_words(path: str) -> tuple[np.ndarray, pydicom.Dataset]:
 
 def words_of(header: pydicom.Dataset) -> np.ndarray:
     """As :func:`stored_words`, of a dataset."""
+    try:
+        return _words(header)
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:  # of a header that is damaged
+        raise InputError(UNDECODED) from error
+
+
+def _words(header: pydicom.Dataset) -> np.ndarray:
     syntax = header.file_meta.get("TransferSyntaxUID") if "file_meta" in header.__dict__ else None
     frames, rows, columns = int(header.get("NumberOfFrames") or 1), int(header.Rows), int(header.Columns)
     kind = "i" if header.get("PixelRepresentation", 0) else "u"
@@ -100,9 +117,10 @@ def words_of(header: pydicom.Dataset) -> np.ndarray:
     if syntax is None or not syntax.is_encapsulated:
         order: Literal["<", ">"] = ">" if syntax is not None and not syntax.is_little_endian else "<"
         count = frames * rows * columns
-        if len(header.PixelData) < count * dtype.itemsize:
+        pixels = header.get("PixelData")
+        if not isinstance(pixels, bytes) or len(pixels) < count * dtype.itemsize:
             raise InputError(UNDECODED)
-        words = np.frombuffer(header.PixelData, dtype.newbyteorder(order), count)
+        words = np.frombuffer(pixels, dtype.newbyteorder(order), count)
         return words.astype(dtype).reshape(frames, rows, columns)
     with warnings.catch_warnings(), libraries_silenced():
         warnings.simplefilter("ignore")
@@ -141,8 +159,7 @@ def _decoded_by_simpleitk(header: pydicom.Dataset) -> np.ndarray:
 
 def stored_values(words: np.ndarray, header: pydicom.Dataset) -> np.ndarray:
     """The values in stored words: what other bits a word holds (old overlays) is left out."""
-    allocated, stored = header.BitsAllocated, int(header.get("BitsStored") or header.BitsAllocated)
-    high = int(header.get("HighBit", stored - 1))
+    allocated, stored, high = bits_of(header)
     if stored == allocated:
         return words
     if words.dtype.kind == "i":
@@ -156,8 +173,8 @@ def to_words(hu: np.ndarray, piece: Slice, header: pydicom.Dataset, dtype: np.dt
     if piece.padding is not None:
         low, high = piece.padding
         values[(values >= low) & (values <= high)] = high + 1 if high < piece.high else low - 1
-    stored = int(header.get("BitsStored") or header.BitsAllocated)
-    shift = int(header.get("HighBit", stored - 1)) + 1 - stored
+    allocated, stored, high = bits_of(header)
+    shift = high + 1 - stored if stored < allocated else 0
     return (values.astype(np.int64) << shift).astype(dtype)
 
 

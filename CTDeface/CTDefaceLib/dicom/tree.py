@@ -33,6 +33,7 @@ from .files import (
     quietly,
     read_dataset,
     series_number,
+    series_of_damaged,
     slices_of,
 )
 
@@ -95,6 +96,8 @@ class Series:
     ----------
     uid, study, patient: str
         Series and study instance UID, patient ID.
+    issuers: set of str
+        Who gave that ID, where the files say so.
     number: int
         Series number, -1 where there is none.
     kind: str
@@ -120,6 +123,7 @@ class Series:
     stacks: list[Stack] = field(default_factory=list)
     instances: dict[str, str] = field(default_factory=dict)
     frame: str = ""
+    issuers: set[str] = field(default_factory=set)
 
     @property
     def files(self) -> list[str]:
@@ -186,7 +190,8 @@ def read_tree(path: str | os.PathLike, progress: Progress = silent, others: Coll
     Raises
     ------
     InputError
-        When a folder cannot be looked into, or a DICOM file is cut short or damaged.
+        When a folder cannot be looked into; or a DICOM file is cut short or damaged, and it cannot be told which series
+        it is of.
     """
     path = Path(path)
     if path.is_file() and path.name.upper() != "DICOMDIR":
@@ -207,7 +212,8 @@ def tree_of(paths: list[str], progress: Progress = silent, others: Collection[st
     """As :func:`read_tree`, of these files."""
     groups: dict[tuple, _Members] = {}
     rest: list[tuple[str, str]] = []
-    for number, path, kind, header in _headers(paths, progress, others):
+    damaged: dict[str, tuple[int, str]] = {}
+    for number, path, kind, header in _headers(paths, progress, others, damaged):
         if not can_be_stacked(header, kind):
             rest.append((kind, path))
             continue
@@ -221,8 +227,11 @@ def tree_of(paths: list[str], progress: Progress = silent, others: Collection[st
     series = []
     for group in groups.values():
         found, left = _series(group)
+        if found.uid in damaged:
+            found.problem = DAMAGED.format(damaged[found.uid][0], len(paths))
         rest += left
         series += [found] if found.stacks else []
+    rest += [("damaged file", path) for uid, (_, path) in damaged.items() if uid not in {one.uid for one in series}]
     return Tree(sorted(series, key=lambda one: (one.kind != CT, one.number, one.uid)), rest)
 
 
@@ -230,6 +239,8 @@ DIFFERING_COPIES = (
     "Two files of this series have one SOP instance UID but differ (numbers {} and {} of the {} files by name): remove "
     "the wrong one."
 )
+
+DAMAGED = "A DICOM file is truncated or damaged (number {} of the {} files by name); copy the series again."
 
 SEVERAL_PATIENTS = "The images of this series are of several patients by their ID: put those of one into a folder."
 
@@ -244,9 +255,13 @@ class _Members:
 
 
 def _headers(
-    paths: list[str], progress: Progress, others: Collection[str]
+    paths: list[str], progress: Progress, others: Collection[str], damaged: dict[str, tuple[int, str]]
 ) -> Iterator[tuple[int, str, str, pydicom.Dataset]]:
-    """Number, path, kind and header of the files that are DICOM, but no DICOMDIR."""
+    """Number, path, kind and header of the files that are DICOM, but no DICOMDIR.
+
+    ``damaged`` takes number and path of the first damaged file of each series, by its UID; InputError where that cannot
+    be read, since it may be of any.
+    """
     import pydicom
 
     for number, path in enumerate(paths, 1):
@@ -262,10 +277,11 @@ def _headers(
         kind = kind_of(header, others) if header else ""
         placed = header and all(header.get(name) for name in UIDS)
         if header is None or not placed and kind in (CT, *OTHER_IMAGES.values()):
-            raise InputError(
-                f"A DICOM file is truncated or damaged (number {number} of the {len(paths)} files by name); "
-                "copy the series again."
-            )
+            uid = series_of_damaged(path)
+            if not uid:
+                raise InputError(DAMAGED.format(number, len(paths)))
+            damaged.setdefault(uid, (number, path))
+            continue
         meta = header.get("file_meta") or pydicom.Dataset()
         if header and meta.get("MediaStorageSOPClassUID") != DIRECTORY:
             yield number, path, kind, header
@@ -330,9 +346,11 @@ def _series(members: _Members) -> tuple[Series, list[tuple[str, str]]]:
     header = images[0][1]
     names = ("SeriesInstanceUID", "StudyInstanceUID", "PatientID", "FrameOfReferenceUID")
     uid, study, patient, frame = (str(header.get(name, "") or "") for name in names)
-    patients = {str(header.get("PatientID") or "") for _, header in images} - {""}
-    problem = members.problem or (SEVERAL_PATIENTS if len(patients) > 1 else "")
-    series = Series(uid, study, patient, series_number(header), members.kind, problem, frame=frame)
+    patients, issuers = (
+        {str(header.get(name) or "") for _, header in images} - {""} for name in ("PatientID", "IssuerOfPatientID")
+    )
+    problem = members.problem or (SEVERAL_PATIENTS if max(len(patients), len(issuers)) > 1 else "")
+    series = Series(uid, study, patient, series_number(header), members.kind, problem, frame=frame, issuers=issuers)
     groups: list[tuple[tuple, list[Slice]]] = []
     left = []
     for path, header in images:

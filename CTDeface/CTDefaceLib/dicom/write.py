@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 EXPLICIT_LITTLE_ENDIAN, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
 """Transfer syntaxes."""
 
-METHOD = "CTDeface: face removed from the pixels"
-DERIVATION = f"Face removed by CTDeface {__version__}; other pixels are unchanged"
+METHOD = "CTDeface: face replaced in the pixels"
+DERIVATION = f"Face replaced by CTDeface {__version__}; other pixels are unchanged"
 """What the headers say in words: method of de-identification, and derivation."""
 
 SERIES_SUFFIX = " defaced"
@@ -35,7 +35,7 @@ ITEM = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 """How a sequence begins, in both byte orders."""
 
 OUTDATED = ("DigitalSignaturesSequence", "MACParametersSequence", "IconImageSequence")
-"""Signatures over what has changed, and pictures of what was removed."""
+"""Signatures over what has changed, and pictures of what was replaced."""
 
 
 def code(value: str, meaning: str) -> pydicom.Dataset:

@@ -163,8 +163,8 @@ def _oddities(cylinder: Cylinder) -> list[str]:
     if head.orientation.turned:
         warnings.append(
             f"The orientation in the file is wrong: the head faces what the file calls the {head.facing} and has its "
-            f"top where it says {head.topped}. The face was removed where the head itself shows it; correct the file's "
-            "orientation, and look at the result before you share it."
+            f"top where it says {head.topped}. The face was replaced where the head itself shows it; correct the "
+            "file's orientation (no head tells its left from its right), and look at the result before you share it."
         )
     elif not head.orientation.clear or head.tilt_deg > FARTHEST_TILT_DEG:
         warnings.append(
@@ -211,8 +211,8 @@ def _what_is_left(facial: float, over_eyes_and_nose: float | None) -> list[str]:
         )
     elif over_eyes_and_nose < EYES_AND_NOSE:
         warnings.append(
-            f"Only {over_eyes_and_nose:.0%} of the skin over eyes and nose was removed: the face may be left. Look at "
-            "the result before you share it."
+            f"Only {over_eyes_and_nose:.0%} of the skin over eyes and nose was replaced: the face may be left. Look "
+            "at the result before you share it."
         )
     return warnings
 

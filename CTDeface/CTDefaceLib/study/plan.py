@@ -25,9 +25,10 @@ def patient_of(series: Sequence[Series]) -> str:
         When they are of several patients.
     """
     patients = {one.patient or one.study for one in series}
-    if len(patients) > 1:
+    several = max(len(patients), len(set().union(*(one.issuers for one in series))))
+    if several > 1:
         raise InputError(
-            f"The folder holds scans of {len(patients)} patients, and a study is of one: choose the folder of one "
+            f"The folder holds scans of {several} patients, and a study is of one: choose the folder of one "
             "patient, or use ctdeface batch."
         )
     return next(iter(patients))

@@ -19,7 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from ..nifti import EXTENSION, TYPES, geometry_in, header_of, offset_in, place, stored_type
+from ..nifti import EXTENSION, TYPES, geometry_in, header_of, is_whole_shift, offset_in, place, stored_type
 from ..nifti_geometry import Geometry
 from ..stored_data import CHUNK, MOST_INFLATED, TRUNCATED, suffix
 from ..volume_io import NIFTI
@@ -90,7 +90,7 @@ class TimeSeries:
     def values(self, stored: np.ndarray) -> np.ndarray:
         """What stored values mean: whole numbers where both are, else float32."""
         slope, intercept = self.rescale
-        if slope == 1 and intercept.is_integer() and self.kind.kind in "iu" and self.kind.itemsize < 4:
+        if is_whole_shift(slope, intercept, self.kind):
             values = stored.astype(np.int32) + int(intercept)
             small = values.min() >= -(2**15) and values.max() < 2**15
             return values.astype(np.int16) if small else values

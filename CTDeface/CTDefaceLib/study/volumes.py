@@ -13,13 +13,14 @@ import SimpleITK as sitk
 
 from ..anatomy.grids import is_same_grid
 from ..errors import InputError
+from ..nifti_geometry import STATED, told
 from ..parameters import DefaceParameters
 from ..pipeline import DefaceResult, deface
 from ..progress import Progress, part, silent
 from ..removal.keep import Structure
 from ..scan import Scan, check_grid, in_hounsfield
 from ..stored_data import suffix
-from ..volume_io import read_placed, read_scan, read_stored, save_volume, stated_modality
+from ..volume_io import is_oriented, read_placed, read_scan, read_stored, save_volume, stated_modality
 from .apply import CT, Face, apply
 from .register import find_pose
 from .time_series import TimeSeries, time_points, time_series, write_time_series
@@ -70,9 +71,12 @@ def find_face(
         scan = read_scan(path, **reading)
     else:
         image, said = in_hounsfield(next(time_points(series)))
+        said += (told(series.orientation),) if series.orientation else ()
         scan = Scan(image, (*said, TAKEN_APART.format(series.count)), geometry=series.geometry)
     if scan.geometry is not None:
         scan.geometry.check_needed(**reading)
+    elif reading.get("orientation") and is_oriented(path, None):
+        raise InputError(STATED)
     image = scan.image
     on_image = None if mask is None else _mask_on(mask, image)
     result = deface(image, parameters, mask=on_image, kept=kept, secret=secret, patient=patient, progress=progress)
