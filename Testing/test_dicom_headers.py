@@ -365,6 +365,26 @@ def test_dates_and_numbers_in_any_writing_leave_descriptions():
     assert not {"ConvolutionKernel", "FilterType", "ManufacturerModelName"} & set(header.dir())
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("head 26 mm 09 mm 22 mm", "head mm"), ("123 mm 456 mm 7 mm head", "head"), ("123.45 mm 67 mm", ""),
+        ("head 26 s 9 s 22 s", "head"), ("T12 head L5", "head"), ("C7 spine", "spine"), ("c6 spine", "c6 spine"),
+        ("２０２２年９月２６日 head", "head"), ("令和4年9月26日 head", "head"), ("26 сентября 2022 head", "head"),
+        ("٢٦/٩/٢٠٢٢ head", "head"), ("IX/26/22 head", "head"), ("2022-269 head", "head"), ("0 2 0 1 6 0 head", "head"),
+        ("AB\u200b123456\u200b7 head", "head"), ("ＡＢ１２３４５６７ mm head", "mm head"), ("M u l l e r head", "head"),
+        ("Dr. Low May low dose", "dose"), ("120 kV/26.09.2022", "120 kV"), ("5 mar 3 mm head", "mm head"),
+        ("tel +49 (0)40 555 12 34 mm", "mm"), ("120 kV 200 mAs 0.75 mm 0.5 mm", "120 kV 200 mAs 0.75 mm 0.5 mm"),
+    ],
+)  # fmt: skip
+def test_identifiers_in_pieces_disguises_and_other_scripts(text, left):
+    header = slice_header(
+        PatientID="AB-123456-7", PatientName="Müller^Hans", StudyID="T12-L5", OtherPatientIDs="C7",
+        StudyDate="20220926", ReferringPhysicianName="Low^May",
+    )  # fmt: skip
+    assert described(text, identifiers(header)) == left
+
+
 def test_descriptions_keep_only_words_of_the_trade():
     assert described("Head of Jane Doe, 0.75mm H31s 4711 (Adult)") == "Head 0.75 mm Adult"
     assert described("Müller^Routine CT") == "Routine CT" and described("") == "" == described(None)

@@ -231,10 +231,28 @@ def dicom_nested(dice: Dice, data: bytes) -> bytes:
     return data[:place] + b"".join(reversed(parts)) + data[place:]
 
 
+def pixels(dice: Dice, data: bytes) -> bytes:
+    """Bits of compressed pixels, or lengths of their fragments, are others."""
+    place = data.find(struct.pack("<HH", 0x7FE0, 0x0010))
+    if place < 0:
+        return data
+    changed = bytearray(data)
+    if dice.random() < 0.3:
+        fragments = [found.start() for found in re.finditer(struct.pack("<HH", 0xFFFE, 0xE000), data[place:])]
+        at = place + 4 + dice.choice(fragments or [4])
+        changed[at : at + 4] = (dice.choice(NUMBERS) % (1 << 32)).to_bytes(4, "little")
+        return bytes(changed)
+    near = dice.choice((64, 512, len(data) - place))  # headers of the pixels' own format lie in front
+    for _ in range(dice.choice((1, 2, 8, 64))):
+        changed[min(place + 12 + dice.randrange(max(near - 12, 1)), len(data) - 1)] = dice.choice((0, 255, 128, 1, 7))
+    return bytes(changed)
+
+
 ANY = (flip, cut, stuff)
 TEXT = (*ANY, text_number, text_number, text_number, text_line, text_line, text_line)
 NIFTI = (*ANY, nifti_field, nifti_field, nifti_field, nifti_field)
 DICOM = (*ANY, dicom_length, dicom_length, dicom_kind, dicom_kind, dicom_value, dicom_value, dicom_value, dicom_nested)
+COMPRESSED = (*DICOM, *[pixels] * 12)
 PACKED = (*ANY, *(inflated(mutator) for mutator in NIFTI))
 
 
@@ -242,8 +260,10 @@ PACKED = (*ANY, *(inflated(mutator) for mutator in NIFTI))
 
 
 SOURCES = {"a.nii": NIFTI, "b.nii.gz": PACKED, "c.nrrd": TEXT, "d.nrrd": TEXT, "e.mha": TEXT, "f.mha": TEXT,
-           "explicit": DICOM, "implicit": DICOM, "frames": DICOM}  # fmt: skip
-"""Name of each source, and what spoils it."""
+           "explicit": DICOM, "implicit": DICOM, "frames": DICOM, "RLELossless": COMPRESSED,
+           "JPEGLosslessProcess14_1": COMPRESSED, "JPEGLSLossless": COMPRESSED,
+           "JPEG2000Lossless": COMPRESSED}  # fmt: skip
+"""Name of each source, and what spoils it. Those of compressed pixels are named as GDCM names the way."""
 
 
 def write_sources(folder: Path) -> None:
@@ -260,6 +280,9 @@ def write_sources(folder: Path) -> None:
         dicom_files.change_syntax(path, ImplicitVRLittleEndian)
     (folder / "frames").mkdir()
     dicom_files.write_multi_frame(folder / "frames" / "1.dcm", image)
+    for name in (name for name, mutators in SOURCES.items() if mutators is COMPRESSED):
+        for path in dicom_files.write_series(folder / name, image):
+            dicom_files.compress(path, name)
     os._exit(0)
 
 
@@ -342,7 +365,7 @@ def examine(scan: Path, folder: Path, as_series: bool) -> tuple[str, str]:
     return verdict(status, said, output, peak), said
 
 
-def main_loop(results: Path, files: int, minutes: float, seed: int) -> dict:
+def main_loop(results: Path, files: int, minutes: float, seed: int, only: list[str] | None) -> dict:
     """Spoil and run; the figures."""
     (results / "findings").mkdir(parents=True, exist_ok=True)
     found: Counter[str] = Counter()
@@ -359,7 +382,7 @@ def main_loop(results: Path, files: int, minutes: float, seed: int) -> dict:
             if time.monotonic() > end:
                 break
             dice = random.Random(f"{seed} {number}")
-            name = dice.choice(sorted(SOURCES))
+            name = dice.choice(sorted(SOURCES if only is None else only))
             scan = work / "in" / name
             shutil.rmtree(scan.parent, ignore_errors=True)
             scan.parent.mkdir()
@@ -395,9 +418,10 @@ if __name__ == "__main__":
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", metavar="SOURCE", nargs="+", choices=list(SOURCES))
     parser.add_argument("--again", metavar="FINDING", type=Path)
     args = parser.parse_args()
     if args.again:
         again(args.again)
     else:
-        print(json.dumps(main_loop(args.output, args.files, args.minutes, args.seed), indent=2))
+        print(json.dumps(main_loop(args.output, args.files, args.minutes, args.seed, args.only), indent=2))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
-from .identifiers import Identifiers, without
+from .identifiers import SHORTEST, Identifiers, without
 
 VOCABULARY = set(
     "abdomen acquisition admire adult aidr air angio angiography anterior arterial arteries artery asir average ax "
@@ -77,10 +78,26 @@ def _described(text: str, found: Identifiers) -> str:
         return numbers[0] if one and one["number"] not in found.pieces else CUT
 
     text = NUMBERS.sub(alone, NAMED_DAY.sub(CUT, without(text, found.names, CUT)))
+    phrases = list(PHRASE.finditer(text))
+    spelled = (
+        _is_spelled(text, found)
+        or max(Counter(phrase["unit"] for phrase in phrases if phrase["unit"]).values(), default=0) > 2
+    )
     kept = []
-    for phrase in PHRASE.finditer(text):
+    for phrase in phrases:
         if phrase["number"]:
-            kept.append(f"{phrase['number']} {phrase['unit']}")
-        elif phrase["numbered"] or phrase["word"].lower() in VOCABULARY - found.pieces:
+            kept += [] if spelled else [f"{phrase['number']} {phrase['unit']}"]
+        elif phrase[0].lower() not in found.pieces and (phrase["numbered"] or phrase[0].lower() in VOCABULARY):
             kept.append(phrase[0])
     return " ".join(kept)
+
+
+def _is_spelled(text: str, found: Identifiers) -> bool:
+    """Whether the digits of a text, whatever stands between them, are those of a number or date that identifies."""
+    left = _digits(text)
+    return any(digits in left for digits in map(_digits, found.names) if len(digits) >= SHORTEST)
+
+
+def _digits(text: str) -> str:
+    """All digits of a text."""
+    return "".join(filter(str.isdecimal, text))
