@@ -20,6 +20,7 @@ from CTDefaceLib.commands.deface import add_headers, retained_from
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.deface import HeaderWriter, deface_series
 from CTDefaceLib.dicom.descriptions import described
+from CTDefaceLib.dicom.files import quietly, read_dataset
 from CTDefaceLib.dicom.headers import RETAIN, TCIA, Cleaner, profile
 from CTDefaceLib.dicom.identifiers import identifiers
 from CTDefaceLib.dicom.pseudonyms import Pseudonyms
@@ -224,6 +225,39 @@ def test_values_that_cannot_be_read_are_removed(tmp_path):
         tag = pydicom.tag.Tag(tag)
         header._dict[tag] = pydicom.dataelem.RawDataElement(tag, kind, 3, b"Doe", 0, False, True)
     assert b"Doe" not in written(cleaned(header), tmp_path)
+
+
+DISGUISES = {
+    "an age": ("PatientAge", "AS", "Zyxwvut"), "bytes": ("PatientSize", "OB", b"Zyxwvut!"),
+    "a device's bytes": ("StationName", "OB", b"Zyxwvut!"), "a time": ("StudyTime", "TM", "Zyxwvut"),
+    "spaces": ("ScanOptions", "CS", "Z Y X W V U T"), "dashes": ("ViewPosition", "CS", "90-81-72"),
+    "a code string": ("StudyComments", "CS", "ZYXWVUT"), "profile": ("ICCProfile", "OB", b"Zyxwvut!"),
+    "table": ("RedPaletteColorLookupTableData", "OW", b"Zyxwvut!"),
+    "items": ("DeidentificationMethod", "SQ", "Zyxwvut"), "items of a code": ("URNCodeValue", "SQ", "Zyxwvut"),
+    "type": ("ImageType", "SQ", "Zyxwvut"),
+    "label": ("SegmentLabel", "OB", b"Zyxwvut!"), "a UID": ("FrameOfReferenceUID", "UI", "Zyxwvut"),
+    "a name": ("OperatorsName", "LO", "Zyxwvut"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("retain", [(), TCIA], ids=["basic", "tcia"])
+@pytest.mark.parametrize("keyword, kind, value", DISGUISES.values(), ids=DISGUISES.keys())
+def test_names_in_values_of_another_kind(tmp_path, keyword, kind, value, retain):
+    """Of another value representation than the attribute has, or not written as values of that are."""
+    header = slice_header(PatientName="Zyxwvut^Q", PatientID="908172", StudyDescription="head of Zyxwvut")
+    header.file_meta = pydicom.dataset.FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    items = pydicom.Sequence([coded(CodeMeaning=value, TextValue=value)]) if kind == "SQ" else value
+    with quietly():
+        element = pydicom.DataElement(keyword, kind, None)
+        element._value = items
+        header[keyword] = element
+        save(header, tmp_path / "in.dcm")
+        dataset = read_dataset(str(tmp_path / "in.dcm"))
+        HeaderWriter(set(), b"secret", True, retain)(dataset)
+        save(dataset, tmp_path / "out.dcm")
+    left = re.sub(rb"[^a-z0-9]", b"", (tmp_path / "out.dcm").read_bytes().lower())
+    assert b"zyxwvut" not in left and b"908172" not in left
 
 
 def test_names_of_two_letters_and_in_pieces():

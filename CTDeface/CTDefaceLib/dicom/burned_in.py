@@ -18,8 +18,11 @@ from ..errors import InputError
 from ..progress import Progress, silent
 
 WINDOWS_HU = ((-1024.0, 3072.0), (-160.0, 240.0))
-"""How the slices are shown to the reader: all values, where text is as bright as can be, and soft tissue, where it is
-not. Lowest and highest value in HU."""
+"""How the slices of a CT are shown to the reader: all values, where text is as bright as can be, and soft tissue, where
+it is not. Lowest and highest value in HU."""
+
+MOST_PERCENT = 99.0
+"""Other modalities have values of any size: all of a volume's are shown, and those up to this percentile."""
 
 FEWEST_CHARACTERS = 3
 """Letters and digits of a text; fewer are what rings of a skull are read as, and marks of the side."""
@@ -64,12 +67,14 @@ def reader() -> Reader:
     return read
 
 
-def refuse_text(image: sitk.Image, said: bool = False, progress: Progress = silent) -> None:
-    """Look at every slice of a volume in Hounsfield units.
+def refuse_text(image: sitk.Image, said: bool = False, progress: Progress = silent, in_hounsfield: bool = True) -> None:
+    """Look at every slice of a volume.
 
     Parameters
     ----------
     image: SimpleITK.Image
+    in_hounsfield: bool
+        It is a CT; other modalities have values of any size.
     said: bool
         The headers say that text is burned in.
     progress: callable, optional
@@ -83,16 +88,23 @@ def refuse_text(image: sitk.Image, said: bool = False, progress: Progress = sile
     if said:
         raise InputError(SAID)
     slices = sitk.GetArrayViewFromImage(image)
+    windows = WINDOWS_HU if in_hounsfield else _windows_of(slices)
     for number, plane in enumerate(slices, 1):
         progress(number / len(slices), "Looking for text")
         try:
-            shown = any(_has_text(plane.astype(np.float32), low, high) for low, high in WINDOWS_HU)
+            shown = any(_has_text(plane.astype(np.float32), low, high) for low, high in windows)
         except InputError:
             raise
         except Exception as error:  # whatever a reader does: without it, nothing is passed on
             raise InputError(NOT_READ.format(type(error).__name__)) from error
         if shown:
             raise InputError(FOUND.format(number, len(slices)))
+
+
+def _windows_of(slices: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """How slices of other modalities are shown to the reader: lowest and highest value."""
+    low, high = float(slices.min()), float(slices.max())
+    return tuple((low, top) for top in (high, float(np.percentile(slices, MOST_PERCENT))) if top > low)
 
 
 def _has_text(plane: np.ndarray, low: float, high: float) -> bool:

@@ -88,7 +88,7 @@ def deface_stacks(
         notes = [*oddities(stack), *series.notes]
         image = read_stack(stack, part(step, 0.0, 0.1 if no_text else 0.15))
         if no_text:
-            refuse_text(image, series.burned_in, part(step, 0.1, 0.15))
+            refuse_text(image, series.burned_in, part(step, 0.1, 0.15), series.modality == CT)
         if is_regular(stack):
             original = image
             image, said = _as_values(series, original)

@@ -98,11 +98,8 @@ TECHNICAL = {
 }  # fmt: skip
 """Free text that describes the technique and that the profile leaves alone."""
 
-NEEDED_BYTES = {
-    "PixelData", "LUTData", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
-    "BluePaletteColorLookupTableData", "ICCProfile",
-}  # fmt: skip
-"""Bytes without which the image cannot be shown."""
+NEEDED_BYTES = {"PixelData", "LUTData"}
+"""Bytes without which a grey image cannot be shown as it was."""
 
 SAFE_PRIVATE = {
     "ELSCINT1": {(0x00E1, 0x21), (0x01E1, 0x26), (0x01E1, 0x50), (0x01F1, 0x01), (0x01F1, 0x07), (0x01F1, 0x26),

@@ -19,8 +19,16 @@ TEXTS = ("LO", "SH", "ST", "LT", "UT", "UC", "UR", "AE", "PN")
 PLAIN = (*DATES, "AE", "AS", "CS", "DS", "IS", "UI")
 """Value representations of dates and times; of free text; and of values that have to be numbers or plain letters."""
 
-NUMBER = re.compile(r"([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)?")
-"""How a number is written (IS, DS)."""
+NUMBERS = {"IS", "DS"}
+COUNTS = {"US", "SS", "UL", "SL", "FL", "FD", "UV", "SV"}
+"""Value representations of numbers that are written, and of those that are stored."""
+
+NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+FORMS = {
+    "IS": NUMBER, "DS": NUMBER, "AS": r"\d{3}[DWMY]", "DA": r"\d{4}\.?\d\d\.?\d\d", "TM": r"[\d:]{2,8}(\.\d{1,6})?",
+    "DT": r"\d{4,14}(\.\d{1,6})?([+-]\d{4})?", "UI": r"[\d.]{1,64}",
+}  # fmt: skip
+"""How values are written that are no text, by value representation: in nothing else can a name stand."""
 
 IDENTIFYING = re.compile(
     "^(PatientID|OtherPatientIDs|AccessionNumber|StudyID|PatientBirthDate|DeviceSerialNumber|StationName|AdmissionID|"
@@ -85,13 +93,24 @@ def remove_unreadable(dataset: pydicom.Dataset) -> None:
 
 
 def _is_readable(element: pydicom.DataElement) -> bool:
-    """Whether values that have to be numbers or plain letters are such."""
+    """Whether a value is of a kind that its attribute can have, and written as values of that kind are."""
+    usual = usual_kind(element)
+    groups = (set(TEXTS), NUMBERS, COUNTS)
+    if element.VR not in (*usual, "UN") and not any(element.VR in group and group & set(usual) for group in groups):
+        return False
     if element.VR not in PLAIN or element.is_empty:
         return True
-    values = strings(element)
-    if element.VR in ("IS", "DS"):
-        return all(NUMBER.fullmatch(value.strip(" \0")) for value in values)
-    return all(value.strip("\0").isascii() and value.strip("\0").isprintable() for value in values)
+    values = [value.strip(" \0") for value in strings(element)]
+    if element.VR in FORMS:
+        return all(not value or re.fullmatch(FORMS[element.VR], value, re.ASCII) for value in values)
+    return all(value.isascii() and value.isprintable() for value in values)
+
+
+def usual_kind(element: pydicom.DataElement) -> list[str]:
+    """The value representations that an attribute can have by the standard; what it has where that is not listed."""
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+    return dictionary_VR(element.tag).split(" or ") if dictionary_has_tag(element.tag) else [element.VR]
 
 
 def identifiers(
@@ -117,13 +136,13 @@ def identifiers(
         is_identifying = bool(IDENTIFYING.match(element.keyword or ""))
         if element.VR in ("DA", "DT") and (dates or is_identifying):
             names |= {written for text in texts for written in ways_to_write(text[:8])}
-        if element.VR == "PN":
+        if "PN" in usual_kind(element):
             names |= {part for text in texts for part in (text, *SEPARATED.split(text))}
         elif is_identifying or uids and element.VR == "UI":
             names |= {text for text in texts if not text.startswith(WELL_KNOWN)}
         elif element.tag.is_private and not element.tag.is_private_creator:
             private |= {text for text in texts if len(text) >= 2 * SHORTEST}
-        if element.VR == "PN" or PERSONAL.match(element.keyword or ""):
+        if "PN" in usual_kind(element) or PERSONAL.match(element.keyword or ""):
             pieces |= {part for text in texts for part in SEPARATED.split(text) if len(part) > 1}
     return Identifiers(
         frozenset(text for text in names if len(text.encode()) >= SHORTEST), frozenset(private), frozenset(pieces)
@@ -180,7 +199,7 @@ def _remove(dataset: pydicom.Dataset, names: Collection[str], tight: Collection[
         if element.VR in TEXTS:
             kept = [text for text in texts if not any(name in squeezed(text) for name in tight)]
         elif element.VR == "CS" and element.keyword != "PhotometricInterpretation":
-            kept = [t if not any(_stands_in(name, t.strip().lower()) for name in names) else "REMOVED" for t in texts]
+            kept = ["REMOVED" if _stands_in(t, names, tight) else t for t in texts]
         elif element.VR in ("IS", "DS"):
             shortest = SHORTEST_NUMBER if element.tag.group in GEOMETRY else SHORTEST
             kept = [text for text in texts if len(text) < shortest or text.strip().lower() not in names]
@@ -190,8 +209,10 @@ def _remove(dataset: pydicom.Dataset, names: Collection[str], tight: Collection[
             del dataset[element.tag]
 
 
-def _stands_in(name: str, text: str) -> bool:
-    return name == text or len(name) > SHORTEST and name in text
+def _stands_in(text: str, names: Collection[str], tight: Collection[str]) -> bool:
+    """Whether a code string is a name or number, or one of more than four letters stands in it."""
+    letters = squeezed(text)
+    return text.strip().lower() in names or any(len(name) > SHORTEST and name in letters for name in tight)
 
 
 def _texts(element: pydicom.DataElement) -> list[str]:
