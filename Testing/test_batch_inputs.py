@@ -131,6 +131,20 @@ def test_what_goes_on_in_a_folder_that_came_later_is_joined(folders):
     assert len(folders_of(second[0].path)) == 2
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_links_to_nothing_hide_neither_a_folder_nor_its_changes(folders):
+    """One to itself, too; the scan beside them is refused with a sentence, since a slice may be missing."""
+    source, output, _ = folders
+    dicom_files.write_series(source / "p", small_ct())
+    (source / "p" / "loop").symlink_to("loop")
+    (source / "p" / "gone").symlink_to("nothing")
+    (scan,) = find_scans(source)
+    assert scan.place == "p" and scan.patient == "4711"
+    dicom_files.write_series(source / "x", small_ct()[:, :, :1])[0].rename(source / "p" / "more")
+    assert find_scans(source)[0].stamp != scan.stamp
+    assert batch.run(source, output, gallery=False).counts == {Status.REFUSED: 1}
+
+
 def test_patients_with_the_same_uids_are_not_joined(folders):
     source, _, _ = folders
     for name in "ab":

@@ -81,6 +81,16 @@ def test_in_a_batch(tmp_path, reader):
         batch.run(tmp_path / "in", tmp_path / "volumes", choices=Choices(no_text=True), gallery=False)
 
 
+def test_text_in_values_of_any_size(reader):
+    """An MR has far larger values than a CT, which would all be white in the windows of one."""
+    values = 10_000 + 8 * sitk.GetArrayFromImage(head()).astype(np.int32)
+    burned_in.refuse_text(batch_cases.like(values), in_hounsfield=False)
+    values[7][TOP] = values.max()
+    with pytest.raises(InputError, match="slice 8 of"):
+        burned_in.refuse_text(batch_cases.like(values), in_hounsfield=False)
+    burned_in.refuse_text(batch_cases.like(np.full_like(values, 5)), in_hounsfield=False)
+
+
 def test_without_the_packages_it_is_said_at_once(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(burned_in, "PACKAGES", ("no_such_package",))
     series(tmp_path / "in")

@@ -270,7 +270,8 @@ def _is_series(job: Job) -> bool:
 def _tree(job: Job) -> Tree:
     """What lies in the folders of a job; their sub-folders hold scans of their own."""
     entries = (e for folder in folders_of(job.path) for e in os.scandir(folder) if not e.name.startswith("."))
-    return tree_of(sorted(e.path for e in entries if e.is_file() or e.is_symlink() and not os.path.exists(e)))
+    paths = (e.path for e in entries if os.path.isfile(e.path) or e.is_symlink() and not os.path.exists(e.path))
+    return tree_of(sorted(paths))
 
 
 def _publish(job: Job, part: Path, report_part: Path) -> dict | None:

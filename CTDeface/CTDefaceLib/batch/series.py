@@ -127,7 +127,15 @@ def stamp_of(path: Path) -> str:
 
 def _sizes_and_times(path: Path) -> list[tuple[str, int, int]]:
     files = sorted(os.scandir(path), key=lambda e: e.name) if path.is_dir() else [path]
-    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return [(file.name, *_size_and_time(file)) for file in files]
+
+
+def _size_and_time(file: os.DirEntry | Path) -> tuple[int, int]:
+    try:
+        stat = file.stat()
+    except OSError:  # a link to nothing, or to itself
+        stat = os.lstat(file)
+    return stat.st_size, stat.st_mtime_ns
 
 
 def header_of(path: str | os.PathLike) -> pydicom.Dataset | None:
@@ -155,7 +163,7 @@ def _is_split(parts: list[Portion], with_ct: set[str]) -> bool:
 
 def _images(folder: Path) -> list[str]:
     try:
-        return sorted(e.path for e in os.scandir(folder) if e.is_file() and not e.name.startswith("."))
+        return sorted(e.path for e in os.scandir(folder) if os.path.isfile(e.path) and not e.name.startswith("."))
     except OSError:
         return []
 
