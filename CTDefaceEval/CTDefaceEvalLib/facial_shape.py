@@ -34,8 +34,8 @@ FINER = 4
 """Points, for each step of the map along height and angle, of a skin that distances are taken to: about 1 mm apart.
 Not critical; those that they are taken from are the map's own, 3 to 4 mm apart."""
 FIT_POINTS, FIT_ENOUGH_MM, FIT_STEPS = 500, 0.02, 200
-"""A face is fitted to another by about so many of its points, until none of them moves by more than so many mm, or for so
-many steps. All points and 400 steps change mean distances of 3 to 8 mm by at most 0.1 mm, and the part that
+"""A face is fitted to another by about so many of its points, until none of them moves by more than so many mm, or for
+so many steps. All points and 400 steps change mean distances of 3 to 8 mm by at most 0.1 mm, and the part that
 `SHAPE_LEFT` decides on by 0.03; 300 points or 0.1 mm by 0.04, for half of the time."""
 LEAST_COVERED = 0.5
 """Share of the face in which there has to be a skin for its shape to count: a few patches fit anybody. Judgement."""
