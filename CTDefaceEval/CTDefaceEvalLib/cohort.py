@@ -162,7 +162,7 @@ def _memory(
     weights = sorted(Path(model_folder).glob("*")) if model_folder else []
     made_with = [model.name, [file_digest(path) for path in weights], asdict(grid), model.picture_size]
     made_with += [lying] if lying else []
-    return VolumeMemory(folder, [*made_with, detection.FIELD_OF_VIEW_MM, detection.GRID_MM, detection.TRIANGLES])
+    return VolumeMemory(folder, [*made_with, detection.FIELD_OF_VIEW_MM, detection.GRID_MM])
 
 
 class _FaceFinder:
