@@ -118,7 +118,9 @@ class StoredData:
         if any(map(_is_too_long, lines)):  # the library quotes it, and dies of that
             raise ValueError("a line of the header is too long")
         fields = dict(line.lower().split(b": ", 1) for line in lines if b": " in line)
-        self.oriented = b"space directions" in fields and fields.get(b"space", b"").strip() in NRRD_SPACES
+        of_itk = fields.get(b"space dimension", b"").strip() == b"4"  # which names no space of four axes, but means LPS
+        space = fields.get(b"space", b"").strip()
+        self.oriented = b"space directions" in fields and (space in NRRD_SPACES or of_itk)
         encoding = fields.get(b"encoding", b"").strip()
         self.compressed = encoding in (b"gzip", b"gz")
         self.offset = len(text) + len(blank)
