@@ -10,6 +10,7 @@ from CTDefaceEvalLib import cohort as library
 from CTDefaceEvalLib import face_models, report
 from CTDefaceEvalLib.cohort_table import Row, check_table, pairs_in, pairs_of, read_table
 from CTDefaceEvalLib.identification import DEFACED_TO_DEFACED, ORIGINAL_TO_DEFACED, PHOTO_TO_CT, SINGLE, UNTOUCHED
+from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import CTDefaceError, InputError
 from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.render import Renderer, write_png
@@ -61,6 +62,21 @@ def table(tmp_path_factory):
     path = folder / "table.csv"
     path.write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
     return path
+
+
+def test_volumes_are_read_as_a_person_tells(brightness, table, tmp_path, monkeypatch):
+    """Files that do not say how they lie, from the command's options on."""
+    told = []
+
+    def read(path, **lying):
+        told.append(lying)
+        raise InputError("Read.")
+
+    monkeypatch.setattr(library, "read_ct", read)
+    for options in ([], ["--orientation", "RAS"], ["--sform"]):
+        assert main(["evaluate", "--cohort", str(table), "-o", str(tmp_path / "r.html"), "--models", "brightness",
+                     "--views", "quick", *options]) == 1  # fmt: skip
+    assert told == [{}, {"orientation": "RAS"}, {"form": "sform"}]
 
 
 @pytest.mark.slow

@@ -271,6 +271,12 @@ def test_what_belongs_together(stroke):
     tree.series[0].patient = "4712"
     with pytest.raises(InputError, match="scans of 2 patients"):
         patient_of(tree.series)
+    for one in tree.series:
+        one.patient, one.issuers = "4711", {"A"}
+    assert patient_of(tree.series) == "4711"
+    tree.series[-1].issuers = {"B"}  # another hospital's number
+    with pytest.raises(InputError, match="scans of 2 patients"):
+        patient_of(tree.series)
 
 
 @pytest.mark.slow
