@@ -12,8 +12,6 @@ from ..stored_data import suffix
 from ..volume_io import IMAGE_IO
 from .found_scan import FoundScan
 
-LAYOUTS = ("tree", "bids")
-NAMES = ("pseudonym", "keep")
 PSEUDONYM_LENGTH = 10
 """Characters of a pseudonym, each one of 32: two of a million patients share one once in 2000 batches."""
 

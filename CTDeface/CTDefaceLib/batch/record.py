@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS scan (
 );
 CREATE INDEX IF NOT EXISTS scan_path ON scan (path);
 CREATE INDEX IF NOT EXISTS scan_status ON scan (status);
+CREATE INDEX IF NOT EXISTS scan_study ON scan (patient, study);
 """
 
 FOUND = ("place", "path", "series", "stamp", "identity", "patient", "study")
@@ -251,6 +252,13 @@ class Record:
         where = f"WHERE status IN ({marks})" if statuses else ""
         with record_errors():
             return [row[0] for row in self._db.execute(f"SELECT id FROM scan {where} ORDER BY deaths, id", statuses)]
+
+    def with_result(self, patient: str, study: str) -> list[int]:
+        """Numbers of the scans of a study in which a head was found before, in their order."""
+        statement = "SELECT id FROM scan WHERE patient = ? AND study = ? AND status IN (?, ?, ?) ORDER BY id"
+        values = (stored(patient), stored(study), *FINISHED, Status.HELD_BACK)
+        with record_errors():
+            return [row[0] for row in self._db.execute(statement, values)]
 
     def scan(self, number: int) -> sqlite3.Row:
         row = self._one("SELECT * FROM scan WHERE id = ?", number)

@@ -10,8 +10,9 @@ from enum import Enum
 from .. import processes, segmenters
 from ..pipeline import DefaceParameters
 from .cluster import on_dask
-from .job import Job, Outcome, run_job
+from .job import Job, Outcome
 from .runner import LONGEST_SECONDS, Resources, Results, Runner, Started
+from .work import run_job
 from .worker_processes import in_worker_processes
 
 BYTES_PER_WORKER = 3_000_000_000

@@ -10,9 +10,9 @@ from ..parameters import UNREPORTED
 from ..version import __version__
 from .folders import GALLERY, SUMMARY, TABLE
 from .gallery import write_gallery
-from .job import software
 from .planning import Batch
 from .status import PENDING, WITHOUT_RESULT
+from .work import software
 
 TABLE_COLUMNS = {"input": "place"} | {n: n for n in ("output", "status", "sentence", "seconds", "attempts")}
 """Columns of the table of scans → columns of the record."""

@@ -49,17 +49,24 @@ exit status:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from ..batch.choices import BY, LAYOUTS, NAMES
     from ..batch.job import DICOM
-    from ..batch.names import LAYOUTS, NAMES
     from ..batch.runner import LONGEST_SECONDS
     from ..volume_io import WRITABLE
-    from .deface import add_headers, add_parameters
+    from .deface import add_headers, add_parameters, add_take_along
     from .reading import add_nifti
 
     parser.add_argument(
         "input", metavar="IN", type=Path, help="a folder, searched with its sub-folders, or a CSV table"
     )
     parser.add_argument("output", metavar="OUT", type=Path, help="folder for the results, made where missing")
+    parser.add_argument(
+        "--by",
+        choices=BY,
+        default=BY[0],
+        help="one face for all scans of a patient's study (CT, MR and PET), or each defaced for itself "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, write nothing")
 
     names = parser.add_argument_group("results")
@@ -81,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=".nii.gz",
         help="default: %(default)s; .dicom: a folder with a DICOM series for each",
     )
+    add_take_along(names)
     add_headers(names)
     names.add_argument(
         "--private", metavar="DIR", type=Path, help="folder for all that is private (default: OUT-private)"
@@ -132,6 +140,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_nifti(parser)
     add_parameters(parser)
+    parser.add_argument(
+        "--keep",
+        metavar="WHERE[:NAME,...]",
+        action="append",
+        default=[],
+        help="structures that must stay, bit for bit; WHERE: dicom, for structure sets and segmentations that refer to "
+        "a series, or a path from each scan's folder, with {name} for its name, such as {name}_seg.nii.gz; names as of "
+        "ctdeface deface",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -145,8 +162,10 @@ def run(args: argparse.Namespace) -> int:
     retained = retained_from(args)
     headers = "keep" if retained is None else "ps315"
     audit, retain = AUDITS.get(args.audit, ""), ",".join(retained or [])
-    choices = batch.Choices(args.layout, args.names, args.format, audit, headers, retain, args.no_text,
-                            args.form or "", args.orientation or "")  # fmt: skip
+    choices = batch.Choices(
+        args.layout, args.names, args.format, audit, headers, retain, args.no_text, args.form or "",
+        args.orientation or "", args.by, tuple(args.keep), args.take_along,
+    )  # fmt: skip
     folders = {"private": args.private, "secret": args.secret}
     if args.scheduler and args.workers is not None:
         args.error("argument --workers: a Dask cluster has its own")

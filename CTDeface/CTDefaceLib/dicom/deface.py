@@ -22,7 +22,7 @@ from .defaced_stack import DefacedStack, deface_stacks, is_checked
 from .files import quietly, read_dataset
 from .headers import Cleaner
 from .pseudonyms import Pseudonyms
-from .references import referring, without_face
+from .references import documents_in, referring, without_face
 from .stack import read_stack, stored_values, to_words, words_of
 from .tree import Series, choose_series, read_tree, tree_of
 from .write import CLEAN_PIXELS, add_method, mark_derived, replace_uids, save, set_pixels
@@ -110,7 +110,7 @@ def deface_series(
         how=partial(how, kept=kept, secret=secret, patient=chosen.patient or chosen.study),
         no_text=no_text,
     )
-    documents = {path: read_dataset(path) for path in (referring(tree, chosen) if take_along else ())}
+    documents = {path: read_dataset(path) for path in (referring(documents_in(tree), chosen) if take_along else ())}
     new = {str(uid) for one in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
     prepare = HeaderWriter(chosen.uids | new, secret, is_checked(report), retain, no_text)
     with written_folder(output) as folder:

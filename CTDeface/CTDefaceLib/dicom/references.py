@@ -8,7 +8,7 @@ what lies in front of the new skin is 0.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,19 +25,28 @@ from .write import EXPLICIT_LITTLE_ENDIAN, elements
 if TYPE_CHECKING:
     import pydicom
 
+KEPT_KINDS = (STRUCTURE_SET, SEGMENTATION)
+"""SOP classes of what holds structures."""
+
 KINDS = {"structure set": STRUCTURE_SET, "segmentation": SEGMENTATION, "dose": DOSE}
 """Kinds of what can be taken along → SOP classes."""
 
 
 @quietly()
-def referring(tree: Tree, series: Series) -> list[str]:
-    """Files of the structure sets and segmentations in a tree that refer to a series, and doses in its frame."""
-    documents = [(path, read_dataset(path)) for kind, path in tree.others if kind in KINDS]
+def referring(paths: Iterable[str], series: Series, kinds: Collection[str] = tuple(KINDS.values())) -> list[str]:
+    """Of some files those of these SOP classes that refer to a series, and doses in its frame."""
+    documents = ((path, read_dataset(path)) for path in paths)
     return [
         path
         for path, document in documents
-        if (_in_frame(document, series) if document.SOPClassUID == DOSE else _refers(document, series.uids))
+        if document.get("SOPClassUID") in kinds
+        and (_in_frame(document, series) if document.SOPClassUID == DOSE else _refers(document, series.uids))
     ]
+
+
+def documents_in(tree: Tree) -> list[str]:
+    """The files of a tree that can be taken along."""
+    return [path for kind, path in tree.others if kind in KINDS]
 
 
 def without_face(dataset: pydicom.Dataset, defaced: list[DefacedStack]) -> str:

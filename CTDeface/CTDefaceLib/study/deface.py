@@ -9,15 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk
-
 from ..dicom.burned_in import check_reader
 from ..dicom.deface import HeaderWriter, check_table, write_documents, write_series
 from ..dicom.defaced_stack import DefacedStack, deface_stacks, is_checked
 from ..dicom.files import MAY_HOLD_CT, OTHER_IMAGES, read_dataset
 from ..dicom.headers import Cleaner
 from ..dicom.pseudonyms import Pseudonyms
-from ..dicom.references import referring
+from ..dicom.references import documents_in, referring
 from ..dicom.tree import Series, Tree, read_tree
 from ..errors import InputError, NoFaceError
 from ..files import check_folder, written_folder
@@ -25,9 +23,9 @@ from ..parameters import DefaceParameters
 from ..pipeline import DefaceResult, deface
 from ..progress import IsCancelled, Progress, part, silent
 from ..removal.keep import Structure
-from .apply import CT, Face, apply
+from .apply import CT, Face
+from .follow import Follow, Lead
 from .plan import best_first, patient_of
-from .register import Pose, find_pose
 
 NO_CT = "The study has no CT series in which a head was found, so no face can be found in it; nothing was written."
 
@@ -90,10 +88,9 @@ def deface_study(
         check_reader()
     progress, parameters = progress or silent, parameters or DefaceParameters()
     patient = patient_of(tree.series)
-    how = partial(how, kept=kept, secret=secret, patient=patient)
+    lead = partial(Lead, secret, patient, kept, how)
     refused: list[dict[str, str]] = []
-    first, found, done = _find_face(tree, parameters, how, no_text, part(progress, 0.0, 0.4), cancelled)
-    face = Face(*found, parameters, secret, patient)
+    first, face, done = _find_face(tree, parameters, lead, no_text, part(progress, 0.0, 0.4), cancelled)
     documents = _documents(tree, take_along)
     new = {uid for one in tree.series for uid in one.uids}
     new |= {str(uid) for one, _ in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
@@ -134,44 +131,37 @@ def deface_study(
 def _find_face(
     tree: Tree,
     parameters: DefaceParameters,
-    how: Callable[..., DefaceResult],
+    lead: Callable[[], Lead],
     no_text: bool,
     progress: Progress,
     cancelled: IsCancelled | None,
-) -> tuple[Series, tuple[sitk.Image, DefaceResult], tuple[list[DefacedStack], dict]]:
-    """The CT series in which the head is seen best, its volume and result, and what its files get.
+) -> tuple[Series, Face, tuple[list[DefacedStack], dict]]:
+    """The CT series in which the head is seen best, what was found in it, and what its files get.
 
     Those in which none is found are not refused for that: another one may show where it lies in them.
     """
-    seen: list[tuple[sitk.Image, DefaceResult]] = []
-
-    def look(image: sitk.Image, result: DefaceResult) -> None:
-        seen.append((image, result))
-
     for series in best_first(tree.series):
+        leading = lead()
         try:
-            done = deface_stacks(series, parameters, progress, cancelled, look, how, no_text)
+            done = deface_stacks(series, parameters, progress, cancelled, how=leading, no_text=no_text)
         except (InputError, NoFaceError):
-            seen.clear()
             continue
-        return series, seen[0], done
+        assert leading.face is not None
+        return series, leading.face, done
     raise NoFaceError(NO_CT)
+
+
+def following(face: Face, first: Series, series: Series, **more: Any) -> Follow:
+    """What lays the new skin of one series on another one; the frame of a scanner, as of a PET/CT, is believed."""
+    at_rest = series.frame == first.frame and bool(series.frame)
+    return Follow(face, series.modality, at_rest, trusted=series.modality != CT, **more)
 
 
 def _apply(
     face: Face, first: Series, series: Series, no_text: bool, progress: Progress, cancelled: IsCancelled | None
 ) -> tuple[list[DefacedStack], dict]:
     """What the files of another series get, and the report."""
-    at_rest = series.frame == first.frame and bool(series.frame)
-    known: list[Pose | None] = []
-
-    def how(image: sitk.Image, parameters: DefaceParameters, **more: Any) -> DefaceResult:
-        if at_rest and series.modality != CT:
-            return apply(face, image, series.modality, **more)  # a scanner's own frame, as of a PET/CT
-        pose = find_pose(face.result.surface, image, series.modality, at_rest, known[-1] if known else None)
-        known.append(pose)
-        return apply(face, image, series.modality, pose, **more)
-
+    how = following(face, first, series)
     return deface_stacks(series, face.parameters, progress, cancelled, how=how, no_text=no_text)
 
 
@@ -179,7 +169,7 @@ def _documents(tree: Tree, take_along: bool) -> dict[str, tuple[Any, list[str]]]
     """Structure sets, segmentations and doses of the study, each with the UIDs of the series that it belongs to."""
     found: dict[str, tuple[Any, list[str]]] = {}
     for series in tree.series if take_along else ():
-        for path in referring(tree, series):
+        for path in referring(documents_in(tree), series):
             found.setdefault(path, (read_dataset(path), []))[1].append(series.uid)
     return found
 
