@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..files import is_portable
 from ..volume_io import IMAGE_IO, suffix
 from ..walk import files_below
-from .bids import subject_and_session
+from .bids import DESCRIPTION, NOT_RAW, subject_and_session
 from .found_scan import FoundScan, folders_of
 from .series import dicom_scans, header_of, stamp_of
 
@@ -93,6 +93,11 @@ def _scans_below(
 
     volumes: dict[str, list[FoundScan]] = {}
     with_dicom = []
+    if (root / top / DESCRIPTION).is_file():
+        not_raw = [root / top / name for name in NOT_RAW if (root / top / name).is_dir()]
+        ignore = (*ignore, *not_raw)
+        for path in not_raw:
+            passed_over(str(path), "it holds no raw data of a BIDS dataset")
     for folder, names in files_below(root / top, ignore, tell):
         name = str(PurePosixPath(top, *Path(folder).relative_to(root / top).parts))
         paths = [str(PurePosixPath(name) / file) for file in names if with_volumes and suffix(file) in IMAGE_IO]

@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..files import name_bytes
 from ..private import SECRET, make_secret, private_folder, read_secret
 from ..volume_io import IMAGE_IO
-from .bids import subject_and_session
+from .bids import is_label_map, subject_and_session
 from .choices import Choices, first_parameters
 from .documents import by_study, find_documents
 from .folders import GALLERY, PSEUDONYMS, RECORD, write_passed_over
@@ -201,6 +201,9 @@ def _found(
     others = OTHER_IMAGES if choices.by == "study" else ()
     scans = find_scans(source, ignore, record.known, lambda path, why: passed_over.append((path, why)), others)
     scans = without_kept(root_of(source), scans, choices.keep)
+    labels = [scan for scan in scans if is_label_map(scan.place)]
+    scans = [scan for scan in scans if scan not in labels]
+    passed_over += [(scan.place, "a mask or label map by its name") for scan in labels]
     for why, count in Counter(why for _, why in passed_over).items():
         report(note(f"Passed over, since {why}: {count}."))
     if not scans:

@@ -47,6 +47,8 @@ class Portion:
     frames, others: int
         How many slices of a CT there are, or of what else was asked for, and how many of another kind that can hold
         one.
+    modality: str
+        As in DICOM, of the former.
     """
 
     folder: str
@@ -58,6 +60,7 @@ class Portion:
     sizes: dict[str, int] = field(default_factory=dict)
     frames: int = 0
     others: int = 0
+    modality: str = ""
 
 
 def dicom_scans(
@@ -174,6 +177,7 @@ def _add(found: dict[tuple, Portion], folder: str, header: pydicom.Dataset, size
     portion.sizes[instance] = size
     if kind in (CT, *OTHER_IMAGES.values()):
         portion.frames += frames
+        portion.modality = kind
     elif can_be_stacked(header, kind):
         portion.others += frames
 
@@ -214,4 +218,4 @@ def _scan(place: str, path: str, stamp: str, series: str, portion: Portion | Non
     if portion is None or not instances[0][0]:
         return FoundScan(place, path, stamp, series)
     identity = hashlib.sha256(repr(instances).encode()).hexdigest()
-    return FoundScan(place, path, stamp, series, identity, portion.person, portion.study)
+    return FoundScan(place, path, stamp, series, identity, portion.person, portion.study, modality=portion.modality)

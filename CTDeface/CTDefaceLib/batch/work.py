@@ -22,6 +22,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..audits import FACE_LEFT, Level, audited
+from ..dicom.defaced_stack import is_checked
 from ..errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
 from ..files import make_folder, output_errors, put_in_place
 from ..pipeline import DefaceResult
@@ -32,6 +33,7 @@ from ..study.apply import CT
 from ..study.follow import Follow, Lead
 from ..study.reference import of_most
 from ..study.register import Pose
+from .bids import side_car
 from .found_scan import folders_of
 from .job import NOT_OURS, Job, Outcome, finished, finished_before, report_of
 from .members import Made, Member, members_of
@@ -81,7 +83,7 @@ class _Study:
         if self._mishap is None and begun is not None and self._is_left(begun.member):
             job = begun.member.job
             self._outcomes[job.scan] = _guarded(
-                job, lambda work: _write(job, begun.made, begun.audits, begun.seconds, work)
+                job, lambda work: _write(begun.member, begun.made, begun.audits, begun.seconds, work)
             )
         for member in self._members:
             job = member.job
@@ -145,7 +147,7 @@ class _Study:
             start, audits = time.perf_counter(), list[dict]()
             how = _follow(begun, member, member.kept(begun.member)[0])
             made = member.deface(how, _look(job, member, audits), self._uids)
-            return _write(job, made, audits, time.perf_counter() - start, work)
+            return _write(member, made, audits, time.perf_counter() - start, work)
 
         return _guarded(job, do)
 
@@ -198,9 +200,9 @@ def _like_ct(image: sitk.Image, result: DefaceResult) -> tuple[sitk.Image, Defac
     return shown(image), replace(result, image=shown(result.image))
 
 
-def _write(job: Job, made: Made, audits: list[dict], seconds: float, work: Path) -> Outcome:
+def _write(member: Member, made: Made, audits: list[dict], seconds: float, work: Path) -> Outcome:
     """Write what was made of a scan, unless an audit still finds the face in it."""
-    start = time.perf_counter()
+    start, job = time.perf_counter(), member.job
     report, write = made
     left = next((audit for audit in audits if audit["verdict"] in FACE_LEFT), None)
     if audits:
@@ -211,6 +213,8 @@ def _write(job: Job, made: Made, audits: list[dict], seconds: float, work: Path)
         return Outcome(Status.HELD_BACK, left["sentence"], None, report)
     if audits and audits[0]["verdict"] == Level.NOT_EVALUABLE:
         report["warnings"].append(audits[0]["sentence"])
+    if job.bids:
+        report = {**side_car(Path(folders_of(job.path)[0]), member.modality, is_checked(report)), **report}
     part, report_part = work / f"result{suffix(job.output)}", work / "report.json"
     write(part)
     report["seconds"] = round(seconds + time.perf_counter() - start, 2)

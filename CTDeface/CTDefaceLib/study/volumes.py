@@ -25,7 +25,11 @@ from .apply import CT, Face, apply
 from .register import find_pose
 from .time_series import TimeSeries, time_points, time_series, write_time_series
 
-BIDS_MODALITIES = {"ct": CT, "pet": "PT", "T1w": "MR", "T2w": "MR", "FLAIR": "MR", "bold": "MR", "dwi": "MR"}
+OF_MR = (
+    "T1w T2w FLAIR PDw PDT2 T2starw T2star inplaneT1 inplaneT2 UNIT1 T1rho T1map T2map angio bold sbref dwi asl m0scan "
+    "epi magnitude magnitude1 magnitude2 MEGRE MESE MP2RAGE"
+).split()
+BIDS_MODALITIES = {"ct": CT, "pet": "PT", **dict.fromkeys(OF_MR, "MR")}
 """How names end in BIDS → modality."""
 
 TAKEN_APART = "{} time points were defaced with one region, which was found in the first of them."
