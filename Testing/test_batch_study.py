@@ -14,11 +14,16 @@ from batch_cases import another, head, like, records
 from CTDefaceLib import batch
 from CTDefaceLib.batch.status import FINISHED, Status
 from CTDefaceLib.commands.main import main
+from CTDefaceLib.dicom.files import STRUCTURE_SET
 from CTDefaceLib.phantom import PhantomParameters
+from CTDefaceLib.structures import read_structures
 from CTDefaceLib.study.reference import of_most
 from pydicom.uid import MRImageStorage, generate_uid
 from scipy import ndimage
 from stored_phantoms import stored_phantom
+from test_dicom_references import item
+from test_keep import circle
+from test_radiotherapy import ring
 
 
 @cache
@@ -52,7 +57,7 @@ def regions(folder, private, output):
     for place, row in records(private).items():
         if row["status"] in FINISHED:
             old, new = (
-                np.array([one.pixel_array for one in sorted(map(pydicom.dcmread, path.glob("*.dcm")), key=height)])
+                np.array([one.pixel_array for one in sorted(map(pydicom.dcmread, path.glob("IM*.dcm")), key=height)])
                 for path in (folder / place, output / f"{row['output']}.dicom")
             )
             found[place] = ndimage.binary_closing(old != new, iterations=2)
@@ -174,3 +179,69 @@ def test_a_bids_dataset_becomes_one(dataset, tmp_path, capsys):
         dataset / "sub-Doe/ses-1/anat/sub-Doe_ses-1_T1w.nii.gz", output / f"{t1w['output']}.nii.gz"
     ))  # fmt: skip
     assert 0.01 < (old != new).mean() < 0.4
+
+
+# ------------------------------------------------------------------------------------------------------- what must stay
+
+
+@pytest.mark.slow
+def test_structures_beside_each_scan_stay(tmp_path, capsys):
+    source, output, private = tmp_path / "in", tmp_path / "out", tmp_path / "out-private"
+    batch_cases.write(source / "a.nii.gz", head("upper_lip"))
+    batch_cases.write(source / "b.nii.gz", another(1))
+    labels = sitk.GetArrayFromImage(head("upper_lip"))
+    inside = labels > 250
+    inside[:, labels.shape[1] // 4 :] = False
+    batch_cases.write(source / "masks" / "a_seg.nii.gz", like(inside.astype(np.uint8) * 3, head("upper_lip")))
+    command = ["batch", str(source), str(output), "--workers", "0", "--no-gallery", "--format", ".nii"]
+    assert main([*command, "--keep", "masks/{name}_seg.nii.gz:3,nodes"]) == 3
+    rows = records(private)
+    assert set(rows) == {"a.nii.gz", "b.nii.gz"}, "the masks are no scans"
+    assert rows["b.nii.gz"]["status"] == Status.REFUSED and "must stay" in rows["b.nii.gz"]["sentence"]
+    report = json.loads(rows["a.nii.gz"]["report"])
+    assert report["kept"]["3"]["in_region"] > 0 and "There is no structure “nodes”" in rows["a.nii.gz"]["sentence"]
+    new = sitk.GetArrayFromImage(sitk.ReadImage(str(output / f"{rows['a.nii.gz']['output']}.nii")))
+    assert np.array_equal(new[inside], labels[inside]) and (new != labels).sum() > 1000
+    assert main([*command, "--keep", "other"]) == 1
+    assert "begun with other choices" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_structure_sets_of_a_study_stay_and_go_along(tmp_path, capsys):
+    """They lie elsewhere in the archive; both series of the study spare what they draw."""
+    source, output, private = tmp_path / "in", tmp_path / "out", tmp_path / "out-private"
+    study, frame = generate_uid(), generate_uid()
+    common = dict(StudyInstanceUID=study, FrameOfReferenceUID=frame)
+    (source / "rt").mkdir(parents=True)
+    upper = head("upper_lip")
+    paths = dicom_files.write_series(source / "ct" / "1", upper, SeriesNumber=1, **common)
+    dicom_files.write_series(source / "ct" / "2", upper[:, :, :-8] + 1, SeriesNumber=2, **common)
+    header = pydicom.dcmread(paths[0])
+    chin = np.argwhere(sitk.GetArrayFromImage(upper)[4] > 300)[0]
+    place = np.array(upper.TransformIndexToPhysicalPoint((int(chin[1]), int(chin[0]), 4)))
+    contours = {"PTV": [ring(circle(place + [0.0, 0.0, dz], 6.0, np.eye(3))) for dz in (0.0, 3.0, 6.0)]}
+    series = item(SeriesInstanceUID=header.SeriesInstanceUID)
+    referred = item(RTReferencedStudySequence=[item(RTReferencedSeriesSequence=[series])])
+    dicom_files.write_document(
+        source / "rt" / "rs.dcm", STRUCTURE_SET, Modality="RTSTRUCT", StudyInstanceUID=study,
+        ReferencedFrameOfReferenceSequence=[referred], StructureSetROISequence=[item(ROINumber=1, ROIName="PTV")],
+        ROIContourSequence=[item(ReferencedROINumber=1, ContourSequence=contours["PTV"])],
+    )  # fmt: skip
+    command = ["batch", str(source), str(output), "--workers", "0", "--no-gallery", "--format", ".dicom"]
+    assert main([*command, "--keep", "dicom:targets", "--take-along"]) == 0
+    rows = records(private)
+    reports = {place: json.loads(row["report"]) for place, row in rows.items()}
+    assert (
+        set(reports) == {"ct/1", "ct/2"} and set(reports["ct/1"]["kept"]) == {"PTV"} and "kept" not in reports["ct/2"]
+    )
+    assert (reports["ct/1"]["taken_along"], reports["ct/2"]["taken_along"]) == (1, 0)
+    drawn, *_ = read_structures(next((output / f"{rows['ct/1']['output']}.dicom").glob("REF*.dcm")))
+    changed = regions(source, private, output)
+    for number, image in ((1, upper), (2, upper[:, :, :-8])):
+        inside = sitk.Resample(drawn.mask, image, sitk.Transform(), sitk.sitkNearestNeighbor)
+        old, new = (
+            np.array([one.pixel_array for one in sorted(map(pydicom.dcmread, path.glob("IM*.dcm")), key=height)])
+            for path in (source / "ct" / str(number), output / f"{rows[f'ct/{number}']['output']}.dicom")
+        )
+        here = sitk.GetArrayFromImage(inside) > 0
+        assert here.sum() > 5 and np.array_equal(old[here], new[here]) and changed[f"ct/{number}"].sum() > 1000

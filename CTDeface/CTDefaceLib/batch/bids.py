@@ -43,7 +43,7 @@ Head scans in which the face was replaced by another skin with CTDeface {__versi
 
 The .json file beside each says how it was made. What lies in folders called ct and mr has no names in BIDS yet.
 """
-IGNORED = "**/ct/\n**/mr/\nctdeface_batch.json\n"
+IGNORED = "**/ct\n**/ct/**\n**/mr\n**/mr/**\nctdeface_batch.json\n"
 """What stands in the description, the README and the ``.bidsignore`` of a dataset."""
 
 TECHNICAL = {

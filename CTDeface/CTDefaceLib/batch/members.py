@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from ..dicom.deface import HeaderWriter, write_series
+from ..dicom.deface import HeaderWriter, write_documents, write_series
 from ..dicom.defaced_stack import deface_stacks, first_volume, is_checked
-from ..dicom.files import OTHER_IMAGES
+from ..dicom.files import OTHER_IMAGES, read_dataset
 from ..dicom.references import KEPT_KINDS, referring
 from ..dicom.tree import Series, Tree, choose_series, tree_of
 from ..dicom.volume import volume_of
@@ -82,6 +82,11 @@ class SeriesMember:
         return True
 
     @property
+    def documents(self) -> list[str]:
+        """What of its study can be taken along with it."""
+        return referring(self.job.documents, self.series) if self.job.take_along else []
+
+    @property
     def rank(self) -> tuple:
         """The lower, the better the head is likely to be seen."""
         return series_rank(self.series)
@@ -98,8 +103,18 @@ class SeriesMember:
         """Its volume, or the first of several, on a regular grid."""
         return first_volume(self.series)
 
-    def deface(self, how: Lead | Follow, look: Look, uids: Collection[str]) -> Made:
-        """Deface it; ``uids`` are those of all of the study that get new ones."""
+    def deface(self, how: Lead | Follow, look: Look, uids: Collection[str], documents: Sequence[str] = ()) -> Made:
+        """Deface it.
+
+        Parameters
+        ----------
+        how: Lead or Follow
+        look: callable
+        uids: collection of str
+            Those of all of the study that get new ones.
+        documents: sequence of str
+            What is written with it.
+        """
         parameters = DefaceParameters(**self.job.parameters)
         if suffix(self.job.output) != DICOM:
             scan = volume_of(self.series, tuple(self.tree.left_out(self.series)))
@@ -111,6 +126,9 @@ class SeriesMember:
         def write(part: Path) -> None:
             part.mkdir()
             write_series(self.series, defaced, part, finish)
+            shown = {path: (read_dataset(path), defaced) for path in documents}
+            taken, report["notes"] = write_documents(shown, part, finish)
+            report["taken_along"] = len(taken)
             if job.clean:
                 make_private_folder(job.pseudonyms)
                 finish.pseudonyms.append_to(Path(job.pseudonyms) / f"{job.scan}.csv")
@@ -140,6 +158,10 @@ class VolumeMember:
     def uids(self) -> set[str]:
         return set()
 
+    @property
+    def documents(self) -> list[str]:
+        return []
+
     @cached_property
     def modality(self) -> str:
         """As in DICOM: what the name or the file says, else what its values can be; CT where it stands alone."""
@@ -168,7 +190,7 @@ class VolumeMember:
         """As of :class:`SeriesMember`."""
         return self._read().image
 
-    def deface(self, how: Lead | Follow, look: Look, uids: Collection[str]) -> Made:
+    def deface(self, how: Lead | Follow, look: Look, uids: Collection[str], documents: Sequence[str] = ()) -> Made:
         """As of :class:`SeriesMember`."""
         job, times = self.job, self.times
         parameters = DefaceParameters(**job.parameters)

@@ -22,7 +22,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..audits import FACE_LEFT, Level, audited
+from ..dicom.deface import uids_of
 from ..dicom.defaced_stack import is_checked
+from ..dicom.files import read_dataset
 from ..errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
 from ..files import make_folder, output_errors, put_in_place
 from ..pipeline import DefaceResult
@@ -53,7 +55,10 @@ def run_job(job: Job) -> Outcome:
     left = [one for one in job.whole if one.scan not in outcomes]
     if left:
         made = [one for one in job.whole if one.scan in outcomes and outcomes[one.scan].status in FINISHED]
-        outcomes.update(_Study(left, [*job.known, *made]).run())
+        try:
+            outcomes.update(_Study(left, [*job.known, *made]).run())
+        except Exception as error:
+            outcomes.update({one.scan: _outcome_of(error, one) for one in left})
     first, *others = (outcomes[one.scan] for one in job.whole)
     return replace(first, study=tuple(others))
 
@@ -76,6 +81,12 @@ class _Study:
         self._left = {one.scan for one in left}
         self._members = members_of([*left, *known], self._refuse)
         self._uids = {uid for member in self._members for uid in member.uids}
+        self._documents: dict[int, list[str]] = {}
+        taken: set[str] = set()
+        for member in sorted(self._members, key=lambda member: member.job.scan):  # each with the first it belongs to
+            self._documents[member.job.scan] = own = [path for path in member.documents if path not in taken]
+            taken.update(own)
+        self._uids |= uids_of(map(read_dataset, taken))
 
     def run(self) -> dict[int, Outcome]:
         """What becomes of each scan that is left."""
@@ -83,7 +94,7 @@ class _Study:
         if self._mishap is None and begun is not None and self._is_left(begun.member):
             job = begun.member.job
             self._outcomes[job.scan] = _guarded(
-                job, lambda work: _write(begun.member, begun.made, begun.audits, begun.seconds, work)
+                job, lambda work: _write(begun.member, begun.made, begun.audits, begun.seconds, work), begun.seconds
             )
         for member in self._members:
             job = member.job
@@ -104,9 +115,16 @@ class _Study:
         return next((one for one in self._outcomes.values() if isinstance(one.status, Mishap)), None)
 
     def _candidates(self) -> list[Member]:
-        """The CTs, the one in which the head is likely to be seen best first."""
-        cts = [member for member in self._members if member.modality == CT]
-        return sorted(cts, key=lambda member: member.rank) if len(cts) > 1 else cts
+        """The CTs, the one in which the head is likely to be seen best first; what cannot be read is refused."""
+        ranked: list[tuple[tuple, int, Member]] = []
+        for member in list(self._members):
+            try:
+                if member.modality == CT:
+                    ranked.append((member.rank if len(self._members) > 1 else (), len(ranked), member))
+            except Exception as error:
+                self._refuse(member.job, error)
+                self._members.remove(member)
+        return [member for _, _, member in sorted(ranked)]
 
     def _begin(self, member: Member) -> _Begun | None:
         """Find the face in a CT; None where there is none, or it cannot be read."""
@@ -116,7 +134,7 @@ class _Study:
             start, audits = time.perf_counter(), list[dict]()
             kept, missing = member.kept()
             lead = Lead(job.key, job.patient, kept)
-            made = member.deface(lead, _look(job, member, audits), self._uids)
+            made = member.deface(lead, _look(job, member, audits), self._uids, self._documents[job.scan])
             made[0]["warnings"] += missing
             found.append(_Begun(member, lead, made, audits, time.perf_counter() - start))
             return Outcome(Status.DONE)
@@ -146,7 +164,7 @@ class _Study:
         def do(work: Path) -> Outcome:
             start, audits = time.perf_counter(), list[dict]()
             how = _follow(begun, member, member.kept(begun.member)[0])
-            made = member.deface(how, _look(job, member, audits), self._uids)
+            made = member.deface(how, _look(job, member, audits), self._uids, self._documents[job.scan])
             return _write(member, made, audits, time.perf_counter() - start, work)
 
         return _guarded(job, do)
@@ -222,8 +240,11 @@ def _write(member: Member, made: Made, audits: list[dict], seconds: float, work:
     return finished(_publish(job, part, report_part) or report)
 
 
-def _guarded(job: Job, do: Callable[[Path], Outcome]) -> Outcome:
-    """Do something for a scan in a folder of its own for unfinished files; every error becomes an outcome."""
+def _guarded(job: Job, do: Callable[[Path], Outcome], before: float = 0.0) -> Outcome:
+    """Do something for a scan in a folder of its own for unfinished files; every error becomes an outcome.
+
+    ``before`` are the seconds that were spent on it already.
+    """
     start = time.perf_counter()
     work = Path(job.work) / secrets.token_hex(4)
     try:
@@ -234,7 +255,7 @@ def _guarded(job: Job, do: Callable[[Path], Outcome]) -> Outcome:
         outcome = _outcome_of(error, job)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return replace(outcome, seconds=round(time.perf_counter() - start, 2))
+    return replace(outcome, seconds=round(before + time.perf_counter() - start, 2))
 
 
 def _outcome_of(error: Exception, job: Job) -> Outcome:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..dicom.burned_in import check_reader
-from ..dicom.deface import HeaderWriter, check_table, write_documents, write_series
+from ..dicom.deface import HeaderWriter, check_table, uids_of, write_documents, write_series
 from ..dicom.defaced_stack import DefacedStack, deface_stacks, is_checked
 from ..dicom.files import MAY_HOLD_CT, OTHER_IMAGES, read_dataset
 from ..dicom.headers import Cleaner
@@ -93,7 +93,7 @@ def deface_study(
     first, face, done = _find_face(tree, parameters, lead, no_text, part(progress, 0.0, 0.4), cancelled)
     documents = _documents(tree, take_along)
     new = {uid for one in tree.series for uid in one.uids}
-    new |= {str(uid) for one, _ in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
+    new |= uids_of(document for document, _ in documents.values())
     names = _folders(tree.series)
     reports: list[dict[str, Any]] = []
     kept_stacks: dict[str, list[DefacedStack]] = {}
@@ -166,7 +166,7 @@ def _apply(
 
 
 def _documents(tree: Tree, take_along: bool) -> dict[str, tuple[Any, list[str]]]:
-    """Structure sets, segmentations and doses of the study, each with the UIDs of the series that it belongs to."""
+    """What is taken along of the study, each with the UIDs of the series that it belongs to."""
     found: dict[str, tuple[Any, list[str]]] = {}
     for series in tree.series if take_along else ():
         for path in referring(documents_in(tree), series):
@@ -195,7 +195,6 @@ def _joined(
     def of_all(key: str) -> list[str]:
         return list(dict.fromkeys(text for report in reports for text in report[key]))
 
-    kinds = Counter(kind for kind, path in tree.others if path not in set(taken))
     return {
         **{key: value for key, value in reports[0].items() if key not in ("name", "folder")},
         "face_from": reports[0]["name"],
@@ -205,5 +204,6 @@ def _joined(
         "seconds": round(sum(report["seconds"] for report in reports), 2),
         "series": reports,
         "refused": refused,
-        "left_out": [f"{kind} ({count})" for kind, count in sorted(kinds.items())],
+        "taken_along": tree.kinds_of(taken),
+        "left_out": tree.kinds_of({path for _, path in tree.others} - set(taken)),
     }
