@@ -18,12 +18,20 @@ from CTDefaceLib.dicom.files import STRUCTURE_SET
 from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.structures import read_structures
 from CTDefaceLib.study.reference import of_most
+from CTDefaceLib.study.register import Pose
 from pydicom.uid import MRImageStorage, generate_uid
 from scipy import ndimage
 from stored_phantoms import stored_phantom
 from test_dicom_references import item
 from test_keep import circle
 from test_radiotherapy import ring
+
+
+@pytest.fixture(autouse=True)
+def no_search(monkeypatch):
+    """Whoever lies elsewhere is looked for there alone: searching takes seconds, and test_study.py tests it."""
+    there = Pose(np.eye(3), np.zeros(3))
+    monkeypatch.setattr("CTDefaceLib.study.register._registered", lambda *_: there)
 
 
 @cache
@@ -123,6 +131,24 @@ def test_most_series_decide_whose_head_it_is():
     assert of_most(["long", "a"], begin, fits) == "long"
     assert of_most(["long", "a", "b", "long"], begin, fits) == "long", "of equal ones the first"
     assert of_most(["blank"], begin, fits) is None and of_most([], begin, fits) is None
+
+
+@pytest.mark.slow
+def test_the_longest_series_is_a_strangers(tmp_path, capsys):
+    """It would be chosen for its length; it is refused, by the command as in a batch."""
+    common = dict(StudyInstanceUID=generate_uid(), FrameOfReferenceUID=generate_uid())
+    lower = head()[:, :, 15:]
+    for number, image in ((1, stranger()), (2, lower), (3, lower + 1)):
+        dicom_files.write_series(tmp_path / "in" / str(number), image, SeriesNumber=number, **common)
+    assert main(["deface", str(tmp_path / "in"), str(tmp_path / "out")]) == 3
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["face_from"].startswith("series 2 (CT") and len(report["series"]) == 2
+    assert "refused: series 1 (CT" in capsys.readouterr().err
+    command = ["batch", str(tmp_path / "in"), str(tmp_path / "all"), "--workers", "0", "--no-gallery"]
+    assert main([*command, "--format", ".nii"]) == 3
+    rows = records(tmp_path / "all-private")
+    assert [rows[place]["status"] in FINISHED for place in "123"] == [False, True, True]
+    assert rows["1"]["status"] == Status.REFUSED
 
 
 # ----------------------------------------------------------------------------------------------------------------- BIDS

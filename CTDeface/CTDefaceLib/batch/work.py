@@ -70,6 +70,7 @@ class _Begun:
         assert lead.face is not None
         self.member, self.face, self.made, self.audits, self.seconds = member, lead.face, made, audits, seconds
         self.poses: dict[int, Pose | None] = {}
+        self.strangers: dict[int, InputError] = {}
 
 
 class _Study:
@@ -152,6 +153,9 @@ class _Study:
         how = _follow(begun, member)
         try:
             how.find(member.image())
+        except InputError as error:
+            begun.strangers[member.job.scan] = error
+            return False
         except (CTDefaceError, MemoryError, OSError):
             return False
         begun.poses[member.job.scan] = how.pose
@@ -163,6 +167,8 @@ class _Study:
 
         def do(work: Path) -> Outcome:
             start, audits = time.perf_counter(), list[dict]()
+            if job.scan in begun.strangers:
+                raise begun.strangers[job.scan]
             how = _follow(begun, member, member.kept(begun.member)[0])
             made = member.deface(how, _look(job, member, audits), self._uids, self._documents[job.scan])
             return _write(member, made, audits, time.perf_counter() - start, work)

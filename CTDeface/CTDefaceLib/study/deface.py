@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..dicom.burned_in import check_reader
 from ..dicom.deface import HeaderWriter, check_table, uids_of, write_documents, write_series
-from ..dicom.defaced_stack import DefacedStack, deface_stacks, is_checked
+from ..dicom.defaced_stack import DefacedStack, deface_stacks, first_volume, is_checked
 from ..dicom.files import MAY_HOLD_CT, OTHER_IMAGES, read_dataset
 from ..dicom.headers import Cleaner
 from ..dicom.pseudonyms import Pseudonyms
@@ -26,6 +27,8 @@ from ..removal.keep import Structure
 from .apply import CT, Face
 from .follow import Follow, Lead
 from .plan import best_first, patient_of
+from .reference import of_most
+from .register import Pose
 
 NO_CT = "The study has no CT series in which a head was found, so no face can be found in it; nothing was written."
 
@@ -90,7 +93,7 @@ def deface_study(
     patient = patient_of(tree.series)
     lead = partial(Lead, secret, patient, kept, how)
     refused: list[dict[str, str]] = []
-    first, face, done = _find_face(tree, parameters, lead, no_text, part(progress, 0.0, 0.4), cancelled)
+    begun = _find_face(tree, parameters, lead, no_text, part(progress, 0.0, 0.4), cancelled)
     documents = _documents(tree, take_along)
     new = {uid for one in tree.series for uid in one.uids}
     new |= uids_of(document for document, _ in documents.values())
@@ -99,13 +102,11 @@ def deface_study(
     kept_stacks: dict[str, list[DefacedStack]] = {}
     pseudonyms: Pseudonyms | None = None
     with written_folder(output) as folder:
-        others = [one for one in tree.series if one is not first]
-        for number, series in enumerate([first, *others]):
+        others = [one for one in tree.series if one is not begun.series]
+        for number, series in enumerate([begun.series, *others]):
             step = part(progress, 0.4 + 0.6 * number / (1 + len(others)), 0.4 + 0.6 * (number + 1) / (1 + len(others)))
             try:
-                defaced, report = (
-                    done if series is first else _apply(face, first, series, no_text, part(step, 0.0, 0.7), cancelled)
-                )
+                defaced, report = _apply(begun, series, no_text, part(step, 0.0, 0.7), cancelled)
             except (InputError, NoFaceError) as error:
                 refused.append({"name": series.name, "why": str(error)})
                 continue
@@ -128,6 +129,28 @@ def deface_study(
     return _joined(tree, reports, refused, taken, removed)
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """The series that the face was found in.
+
+    Attributes
+    ----------
+    series: Series
+    face: Face
+        What was found.
+    done: tuple
+        What its files get, and the report.
+    poses, strangers: dict
+        UID of another CT series → where the head lies in it, or why it is not that head; as far as it was looked for.
+    """
+
+    series: Series
+    face: Face
+    done: tuple[list[DefacedStack], dict]
+    poses: dict[str, Pose | None] = field(default_factory=dict)
+    strangers: dict[str, InputError] = field(default_factory=dict)
+
+
 def _find_face(
     tree: Tree,
     parameters: DefaceParameters,
@@ -135,34 +158,54 @@ def _find_face(
     no_text: bool,
     progress: Progress,
     cancelled: IsCancelled | None,
-) -> tuple[Series, Face, tuple[list[DefacedStack], dict]]:
-    """The CT series in which the head is seen best, what was found in it, and what its files get.
+) -> _Begun:
+    """The CT series in which the head is seen best, of those with the head of most; and what was found in it.
 
     Those in which none is found are not refused for that: another one may show where it lies in them.
     """
-    for series in best_first(tree.series):
+
+    def begin(series: Series) -> _Begun | None:
         leading = lead()
         try:
             done = deface_stacks(series, parameters, progress, cancelled, how=leading, no_text=no_text)
         except (InputError, NoFaceError):
-            continue
+            return None
         assert leading.face is not None
-        return series, leading.face, done
-    raise NoFaceError(NO_CT)
+        return _Begun(series, leading.face, done)
+
+    def fits(begun: _Begun, series: Series) -> bool:
+        follow = _following(begun, series)
+        try:
+            follow.find(first_volume(series))
+        except InputError as error:
+            begun.strangers[series.uid] = error
+            return False
+        begun.poses[series.uid] = follow.pose
+        return True
+
+    begun = of_most(best_first(tree.series), begin, fits)
+    if begun is None:
+        raise NoFaceError(NO_CT)
+    return begun
 
 
-def following(face: Face, first: Series, series: Series, **more: Any) -> Follow:
+def _following(begun: _Begun, series: Series) -> Follow:
     """What lays the new skin of one series on another one; the frame of a scanner, as of a PET/CT, is believed."""
-    at_rest = series.frame == first.frame and bool(series.frame)
-    return Follow(face, series.modality, at_rest, trusted=series.modality != CT, **more)
+    at_rest = series.frame == begun.series.frame and bool(series.frame)
+    before = begun.poses.get(series.uid)
+    return Follow(begun.face, series.modality, at_rest, trusted=series.modality != CT, before=before)
 
 
 def _apply(
-    face: Face, first: Series, series: Series, no_text: bool, progress: Progress, cancelled: IsCancelled | None
+    begun: _Begun, series: Series, no_text: bool, progress: Progress, cancelled: IsCancelled | None
 ) -> tuple[list[DefacedStack], dict]:
-    """What the files of another series get, and the report."""
-    how = following(face, first, series)
-    return deface_stacks(series, face.parameters, progress, cancelled, how=how, no_text=no_text)
+    """What the files of a series get, and the report."""
+    if series is begun.series:
+        return begun.done
+    if series.uid in begun.strangers:
+        raise begun.strangers[series.uid]
+    how = _following(begun, series)
+    return deface_stacks(series, begun.face.parameters, progress, cancelled, how=how, no_text=no_text)
 
 
 def _documents(tree: Tree, take_along: bool) -> dict[str, tuple[Any, list[str]]]:
