@@ -24,7 +24,7 @@ OTHER_CHOICES = (
 LAYOUTS, NAMES, BY = ("tree", "bids"), ("pseudonym", "keep"), ("study", "series")
 """What layout, names and jobs there are."""
 
-OF_OLD = {"by": "series"}
+OF_OLD = {"by": "series", "keep": [], "take_along": False}
 """What a batch does that was begun before this could be chosen."""
 
 

@@ -19,6 +19,10 @@ TABLE_COLUMNS = {"input": "place"} | {n: n for n in ("output", "status", "senten
 """Columns of the table of scans → columns of the record."""
 
 
+UNTOLD = ("keep",)
+"""Choices that can name places."""
+
+
 @dataclass(frozen=True)
 class Summary:
     """How a batch ended.
@@ -69,7 +73,7 @@ def _provenance(batch: Batch) -> dict:
         "run": batch.run,
         "method": chosen["segmenter"],
         "parameters": {name: value for name, value in chosen.items() if name not in UNREPORTED},
-        "choices": asdict(batch.choices),
+        "choices": {name: value for name, value in asdict(batch.choices).items() if name not in UNTOLD},
         "seed": "given, one for each scan made from it"
         if chosen["seed"] is not None
         else "made from the secret, the patient and the scan"

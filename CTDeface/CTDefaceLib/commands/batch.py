@@ -17,7 +17,9 @@ examples:
   ctdeface batch scans defaced --dry-run
   ctdeface batch scans defaced
   ctdeface batch scans defaced --workers 4 --timeout 900 --audit quick
-  ctdeface batch table.csv defaced --layout bids
+  ctdeface batch dataset defaced --layout bids
+  ctdeface batch archive defaced --format .dicom --keep dicom:targets --take-along
+  ctdeface batch scans defaced --keep "{name}_seg.nii.gz:3,7"
   ctdeface batch scans defaced --retry-failed
   ctdeface batch scans defaced --redo decisions.csv --strength strict
   ctdeface batch scans defaced --scheduler tcp://node1:8786
@@ -33,9 +35,13 @@ what it leaves:
                  secret.key     what the pseudonyms are made with
                  pseudonyms/    who is who, a table for each series with cleaned headers
 
+one face: all CT, MR and PET series of a patient's DICOM study, or of a subject's
+  session in BIDS, get the same new skin. A series that does not fit is refused with
+  a sentence, the others are done. --by series defaces each CT for itself.
+
 the table: a CSV file with the column input and, if wanted, patient (tells patients
-  apart) and output (name below OUT, instead of a pseudonym). Paths in it start at
-  its folder.
+  apart), study (rows of one get one face) and output (name below OUT, instead of a
+  pseudonym). Paths in it start at its folder.
 
 statuses: done; done with warnings (look at it); held back (the audit still found the
   face); no face in view; refused (not one complete head CT); failed; timed out; same
