@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from ..anatomy.grids import values_at
+from ..anatomy.hounsfield import OUTSIDE_HU
 from ..audits import FACE_LEFT, Level, audited
 from ..dicom.deface import uids_of
 from ..dicom.defaced_stack import is_checked
@@ -30,6 +32,7 @@ from ..files import make_folder, output_errors, put_in_place
 from ..pipeline import DefaceResult
 from ..processes import temporary_files_in
 from ..removal.keep import Structure
+from ..removal.surface import Surface
 from ..stored_data import suffix
 from ..study.apply import CT
 from ..study.follow import Follow, Lead
@@ -45,6 +48,9 @@ FULL = [getattr(errno, name) for name in ("ENOSPC", "EDQUOT") if hasattr(errno, 
 LOST = ("EROFS", "EIO", "ESTALE", "ENOTCONN", "ENODEV", "ENXIO", "EREMOTEIO", "ESHUTDOWN")
 GONE = [getattr(errno, name) for name in LOST if hasattr(errno, name)]
 """What systems say of a disk that is full, and of one that cannot be written to any more."""
+
+ABOVE_MM, BELOW_MM = 20.0, -5.0
+"""Where air and soft tissue are looked up in another modality than CT, in mm from the skin. A choice."""
 
 NO_CT = "It is no CT ({}), and its study has no CT in which a head was found, so that no face can be found in it."
 
@@ -211,10 +217,7 @@ def _look(job: Job, member: Member, audits: list[dict]) -> Callable[[sitk.Image,
 
 def _like_ct(image: sitk.Image, result: DefaceResult) -> tuple[sitk.Image, DefaceResult]:
     """Another modality with about the values of a CT, for whoever looks at skin: air at -1000 HU, tissue at 40."""
-    values = sitk.Cast(image, sitk.sitkFloat32)
-    inside = sitk.GetArrayFromImage(sitk.OtsuThreshold(values, 0, 1)) > 0
-    array = sitk.GetArrayViewFromImage(values)
-    air, tissue = (float(np.median(array[here])) if here.any() else 0.0 for here in (~inside, inside))
+    air, tissue = (_usual(image, result.surface, mm) for mm in (ABOVE_MM, BELOW_MM))
     slope = 1040.0 / (tissue - air or 1.0)
 
     def shown(one: sitk.Image) -> sitk.Image:
@@ -222,6 +225,14 @@ def _like_ct(image: sitk.Image, result: DefaceResult) -> tuple[sitk.Image, Defac
         return sitk.Cast(sitk.Clamp(hu, lowerBound=-1024, upperBound=3000), sitk.sitkInt16)
 
     return shown(image), replace(result, image=shown(result.image))
+
+
+def _usual(image: sitk.Image, surface: Surface, mm: float) -> float:
+    """The usual value so far from the skin beside the face; 0 where that is out of view."""
+    beside = surface.cylinder.skin_in_view & (surface.outline < 0.0)
+    values = values_at(image, surface.cylinder.points(surface.skin + mm)[beside])
+    values = values[values > OUTSIDE_HU]
+    return float(np.median(values)) if len(values) else 0.0
 
 
 def _write(member: Member, made: Made, audits: list[dict], seconds: float, work: Path) -> Outcome:
