@@ -207,6 +207,30 @@ def test_a_bids_dataset_becomes_one(dataset, tmp_path, capsys):
     assert 0.01 < (old != new).mean() < 0.4
 
 
+@pytest.mark.slow
+def test_time_points_in_a_batch_have_one_region(tmp_path):
+    upper = head("upper_lip")
+    times = [upper, upper + 5]
+    (tmp_path / "in").mkdir()
+    sitk.WriteImage(sitk.JoinSeries(times), str(tmp_path / "in" / "p.nii"))
+    command = [
+        "batch",
+        str(tmp_path / "in"),
+        str(tmp_path / "out"),
+        "--workers",
+        "0",
+        "--no-gallery",
+        "--names",
+        "keep",
+    ]
+    assert main([*command, "--format", ".nii"]) == 0
+    new = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "p.nii")))
+    first, second = (
+        ndimage.binary_closing(sitk.GetArrayFromImage(one) != values, iterations=2) for one, values in zip(times, new)
+    )
+    assert first.sum() > 1000 and (first ^ second).sum() < 0.02 * first.sum()
+
+
 # ------------------------------------------------------------------------------------------------------- what must stay
 
 
