@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from coarse_phantoms import mask_of, scan, voxels
 from CTDefaceLib.anatomy.grids import values_at
 from CTDefaceLib.commands.main import main
+from CTDefaceLib.dicom.deface import HeaderWriter, write_documents
 from CTDefaceLib.dicom.files import DOSE, PLAN, REGISTRATION, SEGMENTATION, STRUCTURE_SET
 from CTDefaceLib.dicom.radiotherapy import clear_dose, is_external, redraw
 from CTDefaceLib.phantom import Label
@@ -294,3 +295,15 @@ def check_references(found, images):
     to_structures, to_plan = found["RTPLAN"].ReferencedStructureSetSequence, found["RTDOSE"].ReferencedRTPlanSequence
     assert to_structures[0].ReferencedSOPInstanceUID == found["RTSTRUCT"].SOPInstanceUID
     assert to_plan[0].ReferencedSOPInstanceUID == found["RTPLAN"].SOPInstanceUID
+
+
+def test_a_report_of_which_cleaning_leaves_nothing_is_left_out(tmp_path):
+    pytest.importorskip("dicomanonymizer", reason="pip install ctdeface[dicom]")
+    text = item(ValueType="TEXT", TextValue="Jane Doe has a fracture")
+    path = tmp_path / "sr.dcm"
+    dicom_files.write_document(path, REPORT, Modality="SR", ValueType="CONTAINER", ContentSequence=[text])
+    for retain, count in ((None, 1), ([], 0)):
+        (tmp_path / str(count)).mkdir()
+        prepare = HeaderWriter({"1.2"}, b"s" * 32, True, retain)
+        taken, said = write_documents({str(path): (pydicom.dcmread(path), [])}, tmp_path / str(count), prepare)
+        assert len(taken) == len(list((tmp_path / str(count)).iterdir())) == count and said == []

@@ -266,9 +266,12 @@ def write_documents(
     taken: list[str] = []
     notes: list[str] = []
     for path, (document, defaced) in documents.items():
+        is_report = "ContentSequence" in document
         removed = without_face(document, defaced)
         if removed != "all":
             prepare.document(document)
+            if is_report and not document.get("ContentSequence"):  # the profile leaves nothing of what it says
+                continue
             taken.append(path)
             save(document, folder / f"REF{len(taken):03}.dcm")
             notes += [f"{removed.capitalize()}."] * bool(removed)
