@@ -2,7 +2,9 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import batch_cases
 import dicom_files
@@ -10,11 +12,16 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from batch_cases import another, head, like, records
+from batch_cases import another, head, like, records, touched
 from CTDefaceLib import batch
-from CTDefaceLib.batch.status import FINISHED, Status
+from CTDefaceLib.batch import Choices
+from CTDefaceLib.batch.job import Outcome
+from CTDefaceLib.batch.planning import MOST_DEATHS
+from CTDefaceLib.batch.runners import RUNNERS, Place
+from CTDefaceLib.batch.status import FINISHED, Mishap, Status
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.files import STRUCTURE_SET
+from CTDefaceLib.errors import InputError
 from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.structures import read_structures
 from CTDefaceLib.study.reference import of_most
@@ -109,6 +116,75 @@ def test_one_face_for_all_series_of_a_study(archive, tmp_path, capsys):
     assert before.items() < after.items()
     third = regions(archive, private, output)["p1/4"]
     assert (first ^ third).sum() < 0.02 * first.sum(), "a series that comes later gets the same face"
+
+
+# ----------------------------------------------------------------------------------------------------------------- jobs
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two scans of a subject's session, one of another session, and one that says nothing of whose it is."""
+    names = ("sub-1_ses-a_run-1_ct", "sub-1_ses-a_run-2_ct", "sub-1_ses-b_ct", "head")
+    (tmp_path / "in").mkdir()
+    for number, name in enumerate(names):
+        (tmp_path / "in" / f"{name}.nii").write_bytes(bytes(number))
+    return tmp_path / "in", tmp_path / "out"
+
+
+def told(monkeypatch, run):
+    """A batch whose jobs are done by a function; returns the scans of each job."""
+    jobs = []
+
+    def runner(waiting, **_):
+        for job in waiting:
+            jobs.append([Path(one.path).stem for one in job.whole])
+            yield job, run(job)
+
+    monkeypatch.setitem(RUNNERS, Place.HERE, runner)
+    return jobs
+
+
+@pytest.mark.parametrize("by", ["study", "series"])
+def test_what_belongs_together_is_one_job(files, monkeypatch, by):
+    jobs = told(monkeypatch, lambda job: replace(touched(job), study=tuple(map(touched, job.study))))
+    assert batch.run(*files, choices=Choices(by=by), gallery=False).counts == {Status.DONE: 4}
+    whole = [["head"], ["sub-1_ses-a_run-1_ct", "sub-1_ses-a_run-2_ct"], ["sub-1_ses-b_ct"]]
+    assert jobs == (whole if by == "study" else [[name] for job in whole for name in job])
+    with pytest.raises(InputError, match=f"other choices.*by: {by}"):
+        batch.run(*files, choices=Choices(by="study" if by == "series" else "series"), gallery=False)
+
+
+def test_a_batch_of_an_older_version_goes_on_by_series(files, monkeypatch):
+    told(monkeypatch, touched)
+    batch.run(*files, choices=Choices(by="series"), gallery=False)
+    with sqlite3.connect(files[1].with_name("out-private") / batch.RECORD) as record:
+        (choices,) = record.execute("SELECT value FROM run WHERE name = 'choices'").fetchone()
+        old = {name: value for name, value in json.loads(choices).items() if name not in ("by", "keep", "take_along")}
+        record.execute("UPDATE run SET value = ? WHERE name = 'choices'", [json.dumps(old)])
+        record.execute("ALTER TABLE scan DROP COLUMN modality")
+    with pytest.raises(InputError, match="other choices.*by: series"):
+        batch.run(*files, gallery=False)
+    assert batch.run(*files, choices=Choices(by="series"), gallery=False).counts == {Status.DONE: 4}
+
+
+def test_only_the_scan_that_a_process_dies_of_is_given_up(files, monkeypatch):
+    """What the process worked on has unfinished files; the others of its study are done without it."""
+
+    def run(job):
+        for one in job.whole:
+            if "run-2" in one.path:
+                Path(one.work).mkdir(parents=True)
+                return Outcome(Mishap.DIED, "died")
+        return replace(touched(job), study=tuple(map(touched, job.study)))
+
+    jobs = told(monkeypatch, run)
+    batch.run(*files, gallery=False)
+    rows = records(files[1].with_name("out-private"))
+    assert {place: row["status"] for place, row in rows.items() if row["status"] != Status.DONE} == {
+        "sub-1_ses-a_run-2_ct.nii": Status.FAILED
+    }
+    assert jobs.count(["sub-1_ses-a_run-1_ct", "sub-1_ses-a_run-2_ct"]) == MOST_DEATHS
+    assert jobs[-1] == ["sub-1_ses-a_run-1_ct"]
 
 
 # ----------------------------------------------------------------------------------------------------- whose head it is

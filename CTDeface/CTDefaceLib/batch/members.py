@@ -276,5 +276,5 @@ def members_of(jobs: Sequence[Job], refuse: Callable[[Job, Exception], None]) ->
 def _tree(path: str) -> Tree:
     """What lies in the folders of a scan; their sub-folders hold scans of their own."""
     entries = (e for folder in folders_of(path) for e in os.scandir(folder) if not e.name.startswith("."))
-    files = sorted(e.path for e in entries if e.is_file() or e.is_symlink() and not os.path.exists(e))
+    files = sorted(e.path for e in entries if os.path.isfile(e.path) or e.is_symlink() and not os.path.exists(e.path))
     return tree_of(files, others=OTHER_IMAGES)
