@@ -240,7 +240,9 @@ def dataset(tmp_path_factory):
     batch_cases.write(session / "ct" / "sub-Doe_ses-1_acq-thin_run-2_ct.nii.gz", head())
     batch_cases.write(session / "anat" / "sub-Doe_ses-1_T1w.nii.gz", mr())
     batch_cases.write(session / "anat" / "sub-Doe_ses-1_label-jaw_dseg.nii.gz", jaw())
-    (session / "anat" / "sub-Doe_ses-1_T1w.json").write_text('{"RepetitionTime": 2, "InstitutionName": "Otherville"}')
+    (session / "anat" / "sub-Doe_ses-1_T1w.json").write_text(
+        '{"RepetitionTime": 2, "InstitutionName": "Otherville", "IntendedFor": "sub-Doe"}'
+    )
     batch_cases.write(folder / "sub-2" / "anat" / "sub-2_T1w.nii.gz", mr(2))
     batch_cases.write(folder / "derivatives" / "sub-2" / "anat" / "sub-2_T1w.nii.gz", mr())
     return folder

@@ -55,7 +55,7 @@ TECHNICAL = {
     "ParallelReductionFactorInPlane", "ParallelAcquisitionTechnique", "MultibandAccelerationFactor", "TaskName",
     "NumberOfVolumesDiscardedByScanner", "NumberOfVolumesDiscardedByUser", "DelayTime", "AcquisitionDuration",
     "ArterialSpinLabelingType", "PostLabelingDelay", "BackgroundSuppression", "M0Type", "LabelingDuration",
-    "TotalAcquiredPairs", "Units", "IntendedFor", "KVP", "XRayTubeCurrent", "ExposureTime", "ConvolutionKernel",
+    "TotalAcquiredPairs", "Units", "KVP", "XRayTubeCurrent", "ExposureTime", "ConvolutionKernel",
     "TracerName", "TracerRadionuclide", "TracerMolecularWeight", "TracerMolecularWeightUnits", "InjectedRadioactivity",
     "InjectedRadioactivityUnits", "InjectedMass", "InjectedMassUnits", "SpecificRadioactivity",
     "SpecificRadioactivityUnits", "ModeOfAdministration", "TimeZero", "ScanStart", "InjectionStart", "InjectionEnd",

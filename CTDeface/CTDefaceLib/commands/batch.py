@@ -128,7 +128,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         metavar="SECONDS",
         type=_seconds,
-        help=f"give a scan up after this time, a study after so many times that as it has scans; 0: never (default: {LONGEST_SECONDS:g}, in a process of its own)",
+        help="give a scan up after this time, a study after so many times that as it has scans; 0: never "
+        f"(default: {LONGEST_SECONDS:g}, in a process of its own)",
     )
 
     again = parser.add_argument_group("once more")
