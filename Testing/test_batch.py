@@ -345,7 +345,7 @@ def test_a_disk_that_can_no_longer_be_written_ends_the_batch_and_it_goes_on_late
         "CTDefaceLib.study.follow.deface", lambda *_, **__: SimpleNamespace(image=head(), report={"warnings": []})
     )
     with monkeypatch.context() as broken:
-        module = "members" if step == "save_volume" else "work"
+        module = "members" if step == "save_volume" else "results"
         broken.setattr(f"CTDefaceLib.batch.{module}.{step}", refused_as_such if step == "save_volume" else refused)
         with pytest.raises(OutputError, match="start the batch again; it goes on where it was"):
             quick()(source, output)

@@ -12,8 +12,8 @@ from .bids import DATASET, DESCRIPTION, IGNORED, README
 from .folders import GALLERY, SUMMARY, TABLE
 from .gallery import write_gallery
 from .planning import Batch
+from .results import software
 from .status import PENDING, WITHOUT_RESULT
-from .work import software
 
 TABLE_COLUMNS = {"input": "place"} | {n: n for n in ("output", "status", "sentence", "seconds", "attempts")}
 """Columns of the table of scans → columns of the record."""
