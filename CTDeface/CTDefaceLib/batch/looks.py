@@ -39,6 +39,10 @@ def look_at(job: Job, modality: str, audits: list[dict]) -> Callable[[sitk.Image
     return look
 
 
+def look_away(image: sitk.Image, result: DefaceResult) -> None:
+    """For a scan that has its result already."""
+
+
 def _like_ct(image: sitk.Image, result: DefaceResult) -> tuple[sitk.Image, DefaceResult]:
     """Another modality with about the values of a CT, for whoever looks at skin: air at -1000 HU, tissue at 40."""
     air, tissue = (_usual(image, result.surface, mm) for mm in (ABOVE_MM, BELOW_MM))

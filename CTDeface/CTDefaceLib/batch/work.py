@@ -20,7 +20,7 @@ from ..study.follow import Follow, Lead
 from ..study.reference import of_most
 from ..study.register import Pose
 from .job import Job, Outcome, finished_before
-from .looks import look_at
+from .looks import look_at, look_away
 from .members import Made, Member, members_of
 from .results import guarded, outcome_of, write_result
 from .status import FINISHED, Mishap, Status
@@ -116,7 +116,8 @@ class _Study:
             start, audits = time.perf_counter(), list[dict]()
             kept, missing = member.kept()
             lead = Lead(job.key, job.patient, kept)
-            made = member.deface(lead, look_at(job, member.modality, audits), self._uids, self._documents[job.scan])
+            look = look_at(job, member.modality, audits) if self._is_left(member) else look_away
+            made = member.deface(lead, look, self._uids, self._documents[job.scan])
             made[0]["warnings"] += missing
             found.append(_Begun(member, lead, made, audits, time.perf_counter() - start))
             return Outcome(Status.DONE)
