@@ -11,7 +11,9 @@ from test_cmake_lists import CHECKOUT, RAW_URL, cmake_value
 
 ENTRY = json.loads((CHECKOUT / "CTDeface.json").read_text(encoding="utf-8"))
 HOMEPAGE = "https://github.com/CTDeface/SlicerCTDeface"
-SCHEMA = "https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/slicer-extension-catalog-entry-schema-v1.0.1.json#"
+SCHEMA = (
+    "https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/slicer-extension-catalog-entry-schema-v1.0.1.json#"
+)
 KEYS = {
     "$schema": str,
     "build_dependencies": list,
@@ -131,7 +133,7 @@ def _is_words(node):
     """Whether a value is a text of words that is not translated, at least in part."""
     if isinstance(node, ast.JoinedStr):
         return any(_is_words(part) for part in node.values)
-    return _is_text(node) and re.search(r"[A-Za-z]{2}", re.sub(r"<[^>]*>", "", node.value)) is not None
+    return _is_text(node) and re.search(r"[A-Za-z]{2}", re.sub(r"<[^>]*(>|$)", "", node.value)) is not None
 
 
 def test_the_check_of_texts_finds_what_is_wrong():

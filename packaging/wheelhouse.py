@@ -99,7 +99,9 @@ def wheels_in(folder: Path) -> dict[str, Wheel]:
     found = {}
     for path in sorted(folder.glob("*.whl")):
         with zipfile.ZipFile(path) as file:
-            name = next(name for name in file.namelist() if name.count("/") == 1 and name.endswith(".dist-info/METADATA"))
+            name = next(
+                name for name in file.namelist() if name.count("/") == 1 and name.endswith(".dist-info/METADATA")
+            )
             wheel = Wheel(path, Parser().parsestr(file.read(name).decode("utf-8")))
         found[wheel.name] = wheel
     return found

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from ..dicom.files import is_image
 from ..errors import InputError
-from ..files import is_portable
+from ..files import NOT_IN_NAMES, is_portable
 from ..volume_io import IMAGE_IO, suffix
 from ..walk import files_below
 from .found_scan import FoundScan, folders_of
@@ -151,8 +151,7 @@ def _rows_of_table(table: Path) -> list[tuple[str, str, str]]:
 def is_safe_name(name: str) -> bool:
     """Whether a relative name with ``/`` stays below its folder and can be a file name on every system."""
     parts = name.split("/")
-    return all(part and is_portable(part) and not part.startswith(".") and not re.search(r'[<>:"|?*\x00-\x1f]', part)
-               for part in parts)  # fmt: skip
+    return all(part and is_portable(part) and part[0] != "." and not NOT_IN_NAMES.search(part) for part in parts)
 
 
 def _scans_of_row(
