@@ -90,6 +90,15 @@ class Wheel(NamedTuple):
         return self.metadata["Version"]
 
 
+def markers_of(target: Target | None, python: str) -> dict[str, str]:
+    """What markers of requirements are asked with; for this machine, pip knows."""
+    if target is None:
+        return {}
+    markers = {**target._asdict(), "python_version": python, "python_full_version": f"{python}.0"}
+    markers.pop("tags")
+    return markers
+
+
 def pip(*arguments: str | os.PathLike) -> None:
     subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments], check=True)
 
@@ -152,12 +161,10 @@ def collect(folder: Path, extras: list[str], target: Target | None, python: str)
     if unknown:
         sys.exit(f"CTDeface has no extra {', '.join(sorted(unknown))}.")
     download = ["download", "--only-binary=:all:", "--find-links", folder, "--dest", folder]
-    markers = {}
+    markers = markers_of(target, python)
     if target is not None:
         download += ["--implementation", "cp", "--python-version", python]
         download += [part for tag in target.tags for part in ("--platform", tag)]
-        markers = {**target._asdict(), "python_version": python, "python_full_version": f"{python}.0"}
-        markers.pop("tags")
     pip(*download, f"{own.path}[{','.join(extras)}]")
     reached, missing = walk(wheels_in(folder), extras, markers)
     while missing:  # what only that machine needs
@@ -169,11 +176,11 @@ def collect(folder: Path, extras: list[str], target: Target | None, python: str)
     for path in folder.iterdir():
         if path not in {wheels[name].path for name in reached}:
             path.unlink()  # what only this machine needs
-    lines = [_listed(wheels[name], extras) for name in sorted(reached)]
+    lines = [listed(wheels[name], extras) for name in sorted(reached)]
     (folder / LIST).write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
-def _listed(wheel: Wheel, extras: list[str]) -> str:
+def listed(wheel: Wheel, extras: list[str]) -> str:
     digest = hashlib.sha256(wheel.path.read_bytes()).hexdigest()
     extra = f"[{','.join(extras)}]" if extras and wheel.name == "ctdeface" else ""
     return f"{wheel.name}{extra}=={wheel.version} --hash=sha256:{digest}\n"
