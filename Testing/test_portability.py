@@ -63,17 +63,25 @@ def _defined(body, system):
 
 
 @cache
+def stub(module):
+    """What typeshed says of a module of Python's own library, as statements; nothing for others."""
+    mypy = pytest.importorskip("mypy", reason="typeshed comes with mypy")
+    place = Path(mypy.__file__).parent.joinpath("typeshed", "stdlib", *module.split("."))
+    path = place / "__init__.pyi" if place.is_dir() else place.with_suffix(".pyi")
+    return ast.parse(path.read_text(encoding="utf-8")).body if path.is_file() else []
+
+
+@cache
 def lacking(module):
     """Names of a module of Python's library that are not on all systems."""
-    mypy = pytest.importorskip("mypy", reason="typeshed comes with mypy")
-    stubs = Path(mypy.__file__).parent / "typeshed" / "stdlib"
-    place = stubs.joinpath(*module.split("."))
-    path = place / "__init__.pyi" if place.is_dir() else place.with_suffix(".pyi")
-    if not path.is_file():
-        return frozenset()
-    body = ast.parse(path.read_text(encoding="utf-8")).body
-    there = [set(_defined(body, system)) for system in SYSTEMS]
+    there = [set(_defined(stub(module), system)) for system in SYSTEMS]
     return frozenset(set.union(*there) - set.intersection(*there))
+
+
+def is_missing(module, system):
+    """Whether a module of Python's library cannot be imported on a system: nothing stands in its stub but imports."""
+    own = [node for node in stub(module) if not isinstance(node, (ast.Import, ast.ImportFrom))]
+    return bool(own) and not set(_defined(own, system))
 
 
 # --------------------------------------------------------------------------------------- what is used without a guard
@@ -173,6 +181,20 @@ def test_nothing_depends_on_the_system():
         for path in SOURCES
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and (problem := _dependence(node))
+    ]
+    assert not found
+
+
+def test_all_tests_can_be_collected_on_all_systems():
+    """A file of tests that cannot be imported ends the whole run."""
+    assert is_missing("fcntl", "win32") and is_missing("msvcrt", "linux") and not is_missing("os", "win32")
+    found = [
+        f"{_name(path)}:{node.lineno}: {alias.name}"
+        for path in sorted((CHECKOUT / "Testing").glob("*.py"))
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if any(is_missing(alias.name, system) for system in SYSTEMS)
     ]
     assert not found
 
