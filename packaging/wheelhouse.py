@@ -160,18 +160,20 @@ def collect(folder: Path, extras: list[str], target: Target | None, python: str)
     unknown = set(extras) - set(own.metadata.get_all("Provides-Extra", []))
     if unknown:
         sys.exit(f"CTDeface has no extra {', '.join(sorted(unknown))}.")
-    download = ["download", "--only-binary=:all:", "--find-links", folder, "--dest", folder]
+    download: list[str | os.PathLike] = ["download", "--only-binary=:all:", "--find-links", folder, "--dest", folder]
     markers = markers_of(target, python)
     if target is not None:
         download += ["--implementation", "cp", "--python-version", python]
         download += [part for tag in target.tags for part in ("--platform", tag)]
     pip(*download, f"{own.path}[{','.join(extras)}]")
     reached, missing = walk(wheels_in(folder), extras, markers)
+    asked: set[str] = set()
     while missing:  # what only that machine needs
+        if asked >= set(missing):
+            sys.exit(f"These do not fit the rest: {', '.join(missing)}.")
+        asked |= set(missing)
         pip(*download, "--no-deps", *missing)
-        before, (reached, missing) = missing, walk(wheels_in(folder), extras, markers)
-        if missing == before:
-            sys.exit(f"These fit nothing that is there: {', '.join(missing)}.")
+        reached, missing = walk(wheels_in(folder), extras, markers)
     wheels = wheels_in(folder)
     for path in folder.iterdir():
         if path not in {wheels[name].path for name in reached}:
@@ -190,10 +192,10 @@ def try_out(folder: Path) -> None:
     """Install a wheelhouse without an index into an empty environment, and run the demo from it."""
     with tempfile.TemporaryDirectory() as place:
         venv.create(Path(place, "venv"), with_pip=True)
-        python = next(Path(place, "venv").glob("[bS]*/python*"))
-        python = python.with_name("python.exe" if os.name == "nt" else "python")
-        alone = {**os.environ, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PYTHONPATH": ""}
-        install = ["install", "--quiet", "--find-links", folder, "--require-hashes", "-r", folder / LIST]
+        python = Path(place, "venv", "Scripts" if os.name == "nt" else "bin", "python")
+        alone = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
+        alone |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
+        install: list[str | os.PathLike] = ["install", "--quiet", "--find-links", folder, "--require-hashes", "-r", folder / LIST]
         subprocess.run([python, "-m", "pip", "--disable-pip-version-check", *install], check=True, env=alone)
         subprocess.run([python, "-m", "CTDefaceLib", "demo", Path(place, "demo")], check=True, env=alone, cwd=place)
 
