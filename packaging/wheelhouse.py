@@ -195,7 +195,15 @@ def try_out(folder: Path) -> None:
         python = Path(place, "venv", "Scripts" if os.name == "nt" else "bin", "python")
         alone = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
         alone |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
-        install: list[str | os.PathLike] = ["install", "--quiet", "--find-links", folder, "--require-hashes", "-r", folder / LIST]
+        install: list[str | os.PathLike] = [
+            "install",
+            "--quiet",
+            "--find-links",
+            folder,
+            "--require-hashes",
+            "-r",
+            folder / LIST,
+        ]
         subprocess.run([python, "-m", "pip", "--disable-pip-version-check", *install], check=True, env=alone)
         subprocess.run([python, "-m", "CTDefaceLib", "demo", Path(place, "demo")], check=True, env=alone, cwd=place)
 
