@@ -227,21 +227,31 @@ def named(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("code_page", ["ascii", "cp437"])
-def test_names_and_texts_do_not_depend_on_the_code_page(named, code_page, tmp_path):
-    """On Windows a pipe has the code page of the country; a POSIX system without a locale has ASCII only."""
-    variables = {**os.environ, "PYTHONIOENCODING": code_page, "PYTHONWARNDEFAULTENCODING": "1"}
-    if code_page == "ascii":
-        variables |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-        del variables["PYTHONIOENCODING"]
-    folder = tmp_path / "Größen"
-    folder.mkdir()
+def run(arguments, **variables):
+    """Run the command; a file of text that is opened in the encoding of the system ends it."""
     done = subprocess.run(
-        [sys.executable, "-W", "error::EncodingWarning", "-m", "CTDefaceLib"]
-        + ["deface", named / "Schädel – größer.nii.gz", folder / "entfernt – ß.nii.gz"],
-        env=variables,
+        [sys.executable, "-W", "error::EncodingWarning", "-m", "CTDefaceLib", *map(os.fspath, arguments)],
+        env={**os.environ, "PYTHONWARNDEFAULTENCODING": "1", **variables},
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_names_and_texts_do_not_depend_on_the_code_page(named, tmp_path):
+    """On Windows a pipe has the code page of the country."""
+    folder = tmp_path / "Größen"
+    folder.mkdir()
+    arguments = ["deface", named / "Schädel – größer.nii.gz", folder / "entfernt – ß.nii.gz"]
+    run(arguments, PYTHONIOENCODING="cp437").stdout.decode("cp437")
     assert sorted(path.name for path in folder.iterdir()) == ["entfernt – ß.json", "entfernt – ß.nii.gz"]
-    done.stdout.decode(code_page)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locale without letters")
+def test_a_batch_opens_what_it_found_where_the_locale_has_no_letters(named, tmp_path):
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    arguments = ["batch", named.parent, tmp_path / "Größen", "--names", "keep", "--workers", "1", "--no-gallery"]
+    run(arguments, **locale).stdout.decode("ascii")
+    assert (tmp_path / "Größen" / named.name / "Schädel – größer.nii.gz").is_file()
+    table = (tmp_path / "Größen-private" / "scans.csv").read_text(encoding="utf-8")
+    assert "Müller, Jürgen/Schädel – größer.nii.gz" in table

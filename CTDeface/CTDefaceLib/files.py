@@ -59,8 +59,13 @@ def name_bytes(text: str) -> bytes:
 
 
 def name_text(name: bytes) -> str:
-    """What :func:`name_bytes` was given."""
-    return name.decode("utf-8", sys.getfilesystemencodeerrors())
+    """What :func:`name_bytes` was given: a name that this process can open, whatever the locale takes for letters."""
+    text = name.decode("utf-8", sys.getfilesystemencodeerrors())
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:  # a locale without these letters, as C without UTF-8
+        return os.fsdecode(name)
+    return text
 
 
 def on_one_line(text: str) -> str:
