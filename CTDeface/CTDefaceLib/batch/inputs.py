@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from ..dicom.files import is_image
 from ..errors import InputError
-from ..files import is_portable
+from ..files import NOT_IN_NAMES, is_portable
 from ..volume_io import IMAGE_IO, suffix
 from ..walk import files_below
 from .bids import DESCRIPTION, NOT_RAW, subject_and_session
@@ -162,8 +162,7 @@ def _rows_of_table(table: Path) -> list[tuple[str, str, str, str]]:
 def is_safe_name(name: str) -> bool:
     """Whether a relative name with ``/`` stays below its folder and can be a file name on every system."""
     parts = name.split("/")
-    return all(part and is_portable(part) and not part.startswith(".") and not re.search(r'[<>:"|?*\x00-\x1f]', part)
-               for part in parts)  # fmt: skip
+    return all(part and is_portable(part) and part[0] != "." and not NOT_IN_NAMES.search(part) for part in parts)
 
 
 def _scans_of_row(

@@ -77,7 +77,7 @@ def graphics_cards() -> list[str]:
         return [name.strip() for name in allowed.split(",") if name.strip() not in ("", "-1")]
     try:
         asked = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-        return subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True).stdout.split()
+        return subprocess.run(asked, capture_output=True, encoding="ascii", timeout=30, check=True).stdout.split()
     except (OSError, subprocess.SubprocessError):
         return []
 
