@@ -5,13 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..dicom.files import CT, TREE_TAGS, can_be_stacked, dicom_header, is_image, kind_of, quietly, series_number
+from ..dicom.files import (
+    CT,
+    OTHER_IMAGES,
+    TREE_TAGS,
+    can_be_stacked,
+    dicom_header,
+    is_image,
+    kind_of,
+    quietly,
+    series_number,
+)
 from ..dicom.pseudonyms import who
 from ..dicom.tree import FEWEST_SLICES
 from ..patience import in_time
@@ -37,7 +47,10 @@ class Portion:
     sizes: dict
         SOP instance UID → size of its file in bytes.
     frames, others: int
-        How many slices of a CT there are, and how many of another kind that can hold one.
+        How many slices of a CT there are, or of what else was asked for, and how many of another kind that can hold
+        one.
+    modality: str
+        As in DICOM, of the former.
     """
 
     folder: str
@@ -49,12 +62,14 @@ class Portion:
     sizes: dict[str, int] = field(default_factory=dict)
     frames: int = 0
     others: int = 0
+    modality: str = ""
 
 
 def dicom_scans(
     root: Path,
     folders: list[str],
     known: Callable[[str], list[FoundScan]],
+    others: Collection[str] = (),
     not_read: Callable[[str, OSError], None] = lambda folder, error: None,
 ) -> list[FoundScan]:
     """The scans in folders with DICOM images, those of one folder side by side.
@@ -69,6 +84,8 @@ def dicom_scans(
     folders: list of str
     known: callable
         What an earlier run found at a path; folders that have not changed since are not read again.
+    others: collection of str
+        SOP classes of images besides those of a CT whose series are scans, too.
     not_read: callable
         Told of folders that could not be read in time, and have no scans for that.
     """
@@ -79,7 +96,7 @@ def dicom_scans(
 
     def read_again(folder: str) -> None:
         try:
-            portions[folder] = _portions(root, folder)
+            portions[folder] = _portions(root, folder, others)
         except TimeoutError as error:
             not_read(folder, error)
             portions[folder] = []
@@ -179,7 +196,7 @@ def _first_series(folder: Path) -> str:
 
 
 @quietly()
-def _portions(root: Path, folder: str) -> list[Portion]:
+def _portions(root: Path, folder: str, others: Collection[str]) -> list[Portion]:
     """What a folder holds of each series."""
     found: dict[tuple, Portion] = {}
     for path in in_time(_images, root / folder):
@@ -187,22 +204,23 @@ def _portions(root: Path, folder: str) -> list[Portion]:
         if header is None or not is_image(header):
             continue
         try:
-            _add(found, folder, header, os.path.getsize(path))
+            _add(found, folder, header, os.path.getsize(path), others)
         except Exception:  # pydicom meets odd values with errors of many kinds; who reads the scan says so
             continue
     return list(found.values())
 
 
-def _add(found: dict[tuple, Portion], folder: str, header: pydicom.Dataset, size: int) -> None:
+def _add(found: dict[tuple, Portion], folder: str, header: pydicom.Dataset, size: int, others: Collection[str]) -> None:
     """Add an image to the portion of its series."""
     names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
     patient, study, series, instance = (str(header.get(name, "") or "") for name in names)
-    kind, frames = kind_of(header), int(header.get("NumberOfFrames") or 1)
+    kind, frames = kind_of(header, others), int(header.get("NumberOfFrames") or 1)
     new = Portion(folder, patient, study, series, series_number(header), who(header))
     portion = found.setdefault((patient, study, series), new)
     portion.sizes[instance] = size
-    if kind == CT:
+    if kind in (CT, *OTHER_IMAGES.values()):
         portion.frames += frames
+        portion.modality = kind
     elif can_be_stacked(header, kind):
         portion.others += frames
 
@@ -243,4 +261,4 @@ def _scan(place: str, path: str, stamp: str, series: str, portion: Portion | Non
     if portion is None or not instances[0][0]:
         return FoundScan(place, path, stamp, series)
     identity = hashlib.sha256(repr(instances).encode()).hexdigest()
-    return FoundScan(place, path, stamp, series, identity, portion.person, portion.study)
+    return FoundScan(place, path, stamp, series, identity, portion.person, portion.study, modality=portion.modality)
