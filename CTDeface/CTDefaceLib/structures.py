@@ -1,4 +1,4 @@
-"""Read the structures that must stay: from label maps, DICOM segmentations and structure sets, by name.
+"""Read structures from label maps, DICOM segmentations and structure sets, by name: what must stay, or is measured.
 
 A choice is written ``FILE`` or ``FILE:name,name…``. A name is that of a structure, a pattern with ``*`` and ``?``, or
 one of the lists in :data:`LISTS`; capitals do not matter.
@@ -11,7 +11,9 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -35,7 +37,21 @@ MOST_NAMED = 20
 """How many names a message lists. A choice."""
 
 
-def read_structures(choice: str | os.PathLike, read: Callable[[Path], sitk.Image] = read_stored) -> list[Structure]:
+Read = Callable[[Path], sitk.Image]
+"""What reads a volume file: :func:`.volume_io.read_stored`, or the same with more that it is told."""
+
+
+class Found(NamedTuple):
+    """A structure that a file holds, and what makes its mask: all of a body at once would not fit into memory."""
+
+    name: str
+    mask: Callable[[], sitk.Image]
+
+
+Named = TypeVar("Named", Found, Structure)
+
+
+def find_structures(choice: str | os.PathLike, read: Read = read_stored) -> list[Found]:
     """The structures that a choice names; all that a file holds where it names none.
 
     Parameters
@@ -46,7 +62,12 @@ def read_structures(choice: str | os.PathLike, read: Callable[[Path], sitk.Image
         the numbers of the labels otherwise), a folder with a mask for each structure, named as it, or a DICOM
         segmentation or structure set.
     read: callable
-        What reads a volume file: :func:`.volume_io.read_stored`, or the same with more that it is told.
+        See :data:`Read`.
+
+    Returns
+    -------
+    list of Found
+        Masks are uint8, 1 inside, each on a grid of its own in the space of the volume (LPS, mm).
 
     Raises
     ------
@@ -55,18 +76,26 @@ def read_structures(choice: str | os.PathLike, read: Callable[[Path], sitk.Image
     """
     path, names = split_choice(os.fspath(choice))
     if is_dicom_file(path):
-        found = dicom_structures(path)
+        found = [Found(one.name, partial(_itself, one.mask)) for one in dicom_structures(path)]
     elif path.is_dir():
         found = _masks_in(path, read)
     else:
         found = _labels(path, read)
-    found = [one for one in found if sitk.GetArrayViewFromImage(one.mask).any()]
     if not found:
-        raise InputError("The file of what is to be kept holds no structures: all of it is empty.")
+        raise InputError("The segmentation holds no structures: all of it is empty.")
     return _named(found, names)
 
 
-def read_all(choices: Iterable[str | os.PathLike], read: Callable[[Path], sitk.Image] = read_stored) -> list[Structure]:
+def read_structures(choice: str | os.PathLike, read: Read = read_stored) -> list[Structure]:
+    """As :func:`find_structures`, each with its mask; what is empty counts as not there."""
+    made = [Structure(one.name, one.mask()) for one in find_structures(choice, read)]
+    made = [one for one in made if sitk.GetArrayViewFromImage(one.mask).any()]
+    if not made:
+        raise InputError("The segmentation holds no structures: all of it is empty.")
+    return _named(made, split_choice(os.fspath(choice))[1])
+
+
+def read_all(choices: Iterable[str | os.PathLike], read: Read = read_stored) -> list[Structure]:
     """As :func:`read_structures`, of several choices."""
     return [structure for choice in choices for structure in read_structures(choice, read)]
 
@@ -78,14 +107,14 @@ def split_choice(choice: str) -> tuple[Path, list[str]]:
         path = Path(choice[:end])
         if choice[:end] and path.exists():
             return path, [name.strip() for name in choice[end + 1 :].split(",") if name.strip()]
-    raise InputError("There is no file of this name with structures to keep; check its path.")
+    raise InputError("There is no file of this name with structures; check its path.")
 
 
-def _named(found: Sequence[Structure], names: Sequence[str]) -> list[Structure]:
+def _named(found: Sequence[Named], names: Sequence[str]) -> list[Named]:
     """Those of some names, patterns or lists; all where there are none of these."""
     if not names:
         return list(found)
-    chosen: dict[int, Structure] = {}
+    chosen: dict[int, Named] = {}
     for name in names:
         there = {one.name.lower() for one in found}
         patterns = (name.lower(),) if name.lower() in there else LISTS.get(name.lower(), (name.lower(),))
@@ -95,43 +124,56 @@ def _named(found: Sequence[Structure], names: Sequence[str]) -> list[Structure]:
             if any(one.name.lower() == pattern or fnmatchcase(one.name.lower(), pattern) for pattern in patterns)
         }
         if not fitting:
-            more = ["…"] * (len(found) > MOST_NAMED)
-            listed = ", ".join([*(one.name for one in found[:MOST_NAMED]), *more])
-            raise InputError(f"There is no structure “{name}” to keep; the file has {listed}.")
+            listed = ", ".join(one.name for one in found[:MOST_NAMED]) + ", …" * (len(found) > MOST_NAMED)
+            raise InputError(f"There is no structure “{name}” in the segmentation; it has {listed}.")
         chosen.update(fitting)
     return [chosen[number] for number in sorted(chosen)]
 
 
-def _masks_in(folder: Path, read: Callable[[Path], sitk.Image]) -> list[Structure]:
+def _itself(mask: sitk.Image) -> sitk.Image:
+    return mask
+
+
+def _masks_in(folder: Path, read: Read) -> list[Found]:
     """A mask for each structure, as TotalSegmentator leaves them."""
     files = sorted(path for path in folder.iterdir() if suffix(path) in IMAGE_IO and not path.name.startswith("."))
     if not files:
-        raise InputError("The folder holds no masks (.nii.gz, .nrrd, .mha) of what is to be kept.")
-    return [
-        Structure(path.name[: -len(suffix(path))], _mask(image, np.any(_whole_numbers(image) != 0, axis=0)))
-        for path in files
-        for image in [_in_3d(read(path))]
-    ]
+        raise InputError("The folder holds no masks of structures (.nii.gz, .nrrd, .mha).")
+    return [Found(path.name[: -len(suffix(path))], partial(_mask_in, path, read)) for path in files]
 
 
-def _labels(path: Path, read: Callable[[Path], sitk.Image]) -> list[Structure]:
+def _mask_in(path: Path, read: Read) -> sitk.Image:
+    image = _in_3d(path, read)
+    return _mask(image, np.any(_whole_numbers(image) != 0, axis=0))
+
+
+def _labels(path: Path, read: Read) -> list[Found]:
     if suffix(path) not in IMAGE_IO:
         raise InputError(
-            "What is to be kept is no label map (.nii.gz, .nrrd, .mha), and no DICOM segmentation or structure set."
+            "The segmentation is no label map (.nii.gz, .nrrd, .mha), no DICOM segmentation or structure set, and no "
+            "folder with a mask for each structure."
         )
-    image = _in_3d(read(path))
+    image = _in_3d(path, read)
     layers = _whole_numbers(image)
     names = _slicer_names(image) or {(0, label): name for label, name in _table(path).items()}
     found = []
     for layer, values in enumerate(layers):
         for label in np.unique(values[values != 0]).tolist():
-            found.append(Structure(names.get((layer, label), str(label)), _mask(image, values == label)))
+            found.append(Found(names.get((layer, label), str(label)), partial(_labelled, image, values, label)))
     return found
 
 
-def _in_3d(image: sitk.Image) -> sitk.Image:
+def _labelled(image: sitk.Image, values: np.ndarray, label: int) -> sitk.Image:
+    return _mask(image, values == label)
+
+
+def _in_3d(path: Path, read: Read) -> sitk.Image:
+    try:
+        image = read(path)
+    except InputError as error:
+        raise InputError(f"The segmentation cannot be read: {error}") from error
     if image.GetDimension() != 3:
-        raise InputError("The label map of what is to be kept is not 3D.")
+        raise InputError("The segmentation has not three dimensions: give a label map of the whole volume.")
     return image
 
 
@@ -141,7 +183,7 @@ def _whole_numbers(image: sitk.Image) -> np.ndarray:
     values = np.moveaxis(values, -1, 0) if image.GetNumberOfComponentsPerPixel() > 1 else values[None]
     if values.dtype.kind == "f":
         if not np.array_equal(values, np.rint(values)):
-            raise InputError("The file of what is to be kept is no label map: its values are not whole numbers.")
+            raise InputError("The segmentation is no label map: its values are not whole numbers.")
         values = values.astype(np.int32)
     return values
 
