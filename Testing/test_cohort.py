@@ -195,6 +195,30 @@ def test_what_each_method_costs(brightness, table, tmp_path, monkeypatch):
         read_table(tmp_path / "table.csv")
 
 
+@pytest.mark.slow
+def test_scans_are_linked_as_advice(brightness, table, tmp_path, monkeypatch):
+    """Originals and heads without a third of them are linked to other scans; no verdict knows of it."""
+    monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
+    rows = [row for row in read_table(table) if row.method == "original" or (row.method == "air" and row.scan == "0")]
+    evaluate = partial(library.evaluate_cohort, rows, tmp_path / "cache", model="brightness", views="quick")
+    cohort = evaluate(with_linkage=True)
+    original, air = cohort.methods
+    surface, sinuses = original.linkage
+    assert (surface.threat, surface.patients, surface.probes) == (UNTOUCHED, 4, 8)
+    assert surface.rank1.value == 1.0 and original.linkage_advice.startswith("This scan can be linked to another CT")
+    gone, _ = air.linkage
+    assert (gone.threat, gone.rank1.value) == (ORIGINAL_TO_DEFACED, 0.0) and gone.missed == gone.probes
+    assert air.linkage_advice == ""
+    monkeypatch.setattr(library, "head_print", None)  # all is remembered
+    assert evaluate(with_linkage=True).as_dict() == cohort.as_dict()
+    assert evaluate().methods[0].linkage == []
+    report.write_cohort(cohort, tmp_path / "c.html")
+    page = (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert "Linkage that no defacing stops" in page and "no part of any verdict" in page
+    written = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
+    assert written["methods"][0]["linkage_advice"] == original.linkage_advice
+
+
 def test_old_memory_is_made_anew(brightness, table, tmp_path, monkeypatch):
     monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
     rows = [row for row in read_table(table)[:7] if row.method == "original"]

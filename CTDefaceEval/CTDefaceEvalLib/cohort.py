@@ -3,7 +3,8 @@
 Every scan is rendered from all views of a grid, and each face that is found is embedded. All genuine pairs (one
 patient) and impostor pairs (two patients) of embeddings are compared, within a method and against the originals, and a
 support vector machine is asked to tell them apart (:mod:`.pairs`). Beside that stands how often a face is put to the
-right name by three attackers (:mod:`.identification`).
+right name by three attackers (:mod:`.identification`), and, as advice, whether heads are linked by what no defacing
+takes away (:mod:`.linkage`).
 
 What was found in a scan is remembered (:mod:`.memory`), so that one more scan costs one more. The table:
 :mod:`.cohort_table`.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ from .identification import (
     fused,
     identify,
 )
+from .linkage import HeadPrint, advice, head_print, linked
 from .memory import VolumeMemory, file_digest
 from .pairs import (
     BY_PATIENT,
@@ -81,6 +83,7 @@ def evaluate_cohort(
     views: str = "study",
     seed: int = 0,
     with_preservation: bool = False,
+    with_linkage: bool = False,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> Cohort:
@@ -100,6 +103,8 @@ def evaluate_cohort(
         Of the folds.
     with_preservation: bool
         Whether it is measured, too, what each defacing costs (:mod:`.preservation`).
+    with_linkage: bool
+        Whether it is tried, too, to link the scans by what no defacing takes away (:mod:`.linkage`).
     progress, cancelled: callable or None
         See :func:`.evaluation.evaluate`.
 
@@ -123,7 +128,8 @@ def evaluate_cohort(
     rows = [row for row in rows if row.method != PHOTO]
     originals = {(row.patient, row.scan): row.path for row in rows if row.method == ORIGINAL}
     costs = _Costs(Path(cache), rows) if with_preservation else None
-    found, numbers = [], []
+    prints = VolumeMemory(Path(cache), ["linkage"]) if with_linkage else None
+    found, numbers, heads = [], [], []
     for number, row in enumerate(rows):
         if cancelled():
             raise Cancelled("The evaluation was cancelled.")
@@ -131,18 +137,23 @@ def evaluate_cohort(
         try:
             found.append(finder.faces(row.path, originals.get((row.patient, row.scan), row.path)))
             numbers.append(costs.numbers(row) if costs else {})
+            heads.append(_head_print(row.path, prints) if prints else None)
         except InputError as error:
             raise InputError(f"Volume {number + 1} of the table: {error}") from error
     table = _Table(rows, found, numbers)
     progress(0.9, "Looking at the photos")
     gallery = _photo_gallery(photos, face_model, table)
-    progress(0.95, "Comparing all pairs")
+    progress(0.92, "Comparing all pairs")
+    methods = _methods(table, gallery, seed)
+    if with_linkage:
+        progress(0.95, "Laying the heads on each other")
+        _link(methods, table, heads, cancelled)
     described = {"name": face_model.name, "licence": face_model.licence}
     return Cohort(
         described,
         views,
         grid,
-        _methods(table, gallery, seed),
+        methods,
         _listed(table),
         _pictures(table),
         photos=len(photos),
@@ -339,6 +350,33 @@ def _identified(table: _Table, method: str, photos: Templates) -> list[Identific
         for kind, probes in _templates(table, method).items():
             found.append(identify(threat, kind, galleries[threat], probes, same_scan=leave_none_out))
     return [one for one in found if one is not None]
+
+
+def _head_print(path: Path, memory: VolumeMemory) -> HeadPrint | None:
+    """What of a volume's head is compared, or recalled; None where there is no head."""
+    key, names = memory.key(path), [member.name for member in fields(HeadPrint)]
+    kept = memory.recall_arrays(key, names)
+    if kept is None:
+        found = head_print(read_ct(path))
+        kept = {name: getattr(found, name) if found else np.zeros(0, np.float32) for name in names}
+        memory.keep_arrays(key, kept)
+    return HeadPrint(**kept) if kept["surface"].size else None
+
+
+def _link(
+    methods: Sequence[MethodResult], table: _Table, heads: Sequence[HeadPrint | None], cancelled: IsCancelled
+) -> None:
+    """Add to each method how well its scans are linked to other originals; to each other, where there are none."""
+    numbered: dict[str, list[tuple[int, int, HeadPrint | None]]] = {}
+    for (row, _), head in zip(table.rows, heads):
+        numbered.setdefault(row.method, []).append((table.patient(row), table.scan(row), head))
+    for method in methods:
+        gallery = numbered.get(ORIGINAL, numbered[method.method])
+        threat = UNTOUCHED if method.method == ORIGINAL else ORIGINAL_TO_DEFACED
+        if ORIGINAL not in numbered:
+            threat = DEFACED_TO_DEFACED
+        method.linkage = linked(threat, gallery, numbered[method.method], cancelled)
+        method.linkage_advice = advice(method.linkage)
 
 
 def _preserved(table: _Table, method: str) -> dict[str, Estimate | None]:
