@@ -116,7 +116,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         nargs="*",
         choices=list(ATTACKS),
-        help=f"of {', '.join(repr(name) if ' ' in name else name for name in ATTACKS)} (default: all)",
+        help=f"of {', '.join(repr(name) if ' ' in name else name for name in ATTACKS)} (default: all; for a "
+        "cohort none: each is one more method there, and takes longer than the volumes themselves)",
     )
     how.add_argument(
         "--others",
@@ -279,6 +280,7 @@ def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
         model=args.models[0] if args.models else "dlib-hog",
         model_folder=args.model_folder,
         views=args.views or "study",
+        attacks=args.attacks or (),
         with_preservation=args.preservation,
         with_linkage=args.linkage,
         progress=progress,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,14 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.face_map import Cylinder, head_cylinder
+from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NoFaceError
 from CTDefaceLib.progress import IsCancelled, Progress, never, silent
 from CTDefaceLib.render import Renderer
 from CTDefaceLib.volume_io import read_ct
 
 from . import detection
+from .attacks import recoveries
 from .cohort_table import Row
 from .companions import read_picture
 from .evaluation import check_pair
@@ -61,6 +63,7 @@ from .pairs import (
     separate_by_patient,
 )
 from .preservation import preservation
+from .settings import Settings
 from .structures import read_structures
 from .views import Pose, View, ViewGrid, head_pose, view_grid
 
@@ -82,6 +85,7 @@ def evaluate_cohort(
     model_folder: str | os.PathLike | None = None,
     views: str = "study",
     seed: int = 0,
+    attacks: Sequence[str] = (),
     with_preservation: bool = False,
     with_linkage: bool = False,
     progress: Progress | None = None,
@@ -101,6 +105,9 @@ def evaluate_cohort(
         Preset of `views.PRESETS`.
     seed: int
         Of the folds.
+    attacks: sequence of str
+        Kinds of attack (`attacks.ATTACKS`) that are made on every defaced volume. What each leaves is one more method,
+        “smooth after growth”: of its results the one that shows the most faces, as an attacker would choose.
     with_preservation: bool
         Whether it is measured, too, what each defacing costs (:mod:`.preservation`).
     with_linkage: bool
@@ -113,10 +120,11 @@ def evaluate_cohort(
     InputError
         A volume cannot be read.
     CTDefaceError
-        The model does not embed or is missing, or cancelled.
+        The model does not embed or is missing, there is no such attack, or cancelled.
     """
     progress = progress or silent
     cancelled = cancelled or never
+    Settings(views=views, attacks=tuple(attacks)).check()
     grid = view_grid(views)
     face_model = load_model(model, model_folder)
     if not face_model.embeds:
@@ -129,25 +137,28 @@ def evaluate_cohort(
     originals = {(row.patient, row.scan): row.path for row in rows if row.method == ORIGINAL}
     costs = _Costs(Path(cache), rows) if with_preservation else None
     prints = VolumeMemory(Path(cache), ["linkage"]) if with_linkage else None
-    found, numbers, heads = [], [], []
+    seen, found, numbers, heads = [], [], [], []
     for number, row in enumerate(rows):
         if cancelled():
             raise Cancelled("The evaluation was cancelled.")
         progress(0.9 * number / len(rows), f"Volume {number + 1} of {len(rows)}")
         try:
-            found.append(finder.faces(row.path, originals.get((row.patient, row.scan), row.path)))
-            numbers.append(costs.numbers(row) if costs else {})
-            heads.append(_head_print(row.path, prints) if prints else None)
+            for kind in ("", *(() if row.method == ORIGINAL else attacks)):
+                found.append(finder.faces(row.path, originals.get((row.patient, row.scan), row.path), kind))
+                seen.append(replace(row, method=f"{row.method} after {kind}") if kind else row)
+                numbers.append(costs.numbers(row) if costs and not kind else {})
+                heads.append(_head_print(row.path, prints) if prints and not kind else None)
         except InputError as error:
             raise InputError(f"Volume {number + 1} of the table: {error}") from error
-    table = _Table(rows, found, numbers)
+    table = _Table(seen, found, numbers)
     progress(0.9, "Looking at the photos")
     gallery = _photo_gallery(photos, face_model, table)
     progress(0.92, "Comparing all pairs")
     methods = _methods(table, gallery, seed)
     if with_linkage:
         progress(0.95, "Laying the heads on each other")
-        _link(methods, table, heads, cancelled)
+        own = {row.method for row in rows}
+        _link([method for method in methods if method.method in own], table, heads, cancelled)
     described = {"name": face_model.name, "licence": face_model.licence}
     return Cohort(
         described,
@@ -175,13 +186,19 @@ class _FaceFinder:
         self._renderer: Renderer | None = None
         self._pose: tuple[Path, Pose] | None = None
 
-    def faces(self, path: Path, original: Path) -> VolumeFaces:
-        """The faces of a volume, in the pose of its original."""
-        key = self._memory.key(path, original)
+    def faces(self, path: Path, original: Path, attack: str = "") -> VolumeFaces:
+        """The faces of a volume, or of the best that an attack makes of it, in the pose of its original."""
+        key = self._memory.key(path, original, attack=attack)
         faces = self._memory.recall(key)
         if faces is None:
             places = {} if path == original else self.faces(original, original).faces(self._grid)
-            faces = self._find(read_ct(path), self._pose_of(original), places)
+            image, pose = read_ct(path), self._pose_of(original)
+            if attack:
+                tries = [self._find(one.image, pose, places, one.iso) for one in recoveries(image, pose, (attack,))]
+                # Where there is nothing to attack, the defaced volume itself is left.
+                faces = max(tries, key=_shown) if tries else self.faces(path, original)
+            else:
+                faces = self._find(image, pose, places)
             self._memory.keep(key, faces)
         return faces
 
@@ -190,10 +207,10 @@ class _FaceFinder:
             self._pose = original, head_pose(read_ct(original))
         return self._pose[1]
 
-    def _find(self, image: sitk.Image, pose: Pose, places: Mapping[View, Face]) -> VolumeFaces:
+    def _find(self, image: sitk.Image, pose: Pose, places: Mapping[View, Face], iso: float = TISSUE_HU) -> VolumeFaces:
         """The faces of a volume; `places` are those of its original, by view."""
         self._renderer = renderer = self._renderer or Renderer()
-        surface = detection.surface_of(image)
+        surface = detection.surface_of(image, iso)
         search = partial(
             detection.find_faces,
             renderer,
@@ -226,6 +243,11 @@ class _FaceFinder:
             ),
             compared=_rows(compared),
         )
+
+
+def _shown(faces: VolumeFaces) -> tuple[int, float]:
+    """How much of a face a volume shows."""
+    return len(faces.scores), float(faces.scores.max()) if len(faces.scores) else 0.0
 
 
 def _rows(embeddings: Sequence[np.ndarray | None]) -> np.ndarray:

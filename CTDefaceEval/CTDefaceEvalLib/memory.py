@@ -134,10 +134,11 @@ class VolumeMemory:
         except OSError as error:
             raise CTDefaceError(f"The folder for the cache cannot be made: {error.strerror}.") from error
 
-    def key(self, *paths: Path) -> str:
-        """What the faces of a volume, and of what else they depend on, are kept under."""
+    def key(self, *paths: Path, attack: str = "") -> str:
+        """What the faces of a volume, or of what an attack makes of it, are kept under, with all they depend on."""
         content = [file_digest(path) for path in paths]
-        return hashlib.sha256(json.dumps([self._made_with, content]).encode()).hexdigest()[:32]
+        made_with = [self._made_with, content, *([attack] if attack else [])]
+        return hashlib.sha256(json.dumps(made_with).encode()).hexdigest()[:32]
 
     def recall(self, key: str) -> VolumeFaces | None:
         """The faces under a key, if they are remembered."""
