@@ -105,3 +105,4 @@ class CTDefaceEvalParameterNode:
     reportPictures: bool = True
     cohortViews: Views = Views.STUDY
     cohortPreservation: bool = False
+    cohortLinkage: bool = False
