@@ -51,7 +51,7 @@ class Found(NamedTuple):
 Named = TypeVar("Named", Found, Structure)
 
 
-def find_structures(choice: str | os.PathLike, read: Read = read_stored) -> list[Found]:
+def structure_masks(choice: str | os.PathLike, read: Read = read_stored) -> list[Found]:
     """The structures that a choice names; all that a file holds where it names none.
 
     Parameters
@@ -75,24 +75,50 @@ def find_structures(choice: str | os.PathLike, read: Read = read_stored) -> list
         When there is no such file, it holds no structures, or none of a name.
     """
     path, names = split_choice(os.fspath(choice))
-    if is_dicom_file(path):
-        found = [Found(one.name, partial(_itself, one.mask)) for one in dicom_structures(path)]
-    elif path.is_dir():
-        found = _masks_in(path, read)
-    else:
-        found = _labels(path, read)
-    if not found:
-        raise InputError("The segmentation holds no structures: all of it is empty.")
-    return _named(found, names)
+    return _chosen(_all_in(path, read), names)
 
 
 def read_structures(choice: str | os.PathLike, read: Read = read_stored) -> list[Structure]:
-    """As :func:`find_structures`, each with its mask; what is empty counts as not there."""
-    made = [Structure(one.name, one.mask()) for one in find_structures(choice, read)]
-    made = [one for one in made if sitk.GetArrayViewFromImage(one.mask).any()]
-    if not made:
+    """As :func:`structure_masks`, each with its mask; what is empty counts as not there."""
+    return _chosen(_made(structure_masks(choice, read)), split_choice(os.fspath(choice))[1])
+
+
+def find_structures(
+    files: Iterable[Path], names: Sequence[str], read: Read = read_stored
+) -> tuple[list[Structure], list[str]]:
+    """The structures of these names in some files, and the names that none of them has; see :func:`read_structures`.
+
+    Raises
+    ------
+    InputError
+        When a file cannot be read.
+    """
+    found, _ = _named([one for path in files for one in _all_in(path, read)], names)
+    return _named(_made(found), names)
+
+
+def _all_in(path: Path, read: Read) -> list[Found]:
+    """All structures of a file or folder."""
+    if is_dicom_file(path):
+        return [Found(one.name, partial(_itself, one.mask)) for one in dicom_structures(path)]
+    return _masks_in(path, read) if path.is_dir() else _labels(path, read)
+
+
+def _made(found: Iterable[Found]) -> list[Structure]:
+    """The masks of structures, without empty ones."""
+    made = [Structure(one.name, one.mask()) for one in found]
+    return [one for one in made if sitk.GetArrayViewFromImage(one.mask).any()]
+
+
+def _chosen(found: Sequence[Named], names: Sequence[str]) -> list[Named]:
+    """Those of some names; InputError where there are none, or none of a name."""
+    if not found:
         raise InputError("The segmentation holds no structures: all of it is empty.")
-    return _named(made, split_choice(os.fspath(choice))[1])
+    chosen, unknown = _named(found, names)
+    if unknown:
+        listed = ", ".join(one.name for one in found[:MOST_NAMED]) + ", …" * (len(found) > MOST_NAMED)
+        raise InputError(f"There is no structure “{unknown[0]}” in the segmentation; it has {listed}.")
+    return chosen
 
 
 def read_all(choices: Iterable[str | os.PathLike], read: Read = read_stored) -> list[Structure]:
@@ -110,24 +136,23 @@ def split_choice(choice: str) -> tuple[Path, list[str]]:
     raise InputError("There is no file of this name with structures; check its path.")
 
 
-def _named(found: Sequence[Named], names: Sequence[str]) -> list[Named]:
-    """Those of some names, patterns or lists; all where there are none of these."""
+def _named(found: Sequence[Named], names: Sequence[str]) -> tuple[list[Named], list[str]]:
+    """Those of some names, patterns or lists, all where there are none of these; and the names that fit none."""
     if not names:
-        return list(found)
+        return list(found), []
     chosen: dict[int, Named] = {}
+    unknown: list[str] = []
+    there = {one.name.lower() for one in found}
     for name in names:
-        there = {one.name.lower() for one in found}
         patterns = (name.lower(),) if name.lower() in there else LISTS.get(name.lower(), (name.lower(),))
         fitting = {
             number: one
             for number, one in enumerate(found)
             if any(one.name.lower() == pattern or fnmatchcase(one.name.lower(), pattern) for pattern in patterns)
         }
-        if not fitting:
-            listed = ", ".join(one.name for one in found[:MOST_NAMED]) + ", …" * (len(found) > MOST_NAMED)
-            raise InputError(f"There is no structure “{name}” in the segmentation; it has {listed}.")
+        unknown += [name] * (not fitting)
         chosen.update(fitting)
-    return [chosen[number] for number in sorted(chosen)]
+    return [chosen[number] for number in sorted(chosen)], unknown
 
 
 def _itself(mask: sitk.Image) -> sitk.Image:

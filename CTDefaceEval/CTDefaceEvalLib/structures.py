@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.grids import bounding_box, union, voxels
 from CTDefaceLib.errors import InputError
-from CTDefaceLib.structures import find_structures
+from CTDefaceLib.structures import structure_masks
 from CTDefaceLib.volume_io import read_stored
 from scipy import ndimage
 
@@ -61,13 +61,13 @@ class Structure:
 
 
 def read_structures(choice: str | os.PathLike) -> dict[str, Mask]:
-    """Name → what makes its mask, of the structures of a choice, see :func:`CTDefaceLib.structures.find_structures`.
+    """Name → what makes its mask, of the structures of a choice, see :func:`CTDefaceLib.structures.structure_masks`.
 
     Labels that have no name are “label 1”, …; a name that comes again has a number behind it. Raises InputError.
     """
     found: dict[str, Mask] = {}
     times: Counter[str] = Counter()
-    for one in find_structures(choice):
+    for one in structure_masks(choice):
         name = f"label {one.name}" if one.name.isdigit() else one.name
         times[name] += 1
         found[name if times[name] == 1 else f"{name} ({times[name]})"] = one.mask
