@@ -24,10 +24,7 @@ class YuNet:
 
     name = "opencv-yunet"
     licence = "OpenCV and SFace's weights: Apache-2.0; YuNet's weights: MIT"
-    needs = (
-        f"Python package opencv-python-headless 4.11 to 4.x, and a folder with {DETECTOR} and, to tell people apart, "
-        f"{RECOGNISER}, both from OpenCV's model zoo"
-    )
+    needs = "Python package opencv-python-headless 4.11 to 4.x, and a folder with the weights from OpenCV's model zoo"
     # Before 4.11 weights were loaded by the name of their file only, which on Windows had to be ASCII.
     packages: tuple[str, ...] = ("opencv-python-headless>=4.11,<5",)
     picture_size = 320
