@@ -246,6 +246,16 @@ def test_numbers_of_the_pixels_are_no_numbers(tmp_path, kind, element):
         read_ct(tmp_path / "series")
 
 
+@pytest.mark.parametrize("element", [0x0002, 0x0003, 0x0012, 0x0013])
+def test_an_unknown_kind_of_value_in_front_of_the_header(tmp_path, sentence, element):
+    """Among what a file says of itself: class, UID, and who wrote it."""
+    path = dicom_files.write_series(tmp_path / "series", small_ct())[3]
+    place = path.read_bytes().find(tag(0x0002, element))
+    assert place > 0
+    edit(path, lambda data: data[: place + 4] + b"UY" + data[place + 6 :])
+    assert "truncated or damaged" in sentence(tmp_path / "series", "defaced.nii")
+
+
 @pytest.mark.parametrize("tags", [{"RescaleSlope": 1e10}, {"RescaleSlope": 4e4, "RescaleIntercept": -9999},
                                   {"RescaleIntercept": 2**31}, {"RescaleSlope": 1e300}])  # fmt: skip
 def test_a_rescale_that_nobody_can_mean(tmp_path, recwarn, tags):

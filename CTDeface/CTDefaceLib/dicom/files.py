@@ -262,8 +262,9 @@ def check_nesting(dataset: pydicom.Dataset, level: int = 0) -> None:
 def _check_readable(header: pydicom.Dataset) -> None:
     """Decode all there is, and raise an error where that cannot be, or where a number is none."""
     check_nesting(header)
-    for _ in header.iterall():
-        pass
+    for part in filter(None, (header, header.get("file_meta"))):
+        for _ in part.iterall():
+            pass
     for name, least in LEAST.items():
         element = header[name] if name in header else None
         if element is None or element.is_empty and element.VR in ("US", "IS"):
