@@ -21,6 +21,7 @@ from CTDefaceLib.batch.status import Status
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.files import dicom_header
 from CTDefaceLib.errors import InputError
+from CTDefaceLib.processes import libraries_silenced
 from CTDefaceLib.volume_io import read_ct
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from test_volume_io import small_ct
@@ -385,6 +386,19 @@ def test_formulas_and_lines_in_names_stay_text(source, capfd):
     if os.name != "nt":
         modes = {path: path.stat().st_mode & 0o77 for path in [private, *private.rglob("*")]}
         assert not any(modes.values()), modes
+
+
+def test_standard_error_comes_back_whatever_threads_silence_it(capfd):
+    """Compressed slices are decoded several at a time: who comes first is not who goes last."""
+    first, second = libraries_silenced(), libraries_silenced()
+    first.__enter__()
+    os.write(2, b"nobody ")
+    second.__enter__()
+    first.__exit__(None, None, None)
+    os.write(2, b"hears ")
+    second.__exit__(None, None, None)
+    os.write(2, b"a sentence")
+    assert capfd.readouterr().err == "a sentence"
 
 
 def test_what_nobody_expected_is_a_sentence(tmp_path, sentence, monkeypatch, capfd):

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,21 +114,36 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
 def libraries_silenced() -> Iterator[None]:
     """What libraries in C print on standard error goes nowhere: it quotes file and header, and a sentence says enough.
 
-    It is the whole process's standard error: this belongs around as little as possible.
+    It is the whole process's standard error: this belongs around as little as possible. Several threads can be within it
+    at once: the first one out of none silences, and the last one gives back what was there before.
     """
+    with _silencing:
+        _silent.append(_standard_error_kept() if not _silent else -1)
+    try:
+        yield
+    finally:
+        with _silencing:
+            if len(_silent) == 1 and _silent[0] >= 0:
+                os.dup2(_silent[0], 2)
+                os.close(_silent[0])
+            _silent.pop()
+
+
+_silencing = threading.Lock()
+_silent: list[int] = []
+"""One entry for each thread within :func:`libraries_silenced`; the first is where standard error goes to, or -1."""
+
+
+def _standard_error_kept() -> int:
+    """Let standard error go nowhere; where it went before, or -1 where there is none, as in a program with windows."""
     try:
         sys.stderr.flush()
         kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    except (AttributeError, OSError, ValueError):  # there is none, as in a program with windows
-        yield
-        return
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    except (AttributeError, OSError, ValueError):
+        return -1
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    return kept
 
 
 def processors() -> int:
