@@ -114,8 +114,8 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
 def libraries_silenced() -> Iterator[None]:
     """What libraries in C print on standard error goes nowhere: it quotes file and header, and a sentence says enough.
 
-    It is the whole process's standard error: this belongs around as little as possible. Several threads can be within it
-    at once: the first one out of none silences, and the last one gives back what was there before.
+    It is the whole process's standard error: this belongs around as little as possible. Several threads can be within
+    it at once: the first one silences, and the last one gives back what was there before.
     """
     with _silencing:
         _silent.append(_standard_error_kept() if not _silent else -1)
