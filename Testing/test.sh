@@ -13,7 +13,7 @@ checks | quick)
     ;;
 esac
 [ $mode != quick ] || only="not slow and not gui"
-make_environment test,faces,dicom,batch,cluster
+make_environment test,faces,dicom,batch,cluster,pacs
 cd "$checkout" || exit 1
 
 failed=

@@ -397,14 +397,14 @@ def _secret_from(args: argparse.Namespace) -> tuple[bytes | None, str]:
 
 def _run_dicom(args: argparse.Namespace) -> int:
     """A DICOM series in, a DICOM series out."""
-    from ..dicom.deface import check_table, deface_series
+    from ..dicom.deface import check_table
     from ..dicom.pseudonyms import TABLE
     from ..files import check_folder, check_writable, written_whole
     from ..pipeline import deface
     from ..private import SECRET, left_with_a_result, make_private_folder, make_secret, private_folder
     from ..segmenters import check_ready
     from ..structures import read_all
-    from ..study.deface import deface_study, read_study
+    from ..study.folder import deface_folder
     from ..study.volumes import deface_with_mask, read_mask
 
     for name in ("mask", "patient", "companion"):
@@ -442,13 +442,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
             no_text=args.no_text,
             how=how,
         )
-        tree = None if args.series else read_study(args.input, progress)
-        if tree and len(tree.series) > 1:
-            report = deface_study(tree, args.output, parameters, **choices, progress=progress)
-        else:
-            report = deface_series(
-                args.input, args.output, parameters, series=args.series, **choices, progress=progress
-            )
+        report = deface_folder(args.input, args.output, parameters, series=args.series, **choices, progress=progress)
         save_report(report, part)
     tell(report)
     return 3 if report.get("refused") else 0

@@ -1,0 +1,165 @@
+"""Where defaced images go: another DICOM node, a DICOMweb server, or a folder."""
+
+from __future__ import annotations
+
+import filecmp
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..dicom.files import read_dataset
+from ..errors import CTDefaceError, InputError
+from ..files import output_errors, sync, written_folder
+from . import dicomweb
+from .tls import Tls, calling
+
+SECONDS = 60.0
+"""How long a receiver may say nothing. A choice."""
+
+NODE = re.compile(r"(?P<title>[^@/\\]{1,16})@(?P<host>\[[0-9a-fA-F:.]+\]|[^@:/\\\[\]]+):(?P<port>[0-9]{1,5})")
+"""TITLE@HOST:PORT."""
+
+NOT_TAKEN = "The receiver did not take an image (status {:04X}); what it says of it stands in its own log."
+
+
+class ForwardError(CTDefaceError):
+    """The receiver is not there, or did not take an image: it is tried again."""
+
+
+class Destination(Protocol):
+    """Takes the defaced images of a study."""
+
+    def send(self, folder: Path, name: str, sent: Callable[[Path], None]) -> None:
+        """Send all files below a folder.
+
+        Parameters
+        ----------
+        folder: Path
+        name: str
+            What stands for the study.
+        sent: callable
+            Is given each file that the receiver has; it need not be sent again.
+
+        Raises
+        ------
+        ForwardError, OutputError
+            When not all of them could be sent.
+        """
+
+
+def destination(text: str, title: str, tls: Tls | None) -> Destination:
+    """What ``TITLE@HOST:PORT``, the address of a DICOMweb server or the path of a folder stands for.
+
+    Raises
+    ------
+    InputError
+        When it is none of them, or cannot be used.
+    """
+    if dicomweb.is_address(text):
+        return DicomWeb(dicomweb.Server(text))
+    if found := NODE.fullmatch(text):
+        if tls:
+            calling(tls)  # says now what is wrong with its files
+        return Node(found["title"], found["host"].strip("[]"), int(found["port"]), title, tls)
+    folder = Path(text)
+    if not folder.is_dir():
+        raise InputError("The results go to TITLE@HOST:PORT, https://HOST/PATH or a folder that is there.")
+    return Folder(folder)
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.dcm") if path.is_file())
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder, in which a study gets a folder of its own when all of it is there."""
+
+    path: Path
+
+    def send(self, folder: Path, name: str, sent: Callable[[Path], None]) -> None:
+        files, goal = files_of(folder), self.path / name
+        if not goal.exists():
+            with written_folder(goal) as part:
+                for path in files:
+                    place = part / path.relative_to(folder)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, place)
+        for path in files:
+            there = goal / path.relative_to(folder)
+            if not there.is_file() or not filecmp.cmp(path, there, shallow=False):
+                raise ForwardError("The folder of the study is there already and holds something else: move it away.")
+            sent(path)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A DICOM node that takes a C-STORE."""
+
+    title: str
+    host: str
+    port: int
+    own_title: str
+    tls: Tls | None = None
+
+    def send(self, folder: Path, name: str, sent: Callable[[Path], None]) -> None:
+        from pynetdicom import AE
+        from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+        logging.getLogger("pynetdicom").disabled = True
+        files = files_of(folder)
+        ae = AE(self.own_title)
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = SECONDS
+        ae.add_requested_context(Verification)
+        for sop_class, syntax in sorted({_kind(path) for path in files}):
+            ae.add_requested_context(sop_class, syntax)
+        tls = (calling(self.tls), self.host) if self.tls else None
+        association = ae.associate(self.host, self.port, ae_title=self.title, tls_args=tls)
+        if not association.is_established:
+            raise ForwardError(
+                "The receiver does not answer, or does not know this node: check its title, host, port and TLS."
+            )
+        try:
+            for path in files:
+                try:
+                    status = association.send_c_store(read_dataset(str(path)))
+                except (ValueError, RuntimeError) as error:
+                    raise ForwardError("The receiver does not take this kind of image, or has ended.") from error
+                code = status.get("Status")
+                if code is None:
+                    raise ForwardError("The receiver did not answer any more.")
+                if code & 0xF000 not in (0x0000, 0xB000) or code & 0xFF00 == 0x0100:
+                    raise ForwardError(NOT_TAKEN.format(code))
+                sent(path)
+        finally:
+            association.release()
+
+
+@dataclass(frozen=True)
+class DicomWeb:
+    """A DICOMweb server that takes STOW-RS."""
+
+    server: dicomweb.Server
+
+    def send(self, folder: Path, name: str, sent: Callable[[Path], None]) -> None:
+        try:
+            dicomweb.store(self.server, files_of(folder), sent)
+        except dicomweb.WebError as error:
+            raise ForwardError(str(error)) from error
+
+
+def _kind(path: Path) -> tuple[str, str]:
+    dataset = read_dataset(str(path), pixels=False)
+    return str(dataset.SOPClassUID), str(dataset.file_meta.TransferSyntaxUID)
+
+
+def removed(path: Path) -> None:
+    """Remove a file that was sent."""
+    with output_errors():
+        os.unlink(path)
+        sync(path.parent)
