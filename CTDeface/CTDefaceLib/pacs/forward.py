@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ..dicom.files import read_dataset
 from ..errors import CTDefaceError, InputError
-from ..files import output_errors, sync, written_folder
+from ..files import output_errors, written_folder
 from . import dicomweb
 from .tls import Tls, calling
 
@@ -159,7 +159,6 @@ def _kind(path: Path) -> tuple[str, str]:
 
 
 def removed(path: Path) -> None:
-    """Remove a file that was sent."""
+    """Remove a file that was sent; should a power cut bring it back, it is sent again."""
     with output_errors():
         os.unlink(path)
-        sync(path.parent)

@@ -6,8 +6,8 @@
     FOLDER/record.sqlite, running.lock, secret.key
 
 An image is on the disk under its final name before its sender is told that it is here. Names of files are hashes;
-nothing that was received ever becomes part of a path. A study is open until its defaced images are all there: what comes
-until then makes it be defaced again. Then it is closed, and what comes late goes into quarantine.
+nothing that was received ever becomes part of a path. A study is open until its defaced images are all there: what
+comes until then makes it be defaced again. Then it is closed, and what comes late goes into quarantine.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ LONGEST_UID = 64
 
 LATE = (
     "Images came after their study had been closed and forwarded. Defaced by themselves they would get another face, "
-    "and two faces of one head give some of the true one away; so they stay here. To have them defaced, remove the study "
-    "at the receiver and these images here, take the study up again (--again), and send all of it once more, with a "
-    "longer quiet time (--quiet)."
+    "and two faces of one head give some of the true one away; so they stay here. To have them defaced, remove the "
+    "study at the receiver and these images here, take the study up again (--again), and send all of it once more, "
+    "with a longer quiet time (--quiet)."
 )
 
 NOT_AGAIN = (
