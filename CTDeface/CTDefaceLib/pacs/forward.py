@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import logging
 import os
 import re
 import shutil
@@ -14,8 +13,9 @@ from typing import Protocol
 
 from ..dicom.files import read_dataset
 from ..errors import CTDefaceError, InputError
-from ..files import output_errors, written_folder
+from ..files import output_errors, put_in_place
 from . import dicomweb
+from .node import silence
 from .tls import Tls, calling
 
 SECONDS = 60.0
@@ -85,11 +85,14 @@ class Folder:
     def send(self, folder: Path, name: str, sent: Callable[[Path], None]) -> None:
         files, goal = files_of(folder), self.path / name
         if not goal.exists():
-            with written_folder(goal) as part:
+            part = self.path / f".{name}.part"
+            shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+            with output_errors():
                 for path in files:
                     place = part / path.relative_to(folder)
                     place.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(path, place)
+                put_in_place(part, goal)
         for path in files:
             there = goal / path.relative_to(folder)
             if not there.is_file() or not filecmp.cmp(path, there, shallow=False):
@@ -111,7 +114,7 @@ class Node:
         from pynetdicom import AE
         from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-        logging.getLogger("pynetdicom").disabled = True
+        silence()
         files = files_of(folder)
         ae = AE(self.own_title)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = SECONDS

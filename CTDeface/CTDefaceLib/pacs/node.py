@@ -11,6 +11,7 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from socketserver import BaseServer
 from typing import TYPE_CHECKING, Any
 
 from ..dicom.files import CT_IMAGES, DOSE, OTHER_IMAGES, SEGMENTATION, STRUCTURE_SET
@@ -102,6 +103,14 @@ def check_package() -> None:
         raise NotReadyError(MISSING) from error
 
 
+def silence() -> None:
+    """Keep to itself what pynetdicom says: it quotes what it gets."""
+    from pynetdicom import _config
+
+    _config.LOG_HANDLER_LEVEL = "none"
+    logging.getLogger("pynetdicom").propagate = False
+
+
 def start(listen: Listening, queue: Queue, report: Callable[[str], None]) -> ThreadedAssociationServer:
     """Listen, in threads of its own, until the server is shut down.
 
@@ -123,11 +132,10 @@ def start(listen: Listening, queue: Queue, report: Callable[[str], None]) -> Thr
         When the address or port cannot be had.
     """
     check_package()
-    from pynetdicom import AE, _config, evt
+    silence()
+    from pynetdicom import AE, evt
     from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-    _config.LOG_HANDLER_LEVEL = "none"
-    logging.getLogger("pynetdicom").disabled = True  # it quotes what it gets
     ae = AE(listen.title)
     ae.maximum_associations = listen.associations
     ae.maximum_pdu_size = PDU_BYTES
@@ -250,6 +258,12 @@ def _server_class(listen: Listening, report: Callable[[str], None]) -> type[Thre
                 report(f"a call from {address} was not taken")
                 return False
             return len(self.active_associations) < CONNECTIONS_PER_ASSOCIATION * listen.associations
+
+        def shutdown(self) -> None:
+            BaseServer.shutdown(self)
+            self.server_close()
+            for association in self.active_associations:
+                association.abort(block=False)  # an image that is on its way was not answered, and is sent again
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             report(f"a call from {client_address[0]} ended in an error")

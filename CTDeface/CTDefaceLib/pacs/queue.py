@@ -179,10 +179,11 @@ class Queue:
             header = dicom_header(part, [*TREE_TAGS, "DeidentificationMethod"])
             if not header:
                 raise Refusal(Status.NOT_UNDERSTOOD, "The image is damaged, or has no header that can be read.")
-            study, image = (str(header.get(name) or "") for name in ("StudyInstanceUID", "SOPInstanceUID"))
+            uids = [header.get(name) for name in ("StudyInstanceUID", "SOPInstanceUID")]
             meta, methods = header.file_meta, header.get("DeidentificationMethod") or ()
-        if not all(0 < len(uid) <= LONGEST_UID for uid in (study, image)):
+        if not all(isinstance(uid, str) and 0 < len(uid) <= LONGEST_UID for uid in uids):  # of one value
             raise Refusal(Status.NOT_UNDERSTOOD, "The image does not say which study it belongs to, or which it is.")
+        study, image = map(str, uids)
         if (header.get("SOPClassUID"), image) != (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID):
             raise Refusal(Status.MISMATCH, "The image is not the one that its sender announced.")
         if METHOD in ([methods] if isinstance(methods, str) else methods):
