@@ -40,14 +40,11 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
-@contextmanager
-def orthanc(folder: Path, **choices) -> Iterator[tuple[int, int]]:
-    """An Orthanc that listens to this machine alone and keeps its images in a folder: ports for DICOM and HTTP.
+def start_orthanc(folder: Path, dicom: int, http: int, **choices) -> subprocess.Popen:
+    """Start an Orthanc that listens to this machine alone, at these ports, and keeps its images in a folder.
 
-    ``choices`` are entries of its configuration.
+    ``choices`` are entries of its configuration. Raises OSError where it ends at once.
     """
-    program = tool("Orthanc")
-    dicom, http = choices.pop("DicomPort", None) or free_port(), free_port()
     usual = {
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "storage"),
@@ -60,18 +57,30 @@ def orthanc(folder: Path, **choices) -> Iterator[tuple[int, int]]:
         "Plugins": [],
     }
     (folder / "orthanc.json").write_text(json.dumps({**usual, **choices}))
-    log = open(folder / "log.txt", "a")
-    process = subprocess.Popen([program, folder / "orthanc.json"], stdout=log, stderr=log)
+    with open(folder / "log.txt", "a") as log:
+        process = subprocess.Popen(["Orthanc", folder / "orthanc.json"], stdout=log, stderr=log)
+    for _ in range(300):
+        with suppress(OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{http}/system", timeout=5).read()
+            return process
+        if process.poll() is not None:
+            raise OSError("Orthanc does not start here")
+        time.sleep(0.2)
+    process.kill()
+    raise OSError("Orthanc does not answer")
+
+
+@contextmanager
+def orthanc(folder: Path, **choices) -> Iterator[tuple[int, int]]:
+    """As :func:`start_orthanc`, while the block runs: ports for DICOM and HTTP; skips the test where there is none."""
+    tool("Orthanc")
+    dicom, http = free_port(), free_port()
     try:
-        for _ in range(300):
-            with suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{http}/system", timeout=5).read()
-                break
-            if process.poll() is not None:
-                pytest.skip("Orthanc does not start here")
-            time.sleep(0.2)
+        process = start_orthanc(folder, dicom, http, **choices)
+    except OSError as error:
+        pytest.skip(str(error))
+    try:
         yield dicom, http
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
-        log.close()

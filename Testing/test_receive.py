@@ -738,7 +738,7 @@ def free_port() -> int:
 def test_a_study_goes_through_a_node_that_is_killed_while_it_works(tmp_path):
     ct = {"StudyInstanceUID": generate_uid(), "FrameOfReferenceUID": generate_uid(), "PatientName": "Doe^Jane"}
     series = dicom_files.write_series(tmp_path / "in", scan().image, **ct)
-    scout = dicom_files.slice_header(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], PatientID="4711", **ct)
+    scout = dicom_files.slice_header(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], PatientID="4711-0815-0042", **ct)
     node_folder, goal = tmp_path / "node", tmp_path / "goal"
     goal.mkdir()
     choices = ["--to", str(goal), "--quiet", "1", "--workers", "1", "--keep-free", "1", "--seed", "1"]
@@ -768,6 +768,6 @@ def test_a_study_goes_through_a_node_that_is_killed_while_it_works(tmp_path):
     shutil.rmtree(quarantine)
     left = b"".join(path.read_bytes() for path in node_folder.rglob("*") if path.is_file())
     log = node_folder.with_suffix(".log").read_bytes()
-    for identifier in (b"4711", b"Doe", ct["StudyInstanceUID"].encode(), scout.SOPInstanceUID.encode()):
+    for identifier in (b"4711-0815", b"Doe", ct["StudyInstanceUID"].encode(), scout.SOPInstanceUID.encode()):
         assert identifier not in left + log
     assert b"ended" in log and not list((node_folder / STUDIES).iterdir())
