@@ -152,7 +152,7 @@ def test_a_disk_that_would_get_full_refuses(tmp_path):
     assert not any(name.endswith(".dcm") for name in files_below(tmp_path / "node"))
 
 
-@pytest.mark.parametrize("step", ["sync", "put_new", "make_folder"])
+@pytest.mark.parametrize("step", ["sync", "make_folder"])
 def test_a_disk_that_is_full_refuses(tmp_path, monkeypatch, step):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -264,7 +264,7 @@ def steps(queue: Queue, kill_at: int, monkeypatch) -> list[str]:
 
         monkeypatch.setattr(owner, name, step)
 
-    for name in ("put_in_place", "put_new", "make_folder", "write_whole", "sync"):
+    for name in ("put_in_place", "make_folder", "write_whole", "sync"):
         watch(queue_module, name)
     watch(queue_module.os, "replace")
     watch(queue_module.shutil, "rmtree")

@@ -11,9 +11,9 @@ A script for Orthanc's Python plugin. Its configuration has a section of its own
         "To": "RESEARCH"
     }
 
-``To`` is one of "DicomModalities". Originals stay as they are; results leave this Orthanc when they were sent, and only
-those that say of themselves that no face can be recognised in them. A study is done once: images that come later are not
-sent, since defaced by themselves they would get another face.
+``To`` is one of "DicomModalities". Originals stay as they are. Of the results only those are sent that say of themselves
+that no face can be recognised in them, and none stays here. A study is done once: images that come later are not sent,
+since defaced by themselves they would get another face.
 """
 
 import hashlib
@@ -76,7 +76,9 @@ def send(study, folder, these):
                 sent.append(json.loads(orthanc.RestApiPost("/instances", file.read()))["ID"])
         good = [instance for instance in sent if is_defaced(instance)[1]]
         if len(good) < len(sent):
-            orthanc.LogWarning(f"CTDeface: study {study}: {len(sent) - len(good)} results are not good enough to be sent")
+            orthanc.LogWarning(
+                f"CTDeface: study {study}: {len(sent) - len(good)} results are not good enough to be sent"
+            )
         if good:
             order = {"Resources": good, "Synchronous": True}
             orthanc.RestApiPost(f"/modalities/{CHOICES['To']}/store", json.dumps(order))

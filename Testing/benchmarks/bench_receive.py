@@ -155,7 +155,7 @@ def site(folder: Path, workers: int, small_disk: bool) -> Iterator[Site]:
         yield there
     finally:
         for program in there.programs.values():
-            program.kill()
+            program.terminate()
             program.wait()
         if small_disk:
             time.sleep(1.0)  # the node's processes end with it

@@ -6,6 +6,7 @@ import filecmp
 import os
 import re
 import shutil
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,9 @@ class Node:
             raise ForwardError(
                 "The receiver does not answer, or does not know this node: check its title, host, port and TLS."
             )
+        connection = association.dul.socket.socket
         try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # 40 ms an image otherwise
             for path in files:
                 try:
                     status = association.send_c_store(read_dataset(str(path)))

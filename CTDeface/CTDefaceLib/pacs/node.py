@@ -277,25 +277,27 @@ def _handler_class(largest: int) -> type:
     class Handler(RequestHandler):
         def _create_association(self) -> Any:
             association = super()._create_association()
-            association.dul.socket.recv = Bounded(association.dul.socket.recv, largest)
+            association.dul.socket.recv = Receiving(association.dul.socket.recv, self.request, largest)
             return association
 
     return Handler
 
 
-class Bounded:
+class Receiving:
     """Receives from a socket, and ends the connection where a PDU or an object gets too long.
 
     Parameters
     ----------
     receive: callable
         Takes a number of bytes, and returns as many. An OSError in its place ends the connection.
+    connection: socket
+        It receives from.
     largest: int
         Bytes of an object.
     """
 
-    def __init__(self, receive: Callable[[int], bytearray], largest: int):
-        self._receive, self._largest, self._received = receive, largest, 0
+    def __init__(self, receive: Callable[[int], bytearray], connection: socket.socket, largest: int):
+        self._receive, self._connection, self._largest, self._received = receive, connection, largest, 0
 
     def begin_object(self) -> None:
         self._received = 0
@@ -304,4 +306,7 @@ class Bounded:
         self._received += nr_bytes
         if nr_bytes > LONGEST_PDU or self._received > self._largest:
             raise OSError("too long")
-        return self._receive(nr_bytes)
+        data = self._receive(nr_bytes)
+        if hasattr(socket, "TCP_QUICKACK"):  # senders such as dcmtk's wait for it, 40 ms an image otherwise
+            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return data

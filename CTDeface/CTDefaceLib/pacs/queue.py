@@ -26,7 +26,7 @@ from pathlib import Path
 from ..dicom.files import TREE_TAGS, dicom_header
 from ..dicom.write import METHOD
 from ..errors import CTDefaceError, OutputError
-from ..files import make_folder, output_errors, put_in_place, put_new, sync, write_whole
+from ..files import make_folder, output_errors, put_in_place, sync, write_whole
 from ..private import make_private_folder
 from .hashes import content_of, name_of
 from .record import Image, Record, State
@@ -208,7 +208,8 @@ class Queue:
         if path.exists():
             return self._again(content_of(self._secret, path), part)
         make_folder(folder)
-        put_new(part, path)
+        os.replace(part, path)  # its content is on the disk, and only this process gives names here
+        sync(folder)
         if kept is Kept.NEW:
             self._arrived[study] = time.monotonic()
         return kept

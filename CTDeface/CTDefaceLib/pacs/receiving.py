@@ -16,7 +16,7 @@ from ..batch.job import Outcome
 from ..batch.runner import Resources
 from ..batch.status import Mishap, Status
 from ..batch.worker_processes import WorkerProcess
-from ..errors import CTDefaceError
+from ..errors import CTDefaceError, OutputError
 from . import node
 from .defacing import RESULT, Account, Choices, StudyJob, deface_received
 from .forward import Destination, ForwardError, removed
@@ -31,6 +31,9 @@ AGAIN_SECONDS = (2.0, 300.0)
 
 ENDING_SECONDS = 10.0
 """How long an image may take that is being sent when the node ends; after that it is sent again next time. A choice."""
+
+FORWARDED_AT_ONCE = 2
+"""Studies: receivers write each image to their disk before they answer, and wait for it. A choice."""
 
 MOST_DEATHS = 3
 """Of processes that work on a study, before it goes into quarantine. A choice."""
@@ -77,10 +80,13 @@ def receive(queue: Queue, listen: node.Listening, work: Work, report: Callable[[
         ending.callback(defacer.end)
         ending.callback(server.shutdown)
         threading.Thread(target=server.serve_forever, args=(TICK_SECONDS,), daemon=True).start()
-        forwarder.start()
         report(f"listening as {listen.title} at {listen.address}, port {server.server_address[1]}")
         while True:
-            defacer.take(queue.quiet(work.quiet, defacer.busy))
+            try:
+                defacer.take(queue.quiet(work.quiet, defacer.busy))
+                forwarder.take()
+            except OutputError as error:  # the disk of the record
+                report(str(error))
             time.sleep(TICK_SECONDS)
 
 
@@ -171,40 +177,34 @@ class Defacer:
             self._report(str(error))
 
 
-class Forwarder(threading.Thread):
-    """Sends one closed study after the other; where the receiver fails, the others are tried, and then it again."""
+class Forwarder:
+    """Sends closed studies, a few at a time; one that could not be sent waits, and the others are tried."""
 
     def __init__(self, queue: Queue, destination: Destination, report: Callable[[str], None]):
-        super().__init__(name="forward", daemon=True)
         self._queue, self._destination, self._report = queue, destination, report
         self._ending = threading.Event()
+        self._threads: dict[str, threading.Thread] = {}
+        self._waits: dict[str, float] = {}
+        self._not_before: dict[str, float] = {}
 
-    def run(self) -> None:
-        wait = AGAIN_SECONDS[0]
-        while not self._ending.is_set():
-            if self._forward_all():
-                wait = AGAIN_SECONDS[0]
-                self._ending.wait(TICK_SECONDS)
-            else:
-                self._ending.wait(wait)
-                wait = min(2 * wait, AGAIN_SECONDS[1])
+    def take(self) -> None:
+        """Begin with what can be sent now."""
+        self._threads = {study: thread for study, thread in self._threads.items() if thread.is_alive()}
+        for study in self._queue.record.studies(State.FORWARDING):
+            if len(self._threads) == FORWARDED_AT_ONCE:
+                return
+            if study.id not in self._threads and time.monotonic() >= self._not_before.get(study.id, 0.0):
+                self._threads[study.id] = threading.Thread(target=self._forward, args=(study.id,), daemon=True)
+                self._threads[study.id].start()
 
     def end(self) -> None:
+        """Stop after the images that are being sent; what hangs ends with the process."""
         self._ending.set()
-        self.join(timeout=ENDING_SECONDS)
+        for thread in self._threads.values():
+            thread.join(ENDING_SECONDS)
 
-    def _forward_all(self) -> bool:
-        """Whether all that was closed was sent."""
-        try:
-            studies = self._queue.record.studies(State.FORWARDING)
-        except CTDefaceError as error:
-            self._report(str(error))
-            return False
-        return all([self._forward(study.id) for study in studies if not self._ending.is_set()])
-
-    def _forward(self, study: str) -> bool:
-        """Whether all of a study was sent."""
-        folder, count = self._queue.defaced(study), 0
+    def _forward(self, study: str) -> None:
+        count = 0
 
         def sent(path: Path) -> None:
             nonlocal count
@@ -214,11 +214,13 @@ class Forwarder(threading.Thread):
                 raise ForwardError("the node ends")
 
         try:
-            self._destination.send(folder, study, sent)
+            self._destination.send(self._queue.defaced(study), study, sent)
             self._queue.forwarded(study)
+            self._waits.pop(study, None)
+            self._report(f"study {study}: forwarded, {count} images")
         except Exception as error:
             said = str(error) if isinstance(error, CTDefaceError) else f"an unexpected error ({type(error).__name__})"
             self._report(f"study {study}: is sent again: {said}")
-            return False
-        self._report(f"study {study}: forwarded, {count} images")
-        return True
+            wait = self._waits.get(study, AGAIN_SECONDS[0])
+            self._not_before[study] = time.monotonic() + wait
+            self._waits[study] = min(2 * wait, AGAIN_SECONDS[1])
