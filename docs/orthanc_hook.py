@@ -11,9 +11,9 @@ A script for Orthanc's Python plugin. Its configuration has a section of its own
         "To": "RESEARCH"
     }
 
-``To`` is one of "DicomModalities". Originals stay as they are. Of the results only those are sent that say of themselves
-that no face can be recognised in them, and none stays here. A study is done once: images that come later are not sent,
-since defaced by themselves they would get another face.
+``To`` is one of "DicomModalities". Originals stay as they are. Of the results only those are sent that say of
+themselves that no face can be recognised in them, and none stays here. A study is done once: images that come later are
+not sent, since defaced by themselves they would get another face.
 """
 
 import hashlib
