@@ -63,6 +63,7 @@ def image(**tags) -> bytes:
 def opened(folder: Path, **choices):
     """The queue of a folder, as a node that starts finds it."""
     folder.mkdir(exist_ok=True)
+    (folder / "secret.key").write_text(SECRET.hex())
     with Record(folder) as record:
         queue = Queue(folder, record, SECRET, **choices)
         queue.resume()
@@ -321,6 +322,39 @@ def _finish(queue: Queue, goal: Path, images) -> None:
     for study in queue.record.studies(State.FORWARDING):
         Folder(goal).send(queue.defaced(study.id), study.id, os.unlink)
         queue.forwarded(study.id)
+
+
+def test_a_folder_keeps_its_secret(tmp_path):
+    with opened(tmp_path / "node") as queue, pytest.raises(CTDefaceError, match="--secret"):
+        Queue(tmp_path / "node", queue.record, bytes(32))
+
+
+@pytest.mark.parametrize("step", ["close_study", "note"])
+def test_a_disk_that_gets_full_while_a_study_is_closed_costs_nothing(tmp_path, monkeypatch, step):
+    def full(*_, **__):
+        raise OutputError("The disk is full.")
+
+    with opened(tmp_path / "node") as queue:
+        images = [take(queue, image())[0] for _ in range(2)]
+        study = images[0]
+        queue.quiet(0)
+        queue.record.note(study, State.DEFACING)
+        there = contents(queue, study)
+        left = {sorted(there)[-1]}
+        made = make_results(queue, study, set(there) - left)
+        with monkeypatch.context() as patch:
+            patch.setattr(Record, step, full)
+            with pytest.raises(OutputError):
+                queue.close(study, made, there, left, "It is a scout.", 1.0)
+                queue.forwarded(study)
+            if step == "close_study":
+                queue.set_back(study, "The disk is full.")
+        if step == "close_study":
+            assert queue.quiet(0) == [study] and set(contents(queue, study)) == set(there)
+        else:
+            queue.set_back(study, "It is closed, and stays so.")
+            assert queue.record.study(study).state is State.FORWARDING
+            assert len(list((tmp_path / "node" / QUARANTINE / study).glob("*.dcm"))) == 1
 
 
 def test_one_node_has_a_folder(tmp_path, capsys):

@@ -194,7 +194,10 @@ def _break_interrupts() -> Iterator[None]:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Wrong usage, before anything is made."""
+    """Wrong usage, or what is missing here, before anything is made."""
+    from ..dicom.burned_in import check_reader
+    from ..dicom.headers import Cleaner
+    from ..dicom.pseudonyms import Pseudonyms
     from ..segmenters import check_ready
     from .deface import parameters_from, retained_from
 
@@ -209,7 +212,10 @@ def _check(args: argparse.Namespace) -> None:
         args.error("argument --to-authority, --to-certificate, --to-key: go with --to-tls")
     if args.table and args.headers == "keep":
         args.error("argument --table: goes with headers that are cleaned")
-    retained_from(args)
+    if (retain := retained_from(args)) is not None:
+        Cleaner(retain, Pseudonyms())
+    if args.no_text:
+        check_reader()
     parameters = parameters_from(args)
     check_ready(parameters.segmenter, parameters.choice)
 

@@ -254,6 +254,7 @@ def _server_class(listen: Listening, report: Callable[[str], None]) -> type[Thre
 
         def verify_request(self, request: Any, client_address: Any) -> bool:
             address = ipaddress.ip_address(client_address[0])
+            address = getattr(address, "ipv4_mapped", None) or address
             if listen.networks and not any(address in network for network in listen.networks):
                 report(f"a call from {address} was not taken")
                 return False

@@ -26,7 +26,7 @@ from pathlib import Path
 from ..dicom.files import TREE_TAGS, dicom_header
 from ..dicom.write import METHOD
 from ..errors import CTDefaceError, OutputError
-from ..files import make_folder, output_errors, put_in_place, sync, write_whole
+from ..files import make_folder, output_errors, put_in_place, sync, sync_tree, write_whole
 from ..private import make_private_folder
 from .hashes import content_of, name_of
 from .record import Image, Record, State
@@ -99,6 +99,7 @@ class Queue:
 
     def __init__(self, folder: Path, record: Record, secret: bytes, keep_free: int = 0):
         self.folder, self.record, self._secret, self._keep_free = folder, record, secret, keep_free
+        record.check_secret(name_of(secret, "secret", ""))
         self._incoming, self._studies, self._quarantine = (folder / name for name in (INCOMING, STUDIES, QUARANTINE))
         for place in (self._incoming, self._studies, self._quarantine):
             make_private_folder(place)
@@ -247,12 +248,17 @@ class Queue:
         seconds: float or None
             That it took.
         """
+        with output_errors():
+            if made.is_dir():
+                sync_tree(made)  # so that nobody who sends waits for it
         with self._changing, output_errors():
             if {path.name for path in self.images(study).iterdir()} != set(contents):
                 self._arrived.setdefault(study, time.monotonic())
                 self._reopen(study)
                 return False
             images = [Image(Path(name).stem, content, name in left) for name, content in contents.items()]
+            if left:
+                self._explain(study, why)  # first what takes room
             if len(left) == len(contents):
                 self.record.close_study(study, images, State.QUARANTINED, why, seconds)
                 self._move_to_quarantine(study)
@@ -264,9 +270,11 @@ class Queue:
 
     def set_back(self, study: str, why: str, died: bool = False) -> None:
         """Leave a study open that could not be defaced for a reason that is not its own: it is tried again."""
-        with self._changing:
-            self.record.note(study, State.RECEIVING, why, died)
-            self._reopen(study)
+        with self._changing, output_errors():
+            known = self.record.study(study)
+            if known and known.state in (State.RECEIVING, State.DEFACING):
+                self._reopen(study)
+                self.record.note(study, State.RECEIVING, why, died)
 
     def put_into_quarantine(self, study: str, why: str) -> None:
         """Put a study that cannot be defaced into quarantine; it stays open where images came meanwhile."""
@@ -274,13 +282,16 @@ class Queue:
             if study in self._arrived:
                 self._reopen(study)
                 return
+            self._explain(study, why)
             self.record.note(study, State.QUARANTINED, why)
             self._move_to_quarantine(study)
 
     def forwarded(self, study: str) -> None:
         """Note that all of a study was forwarded, and remove it."""
-        known = self.record.study(study)
-        self.record.note(study, State.FORWARDED, known.sentence if known else "")
+        with self._changing, output_errors():
+            self._move_left(study)
+            known = self.record.study(study)
+            self.record.note(study, State.FORWARDED, known.sentence if known else "")
         shutil.rmtree(self._studies / study, ignore_errors=True)  # what is left of it goes when the node starts again
 
     def again(self, study: str) -> None:

@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 
 from ..batch.lock import lock
-from ..errors import OutputError
+from ..errors import CTDefaceError, OutputError
 from ..private import make_private_file
 
 RECORD, LOCK = "record.sqlite", "running.lock"
@@ -25,7 +25,10 @@ RECORD, LOCK = "record.sqlite", "running.lock"
 ALREADY_RUNNING = "A node runs with this folder already: end it first, or give this one another folder."
 UNUSABLE = "The record of the node cannot be used ({}): check the disk it is on."
 
+OTHER_SECRET = "The secret is not the one that this folder was begun with: name that one with --secret."
+
 TABLES = """
+CREATE TABLE IF NOT EXISTS secret (hash TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS study (
     id TEXT PRIMARY KEY,
     state TEXT NOT NULL,
@@ -120,6 +123,14 @@ class Record:
     def __exit__(self, *_: object) -> None:
         self._db.close()
         os.close(self._lock)
+
+    def check_secret(self, hashed: str) -> None:
+        """Raise CTDefaceError where all that is here was named with another secret."""
+        known = self._do("SELECT hash FROM secret")
+        if not known:
+            self._do("INSERT INTO secret VALUES (?)", hashed)
+        elif known[0][0] != hashed:
+            raise CTDefaceError(OTHER_SECRET)
 
     def study(self, study: str) -> Study | None:
         rows = self._do("SELECT * FROM study WHERE id = ?", study)
