@@ -357,6 +357,12 @@ def test_a_disk_that_gets_full_while_a_study_is_closed_costs_nothing(tmp_path, m
             assert len(list((tmp_path / "node" / QUARANTINE / study).glob("*.dcm"))) == 1
 
 
+@pytest.mark.parametrize("arguments", [["--status"], ["--again", "a"]])
+def test_a_folder_of_no_node_is_said_to_be_none(tmp_path, capsys, arguments):
+    assert main(["receive", str(tmp_path / "typo"), *arguments]) == 1
+    assert "check its path" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
 def test_one_node_has_a_folder(tmp_path, capsys):
     with opened(tmp_path / "node"):
         assert main(["receive", str(tmp_path / "node"), "--to", str(tmp_path), "--port", "0"]) == 1

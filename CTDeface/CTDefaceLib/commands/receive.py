@@ -12,6 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import InputError
+
 if TYPE_CHECKING:
     from ..batch.runner import Resources
     from ..pacs.defacing import Choices
@@ -156,9 +158,11 @@ def run(args: argparse.Namespace) -> int:
     from ..pacs import node
     from ..pacs.queue import Queue
     from ..pacs.receiving import Work, receive
-    from ..pacs.record import Record
+    from ..pacs.record import RECORD, Record
     from ..private import SECRET, make_private_folder, make_secret
 
+    if (args.status or args.again) and not (args.folder / RECORD).is_file():
+        raise InputError("No node was ever run with this folder; check its path.")
     if args.status:
         return _status(args.folder)
     if not args.again:

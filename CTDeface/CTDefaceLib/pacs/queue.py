@@ -207,6 +207,7 @@ class Queue:
             folder, kept = self.images(study), Kept.NEW
         path = folder / f"{image}{ENDING}"
         if path.exists():
+            sync(folder)  # whoever gave it its name may have been killed before
             return self._again(content_of(self._secret, path), part)
         make_folder(folder)
         os.replace(part, path)  # its content is on the disk, and only this process gives names here
