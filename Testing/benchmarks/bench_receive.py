@@ -1,7 +1,7 @@
 """A DICOM node between dcmtk's storescu and Orthanc, on loopback: killed again and again, and throughput.
 
     python Testing/benchmarks/bench_receive.py killed --studies 50 --kills 20
-    python Testing/benchmarks/bench_receive.py throughput --studies 12 --workers 2
+    python Testing/benchmarks/bench_receive.py throughput --studies 12 --matrix 256
 
 ``killed`` sends small synthetic studies, some with two series, some with a scout, some without a head, while at random
 moments the node, the sender or the receiver ends by SIGKILL, or the disk of the node is full (as root, to mount one). A
@@ -54,11 +54,11 @@ DISK_MEGABYTES = 200
 PEOPLE = 4
 
 
-def make_studies(folder: Path, count: int, plain: bool = False) -> list[Path]:
+def make_studies(folder: Path, count: int, plain: bool = False, matrix: int = 128) -> list[Path]:
     """Studies of synthetic people: the folder of each. Plain ones have one series of a head."""
-    studies = []
+    studies, size = [], 256.0 / matrix
     for number in range(count):
-        image = scan(person=number % PEOPLE, spacing=(2.0, 2.0, 4.0)).image
+        image = scan(person=number % PEOPLE, matrix=(matrix, matrix), spacing=(size, size, 2.0 * size)).image
         tags = dict(
             StudyInstanceUID=generate_uid(),
             FrameOfReferenceUID=generate_uid(),
@@ -243,9 +243,9 @@ def _figures(there: Site, sources: list[Path]) -> dict:
     }
 
 
-def throughput(folder: Path, studies: int, workers: int) -> Iterator[dict]:
+def throughput(folder: Path, studies: int, workers: int, matrix: int) -> Iterator[dict]:
     """Studies per hour of the node and of the batch; and processor time, which does not depend on what else runs."""
-    sources = make_studies(folder / "in", studies, plain=True)
+    sources = make_studies(folder / "in", studies, plain=True, matrix=matrix)
     start, cpu = time.monotonic(), _cpu_seconds()
     command = [
         sys.executable, "-m", "CTDefaceLib", "batch", str(folder / "in"), str(folder / "out"), "--format", ".dicom",
@@ -287,12 +287,13 @@ def main():
     parser.add_argument("what", choices=["killed", "throughput"])
     parser.add_argument("--studies", type=int, default=50)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--matrix", type=int, default=128, help="for throughput; larger ones have more slices, too")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     job = {
         "killed": partial(killed, studies=args.studies, kills=args.kills, workers=args.workers, seed=args.seed),
-        "throughput": partial(throughput, studies=args.studies, workers=args.workers),
+        "throughput": partial(throughput, studies=args.studies, workers=args.workers, matrix=args.matrix),
     }[args.what]
     folder, failed = Path(tempfile.mkdtemp(prefix="ctdeface-bench-")), False
     try:

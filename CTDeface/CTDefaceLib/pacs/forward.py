@@ -16,7 +16,7 @@ from ..dicom.files import read_dataset
 from ..errors import CTDefaceError, InputError
 from ..files import output_errors, put_in_place
 from . import dicomweb
-from .node import silence
+from .node import set_up_library
 from .tls import Tls, calling
 
 SECONDS = 60.0
@@ -24,6 +24,9 @@ SECONDS = 60.0
 
 NODE = re.compile(r"(?P<title>[^@/\\]{1,16})@(?P<host>\[[0-9a-fA-F:.]+\]|[^@:/\\\[\]]+):(?P<port>[0-9]{1,5})")
 """TITLE@HOST:PORT."""
+
+IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+"""Transfer syntax."""
 
 NOT_TAKEN = "The receiver did not take an image (status {:04X}); what it says of it stands in its own log."
 
@@ -115,13 +118,15 @@ class Node:
         from pynetdicom import AE
         from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-        silence()
+        set_up_library()
         files = files_of(folder)
         ae = AE(self.own_title)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = SECONDS
         ae.add_requested_context(Verification)
-        for sop_class, syntax in sorted({_kind(path) for path in files}):
+        kinds = {path: _kind(path) for path in files}
+        for sop_class, syntax in sorted(set(kinds.values())):
             ae.add_requested_context(sop_class, syntax)
+            ae.add_requested_context(sop_class, IMPLICIT_LITTLE_ENDIAN)  # which everybody has to know
         tls = (calling(self.tls), self.host) if self.tls else None
         association = ae.associate(self.host, self.port, ae_title=self.title, tls_args=tls)
         if not association.is_established:
@@ -131,9 +136,10 @@ class Node:
         connection = association.dul.socket.socket
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # 40 ms an image otherwise
+            accepted = {(one.abstract_syntax, one.transfer_syntax[0]) for one in association.accepted_contexts}
             for path in files:
-                try:
-                    status = association.send_c_store(read_dataset(str(path)))
+                try:  # as it is, or else in what is accepted
+                    status = association.send_c_store(path if kinds[path] in accepted else read_dataset(str(path)))
                 except (ValueError, RuntimeError) as error:
                     raise ForwardError("The receiver does not take this kind of image, or has ended.") from error
                 code = status.get("Status")

@@ -103,10 +103,11 @@ def check_package() -> None:
         raise NotReadyError(MISSING) from error
 
 
-def silence() -> None:
-    """Keep to itself what pynetdicom says: it quotes what it gets."""
+def set_up_library() -> None:
+    """Keep to itself what pynetdicom says, since it quotes what it gets; files are sent as they are."""
     from pynetdicom import _config
 
+    _config.STORE_SEND_CHUNKED_DATASET = True
     _config.LOG_HANDLER_LEVEL = "none"
     logging.getLogger("pynetdicom").propagate = False
 
@@ -132,7 +133,7 @@ def start(listen: Listening, queue: Queue, report: Callable[[str], None]) -> Thr
         When the address or port cannot be had.
     """
     check_package()
-    silence()
+    set_up_library()
     from pynetdicom import AE, evt
     from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
