@@ -18,7 +18,7 @@ from typing import Any
 from ..batch.job import Outcome
 from ..batch.status import Mishap, Status
 from ..dicom.defaced_stack import is_checked
-from ..dicom.files import DOSE, SEGMENTATION, STRUCTURE_SET, quietly
+from ..dicom.files import quietly
 from ..dicom.pseudonyms import Pseudonyms
 from ..dicom.write import METHOD
 from ..errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
@@ -28,6 +28,7 @@ from ..private import read_secret
 from ..processes import temporary_files_in
 from ..study.folder import deface_folder
 from .hashes import content_of
+from .kinds import IMAGES
 
 RESULT = "result"
 """Name of the folder with what was made, in that of a job."""
@@ -177,7 +178,7 @@ def _header(path: Path) -> tuple[str, bool]:
     tags = ["SOPClassUID", "SOPInstanceUID", "DeidentificationMethod"]
     header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
     methods = header.get("DeidentificationMethod") or ()
-    is_image = header.SOPClassUID not in (STRUCTURE_SET, SEGMENTATION, DOSE)
+    is_image = header.SOPClassUID in IMAGES
     return str(header.SOPInstanceUID), not is_image or METHOD in ([methods] if isinstance(methods, str) else methods)
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from socketserver import BaseServer
 from typing import TYPE_CHECKING, Any
 
-from ..dicom.files import CT_IMAGES, DOSE, OTHER_IMAGES, SEGMENTATION, STRUCTURE_SET
 from ..errors import InputError, NotReadyError, OutputError
 from ..files import on_one_line
+from .kinds import DOCUMENTS, IMAGES
 from .queue import Kept, Queue, Refusal, Status
 from .tls import Tls, listening
 
@@ -25,19 +25,6 @@ if TYPE_CHECKING:
     from pynetdicom.transport import ThreadedAssociationServer
 
 MISSING = 'The package pynetdicom is not installed: pip install "ctdeface[pacs]".'
-
-IMAGES = (
-    *CT_IMAGES,
-    *OTHER_IMAGES,
-    "1.2.840.10008.5.1.4.1.1.7",  # secondary captures, which can hold a CT
-    "1.2.840.10008.5.1.4.1.1.7.2",
-    "1.2.840.10008.5.1.4.1.1.7.3",
-    "1.2.840.10008.5.1.4.1.1.13.1.1",  # cone beam
-)
-"""SOP classes that can be defaced. All others are declined when an association is made: they stay where they are."""
-
-DOCUMENTS = (STRUCTURE_SET, SEGMENTATION, DOSE)
-"""SOP classes that are taken along where that is asked for."""
 
 TRANSFER_SYNTAXES = (
     "1.2.840.10008.1.2.1",
