@@ -38,7 +38,7 @@ from CTDefaceLib.pacs.queue import LATE, QUARANTINE, STUDIES, WHY, Kept, Queue, 
 from CTDefaceLib.pacs.record import Record, State, read_record  # noqa: E402
 from CTDefaceLib.pacs.tls import Tls  # noqa: E402
 from CTDefaceLib.private import make_secret  # noqa: E402
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid  # noqa: E402
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid  # noqa: E402
 
 SECRET = bytes(range(32))
 CT_STUDY = "1.2.3.4"
@@ -666,7 +666,7 @@ def test_with_tls_only_who_has_a_certificate_gets_through(tmp_path, certificates
 
 
 @contextmanager
-def receiver(answer):
+def receiver(answer, syntax=ExplicitVRLittleEndian):
     """A DICOM node that answers each image with a status: its port, and what it got."""
     got: list[str] = []
 
@@ -677,7 +677,7 @@ def receiver(answer):
         return status
 
     ae = pynetdicom.AE("RESEARCH")
-    ae.add_supported_context(CTImageStorage)
+    ae.add_supported_context(CTImageStorage, syntax)
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(pynetdicom.evt.EVT_C_STORE, store)])
     try:
         yield server.server_address[1], got
@@ -698,6 +698,12 @@ def test_a_receiver_that_fails_gets_the_rest_later(tmp_path, three):
     with pytest.raises(ForwardError, match="does not answer"):
         to.send(folder, "", os.unlink)
     assert list(folder.iterdir())
+
+
+def test_a_receiver_that_knows_only_what_all_have_to_gets_that(tmp_path, three):
+    with receiver(lambda _: 0, ImplicitVRLittleEndian) as (port, got):
+        Node("RESEARCH", "127.0.0.1", port, "CTDEFACE").send(three[0].parent, "", os.unlink)
+        assert len(got) == 3
 
 
 def test_a_folder_gets_a_study_whole_and_no_other_one(tmp_path, three):

@@ -131,7 +131,7 @@ def _deface(choices: Choices, images: Path, result: Path) -> Account:
     )
     reasons = [f"{one['name']}: {one['why']}" for one in report.get("refused", ())]
     if report.get("left_out"):
-        reasons.append(f"Not defaced, since by its kind it cannot be: {', '.join(report['left_out'])}.")
+        reasons.append(f"What cannot be defaced, or does not belong to what was: {', '.join(report['left_out'])}.")
     if not choices.forward_warned:
         reasons += list(_without_warned(report, result))
     if _names(images) != names:  # some came meanwhile: an account of none fits nothing, and the study stays open

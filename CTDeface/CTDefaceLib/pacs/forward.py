@@ -166,8 +166,11 @@ class DicomWeb:
 
 
 def _kind(path: Path) -> tuple[str, str]:
-    dataset = read_dataset(str(path), pixels=False)
-    return str(dataset.SOPClassUID), str(dataset.file_meta.TransferSyntaxUID)
+    """SOP class and transfer syntax of a file."""
+    from pydicom.filereader import read_file_meta_info
+
+    meta = read_file_meta_info(path)
+    return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
 
 
 def removed(path: Path) -> None:
