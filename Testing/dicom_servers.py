@@ -57,7 +57,7 @@ def start_orthanc(folder: Path, dicom: int, http: int, **choices) -> subprocess.
         "Plugins": [],
     }
     (folder / "orthanc.json").write_text(json.dumps({**usual, **choices}))
-    with open(folder / "log.txt", "a") as log:
+    with open(folder / "log.txt", "a", encoding="utf-8") as log:
         process = subprocess.Popen(["Orthanc", folder / "orthanc.json"], stdout=log, stderr=log)
     for _ in range(300):
         with suppress(OSError):

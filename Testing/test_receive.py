@@ -582,7 +582,7 @@ def test_more_associations_than_allowed_are_rejected(tmp_path):
 
 
 def test_what_can_never_be_defaced_is_declined_at_once(tmp_path):
-    report = "1.2.840.10008.5.1.4.1.1.88.11"
+    report = "1.2.840.10008.5.1.4.1.1.104.1"
     structures = "1.2.840.10008.5.1.4.1.1.481.3"
     with listening(tmp_path / "a") as (_, port, _), calling(port, contexts=[report, structures]) as association:
         assert [one.abstract_syntax for one in association.accepted_contexts] == ["1.2.840.10008.1.1"]
@@ -763,7 +763,7 @@ def running(folder: Path, *arguments: str):
     port = free_port()
     command = [sys.executable, "-m", "CTDefaceLib", "receive", str(folder), "--port", str(port), *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with open(folder.with_suffix(".log"), "a") as log:
+    with open(folder.with_suffix(".log"), "a", encoding="utf-8") as log:
         process = subprocess.Popen(command, env=environment, stderr=log)
     try:
         processes.wait_for(lambda: f"port {port}" in folder.with_suffix(".log").read_text(), 120)

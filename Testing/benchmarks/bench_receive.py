@@ -104,7 +104,7 @@ class Site:
             f"RESEARCH@127.0.0.1:{self.ports['dicom']}", "--port", str(self.ports["node"]), "--quiet",
             str(QUIET_SECONDS), "--workers", str(self.workers), "--keep-free", "20",
         ]  # fmt: skip
-        with open(log, "a") as file:
+        with open(log, "a", encoding="utf-8") as file:
             self.programs["node"] = subprocess.Popen(command, env=ENVIRONMENT, stderr=file)
         wait_for(lambda: log.read_text().count(marker) > before, 180)
 

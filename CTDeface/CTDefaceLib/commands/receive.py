@@ -49,8 +49,8 @@ Nothing else stays of a study that was sent on.
 
 An image is on the disk before its sender is told so. When the disk is nearly full,
 images are refused (status A700). Killed at any moment and started again, it goes on
-where it was. What can never be defaced (reports, plans) is declined when it is
-offered. An image that comes twice is kept once.
+where it was. What can never be defaced is declined when it is offered, and so are
+reports and plans without --take-along. An image that comes twice is kept once.
 
 who may call: everybody on this machine. With any other --address, --callers or --from
   says who, and --certificate with --authority makes sure of it.
@@ -66,7 +66,7 @@ MEGABYTE = 1 << 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..pacs.node import Listening
-    from .deface import add_headers, add_parameters
+    from .deface import add_headers, add_parameters, add_take_along
 
     usual = Listening()
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="private folder of the node, made where missing")
@@ -142,9 +142,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     headers = parser.add_argument_group("headers")
     add_headers(headers)
-    headers.add_argument(
-        "--take-along", action="store_true", help="take structure sets, segmentations and doses along, too"
-    )
+    add_take_along(headers)
     headers.add_argument(
         "--table",
         metavar="FILE",

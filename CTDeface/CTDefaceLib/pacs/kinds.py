@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from ..dicom.files import CT_IMAGES, DOSE, OTHER_IMAGES, SEGMENTATION, STRUCTURE_SET
+from ..dicom.files import (
+    CT_IMAGES,
+    DOSE,
+    ION_PLAN,
+    LABEL_MAP,
+    OTHER_IMAGES,
+    PLAN,
+    REGISTRATION,
+    SEGMENTATION,
+    STRUCTURE_SET,
+)
 
 IMAGES = (
     *CT_IMAGES,
@@ -14,5 +24,8 @@ IMAGES = (
 )
 """SOP classes that can be defaced. All others are declined when an association is made: they stay where they are."""
 
-DOCUMENTS = (STRUCTURE_SET, SEGMENTATION, DOSE)
+REPORTS = tuple(f"1.2.840.10008.5.1.4.1.1.88.{number}" for number in (11, 22, 33, 34, 35, 59, 67))
+"""SOP classes of structured reports, key objects and dose reports."""
+
+DOCUMENTS = (STRUCTURE_SET, SEGMENTATION, LABEL_MAP, DOSE, PLAN, ION_PLAN, REGISTRATION, *REPORTS)
 """SOP classes that are taken along where that is asked for."""

@@ -68,7 +68,7 @@ class Listening:
     largest: int
         Bytes that an object may take.
     take_along: bool
-        Take structure sets, segmentations and doses, too.
+        Take what goes along with images, too, see :data:`.kinds.DOCUMENTS`.
     """
 
     title: str = "CTDEFACE"
