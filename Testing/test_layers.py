@@ -43,8 +43,8 @@ ROOMS = {
     "stored_data version volume_io",
     "batch": "audits dicom errors files parameters pipeline private processes progress render scan segmenters "
     "stored_data structures study version volume_io walk",
-    "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress render scan "
-    "segmenters study tasks version volume_io",
+    "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress removal render "
+    "scan segmenters study tasks version volume_io",
     "commands": "batch dicom errors files nifti_geometry parameters phantom pipeline private progress render scan "
     "segmenters stored_data structures study version volume_io",
     "__init__": "parameters pipeline structures version volume_io",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,16 +127,44 @@ def save_companion(
         modality = _modality(source, next(time_points(series)))
         return _save_times(face, series, modality, path, at_rest=False)
     image, geometry = read_placed(source, **_of_nifti(reading))
-    check_grid(image)
     modality = _modality(source, image)
-    if modality == CT:
-        image, _ = in_hounsfield(image)
     for key in image.GetMetaDataKeys():
         image.EraseMetaData(key)
+    result = deface_companion(face, image, modality, progress)
+    save_volume(result.image, path, geometry)
+    return result.report
+
+
+def deface_companion(face: Face, image: sitk.Image, modality: str = "", progress: Progress = silent) -> DefaceResult:
+    """Give another image of the head the same new skin.
+
+    Parameters
+    ----------
+    face: Face
+        What was found and made in the CT.
+    image: SimpleITK.Image
+        The other image, on any grid.
+    modality: str
+        As in DICOM; where nobody says it, what the values can be.
+
+    Returns
+    -------
+    DefaceResult
+        Its report has the ``modality``.
+
+    Raises
+    ------
+    InputError
+        When it is not of this head, or shows more of the face.
+    """
+    check_grid(image)
+    modality = modality or modality_of(image)
+    if modality == CT:
+        image, _ = in_hounsfield(image)
+    progress(0.0, "Looking for the head")
     pose = find_pose(face.result.surface, image, modality, at_rest=True)
     result = apply(face, image, modality, pose, progress=part(progress, 0.3, 1.0))
-    save_volume(result.image, path, geometry)
-    return {"modality": modality, **result.report}
+    return replace(result, report={"modality": modality, **result.report})
 
 
 def companion_name(source: Path, folder: Path) -> Path:
@@ -209,6 +238,11 @@ def _modality(path: str | os.PathLike, image: sitk.Image) -> str:
     named = re.search(r"_([A-Za-z0-9]+)$", path.name[: -len(suffix(path))])
     if stated or (named and named.group(1) in BIDS_MODALITIES):
         return stated or BIDS_MODALITIES[named.group(1)]  # type: ignore[union-attr]
+    return modality_of(image)
+
+
+def modality_of(image: sitk.Image) -> str:
+    """CT if the values of an image can be Hounsfield units, and MR otherwise."""
     try:
         in_hounsfield(image)
     except InputError:
