@@ -117,7 +117,7 @@ def test_a_cluster_that_only_lets_in_who_has_its_certificate(tmp_path, folders):
     before = batch_cases.hashes(source)
     with dask_cluster(tmp_path, secure, "tls://") as (address, _):
         assert address.startswith("tls://")
-        run = start_batch(source, output, address)
+        run = start_batch(source, output, address, {**ENVIRONMENT, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"})
         assert "cannot be reached" in run.communicate()[1] and run.returncode == 1
         run = start_batch(source, output, address, secure)
         assert run.wait() == 0, run.communicate()[1]

@@ -32,7 +32,6 @@ def few_and_light_pictures(monkeypatch):
     """What is tested is not how finely the head is drawn."""
     monkeypatch.setitem(PRESETS, "quick", ViewGrid((-20, 10), (0, 15), ("top",)))
     monkeypatch.setattr(sweep, "REPORT_VIEWS", sweep.REPORT_VIEWS[:1])
-    monkeypatch.setattr(detection, "TRIANGLES", None)
     monkeypatch.setattr(detection, "GRID_MM", 2.5)
 
 

@@ -117,13 +117,6 @@ def test_table_goes_away_and_fine_grids_are_bounded():
     assert fine.GetNumberOfPolys() < 130_000
 
 
-def test_decimation_keeps_the_shape():
-    surface = render.skin_surface(knobbed_ball(), triangles=3000)
-    assert surface.GetNumberOfPolys() <= 3001
-    assert surface.GetPointData().GetNormals() is not None
-    assert surface.GetBounds()[1] == pytest.approx(10 + 68, abs=2.0)
-
-
 def test_lights_sizes_projection_and_label(renderer):
     surface = render.skin_surface(knobbed_ball())
     top = renderer.picture(surface, light="top", size=(120, 80))

@@ -33,7 +33,6 @@ JOINED = ("greatest", "least", "mean")
 @pytest.fixture(autouse=True)
 def light_pictures(monkeypatch):
     """What is tested is not how finely the head is drawn."""
-    monkeypatch.setattr(detection, "TRIANGLES", None)
     monkeypatch.setattr(detection, "GRID_MM", 2.5)
 
 

@@ -153,7 +153,7 @@ def evaluate_cohort(
 def _memory(folder: Path, model: FaceModel, model_folder: str | os.PathLike | None, grid: ViewGrid) -> VolumeMemory:
     weights = sorted(Path(model_folder).glob("*")) if model_folder else []
     made_with = [model.name, [file_digest(path) for path in weights], asdict(grid), model.picture_size]
-    return VolumeMemory(folder, [*made_with, detection.FIELD_OF_VIEW_MM, detection.GRID_MM, detection.TRIANGLES])
+    return VolumeMemory(folder, [*made_with, detection.FIELD_OF_VIEW_MM, detection.GRID_MM])
 
 
 class _FaceFinder:

@@ -23,9 +23,6 @@ FIELD_OF_VIEW_MM = 280.0
 """Height and width of the pictures in mm. Between 270 and 300 detectors find faces in renderings of head CTs best."""
 GRID_MM = 1.5
 """Grid in mm that the skin surface is made on. Set by judgement; no other value is on record."""
-TRIANGLES = 60_000
-"""Triangles that the skin surface is decimated to: with twice as many pictures per second as with all of them, as many
-faces are found (Testing/benchmarks/bench_views.py shows both)."""
 
 
 def find_faces(
@@ -118,7 +115,7 @@ def picture_of(
 
 def surface_of(image: sitk.Image, iso: float = TISSUE_HU) -> Skin:
     """The skin surface as all evaluations see it."""
-    return skin_surface(image, iso, grid_mm=GRID_MM, triangles=TRIANGLES)
+    return skin_surface(image, iso, grid_mm=GRID_MM)
 
 
 def skin_of(image: sitk.Image, iso: float = TISSUE_HU, rendering: str = "surface") -> Skin:

@@ -9,7 +9,7 @@ from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 
 from .attacks import GROWTHS_MM, LOWERED_ISO, PEELS_MM
 from .charts import density, line_chart
-from .detection import FIELD_OF_VIEW_MM, GRID_MM, TRIANGLES
+from .detection import FIELD_OF_VIEW_MM, GRID_MM
 from .face_models import ADVICE_ONLY
 from .findings import BOUND, DEFACED, ORIGINAL, Evaluation, Level, Subject
 from .pages import FACE_NOTICE, image, list_of, page, table, versions
@@ -200,4 +200,4 @@ def _drawn(evaluation: Evaluation) -> str:
     camera = "a camera at 1 m" if settings.perspective else "parallel rays"
     if settings.rendering == "volume":
         return f"volume rendering of the skin, {camera}"
-    return f"skin surface at {list_of([TISSUE_HU])} HU on a grid of {GRID_MM:g} mm, {TRIANGLES} triangles, {camera}"
+    return f"skin surface at {list_of([TISSUE_HU])} HU on a grid of {GRID_MM:g} mm, {camera}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import SimpleITK as sitk
@@ -15,7 +16,7 @@ from .face_models import FaceModel, similarity
 from .findings import Scale, Sighting
 from .recognition import gallery_of, kept_gallery
 from .settings import RENDERINGS, Settings
-from .views import View, ViewGrid, head_pose
+from .views import Pose, View, ViewGrid, head_pose
 
 SCALE_VIEWS = ViewGrid((-15, 0, 15), (-15, 0, 15))
 """Views for a scale without a whole evaluation. Set by judgement; no others are on record."""
@@ -56,11 +57,11 @@ def measured_scale(
     scale = Scale(_same_head(embeddings, grid))
     views = list(views)
     heads: list[Mapping[View, np.ndarray]] = []
-    for other in _synthetic_heads() if others is None else others:
+    for other, pose in _synthetic_heads() if others is None else ((other, head_pose(other)) for other in others):
         sightings = find_faces(
             renderer,
             skin_of(other, rendering=settings.rendering),
-            head_pose(other),
+            pose,
             views,
             [model],
             embedders=[model.name],
@@ -93,6 +94,8 @@ def _same_head(embeddings: Mapping[View, np.ndarray], grid: ViewGrid) -> list[fl
     return [similarity(embeddings[a], embeddings[b]) for a, b in pairs if a in embeddings and b in embeddings]
 
 
-def _synthetic_heads() -> Iterable[sitk.Image]:
-    for person in OTHER_PEOPLE:
-        yield make_phantom(PhantomParameters(person=person, spacing=(2.0, 2.0, 2.0), matrix=(110, 130))).image
+@cache
+def _synthetic_heads() -> list[tuple[sitk.Image, Pose]]:
+    """CTs of synthetic people and where their heads lie, made once in a process."""
+    people = (PhantomParameters(person=person, spacing=(2.0, 2.0, 2.0), matrix=(110, 130)) for person in OTHER_PEOPLE)
+    return [(image, head_pose(image)) for image in (make_phantom(person).image for person in people)]

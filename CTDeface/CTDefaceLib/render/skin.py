@@ -29,7 +29,6 @@ def skin_surface(
     *,
     largest: bool = True,
     grid_mm: float = 1.0,
-    triangles: int | None = None,
 ) -> vtk.vtkPolyData:
     """Triangulate the boundary between air and skin.
 
@@ -46,8 +45,6 @@ def skin_surface(
         cavities closed all round, go away.
     grid_mm: float
         Axes that are sampled more finely than this are resampled to it, which bounds the number of triangles.
-    triangles: int, optional
-        Decimate to about this number.
 
     Returns
     -------
@@ -57,7 +54,7 @@ def skin_surface(
     volume = _coarsen(volume, grid_mm)
     if largest:
         volume = _largest_body(volume, iso)
-    return _isosurface(volume, iso, triangles)
+    return _isosurface(volume, iso)
 
 
 def _smooth(volume: sitk.Image, sigma_mm: float) -> sitk.Image:
@@ -102,7 +99,7 @@ def _largest_body(volume: sitk.Image, iso: float) -> sitk.Image:
     return result
 
 
-def _isosurface(volume: sitk.Image, iso: float, triangles: int | None) -> vtk.vtkPolyData:
+def _isosurface(volume: sitk.Image, iso: float) -> vtk.vtkPolyData:
     import vtk
     from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
@@ -117,14 +114,11 @@ def _isosurface(volume: sitk.Image, iso: float, triangles: int | None) -> vtk.vt
     contour.SetInputData(data)
     contour.SetValue(0, float(iso))
     contour.ComputeScalarsOff()
-    contour.SetComputeNormals(triangles is None)
     contour.SetComputeGradients(False)
     contour.Update()
     surface = contour.GetOutput()
     if surface.GetNumberOfPoints() == 0:
         return surface
-    if triangles is not None:
-        surface = _decimated(surface, triangles)
 
     direction = np.array(volume.GetDirection()).reshape(3, 3)
     origin = np.array(volume.TransformIndexToPhysicalPoint((0, 0, 0)))
@@ -143,23 +137,6 @@ def _isosurface(volume: sitk.Image, iso: float, triangles: int | None) -> vtk.vt
         reverse.Update()
         surface = reverse.GetOutput()
     return surface
-
-
-def _decimated(surface: vtk.vtkPolyData, triangles: int) -> vtk.vtkPolyData:
-    import vtk
-
-    if surface.GetNumberOfPolys() > triangles:
-        decimate = vtk.vtkQuadricDecimation()
-        decimate.SetInputData(surface)
-        decimate.SetTargetReduction(1.0 - triangles / surface.GetNumberOfPolys())
-        decimate.Update()
-        surface = decimate.GetOutput()
-    normals = vtk.vtkPolyDataNormals()
-    normals.SetInputData(surface)
-    normals.SplittingOff()
-    normals.ConsistencyOff()
-    normals.Update()
-    return normals.GetOutput()
 
 
 def skin_volume(image: sitk.Image, iso: float = TISSUE_HU) -> vtk.vtkVolume:
