@@ -21,7 +21,7 @@ from CTDefaceEvalLib.identification import ORIGINAL_TO_DEFACED
 from CTDefaceEvalLib.pairs import BY_PATIENT
 from CTDefaceEvalLib.tasks import DownloadModels
 from CTDefaceEvalLib.views import head_pose
-from CTDefaceEvalSlicer import cohort_node, evaluation_panel, head_views, results
+from CTDefaceEvalSlicer import cohort_node, evaluation_panel, head_views, parameters, results
 from CTDefaceEvalSlicer.head_views import DEFACED, NAMES, ORIGINAL, RECOVERED
 from CTDefaceEvalSlicer.tasks import Task
 from CTDefaceLib import tasks
@@ -66,6 +66,12 @@ def pairs(real_data):
         return made[name]
 
     return find
+
+
+@pytest.fixture
+def one_model(monkeypatch):
+    """Sweeps and attacks with the quicker of the models only, where it does not matter which."""
+    monkeypatch.setattr(parameters, "DEFAULT_MODELS", (DlibHog.name,))
 
 
 @pytest.fixture
@@ -506,7 +512,9 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
     assert "step 1" in ui.sweepHintLabel.text
     isPoor = name == "phantom"  # and the real head is defaced well
     original, defaced = pairs(name)
-    if isPoor:
+    if not isPoor:
+        monkeypatch.setattr(parameters, "DEFAULT_MODELS", (DlibHog.name,))
+    else:
         defaced = poor_defacings.constant_filled(original, head_pose(original))
     volumes = show(panel, original, defaced)
     assert "step 3" in ui.verdictHintLabel.text
@@ -527,8 +535,9 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
     keep(gui.window, f"eval-{name}-sweep", tmp_path)
     shown.cellClicked(0, 2)
     assert np.allclose(panel.headsPanel.head.angles(cameras()[1]), [30, 15], atol=0.1)
-    ui.mapModelComboBox.currentIndex = 1
-    assert str(len(evaluation.subject("original").scores("dlib-cnn"))) in ui.originalMapLabel.text
+    if isPoor:
+        ui.mapModelComboBox.currentIndex = 1
+        assert str(len(evaluation.subject("original").scores("dlib-cnn"))) in ui.originalMapLabel.text
 
     # 4. what looks most like the face, in a third view from the same side
     attack(panel)
@@ -597,7 +606,7 @@ def test_cancel_a_sweep(panel, volumes):
     assert panel.meterPanel.meter.running, "the meter goes on"
 
 
-def test_one_volume_alone_is_swept_but_not_attacked(panel, pairs):
+def test_one_volume_alone_is_swept_but_not_attacked(panel, pairs, one_model):
     show(panel, pairs("phantom")[0])
     assert "defaced volume" in panel.ui.attackHintLabel.text
     sweep(panel)
@@ -719,7 +728,7 @@ def test_too_few_patients_give_no_plot_and_no_nan(panel):
     assert "too few patients" in panel.ui.cohortResultLabel.text
 
 
-def test_the_attack_tells_how_long_it_will_take_and_is_quick_by_default(panel, volumes):
+def test_the_attack_tells_how_long_it_will_take_and_is_quick_by_default(panel, volumes, one_model):
     assert panel.parameterNode.attackViews.value == "quick"
     sweep(panel)
     assert re.fullmatch(r"It will take about \d+ min.", panel.ui.attackHintLabel.text)
@@ -1111,7 +1120,7 @@ def test_nothing_is_raised(panel, volumes, job, event, monkeypatch):
 # ------------------------------------------------------------------------------------------------------------- console
 
 
-@pytest.mark.parametrize("name", SCANS)
+@pytest.mark.parametrize("name", SCANS[1:])
 def test_the_console_lines_of_the_readme(pairs, name, tmp_path):
     """They run as they stand there, in a process without a window; few views and one attack stand for all."""
     pytest.importorskip("sklearn", reason="a cohort needs scikit-learn")

@@ -108,7 +108,7 @@ def interval(gallery: np.ndarray, probes: np.ndarray, rng: np.random.Generator) 
     """Rank-1 and AUC with their 95 % intervals."""
     number = len(gallery)
     drawn = [recognition(gallery, probes, rng.integers(0, number, number)) for _ in range(DRAWS)]
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0).tolist()
     rank1, auc = recognition(gallery, probes, np.arange(number))
     return {"rank1": rank1, "rank1_95": [low[0], high[0]], "auc": auc, "auc_95": [low[1], high[1]], "people": number}
 
@@ -182,7 +182,7 @@ def main() -> None:
         ("upper end of its 95 % interval", shares, [blanked["auc_95"][1]] * len(shares)),
     ]
     labels = "share of the head's tissue that is replaced (%)", "ROC-AUC, own against other heads"
-    svg = charts.line_chart(lines, *labels, x_range=(0.0, max(shares, default=1.0)), y_range=(0.4, 1.0))
+    svg = charts.line_chart(lines, *labels, x_range=(0.0, float(np.ceil(max(shares, default=1.0)))), y_range=(0.4, 1.0))
     (args.output / "strength.svg").write_text(svg, encoding="utf-8")
 
 
