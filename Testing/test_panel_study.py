@@ -77,6 +77,12 @@ def tick(table, row, isTicked=True):
     table.item(row, 0).setCheckState(qt.Qt.Checked if isTicked else qt.Qt.Unchecked)
 
 
+def bottom(table):
+    """Where the last row ends, in pixels of what is seen."""
+    last = table.rowCount - 1
+    return table._qt("rowViewportPosition")(last) + table._qt("rowHeight")(last)
+
+
 def deface(panel):
     wait(lambda: panel.ui.defaceButton.enabled)
     panel.ui.defaceButton.click()
@@ -205,6 +211,7 @@ def test_the_series_of_the_patient_go_along(quick, head, tmp_path):
     ):
         assert remark.startswith(start)
     assert ui.furtherCollapsibleButton.visible and not ui.furtherCollapsibleButton.collapsed
+    wait(lambda: bottom(ui.furtherTable) <= ui.furtherTable._qt("viewport")().height())
     tick(ui.furtherTable, 1, False)
     tick(ui.furtherTable, 3)
     assert "make sure" in ui.furtherHintLabel.text

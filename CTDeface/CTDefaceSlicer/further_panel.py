@@ -18,6 +18,7 @@ class FurtherPanel(StepPanel):
         self._refused = {}  # why a series was refused, by its ID
         self._isOpen = False
         self._table = CheckTable(self.ui.furtherTable, [_("Series"), _("What happens")], self.onTicked)
+        self.ui.furtherCollapsibleButton.connect("contentsCollapsed(bool)", lambda _isCollapsed: self._table.fit())
 
     def forget(self):
         """Drop what went wrong: there is another result, or none."""

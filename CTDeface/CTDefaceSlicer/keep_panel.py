@@ -19,6 +19,7 @@ class KeepPanel(StepPanel):
     def __init__(self, panel):
         super().__init__(panel)
         self._table = CheckTable(self.ui.keepTable, [_("Stays"), _("Costs")], self.onTicked)
+        self.ui.keepCollapsibleButton.connect("contentsCollapsed(bool)", lambda _isCollapsed: self._table.fit())
 
     def update(self):
         """Show the segments, those that stay ticked, and what keeping them costs."""

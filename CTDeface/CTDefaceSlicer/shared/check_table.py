@@ -60,7 +60,12 @@ class CheckTable:
             for item in (name, remark):
                 item.setToolTip(f"{row.name}\n{row.remark}".strip())
         table.blockSignals(wasBlocked)
-        table.updateGeometry()
+        self.fit()
+
+    def fit(self):
+        """Let the table be as high as its rows are, once it has its width and the rows their lines."""
+        qt.QTimer.singleShot(0, self._table.resizeRowsToContents)
+        qt.QTimer.singleShot(0, self._table.updateGeometry)
 
     def _item(self, row, column, text):
         """The item of a cell, which stays the same while the table is shown: it may be the one that was clicked."""
