@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from . import results
 from .head_views import LABELS
 from .heat_map import HeatMap
+from .measures import measures
 from .reports import saveReport
 from .tasks import Task
 
@@ -208,6 +209,8 @@ class EvaluationPanel(StepPanel):
         isPair = verdict is not None and outcome.evaluation.original is not None
         ui.verdictLevelLabel.visible = ui.verdictLabel.visible = isPair
         ui.attackResultLabel.visible = isPair and bool(outcome.evaluation.settings.attacks)
+        lines = [hints.marked(*line, ui.measuresLabel) for line in measures(outcome.evaluation)] if isPair else []
+        hints.show(ui.measuresLabel, "<br>".join(lines))
         if not isPair:
             return
         level, sentence = verdict.level, verdict.sentence
