@@ -1,7 +1,9 @@
 """The CTDeface panel: what must stay, and further series of the same patient, by mouse."""
 
+import dicom_files
 import gui
 import numpy as np
+import pydicom
 import pytest
 import quick_worker
 import SimpleITK as sitk
@@ -12,10 +14,12 @@ from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.volume_io import read_ct
 from CTDefaceSlicer.shared import nodes
 from gui import wait
+from slicer_host import dicom
 from stored_phantoms import stored_phantom
 from test_keep import jaw
 from test_study import mr
 
+import ctk  # isort: skip
 import qt  # isort: skip
 
 pytestmark = pytest.mark.gui
@@ -281,16 +285,11 @@ def test_the_further_series_are_saved_with_the_scene(quick, head, tmp_path):
 
 
 def test_with_the_real_worker(panel, head):
-    """A segment stays bit for bit; an MR gets the same face on its own grid; what is no head is refused."""
+    """A segment stays bit for bit; an MR gets the same face on its own grid."""
     ui, image = panel.ui, scan().image
     volume, t1 = gui.volume(image, "CT"), gui.volume(mr(), "T1")
-    shape = slicer.util.arrayFromVolume(volume).shape
     inside = jaw(scan()).astype(np.uint8)
-    blocks = np.random.default_rng(0).integers(-900, 900, shape).astype(np.int16)
-    noise = sitk.GetImageFromArray(blocks)
-    noise.CopyInformation(image)
-    other = gui.volume(noise, "Noise")
-    patient("Doe", volume, t1, other)
+    patient("Doe", volume, t1)
     node = segmentation(volume, Mandible=inside)
     ui.inputSelector.setCurrentNode(volume)
     ui.keepSelector.setCurrentNode(node)
@@ -302,8 +301,7 @@ def test_with_the_real_worker(panel, head):
     report = panel.logic.report(result)
     assert report["kept"]["Mandible"]["in_region"] > 0.1
     assert "Mandible kept: " in ui.reportLabel.text and "mL" in rows(ui.keepTable)[0][2]
-    assert [row[2].partition(":")[0] for row in rows(ui.furtherTable)][0] == "Done"
-    assert "could not be laid on the CT" in rows(ui.furtherTable)[1][2] or "Hounsfield" in rows(ui.furtherTable)[1][2]
+    assert [row[2] for row in rows(ui.furtherTable)] == ["Done: T1 defaced"]
     (made,) = panel.logic.furtherResults(result)
     own = panel.logic.report(made)
     assert own["modality"] == "MR" and own["strength"] == "standard" and own["mask"] == "as segmented"
@@ -311,3 +309,36 @@ def test_with_the_real_worker(panel, head):
     assert 0.005 < changed.mean() < 0.2
     stays = sitk.Resample(mask_of(inside, image), mr(), sitk.Transform(), sitk.sitkNearestNeighbor, 0)
     assert not changed[voxels(stays) > 0].any(), "it stays in the MR as well"
+
+
+def test_dicom_series_go_into_folders_of_their_own(panel, head, tmp_path):
+    """With one private folder beside them all."""
+    pytest.importorskip("dicomanonymizer", reason="pip install ctdeface[dicom]")
+    slicer.dicomDatabase = ctk.ctkDICOMDatabase()
+    (tmp_path / "database").mkdir()
+    slicer.dicomDatabase.openDatabase(str(tmp_path / "database" / "ctkDICOM.sql"))
+    ui, volumes = panel.ui, []
+    for number, image in enumerate((head, sitk.BinShrink(head, [1, 1, 2])), 3):
+        folder = tmp_path / f"in{number}"
+        tags = {"SeriesNumber": number, "SeriesInstanceUID": f"1.2.3.{number}"}
+        dicom_files.write_series(folder, image, StudyInstanceUID="1.2.8", FrameOfReferenceUID="1.2.9", **tags)
+        volumes.append(gui.volume(image, f"{number}: Head"))
+        dicom.load_series(slicer.dicomDatabase, folder, volumes[-1])
+    ui.inputSelector.setCurrentNode(volumes[0])
+    assert [row[0] for row in rows(ui.furtherTable)] == [True]
+    deface(panel)
+    ui.exportKindComboBox.currentIndex = ui.headersComboBox.currentIndex = 1
+    ui.exportFolderPathLineEdit.currentPath = str(tmp_path / "out")
+    ui.exportButton.click()
+    wait(lambda: not panel.busy)
+    assert ui.exportHintLabel.text.endswith(" (2 series)"), ui.exportHintLabel.text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["series_1", "series_2"]
+    headers = [pydicom.dcmread(next((tmp_path / "out" / f"series_{n}").iterdir())) for n in (1, 2)]
+    assert headers[0].PatientID == headers[1].PatientID and headers[0].StudyInstanceUID == headers[1].StudyInstanceUID
+    assert headers[0].FrameOfReferenceUID == headers[1].FrameOfReferenceUID
+    assert headers[0].SeriesInstanceUID != headers[1].SeriesInstanceUID
+    assert (tmp_path / "out-private" / "pseudonyms.csv").exists()
+    ui.exportButton.click()
+    wait(lambda: not panel.busy)
+    assert "not empty" in ui.exportHintLabel.text
+    del slicer.dicomDatabase

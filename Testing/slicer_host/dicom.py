@@ -38,7 +38,8 @@ def _instance_value(self, uid, tag):
     if uid not in self._files:
         return ""
     header = pydicom.dcmread(self._files[uid], stop_before_pixels=True)
-    return str(header[tuple(int(part, 16) for part in tag.split(","))].value)
+    element = header.get(tuple(int(part, 16) for part in tag.split(",")))
+    return "" if element is None else str(element.value)
 
 
 ctkDICOMDatabase = stand_in(
