@@ -118,7 +118,7 @@ BAD = {
     "in colour": (lambda f: _volume(f, "colour.mha", sitk.Compose([head()] * 3)), Status.REFUSED, "colour"),
     "spacing in metres": (lambda f: _volume(f, "metres.nrrd", _wide()), Status.REFUSED, "mm"),
     "several volumes": (
-        lambda f: _volume(f, "four.nii.gz", sitk.JoinSeries([head(), head()])),
+        lambda f: _volume(f, "four.mha", sitk.JoinSeries([head(), head()])),
         Status.REFUSED,
         "2 volumes",
     ),

@@ -23,13 +23,14 @@ from CTDefaceLib import batch
 from CTDefaceLib.audits import Level
 from CTDefaceLib.batch import Choices, runners
 from CTDefaceLib.batch.inputs import FoundScan, find_scans
-from CTDefaceLib.batch.job import WORK_FOLDER, Job, Outcome, run_job
+from CTDefaceLib.batch.job import WORK_FOLDER, Job, Outcome
 from CTDefaceLib.batch.lock import lock
 from CTDefaceLib.batch.names import output_name, pseudonym
 from CTDefaceLib.batch.record import Record
 from CTDefaceLib.batch.runner import DIED_SENTENCE, LONGEST_SECONDS, Resources
 from CTDefaceLib.batch.runners import RUNNERS, Place
 from CTDefaceLib.batch.status import Mishap, Status
+from CTDefaceLib.batch.work import run_job
 from CTDefaceLib.batch.worker_processes import in_worker_processes
 from CTDefaceLib.commands.batch import AUDITS
 from CTDefaceLib.commands.main import main
@@ -261,7 +262,7 @@ def test_a_full_disk_ends_the_batch_and_it_goes_on_later(folders, monkeypatch, s
     def full(*_):
         raise OutputError("No room.") from said
 
-    monkeypatch.setattr("CTDefaceLib.batch.job.save_volume", full)
+    monkeypatch.setattr("CTDefaceLib.batch.members.save_volume", full)
     monkeypatch.setattr("CTDefaceLib.batch.running.LITTLE_ROOM_BYTES", 0 if said else 1 << 60)
     with pytest.raises(OutputError, match="make room and start the batch again"):
         quick()(source, output)
@@ -339,12 +340,13 @@ def test_a_disk_that_can_no_longer_be_written_ends_the_batch_and_it_goes_on_late
     def refused_as_such(*_):
         raise OutputError("The output could not be written.") from said
 
-    monkeypatch.setattr("CTDefaceLib.batch.job.read_scan", lambda *_, **__: Scan(head()))
+    monkeypatch.setattr("CTDefaceLib.batch.members.read_scan", lambda *_, **__: Scan(head()))
     monkeypatch.setattr(
-        "CTDefaceLib.batch.job.deface", lambda *_, **__: SimpleNamespace(image=head(), report={"warnings": []})
+        "CTDefaceLib.study.follow.deface", lambda *_, **__: SimpleNamespace(image=head(), report={"warnings": []})
     )
     with monkeypatch.context() as broken:
-        broken.setattr(f"CTDefaceLib.batch.job.{step}", refused_as_such if step == "save_volume" else refused)
+        module = "members" if step == "save_volume" else "results"
+        broken.setattr(f"CTDefaceLib.batch.{module}.{step}", refused_as_such if step == "save_volume" else refused)
         with pytest.raises(OutputError, match="start the batch again; it goes on where it was"):
             quick()(source, output)
     assert set(statuses(private).values()) == {Status.WAITING}
@@ -358,7 +360,7 @@ def test_an_input_that_cannot_be_read_is_no_fault_of_the_output(folders, monkeyp
     def broken(path, *_):
         raise OSError(errno.EIO, os.strerror(errno.EIO), path)
 
-    monkeypatch.setattr("CTDefaceLib.batch.job.read_scan", broken)
+    monkeypatch.setattr("CTDefaceLib.batch.members.read_scan", broken)
     assert quick()(source, output).counts == {Status.FAILED: 1}
 
 

@@ -13,9 +13,10 @@ from CTDefaceLib import batch
 from CTDefaceLib.batch import Choices, runners
 from CTDefaceLib.batch.found_scan import folders_of
 from CTDefaceLib.batch.inputs import find_scans
-from CTDefaceLib.batch.job import Job, run_job
+from CTDefaceLib.batch.job import Job
 from CTDefaceLib.batch.runners import RUNNERS, Place
 from CTDefaceLib.batch.status import Status
+from CTDefaceLib.batch.work import run_job
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import InputError
 from pydicom.uid import SecondaryCaptureImageStorage

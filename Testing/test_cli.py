@@ -97,7 +97,7 @@ def test_defaces_and_reports(pipeline, scan, capfd):
     result = sitk.ReadImage("out.nrrd")
     assert result.GetPixelID() == scan.GetPixelID()
     assert sitk.GetArrayFromImage(result).max() <= 200
-    report = json.loads(Path("out.json").read_text())
+    report = json.loads(Path("out.json").read_text(encoding="utf-8"))
     assert report["replaced_ml"] == 12
     assert report["warnings"] == ["from the pipeline"]
     out, err = capfd.readouterr()
@@ -125,7 +125,7 @@ def test_mask_comes_with_a_warning(pipeline, scan, capfd):
     assert run("deface", "head.nii.gz", "out.mha", "--mask", "mask.nii.gz", "--report", "report.json") == 0
     assert sorted(os.listdir()) == ["head.nii.gz", "mask.nii.gz", "out.mha", "report.json"]
     assert set(np.unique(sitk.GetArrayFromImage(sitk.ReadImage("mask.nii.gz")))) == {0, 1}
-    assert MASK_WARNING in json.loads(Path("report.json").read_text())["warnings"]
+    assert MASK_WARNING in json.loads(Path("report.json").read_text(encoding="utf-8"))["warnings"]
     assert MASK_WARNING in capfd.readouterr().err
 
 
@@ -133,7 +133,7 @@ def test_dicom_folder_and_what_the_reader_says(pipeline, scan):
     dicom_files.write_series("Doe Jane", scan, RescaleIntercept=0)
     with np.errstate(all="ignore"):
         assert run("deface", "Doe Jane", "out.nii.gz") == 0
-    text = Path("out.json").read_text()
+    text = Path("out.json").read_text(encoding="utf-8")
     assert "1024 was subtracted" in json.loads(text)["warnings"][0]
     assert "Doe" not in text and "4711" not in text
 
@@ -216,11 +216,11 @@ def test_a_locked_folder_is_noticed_before_the_work(pipeline, scan, capfd, monke
 
 @pytest.mark.parametrize("taken, label", [("out.nii", "OUT"), ("out.json", "report"), ("mask.nii", "--mask")])
 def test_nothing_is_overwritten_unless_told(pipeline, scan, capfd, taken, label):
-    Path(taken).write_text("precious")
+    Path(taken).write_text("precious", encoding="utf-8")
     command = ["deface", "head.nii.gz", "out.nii", "--mask", "mask.nii"]
     assert run(*command) == 2
     assert f"{label}: The output exists already" in capfd.readouterr().err
-    assert Path(taken).read_text() == "precious"
+    assert Path(taken).read_text(encoding="utf-8") == "precious"
     assert run(*command, "--overwrite") == 0
     assert Path(taken).read_bytes()[:8] != b"precious"
 

@@ -102,7 +102,10 @@ def is_alive(pid):
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return not Path(f"/proc/{pid}/stat").exists() or Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    return (
+        not Path(f"/proc/{pid}/stat").exists()
+        or Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2] != "Z"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ the steps, one by one

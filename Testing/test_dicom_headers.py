@@ -463,7 +463,7 @@ def test_command(series, tmp_path):
     for path in (tmp_path / "out").iterdir():
         content = path.read_bytes()
         assert not [text for text in secrets if text in content]
-    with open(tmp_path / "out-private" / "pseudonyms.csv", newline="") as file:
+    with open(tmp_path / "out-private" / "pseudonyms.csv", encoding="utf-8", newline="") as file:
         table = {(row[0], row[1]): row[2] for row in csv.reader(file)}
     one = pydicom.dcmread(next((tmp_path / "out").iterdir()))
     assert table["patient", "4711-0815"] == one.PatientID and one.StudyInstanceUID in table.values()
@@ -475,7 +475,7 @@ def test_command(series, tmp_path):
     assert run("deface", series, tmp_path / "again", "--headers", "ps315", "--private", tmp_path / "out-private") == 0
     again = pydicom.dcmread(next((tmp_path / "again").iterdir()))
     assert (again.PatientID, again.StudyInstanceUID) == (one.PatientID, one.StudyInstanceUID)
-    with open(tmp_path / "out-private" / "pseudonyms.csv", newline="") as file:
+    with open(tmp_path / "out-private" / "pseudonyms.csv", encoding="utf-8", newline="") as file:
         rows = [tuple(row) for row in csv.reader(file)]
     assert len(rows) == len(set(rows))
 

@@ -162,7 +162,7 @@ def orthanc(folder):
         "Plugins": [],
     }
     (folder / "orthanc.json").write_text(json.dumps(choices))
-    log = open(folder / "log.txt", "w")
+    log = open(folder / "log.txt", "w", encoding="utf-8")
     process = subprocess.Popen([program, folder / "orthanc.json"], stdout=log, stderr=log)
     try:
         for _ in range(100):

@@ -312,11 +312,37 @@ def test_whether_something_can_be_written_is_tried_and_leaves_nothing(tmp_path):
         files.check_writable(tmp_path / "missing" / "out.nii.gz")
 
 
-@pytest.mark.parametrize("name", ["con", "Nul.nii.gz", "COM1.json", "lpt9", "aux .nii", "out.", "out ", "out.nii.. "])
+@pytest.mark.parametrize(
+    "name", ["con", "Nul.nii.gz", "COM1.json", "lpt9", "aux .nii", "out.", "out ", "out.nii.. ", "COM².nii"]
+)
 def test_names_that_windows_cannot_have(tmp_path, name):
     assert not files.is_portable(name)
     with pytest.raises(OutputError, match="cannot be used on Windows"):
         files.check_output(tmp_path / name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows refuses these names itself")
+def test_on_windows_nothing_is_written_into_a_hidden_part_of_a_file(tmp_path, monkeypatch):
+    files.check_output(tmp_path / "at 10:30.nii.gz")  # any other system has such names
+    monkeypatch.setattr(files.sys, "platform", "win32")
+    files.check_output(tmp_path / "fine.nii.gz")
+    with pytest.raises(OutputError, match="Windows has no"):
+        files.check_output(tmp_path / "at 10:30.nii.gz")
+
+
+def test_a_path_that_is_too_long_for_windows_is_one_sentence(tmp_path, monkeypatch):
+    folder = tmp_path.joinpath(*["a folder with a long name, of which there are some"] * 5)
+    folder.mkdir(parents=True)
+    for path in (folder / "out.nii.gz", tmp_path / f"{'x' * 200}.nii.gz", folder):
+        files.check_writable(path)
+    monkeypatch.setattr(files, "_takes_long_paths", lambda: False)
+    files.check_output(tmp_path / "out.nii.gz")
+    with pytest.raises(OutputError, match="longer than the 259 characters.*long paths"):
+        files.check_output(folder / "out.nii.gz")
+    with pytest.raises(OutputError, match="not written: the path is longer than"), files.output_errors("not written"):
+        raise FileNotFoundError(errno.ENOENT, "The system cannot find the path specified", str(folder / "out.nii.gz"))
+    with pytest.raises(OutputError, match="not written: No such file"), files.output_errors("not written"):
+        open(tmp_path / "missing" / "out", "rb")
 
 
 @pytest.mark.parametrize("name", ["cone.nii.gz", "com.json", "com10", "x.con", ".hidden", "größe 1.nii.gz"])

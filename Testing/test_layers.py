@@ -41,8 +41,8 @@ ROOMS = {
     "structures": "dicom errors removal stored_data volume_io",
     "study": "anatomy dicom errors files nifti nifti_geometry parameters pipeline private progress removal scan "
     "stored_data version volume_io",
-    "batch": "audits dicom errors files parameters pipeline private processes progress render scan segmenters "
-    "stored_data structures study version volume_io walk",
+    "batch": "anatomy audits dicom errors files nifti_geometry parameters pipeline private processes progress removal "
+    "render scan segmenters stored_data structures study version volume_io walk",
     "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress removal render "
     "scan segmenters study tasks version volume_io",
     "commands": "batch dicom errors files nifti_geometry parameters phantom pipeline private progress render scan "

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import SimpleITK as sitk
 from coarse_phantoms import scan, voxels
 from models import CTA_DEFACE, PLACEHOLDER, dice, make_home
 
+resource = pytest.importorskip("resource", reason="limits of processes are POSIX")
 for needed in ("torch", "nnunetv2"):
     pytest.importorskip(
         needed, reason="needs PyTorch and nnU-Net: pip install 'ctdeface[nnunet]'", exc_type=ImportError

@@ -1,6 +1,7 @@
 """Pictures of the skin surface: geometry of the surface, cameras, lights, and what happens without OpenGL."""
 
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -161,6 +162,27 @@ def test_without_opengl_one_clear_sentence(monkeypatch):
     monkeypatch.setattr(render.renderer, "_supports_opengl", lambda window: False)
     with pytest.raises(CTDefaceError, match="No OpenGL"):
         render.Renderer()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="X is the way to a screen on Linux")
+@pytest.mark.parametrize("present, kind", [("EGL OSMesa", "vtkEGL"), ("OSMesa", "vtkOSOpenGL"), ("", None)])
+def test_without_x_a_window_is_chosen_that_does_not_crash(present, kind, monkeypatch):
+    monkeypatch.delenv("VTK_DEFAULT_OPENGL_WINDOW", raising=False)
+    is_there = render.renderer._is_there
+    monkeypatch.setattr(
+        render.renderer,
+        "_is_there",
+        lambda library: library[3:].partition(".")[0] in present.split() and is_there(library),
+    )
+    if kind is None:
+        with pytest.raises(CTDefaceError, match="No OpenGL"):
+            render.Renderer()
+        return
+    if not any(map(is_there, render.renderer.WITHOUT_X[f"{kind}RenderWindow"])):
+        pytest.skip(f"the library of {kind} is not here")
+    drawing = render.Renderer()
+    assert drawing._window.GetClassName() == f"{kind}RenderWindow"
+    assert drawing.picture(render.skin_surface(knobbed_ball()), size=100).std() > 10
 
 
 def test_before_after_picture(tmp_path):

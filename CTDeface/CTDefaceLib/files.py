@@ -11,6 +11,7 @@ import csv
 import errno
 import io
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -28,8 +29,23 @@ NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno
 SYNCS_AT_ONCE = 8
 """Files of a folder that are brought to the disk at a time: a journal takes several of them in one go."""
 
-DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
+DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"}
+DEVICES |= {f"{port}{n}" for port in ("COM", "LPT") for n in "123456789¹²³"}
 """Names that Windows keeps for devices, whatever their ending."""
+
+NOT_IN_NAMES = re.compile(r'[<>:"|?*\x00-\x1f]')
+"""Signs that Windows has in no name. What stands behind a colon becomes a hidden part of the file before it."""
+
+LONGEST_PATH = 259
+"""Characters of a path that every Windows takes; more where long paths are switched on."""
+
+LONGEST_PART = 32
+"""Characters of the longest name that :func:`new_part` gives."""
+
+TOO_LONG = (
+    f"the path is longer than the {LONGEST_PATH} characters that this Windows takes, choose a shorter one or switch on "
+    "long paths as docs/installing.md says"
+)
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """How a cell of a table begins that spreadsheets work out, whatever it does."""
@@ -43,8 +59,13 @@ def name_bytes(text: str) -> bytes:
 
 
 def name_text(name: bytes) -> str:
-    """What :func:`name_bytes` was given."""
-    return name.decode("utf-8", sys.getfilesystemencodeerrors())
+    """What :func:`name_bytes` was given: a name that this process can open, whatever the locale takes for letters."""
+    text = name.decode("utf-8", sys.getfilesystemencodeerrors())
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:  # a locale without these letters, as C without UTF-8
+        return os.fsdecode(name)
+    return text
 
 
 def on_one_line(text: str) -> str:
@@ -71,7 +92,24 @@ def output_errors(sentence: str = NOT_WRITTEN) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{sentence}: {error.strerror or type(error).__name__}.") from error
+        is_too_long = isinstance(error.filename, str) and not _is_taken(error.filename)
+        raise OutputError(
+            f"{sentence}: {TOO_LONG if is_too_long else error.strerror or type(error).__name__}."
+        ) from error
+
+
+def _is_taken(path: str | os.PathLike) -> bool:
+    """Whether this system takes a path as long as this one, and that of a temporary file beside it."""
+    path = Path(os.path.abspath(path))
+    return len(str(path.with_name("x" * max(len(path.name), LONGEST_PART)))) <= LONGEST_PATH or _takes_long_paths()
+
+
+def _takes_long_paths() -> bool:
+    if sys.platform != "win32":
+        return True
+    import ctypes
+
+    return bool(ctypes.windll.ntdll.RtlAreLongPathsEnabled())
 
 
 def folder_bytes(folder: str | os.PathLike) -> int:
@@ -258,6 +296,10 @@ def _check_name(path: Path) -> None:
             "The name of the output cannot be used on Windows (CON and the like, or a dot or space at its end); "
             "choose another one."
         )
+    if sys.platform == "win32" and NOT_IN_NAMES.search(path.name):
+        raise OutputError('Windows has no < > : " | ? * in the names of files; choose another name for the output.')
+    if not _is_taken(path):
+        raise OutputError(f"The output cannot be written there: {TOO_LONG}.")
     with output_errors("The output cannot be written under this name"):
         with suppress(FileNotFoundError, NotADirectoryError):
             os.lstat(path)

@@ -140,9 +140,9 @@ def free_memory() -> float:
     try:
         import psutil
     except ImportError:
-        if os.name == "nt":
+        if sys.platform == "win32":
             return _free_memory_of_windows()
-        known = hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(os.sysconf_names)
+        known = {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(os.sysconf_names)
         return ASSUMED_FREE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 0.0
     return float(psutil.virtual_memory().available)
 

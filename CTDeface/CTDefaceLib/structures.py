@@ -54,16 +54,39 @@ def read_structures(choice: str | os.PathLike, read: Callable[[Path], sitk.Image
         When there is no such file, it holds no structures, or none of a name.
     """
     path, names = split_choice(os.fspath(choice))
+    found = _all_in(path, read)
+    if not found:
+        raise InputError("The file of what is to be kept holds no structures: all of it is empty.")
+    chosen, unknown = _named(found, names)
+    if unknown:
+        more = ["…"] * (len(found) > MOST_NAMED)
+        listed = ", ".join([*(one.name for one in found[:MOST_NAMED]), *more])
+        raise InputError(f"There is no structure “{unknown[0]}” to keep; the file has {listed}.")
+    return chosen
+
+
+def find_structures(
+    files: Iterable[Path], names: Sequence[str], read: Callable[[Path], sitk.Image] = read_stored
+) -> tuple[list[Structure], list[str]]:
+    """The structures of these names in some files, and the names that none of them has; see :func:`read_structures`.
+
+    Raises
+    ------
+    InputError
+        When a file cannot be read.
+    """
+    return _named([one for path in files for one in _all_in(path, read)], names)
+
+
+def _all_in(path: Path, read: Callable[[Path], sitk.Image]) -> list[Structure]:
+    """All structures of a file or folder that are not empty."""
     if is_dicom_file(path):
         found = dicom_structures(path)
     elif path.is_dir():
         found = _masks_in(path, read)
     else:
         found = _labels(path, read)
-    found = [one for one in found if sitk.GetArrayViewFromImage(one.mask).any()]
-    if not found:
-        raise InputError("The file of what is to be kept holds no structures: all of it is empty.")
-    return _named(found, names)
+    return [one for one in found if sitk.GetArrayViewFromImage(one.mask).any()]
 
 
 def read_all(choices: Iterable[str | os.PathLike], read: Callable[[Path], sitk.Image] = read_stored) -> list[Structure]:
@@ -81,25 +104,23 @@ def split_choice(choice: str) -> tuple[Path, list[str]]:
     raise InputError("There is no file of this name with structures to keep; check its path.")
 
 
-def _named(found: Sequence[Structure], names: Sequence[str]) -> list[Structure]:
-    """Those of some names, patterns or lists; all where there are none of these."""
+def _named(found: Sequence[Structure], names: Sequence[str]) -> tuple[list[Structure], list[str]]:
+    """Those of some names, patterns or lists, all where there are none of these; and the names that fit none."""
     if not names:
-        return list(found)
+        return list(found), []
     chosen: dict[int, Structure] = {}
+    unknown: list[str] = []
+    there = {one.name.lower() for one in found}
     for name in names:
-        there = {one.name.lower() for one in found}
         patterns = (name.lower(),) if name.lower() in there else LISTS.get(name.lower(), (name.lower(),))
         fitting = {
             number: one
             for number, one in enumerate(found)
             if any(one.name.lower() == pattern or fnmatchcase(one.name.lower(), pattern) for pattern in patterns)
         }
-        if not fitting:
-            more = ["…"] * (len(found) > MOST_NAMED)
-            listed = ", ".join([*(one.name for one in found[:MOST_NAMED]), *more])
-            raise InputError(f"There is no structure “{name}” to keep; the file has {listed}.")
+        unknown += [name] * (not fitting)
         chosen.update(fitting)
-    return [chosen[number] for number in sorted(chosen)]
+    return [chosen[number] for number in sorted(chosen)], unknown
 
 
 def _masks_in(folder: Path, read: Callable[[Path], sitk.Image]) -> list[Structure]:

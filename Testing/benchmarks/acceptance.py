@@ -97,7 +97,7 @@ def deface_child(source, folder, parameters):
 def forget_peak():
     """Start the high-water mark anew, where the system can (Linux)."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 class Case:

@@ -284,7 +284,7 @@ def _cpu_seconds() -> float:
 
 
 def _megabytes() -> int:
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="utf-8") as file:
         return round(int(file.read().split()[1]) * resource.getpagesize() / 1e6)
 
 

@@ -296,7 +296,10 @@ def run(command: list[str], folder: Path) -> tuple[int, str, float, int]:
             descriptor = os.open(said, os.O_WRONLY | os.O_CREAT, 0o600)
             os.dup2(descriptor, 1)
             os.dup2(descriptor, 2)
-            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+            sys.stdout, sys.stderr = (
+                open(1, "w", encoding="utf-8", closefd=False),
+                open(2, "w", encoding="utf-8", closefd=False),
+            )
             status = main(command)
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 121

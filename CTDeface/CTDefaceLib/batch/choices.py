@@ -12,12 +12,20 @@ from ..errors import InputError
 from ..pipeline import DefaceParameters
 from ..volume_io import check_volume_name
 from .job import DICOM
+from .keeping import asks_for_documents
 from .record import Record
 
 PARAMETERS = tuple(asdict(DefaceParameters()))
 OTHER_CHOICES = (
     "This batch was begun with other choices ({}): start it with the same ones again, or with another output folder."
 )
+
+
+LAYOUTS, NAMES, BY = ("tree", "bids"), ("pseudonym", "keep"), ("study", "series")
+"""What layout, names and jobs there are."""
+
+OF_OLD = {"by": "series", "keep": [], "take_along": False}
+"""What a batch does that was begun before this could be chosen."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,12 @@ class Choices:
         Refuse DICOM series with text in their pixels, see :mod:`.dicom.burned_in`.
     form, orientation: str
         Of NIfTI files, where they say two things or nothing of how they lie, see :func:`.volume_io.read_scan`.
+    by: str
+        ``"study"`` gives all scans of a patient's study one face, ``"series"`` defaces each for itself.
+    keep: tuple of str
+        What must stay, see :mod:`.keeping`.
+    take_along: bool
+        Structure sets, segmentations, doses and the like of DICOM studies, too, without what shows the face.
     """
 
     layout: str = "tree"
@@ -54,6 +68,9 @@ class Choices:
     no_text: bool = False
     form: str = ""
     orientation: str = ""
+    by: str = "study"
+    keep: tuple[str, ...] = ()
+    take_along: bool = False
 
     @property
     def are_headers_cleaned(self) -> bool:
@@ -61,8 +78,13 @@ class Choices:
 
     @property
     def need_secret(self) -> bool:
-        """Whether pseudonyms or new UIDs have to be made."""
-        return self.names == "pseudonym" or self.ending == DICOM
+        """Whether pseudonyms or new UIDs have to be made, or the same face once more when a study goes on."""
+        return self.names == "pseudonym" or self.ending == DICOM or self.by == "study"
+
+    @property
+    def need_documents(self) -> bool:
+        """Whether structure sets and the like have to be looked for."""
+        return self.take_along or any(asks_for_documents(one) for one in self.keep)
 
 
 def check_format(choices: Choices) -> None:
@@ -73,6 +95,10 @@ def check_format(choices: Choices) -> None:
             raise InputError("Headers are cleaned in DICOM series only: choose that as the format of the results.")
         if choices.no_text:
             raise InputError("Text is looked for in DICOM series only: choose that as the format of the results.")
+        if choices.take_along:
+            raise InputError(
+                "Structure sets and the like go with DICOM series: choose that as the format of the results."
+            )
     elif choices.are_headers_cleaned:
         Cleaner([name for name in choices.retain.split(",") if name], Pseudonyms())
 
@@ -84,12 +110,13 @@ def keep_choices(record: Record, parameters: DefaceParameters, choices: Choices,
     ----------
     redo: scans are done again, for which other parameters are welcome
     """
-    now = {**asdict(parameters), **asdict(choices)}
+    now = json.loads(json.dumps({**asdict(parameters), **asdict(choices)}))
     before = json.loads(record.get("choices") or "null")
     if before is None:
         record.set("choices", json.dumps(now))
         record.set("run", record.get("run") or secrets.token_hex(8))
         return
+    before = {**OF_OLD, **before}
     free = ("device", *(PARAMETERS if redo else ()))
     other = [name for name in now if now[name] != before.get(name, now[name]) and name not in free]
     if other:

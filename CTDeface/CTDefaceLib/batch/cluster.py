@@ -20,9 +20,10 @@ from ..audits import check_audit
 from ..errors import CTDefaceError
 from ..pipeline import DefaceParameters
 from ..version import __version__
-from .job import Job, Outcome, run_job
+from .job import Job, Outcome
 from .runner import DIED_SENTENCE, LONGEST_SECONDS, TICK_SECONDS, Resources, Results, Started, too_long
 from .status import Mishap, Status
+from .work import run_job
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -134,11 +135,11 @@ def _stop_overdue(
     """Give up the scans that took longer than ``timeout`` (s), each with the worker that it ran on."""
     for future, job in list(going.items()):
         worker, since = running.get(job.scan, ("", math.inf))
-        if time.monotonic() - since > timeout:
+        if time.monotonic() - since > timeout * len(job.whole):
             del going[future], running[job.scan]
             future.cancel(force=True)
             client.restart_workers([worker], raise_for_error=False)
-            yield job, Outcome(Status.TIMED_OUT, too_long(timeout), timeout)
+            yield job, Outcome(Status.TIMED_OUT, too_long(timeout * len(job.whole)), timeout * len(job.whole))
 
 
 def _check(client: Client, job: Job, timeout: float | None) -> float | None:

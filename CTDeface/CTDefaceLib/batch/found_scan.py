@@ -34,6 +34,8 @@ class FoundScan:
         Study instance UID, or the ``ses-`` of a BIDS name.
     output: str
         Name of the result that the table asks for, with ``/`` and without ending.
+    modality: str
+        As in DICOM, of a series; empty where only the pixels tell.
     """
 
     place: str
@@ -44,6 +46,7 @@ class FoundScan:
     patient: str = ""
     study: str = ""
     output: str = ""
+    modality: str = ""
 
 
 def joined(folders: Iterable[str]) -> str:

@@ -7,15 +7,16 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ..dicom.files import is_image
 from ..errors import InputError
-from ..files import is_portable
+from ..files import NOT_IN_NAMES, is_portable
 from ..volume_io import IMAGE_IO, suffix
 from ..walk import files_below
+from .bids import DESCRIPTION, NOT_RAW, subject_and_session
 from .found_scan import FoundScan, folders_of
 from .series import dicom_scans, header_of, stamp_of
 
@@ -37,6 +38,7 @@ def find_scans(
     ignore: tuple[Path, ...] = (),
     known: Callable[[str], list[FoundScan]] = lambda path: [],
     passed_over: PassedOver = lambda path, why: None,
+    others: Collection[str] = (),
 ) -> list[FoundScan]:
     """All scans below a folder, or of a CSV table, in the order of their places.
 
@@ -44,11 +46,12 @@ def find_scans(
 
     Parameters
     ----------
-    source: folder, or CSV file with the column ``input`` and, if wanted, ``patient`` and ``output``; paths in it are
-        relative to the table's folder
+    source: folder, or CSV file with the column ``input`` and, if wanted, ``patient``, ``study`` and ``output``; paths
+        in it are relative to the table's folder
     ignore: folders that are not searched
     known: what an earlier run found at a path, so that unchanged files need not be read again
     passed_over: is told of what can hold scans and was not looked into
+    others: SOP classes of DICOM images besides those of a CT whose series are scans, too
 
     Raises
     ------
@@ -57,10 +60,10 @@ def find_scans(
     """
     source, root = Path(source), root_of(source)
     if source.is_dir():
-        found = _scans_below(root, ".", ignore, known, passed_over, with_volumes=True)
+        found = _scans_below(root, ".", ignore, known, passed_over, others, with_volumes=True)
     else:
         rows = _rows_of_table(source)
-        found = [scan for row in rows for scan in _scans_of_row(root, *row, ignore, known, passed_over)]
+        found = [scan for row in rows for scan in _scans_of_row(root, *row, ignore, known, passed_over, others)]
     return _identified(root, found)
 
 
@@ -80,6 +83,7 @@ def _scans_below(
     ignore: Iterable[Path],
     known: Callable[[str], list[FoundScan]],
     passed_over: PassedOver,
+    others: Collection[str],
     with_volumes: bool,
 ) -> list[FoundScan]:
     """The scans below a folder, which is below ``root``: in each folder volumes first."""
@@ -89,6 +93,11 @@ def _scans_below(
 
     volumes: dict[str, list[FoundScan]] = {}
     with_dicom = []
+    if (root / top / DESCRIPTION).is_file():
+        not_raw = [root / top / name for name in NOT_RAW if (root / top / name).is_dir()]
+        ignore = (*ignore, *not_raw)
+        for path in not_raw:
+            passed_over(str(path), "it holds no raw data of a BIDS dataset")
     for folder, names in files_below(root / top, ignore, tell):
         name = str(PurePosixPath(top, *Path(folder).relative_to(root / top).parts))
         paths = [str(PurePosixPath(name) / file) for file in names if with_volumes and suffix(file) in IMAGE_IO]
@@ -96,7 +105,7 @@ def _scans_below(
         if _has_dicom(folder, [file for file in names if suffix(file) not in IMAGE_IO], passed_over):
             with_dicom.append(name)
     series: dict[str, list[FoundScan]] = {}
-    for scan in dicom_scans(root, with_dicom, known):
+    for scan in dicom_scans(root, with_dicom, known, others):
         series.setdefault(folders_of(scan.path)[0], []).append(scan)
     return [scan for name in volumes for scan in (*volumes[name], *series.get(name, ()))]
 
@@ -117,7 +126,7 @@ def _has_dicom(folder: str, names: list[str], passed_over: PassedOver) -> bool:
     return False
 
 
-def _rows_of_table(table: Path) -> list[tuple[str, str, str]]:
+def _rows_of_table(table: Path) -> list[tuple[str, str, str, str]]:
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
             dialect = csv.Sniffer().sniff(file.readline() or "input", delimiters=",;\t")
@@ -131,7 +140,9 @@ def _rows_of_table(table: Path) -> list[tuple[str, str, str]]:
         raise InputError("The table cannot be read; save it as CSV in UTF-8.") from error
     rows = [row for row in rows if any(row.values())]
     if not rows or "input" not in rows[0]:
-        raise InputError("The table has no column “input”, or no rows; its columns are input, patient and output.")
+        raise InputError(
+            "The table has no column “input”, or no rows; its columns are input, patient, study and output."
+        )
     found = []
     for number, row in enumerate(rows, 1):
         output = row.get("output", "").replace("\\", "/")
@@ -140,8 +151,8 @@ def _rows_of_table(table: Path) -> list[tuple[str, str, str]]:
             raise InputError(f"Row {number} of the table has no input.")
         if output and not is_safe_name(output):
             raise InputError(f"The output of row {number} of the table is no name below the output folder.")
-        found.append((row["input"].replace("\\", "/"), row.get("patient", ""), output))
-    for column, values in (("input", [row[0] for row in found]), ("output", [row[2] for row in found if row[2]])):
+        found.append((row["input"].replace("\\", "/"), row.get("patient", ""), row.get("study", ""), output))
+    for column, values in (("input", [row[0] for row in found]), ("output", [row[3] for row in found if row[3]])):
         name, times = Counter(os.path.normcase(value) for value in values).most_common(1)[0] if values else ("", 0)
         if times > 1:
             raise InputError(f"The table names one {column} {times} times; every row needs its own.")
@@ -151,29 +162,31 @@ def _rows_of_table(table: Path) -> list[tuple[str, str, str]]:
 def is_safe_name(name: str) -> bool:
     """Whether a relative name with ``/`` stays below its folder and can be a file name on every system."""
     parts = name.split("/")
-    return all(part and is_portable(part) and not part.startswith(".") and not re.search(r'[<>:"|?*\x00-\x1f]', part)
-               for part in parts)  # fmt: skip
+    return all(part and is_portable(part) and part[0] != "." and not NOT_IN_NAMES.search(part) for part in parts)
 
 
 def _scans_of_row(
     root: Path,
     path: str,
     patient: str,
+    study: str,
     output: str,
     ignore: Iterable[Path],
     known: Callable[[str], list[FoundScan]],
     passed_over: PassedOver,
+    others: Collection[str],
 ) -> list[FoundScan]:
     """The scans at the path of a row: a file, or what DICOM series lie below a folder."""
     scans = []
     if (root / path).is_dir():
-        scans = _scans_below(root, path, ignore, known, passed_over, with_volumes=False)
+        scans = _scans_below(root, path, ignore, known, passed_over, others, with_volumes=False)
     scans = scans or [_volume(root, path, known(path))]
     several = len(scans) > 1
     return [
         replace(
             scan,
             patient=patient or scan.patient,
+            study=study or scan.study,
             output=f"{output}-{re.split('[#/]', scan.place)[-1]}" if output and several else output,
         )
         for scan in scans
@@ -185,7 +198,7 @@ def _volume(root: Path, path: str, known: list[FoundScan]) -> FoundScan:
     stamp = stamp_of(root / path)
     if known and known[0].stamp == stamp:
         return known[0]
-    patient, study = _bids_entities(path)
+    patient, study = subject_and_session(path)
     return FoundScan(path, path, stamp, patient=patient, study=study)
 
 
@@ -215,14 +228,6 @@ def _content(path: Path) -> str:
     except OSError:
         return ""
     return digest.hexdigest()
-
-
-def _bids_entities(place: str) -> tuple[str, str]:
-    def entity(name: str) -> str:
-        found = re.findall(rf"(?:^|[/_]){name}-([A-Za-z0-9]+)", place)
-        return found[-1] if found else ""
-
-    return entity("sub"), entity("ses")
 
 
 def _is_dicom_image(path: Path) -> bool:

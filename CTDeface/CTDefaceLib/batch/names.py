@@ -10,10 +10,9 @@ from pathlib import PurePosixPath
 from ..files import name_bytes
 from ..stored_data import suffix
 from ..volume_io import IMAGE_IO
+from .bids import bids_name
 from .found_scan import FoundScan
 
-LAYOUTS = ("tree", "bids")
-NAMES = ("pseudonym", "keep")
 PSEUDONYM_LENGTH = 10
 """Characters of a pseudonym, each one of 32: two of a million patients share one once in 2000 batches."""
 
@@ -37,10 +36,9 @@ def output_name(scan: FoundScan, layout: str, names: str, secret: bytes) -> str:
         return pseudonym(secret, kind, text) if names == "pseudonym" else re.sub("[^A-Za-z0-9]", "", text) or "x"
 
     if layout == "bids":
-        subject = f"sub-{coded('patient', scan.patient or '/'.join(steps))}"
-        session = [f"ses-{coded('study', scan.study)}"] if scan.study else []
-        name = "_".join([subject, *session, f"rec-{coded('scan', scan.place)}", "ct"])
-        return "/".join([subject, *session, "ct", name])
+        subject = coded("patient", scan.patient or "/".join(steps))
+        session = coded("study", scan.study) if scan.study else ""
+        return bids_name(scan.place, scan.modality, subject, session, coded)
     if names == "keep":
         return "/".join(steps)
     return "/".join(pseudonym(secret, "folder", "/".join(steps[: n + 1])) for n in range(len(steps)))

@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sqlite3
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from ..dicom.files import OTHER_IMAGES
 from ..errors import InputError
 from ..files import name_bytes
 from ..private import SECRET, make_secret, private_folder, read_secret
 from ..volume_io import IMAGE_IO
+from .bids import is_label_map, subject_and_session
 from .choices import Choices, first_parameters
+from .documents import by_study, find_documents
 from .folders import GALLERY, PSEUDONYMS, RECORD, write_passed_over
 from .found_scan import FoundScan, folders_of, joined
 from .gallery import PICTURES
-from .inputs import find_scans
+from .inputs import find_scans, root_of
 from .job import WORK_FOLDER, Job, Outcome, finished_before
+from .keeping import without_kept
 from .names import output_name
 from .progress import Report, note
 from .record import Record
@@ -45,6 +51,8 @@ class Batch:
     choices: Choices
     gallery, originals: bool
         Make pictures and the page; also of the originals.
+    documents: dict
+        Structure sets and the like: study instance UID → paths.
     """
 
     record: Record
@@ -55,6 +63,7 @@ class Batch:
     choices: Choices
     gallery: bool
     originals: bool
+    documents: dict[str, list[str]] = field(default_factory=dict)
 
     @cached_property
     def run(self) -> str:
@@ -67,15 +76,8 @@ class Batch:
         return first_parameters(self.record)
 
     def job(self, number: int, start: bool = True) -> Job:
-        """What a worker needs to know of a scan, which counts as running from now on unless ``start`` is false.
-
-        With a seed, each scan gets its own from it.
-        """
+        """What a worker needs to know of a scan, which counts as running from now on unless ``start`` is false."""
         row = self.record.start(number) if start else self.record.scan(number)
-        parameters = json.loads(row["parameters"]) if row["parameters"] else dict(self.parameters)
-        if parameters["seed"] is not None:
-            digest = hashlib.sha256(name_bytes(f"{parameters['seed']} {row['output']}")).digest()
-            parameters["seed"] = int.from_bytes(digest[:4], "little")
         return Job(
             scan=number,
             attempt=row["attempts"],
@@ -85,7 +87,7 @@ class Batch:
             output=str(self.output / (row["output"] + self.choices.ending)),
             work=str(self.output / WORK_FOLDER / f"{self.run}-{number}-{row['attempts']}"),
             run=self.run,
-            parameters=parameters,
+            parameters=self._parameters(row, row["parameters"]),
             redone_after=row["redone_after"],
             pictures=str(self.private / GALLERY / PICTURES) if self.gallery else "",
             originals=self.originals,
@@ -98,7 +100,51 @@ class Batch:
             pseudonyms=str(self.private / PSEUDONYMS),
             form=self.choices.form,
             orientation=self.choices.orientation,
+            keep=self.choices.keep,
+            documents=tuple(self.documents.get(row["study"], ())),
+            take_along=self.choices.take_along,
+            bids=self.choices.layout == "bids",
         )
+
+    def _parameters(self, row: sqlite3.Row, chosen: str | None) -> dict:
+        """The parameters of a scan; with a seed each scan gets its own from it, and all of a study the same person."""
+        parameters = json.loads(chosen) if chosen else dict(self.parameters)
+        if (seed := parameters["seed"]) is not None:
+            parameters["seed"] = _seed(seed, row["output"])
+            parameters["person_seed"] = _seed(seed, *(_study_of(row) or (row["output"],)))
+        return parameters
+
+    def together(self, numbers: list[int]) -> Iterator[list[int]]:
+        """These scans by job: those of a study that are done with the same parameters, where that is wanted."""
+        groups: dict[tuple, list[int]] = {}
+        for number in numbers:
+            row = self.record.scan(number)
+            study = _study_of(row) if self.choices.by == "study" else None
+            groups.setdefault((*study, row["parameters"]) if study else (number,), []).append(number)
+        yield from groups.values()
+
+    def job_of(self, numbers: list[int]) -> Job:
+        """What a worker needs to know of scans that belong :meth:`together`; they count as running from now on."""
+        first, *others = map(self.job, numbers)
+        row, known = self.record.scan(numbers[0]), []
+        if self.choices.by == "study" and (study := _study_of(row)):
+            for number in self.record.with_result(*study):
+                one = self.record.scan(number)
+                known.append(
+                    replace(self.job(number, start=False), parameters=self._parameters(one, row["parameters"]))
+                )
+        return replace(first, study=tuple(others), known=tuple(known))
+
+
+def _study_of(row: sqlite3.Row) -> tuple[str, str] | None:
+    """Patient and study of a scan; None where nothing says that it belongs to others."""
+    is_named = bool(row["study"]) or bool(subject_and_session(row["path"])[0])
+    return (row["patient"], row["study"]) if row["patient"] and is_named else None
+
+
+def _seed(*of: object) -> int:
+    digest = hashlib.sha256(name_bytes(" ".join(map(str, of)))).digest()
+    return int.from_bytes(digest[:4], "little")
 
 
 def take_up(batch: Batch, report: Report) -> None:
@@ -133,19 +179,31 @@ def look_for_scans(batch: Batch, source: Path, report: Report) -> int:
     if (batch.record.get("secret") or mark) != mark:
         raise InputError("This batch was begun with another secret: give the same one again.")
     batch.record.set("secret", mark)
-    scans, passed_over = _found(source, (batch.output, batch.private), batch.record, report)
+    ignore = (batch.output, batch.private)
+    scans, passed_over = _found(source, ignore, batch.record, batch.choices, report)
     write_passed_over(passed_over, batch.private)
+    if batch.choices.need_documents:
+        tops = ["."] if source.is_dir() else sorted({one for scan in scans for one in folders_of(scan.path)})
+        before = json.loads(batch.record.get("documents") or "{}")
+        found = find_documents(batch.root, tops, ignore, before)
+        batch.record.set("documents", json.dumps(found))
+        batch.documents.update(by_study(batch.root, found))
     for name in batch.record.add(_named(scans, batch.choices, secret)):
         report(note(f"{name}: the scan changed since it was defaced; the result was left as it is."))
     return len(passed_over)
 
 
 def _found(
-    source: str | os.PathLike, ignore: tuple[Path, ...], record: Record, report: Report
+    source: str | os.PathLike, ignore: tuple[Path, ...], record: Record, choices: Choices, report: Report
 ) -> tuple[list[FoundScan], list[tuple[str, str]]]:
     """The scans that there are, and what was passed over, which is said; InputError when there is no scan."""
     passed_over: list[tuple[str, str]] = []
-    scans = find_scans(source, ignore, record.known, lambda path, why: passed_over.append((path, why)))
+    others = OTHER_IMAGES if choices.by == "study" else ()
+    scans = find_scans(source, ignore, record.known, lambda path, why: passed_over.append((path, why)), others)
+    scans = without_kept(root_of(source), scans, choices.keep)
+    labels = [scan for scan in scans if is_label_map(scan.place)]
+    scans = [scan for scan in scans if scan not in labels]
+    passed_over += [(scan.place, "a mask or label map by its name") for scan in labels]
     for why, count in Counter(why for _, why in passed_over).items():
         report(note(f"Passed over, since {why}: {count}."))
     if not scans:
@@ -175,7 +233,7 @@ def plan(
     secret = Path(secret) if secret else private / SECRET
     key = read_secret(secret) if secret.is_file() else None
     with Record(private / RECORD, read_only=True) as record:
-        scans, _ = _found(source, (output, private), record, report)
+        scans, _ = _found(source, (output, private), record, choices, report)
         record.add(_named(scans, choices, key or b""))
         rows = list(record.rows())
     hidden = {scan.place for scan in scans if not scan.output} if choices.names == "pseudonym" and not key else set()

@@ -42,13 +42,15 @@ CREATE TABLE IF NOT EXISTS scan (
     parameters TEXT,                -- of this scan where they are not those of the run, JSON
     seconds REAL,
     report TEXT,                    -- what lies beside the result, JSON
-    details TEXT NOT NULL DEFAULT ''
+    details TEXT NOT NULL DEFAULT '',
+    modality TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS scan_path ON scan (path);
 CREATE INDEX IF NOT EXISTS scan_status ON scan (status);
+CREATE INDEX IF NOT EXISTS scan_study ON scan (patient, study);
 """
 
-FOUND = ("place", "path", "series", "stamp", "identity", "patient", "study")
+FOUND = ("place", "path", "series", "stamp", "identity", "patient", "study", "modality")
 """Columns that hold a :class:`.found_scan.FoundScan`."""
 
 LOCK = "running.lock"
@@ -146,6 +148,8 @@ class Record:
             self._db.execute("PRAGMA journal_mode=WAL")  # stays as it is where the file system lacks what it needs
             self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(TABLES)
+        if "modality" not in [row[1] for row in self._db.execute("PRAGMA table_info(scan)")]:  # of an older version
+            self._db.execute("ALTER TABLE scan ADD COLUMN modality TEXT NOT NULL DEFAULT ''")
         self._db.row_factory = _row
         if (state := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(f"malformed: {state}")
@@ -251,6 +255,13 @@ class Record:
         where = f"WHERE status IN ({marks})" if statuses else ""
         with record_errors():
             return [row[0] for row in self._db.execute(f"SELECT id FROM scan {where} ORDER BY deaths, id", statuses)]
+
+    def with_result(self, patient: str, study: str) -> list[int]:
+        """Numbers of the scans of a study in which a head was found before, in their order."""
+        statement = "SELECT id FROM scan WHERE patient = ? AND study = ? AND status IN (?, ?, ?) ORDER BY id"
+        values = (stored(patient), stored(study), *FINISHED, Status.HELD_BACK)
+        with record_errors():
+            return [row[0] for row in self._db.execute(statement, values)]
 
     def scan(self, number: int) -> sqlite3.Row:
         row = self._one("SELECT * FROM scan WHERE id = ?", number)

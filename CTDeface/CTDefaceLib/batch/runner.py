@@ -9,7 +9,8 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from .job import Job, Outcome, run_job
+from .job import Job, Outcome
+from .work import run_job
 
 Started = Callable[[str, Job], None]
 """Is given the name of the worker that a job went to."""
@@ -42,7 +43,7 @@ class Resources:
     scheduler: str
         Address of a Dask scheduler such as ``tcp://node1:8786``.
     timeout: float or None
-        Seconds after which a scan is given up.
+        Seconds after which a scan is given up; for a study so many for each of its scans.
     """
 
     workers: int = 0
@@ -50,6 +51,10 @@ class Resources:
     cards: tuple[str, ...] = ()
     scheduler: str = ""
     timeout: float | None = None
+
+    def timeout_of(self, job: Job) -> float | None:
+        """Seconds after which a job is given up."""
+        return self.timeout and self.timeout * len(job.whole)
 
 
 class Runner(Protocol):

@@ -10,8 +10,9 @@ from enum import Enum
 from .. import processes, segmenters
 from ..pipeline import DefaceParameters
 from .cluster import on_dask
-from .job import Job, Outcome, run_job
+from .job import Job, Outcome
 from .runner import LONGEST_SECONDS, Resources, Results, Runner, Started
+from .work import run_job
 from .worker_processes import in_worker_processes
 
 BYTES_PER_WORKER = 3_000_000_000
@@ -76,7 +77,7 @@ def graphics_cards() -> list[str]:
         return [name.strip() for name in allowed.split(",") if name.strip() not in ("", "-1")]
     try:
         asked = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-        return subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True).stdout.split()
+        return subprocess.run(asked, capture_output=True, encoding="ascii", timeout=30, check=True).stdout.split()
     except (OSError, subprocess.SubprocessError):
         return []
 

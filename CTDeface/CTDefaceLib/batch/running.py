@@ -143,7 +143,8 @@ def run(
 
 
 def _started(report: Report, worker: str, job: Job) -> None:
-    report(started(job.name, job.scan, worker, Path(folders_of(job.path)[0]).name))
+    for one in job.whole:
+        report(started(one.name, one.scan, worker, Path(folders_of(one.path)[0]).name))
 
 
 def _do_all(batch: Batch, runner: partial[Results], report: Report) -> None:
@@ -151,20 +152,28 @@ def _do_all(batch: Batch, runner: partial[Results], report: Report) -> None:
     waiting = record.ids(Status.WAITING)
     report(planned(record.counts(), len(waiting)))
     while waiting:  # again for those whose worker died
-        jobs: Iterator[Job] = (batch.job(number) for number in waiting)
+        jobs: Iterator[Job] = (batch.job_of(numbers) for numbers in batch.together(waiting))
         with closing(runner(jobs)) as results:
-            for job, outcome in results:
-                final = _final(batch, job, outcome)
-                shutil.rmtree(job.work, ignore_errors=True)
-                if final is None:
-                    record.wait_again(job.scan, died=True)
-                else:
-                    record.finish(job.scan, final)
-                    report(ended(job.name, job.scan, final.status, final.sentence, final.seconds))
+            for whole, outcome in results:
+                died = _died_with(whole)
+                for job, one in outcome.of_each(whole):
+                    final = _final(batch, job, one, job.scan in died)
+                    shutil.rmtree(job.work, ignore_errors=True)
+                    if final is None:
+                        record.wait_again(job.scan, died=job.scan in died)
+                    else:
+                        record.finish(job.scan, final)
+                        report(ended(job.name, job.scan, final.status, final.sentence, final.seconds))
         waiting = record.ids(Status.WAITING)
 
 
-def _final(batch: Batch, job: Job, outcome: Outcome) -> Outcome | None:
+def _died_with(whole: Job) -> set[int]:
+    """Which scans of a job a process that died worked on: those with unfinished files, or all where none has any."""
+    begun = {job.scan for job in whole.whole if os.path.isdir(job.work)}
+    return begun or {job.scan for job in whole.whole}
+
+
+def _final(batch: Batch, job: Job, outcome: Outcome, died: bool) -> Outcome | None:
     """What becomes of a scan after all; None when it has to be done again.
 
     Raises
@@ -173,7 +182,9 @@ def _final(batch: Batch, job: Job, outcome: Outcome) -> Outcome | None:
         when the disk is full, or cannot be written to any more
     """
     if outcome.status == Mishap.DIED:
-        if batch.record.scan(job.scan)["deaths"] + 1 < MOST_DEATHS:
+        if (done := finished_before(job)) is not None and done.report is not None:
+            return done
+        if batch.record.scan(job.scan)["deaths"] + died < MOST_DEATHS:
             return None
         return Outcome(Status.FAILED, outcome.sentence)
     if outcome.status == Status.TIMED_OUT:  # unless it ended while it was being stopped

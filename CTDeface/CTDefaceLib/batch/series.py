@@ -5,12 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..dicom.files import CT, TREE_TAGS, can_be_stacked, dicom_header, is_image, kind_of, quietly, series_number
+from ..dicom.files import (
+    CT,
+    OTHER_IMAGES,
+    TREE_TAGS,
+    can_be_stacked,
+    dicom_header,
+    is_image,
+    kind_of,
+    quietly,
+    series_number,
+)
 from ..dicom.pseudonyms import who
 from ..dicom.tree import FEWEST_SLICES
 from .found_scan import FoundScan, joined
@@ -35,7 +45,10 @@ class Portion:
     sizes: dict
         SOP instance UID → size of its file in bytes.
     frames, others: int
-        How many slices of a CT there are, and how many of another kind that can hold one.
+        How many slices of a CT there are, or of what else was asked for, and how many of another kind that can hold
+        one.
+    modality: str
+        As in DICOM, of the former.
     """
 
     folder: str
@@ -47,9 +60,12 @@ class Portion:
     sizes: dict[str, int] = field(default_factory=dict)
     frames: int = 0
     others: int = 0
+    modality: str = ""
 
 
-def dicom_scans(root: Path, folders: list[str], known: Callable[[str], list[FoundScan]]) -> list[FoundScan]:
+def dicom_scans(
+    root: Path, folders: list[str], known: Callable[[str], list[FoundScan]], others: Collection[str] = ()
+) -> list[FoundScan]:
     """The scans in folders with DICOM images, those of one folder side by side.
 
     A series whose files lie in several folders is one scan; where each of them holds all of it, each is a scan, which
@@ -62,14 +78,16 @@ def dicom_scans(root: Path, folders: list[str], known: Callable[[str], list[Foun
     folders: list of str
     known: callable
         What an earlier run found at a path; folders that have not changed since are not read again.
+    others: collection of str
+        SOP classes of images besides those of a CT whose series are scans, too.
     """
     stamps = {folder: stamp_of(root / folder) for folder in folders}
     unchanged = {folder: scans for folder in folders if (scans := known(folder)) and scans[0].stamp == stamps[folder]}
-    portions = {folder: _portions(root, folder) for folder in folders if folder not in unchanged}
+    portions = {folder: _portions(root, folder, others) for folder in folders if folder not in unchanged}
     read = {portion.series for found in portions.values() for portion in found}
     for folder, scans in unchanged.items() if read else ():  # a series that was whole may go on elsewhere now
         if read & ({scan.series for scan in scans} - {""} or {_first_series(root / folder)}):
-            portions[folder] = _portions(root, folder)
+            portions[folder] = _portions(root, folder, others)
     series: dict[tuple, list[Portion]] = {}
     for portion in (portion for found in portions.values() for portion in found):
         series.setdefault((portion.patient, portion.study, portion.series), []).append(portion)
@@ -135,7 +153,7 @@ def _first_series(folder: Path) -> str:
 
 
 @quietly()
-def _portions(root: Path, folder: str) -> list[Portion]:
+def _portions(root: Path, folder: str, others: Collection[str]) -> list[Portion]:
     """What a folder holds of each series."""
     found: dict[tuple, Portion] = {}
     for path in _images(root / folder):
@@ -143,22 +161,23 @@ def _portions(root: Path, folder: str) -> list[Portion]:
         if header is None or not is_image(header):
             continue
         try:
-            _add(found, folder, header, os.path.getsize(path))
+            _add(found, folder, header, os.path.getsize(path), others)
         except Exception:  # pydicom meets odd values with errors of many kinds; who reads the scan says so
             continue
     return list(found.values())
 
 
-def _add(found: dict[tuple, Portion], folder: str, header: pydicom.Dataset, size: int) -> None:
+def _add(found: dict[tuple, Portion], folder: str, header: pydicom.Dataset, size: int, others: Collection[str]) -> None:
     """Add an image to the portion of its series."""
     names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
     patient, study, series, instance = (str(header.get(name, "") or "") for name in names)
-    kind, frames = kind_of(header), int(header.get("NumberOfFrames") or 1)
+    kind, frames = kind_of(header, others), int(header.get("NumberOfFrames") or 1)
     new = Portion(folder, patient, study, series, series_number(header), who(header))
     portion = found.setdefault((patient, study, series), new)
     portion.sizes[instance] = size
-    if kind == CT:
+    if kind in (CT, *OTHER_IMAGES.values()):
         portion.frames += frames
+        portion.modality = kind
     elif can_be_stacked(header, kind):
         portion.others += frames
 
@@ -199,4 +218,4 @@ def _scan(place: str, path: str, stamp: str, series: str, portion: Portion | Non
     if portion is None or not instances[0][0]:
         return FoundScan(place, path, stamp, series)
     identity = hashlib.sha256(repr(instances).encode()).hexdigest()
-    return FoundScan(place, path, stamp, series, identity, portion.person, portion.study)
+    return FoundScan(place, path, stamp, series, identity, portion.person, portion.study, modality=portion.modality)

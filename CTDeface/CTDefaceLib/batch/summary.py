@@ -8,22 +8,19 @@ from dataclasses import asdict, dataclass
 from ..files import csv_line, name_bytes, output_errors, replaced, write_whole
 from ..parameters import UNREPORTED
 from ..version import __version__
+from .bids import DATASET, DESCRIPTION, IGNORED, README
 from .folders import GALLERY, SUMMARY, TABLE
 from .gallery import write_gallery
-from .job import software
 from .planning import Batch
+from .results import software
 from .status import PENDING, WITHOUT_RESULT
 
 TABLE_COLUMNS = {"input": "place"} | {n: n for n in ("output", "status", "sentence", "seconds", "attempts")}
 """Columns of the table of scans → columns of the record."""
 
-BIDS_DESCRIPTION = {
-    "Name": "Defaced head CTs",
-    "BIDSVersion": "1.10.0",
-    "DatasetType": "derivative",
-    "GeneratedBy": [{"Name": "CTDeface", "Version": __version__}],
-}
-"""``dataset_description.json``, which BIDS wants."""
+
+UNTOLD = ("keep",)
+"""Choices that can name places."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,9 @@ def write_results(batch: Batch) -> None:
     with output_errors("The summary could not be written"):
         write_whole(batch.output / SUMMARY, json.dumps(_provenance(batch), indent=2) + "\n")
         if batch.choices.layout == "bids":
-            write_whole(batch.output / "dataset_description.json", json.dumps(BIDS_DESCRIPTION, indent=2) + "\n")
+            write_whole(batch.output / DESCRIPTION, json.dumps(DATASET, indent=2) + "\n")
+            write_whole(batch.output / "README", README)
+            write_whole(batch.output / ".bidsignore", IGNORED)
         with replaced(private / TABLE, private=True) as part, open(part, "wb") as file:
             file.write(name_bytes(csv_line(TABLE_COLUMNS)))
             for row in record.rows():
@@ -74,7 +73,7 @@ def _provenance(batch: Batch) -> dict:
         "run": batch.run,
         "method": chosen["segmenter"],
         "parameters": {name: value for name, value in chosen.items() if name not in UNREPORTED},
-        "choices": asdict(batch.choices),
+        "choices": {name: value for name, value in asdict(batch.choices).items() if name not in UNTOLD},
         "seed": "given, one for each scan made from it"
         if chosen["seed"] is not None
         else "made from the secret, the patient and the scan"

@@ -17,9 +17,10 @@ from types import ModuleType
 
 from ..errors import CTDefaceError
 from ..processes import THREADS, end_process_group, environment, interpreter, lead_process_group
-from .job import Job, Outcome, run_job
+from .job import Job, Outcome
 from .runner import DIED_SENTENCE, TICK_SECONDS, Resources, Results, Started, too_long
 from .status import Mishap, Status
+from .work import run_job
 
 NO_INTERPRETER = (
     "Slicer's Python cannot start worker processes here: leave them out, or use PythonSlicer -m CTDefaceLib batch."
@@ -50,7 +51,7 @@ def in_worker_processes(
         process = idle.get()
         try:
             started(process.name, job)
-            return job, process.run(run, job, resources.timeout)
+            return job, process.run(run, job, resources.timeout_of(job))
         finally:
             idle.put(process)
 

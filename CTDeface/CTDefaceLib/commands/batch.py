@@ -17,7 +17,9 @@ examples:
   ctdeface batch scans defaced --dry-run
   ctdeface batch scans defaced
   ctdeface batch scans defaced --workers 4 --timeout 900 --audit quick
-  ctdeface batch table.csv defaced --layout bids
+  ctdeface batch dataset defaced --layout bids
+  ctdeface batch archive defaced --format .dicom --keep dicom:targets --take-along
+  ctdeface batch scans defaced --keep "{name}_seg.nii.gz:3,7"
   ctdeface batch scans defaced --retry-failed
   ctdeface batch scans defaced --redo decisions.csv --strength strict
   ctdeface batch scans defaced --scheduler tcp://node1:8786
@@ -33,9 +35,13 @@ what it leaves:
                  secret.key     what the pseudonyms are made with
                  pseudonyms/    who is who, a table for each series with cleaned headers
 
+one face: all CT, MR and PET series of a patient's DICOM study, or of a subject's
+  session in BIDS, get the same new skin. A series that does not fit is refused with
+  a sentence, the others are done. --by series defaces each CT for itself.
+
 the table: a CSV file with the column input and, if wanted, patient (tells patients
-  apart) and output (name below OUT, instead of a pseudonym). Paths in it start at
-  its folder.
+  apart), study (rows of one get one face) and output (name below OUT, instead of a
+  pseudonym). Paths in it start at its folder.
 
 statuses: done; done with warnings (look at it); held back (the audit still found the
   face); no face in view; refused (not one complete head CT); failed; timed out; same
@@ -49,17 +55,24 @@ exit status:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from ..batch.choices import BY, LAYOUTS, NAMES
     from ..batch.job import DICOM
-    from ..batch.names import LAYOUTS, NAMES
     from ..batch.runner import LONGEST_SECONDS
     from ..volume_io import WRITABLE
-    from .deface import add_headers, add_parameters
+    from .deface import add_headers, add_parameters, add_take_along
     from .reading import add_nifti
 
     parser.add_argument(
         "input", metavar="IN", type=Path, help="a folder, searched with its sub-folders, or a CSV table"
     )
     parser.add_argument("output", metavar="OUT", type=Path, help="folder for the results, made where missing")
+    parser.add_argument(
+        "--by",
+        choices=BY,
+        default=BY[0],
+        help="one face for all scans of a patient's study (CT, MR and PET), or each defaced for itself "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, write nothing")
 
     names = parser.add_argument_group("results")
@@ -81,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=".nii.gz",
         help="default: %(default)s; .dicom: a folder with a DICOM series for each",
     )
+    add_take_along(names)
     add_headers(names)
     names.add_argument(
         "--private", metavar="DIR", type=Path, help="folder for all that is private (default: OUT-private)"
@@ -114,7 +128,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         metavar="SECONDS",
         type=_seconds,
-        help=f"give a scan up after this time; 0: never (default: {LONGEST_SECONDS:g}, in a process of its own)",
+        help="give a scan up after this time, a study after so many times that as it has scans; 0: never "
+        f"(default: {LONGEST_SECONDS:g}, in a process of its own)",
     )
 
     again = parser.add_argument_group("once more")
@@ -132,6 +147,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_nifti(parser)
     add_parameters(parser)
+    parser.add_argument(
+        "--keep",
+        metavar="WHERE[:NAME,...]",
+        action="append",
+        default=[],
+        help="structures that must stay, bit for bit; WHERE: dicom, for structure sets and segmentations that refer to "
+        "a series, or a path from each scan's folder, with {name} for its name, such as {name}_seg.nii.gz; names as of "
+        "ctdeface deface",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -145,8 +169,10 @@ def run(args: argparse.Namespace) -> int:
     retained = retained_from(args)
     headers = "keep" if retained is None else "ps315"
     audit, retain = AUDITS.get(args.audit, ""), ",".join(retained or [])
-    choices = batch.Choices(args.layout, args.names, args.format, audit, headers, retain, args.no_text,
-                            args.form or "", args.orientation or "")  # fmt: skip
+    choices = batch.Choices(
+        args.layout, args.names, args.format, audit, headers, retain, args.no_text, args.form or "",
+        args.orientation or "", args.by, tuple(args.keep), args.take_along,
+    )  # fmt: skip
     folders = {"private": args.private, "secret": args.secret}
     if args.scheduler and args.workers is not None:
         args.error("argument --workers: a Dask cluster has its own")

@@ -141,17 +141,23 @@ def add_kept(parser: argparse.ArgumentParser) -> None:
 def add_dicom(parser: argparse.ArgumentParser) -> None:
     """The choices of a DICOM series as output."""
     dicom = parser.add_argument_group("DICOM series as output")
-    dicom.add_argument(
-        "--take-along",
-        action="store_true",
-        help="structure sets, segmentations and doses of the series, too, without what shows the face",
-    )
+    add_take_along(dicom)
     add_headers(dicom)
     dicom.add_argument(
         "--private",
         metavar="DIR",
         type=Path,
         help="folder for secret.key and pseudonyms.csv, which tells who is who (default: OUT-private)",
+    )
+
+
+def add_take_along(group: argparse._ArgumentGroup) -> None:
+    """What else of a DICOM study is written."""
+    group.add_argument(
+        "--take-along",
+        action="store_true",
+        help="structure sets, segmentations, doses, plans, registrations and reports of the series, too, without what "
+        "shows the face",
     )
 
 

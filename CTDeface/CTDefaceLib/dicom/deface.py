@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from .defaced_stack import DefacedStack, deface_stacks, is_checked
 from .files import OTHER_IMAGES, quietly, read_dataset
 from .headers import Cleaner
 from .pseudonyms import Pseudonyms
-from .references import referring, without_face
+from .references import documents_in, referring, without_face
 from .stack import read_stack, stored_values, to_words, words_of
 from .tree import Series, choose_series, read_tree, tree_of
 from .write import CLEAN_PIXELS, add_method, mark_derived, replace_uids, save, set_pixels
@@ -70,7 +70,7 @@ def deface_series(
     table: path, optional
         CSV file, not in the output, that takes what stands for what when headers are cleaned.
     take_along: bool
-        Structure sets, segmentations and doses of the series, too, without what shows the face.
+        Structure sets, segmentations, doses, plans and the like of the series, too, without what shows the face.
     kept: sequence of Structure
         What must stay, see :func:`.pipeline.deface`.
     no_text: bool
@@ -83,8 +83,8 @@ def deface_series(
     Returns
     -------
     dict
-        The report of :func:`.pipeline.deface` with, further, ``files`` (number written) and ``left_out`` (what else
-        the source holds). Where a series has several stacks, the numbers of the worst.
+        The report of :func:`.pipeline.deface` with, further, ``files`` (number written), ``taken_along`` and
+        ``left_out`` (what else the source holds). Where a series has several stacks, the numbers of the worst.
 
     Raises
     ------
@@ -110,8 +110,8 @@ def deface_series(
         how=partial(how, kept=kept, secret=secret, patient=chosen.patient or chosen.study),
         no_text=no_text,
     )
-    documents = {path: read_dataset(path) for path in (referring(tree, chosen) if take_along else ())}
-    new = {str(uid) for one in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
+    documents = {path: read_dataset(path) for path in (referring(documents_in(tree), chosen) if take_along else ())}
+    new = uids_of(documents.values())
     prepare = HeaderWriter(chosen.uids | new, secret, is_checked(report), retain, no_text)
     with written_folder(output) as folder:
         write_series(chosen, defaced, folder, prepare, part(progress, 0.8, 1.0), cancelled)
@@ -120,7 +120,8 @@ def deface_series(
         report["notes"] += removed
         if table and retain is not None:
             prepare.pseudonyms.append_to(Path(table))
-    return {**report, "files": len(chosen.files) + len(taken), "left_out": tree.left_out(chosen, taken)}
+    counts = {"files": len(chosen.files) + len(taken), "left_out": tree.left_out(chosen, taken)}
+    return {**report, **counts, "taken_along": tree.kinds_of(taken)}
 
 
 def write_defaced_volume(
@@ -250,20 +251,28 @@ class HeaderWriter:
             replace_uids(dataset, self.pseudonyms)
 
 
+def uids_of(documents: Iterable[pydicom.Dataset]) -> set[str]:
+    """Of files that are taken along: what gets new UIDs."""
+    return {str(uid) for one in documents for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
+
+
 @quietly()
 def write_documents(
     documents: dict[str, tuple[pydicom.Dataset, list[DefacedStack]]], folder: Path, prepare: HeaderWriter
 ) -> tuple[list[str], list[str]]:
-    """Write structure sets, segmentations and doses without the face; which ones, and sentences on what was left out.
+    """Write what is taken along without the face; which files these are, and sentences on what was left out.
 
     Each comes with the stacks that it refers to.
     """
     taken: list[str] = []
     notes: list[str] = []
     for path, (document, defaced) in documents.items():
+        is_report = "ContentSequence" in document
         removed = without_face(document, defaced)
         if removed != "all":
             prepare.document(document)
+            if is_report and not document.get("ContentSequence"):  # the profile leaves nothing of what it says
+                continue
             taken.append(path)
             save(document, folder / f"REF{len(taken):03}.dcm")
             notes += [f"{removed.capitalize()}."] * bool(removed)

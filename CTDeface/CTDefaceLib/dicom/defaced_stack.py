@@ -15,10 +15,9 @@ from ..progress import IsCancelled, Progress, part, silent
 from ..removal.fill import fill_region
 from ..removal.surface import Surface
 from .burned_in import refuse_text
-from .files import CT
 from .stack import is_regular, oddities, on_regular_grid, on_slices, read_stack, slice_images, to_slices
 from .tree import Series, Stack
-from .volume import as_hounsfield
+from .volume import as_values
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def deface_stacks(
             refuse_text(image, series.burned_in, part(step, 0.1, 0.15))
         if is_regular(stack):
             original = image
-            image, said = _as_values(series, original)
+            image, said = as_values(series, original)
             offset = _offset(original, image)
             del original
             result = how(image, parameters, progress=part(step, 0.15, 1.0), cancelled=cancelled)
@@ -101,7 +100,7 @@ def deface_stacks(
             filled = result.image
         else:
             original = on_regular_grid(stack, image)
-            grid, said = _as_values(series, original)
+            grid, said = as_values(series, original)
             offset = _offset(original, grid)
             result = how(grid, parameters, progress=part(step, 0.15, 0.9), cancelled=cancelled)
             look(grid, result)
@@ -114,9 +113,13 @@ def deface_stacks(
     return defaced, _joined(reports)
 
 
-def _as_values(series: Series, image: sitk.Image) -> tuple[sitk.Image, tuple[str, ...]]:
-    """A CT in Hounsfield units, with notes; other modalities as they are."""
-    return as_hounsfield(series, image) if series.modality == CT else (image, ())
+def first_volume(series: Series) -> sitk.Image:
+    """The first stack of a series as :func:`deface_stacks` hands it to what defaces it; InputError as there."""
+    if series.problem:
+        raise InputError(series.problem)
+    stack = series.stacks[0]
+    image = read_stack(stack)
+    return as_values(series, image if is_regular(stack) else on_regular_grid(stack, image))[0]
 
 
 def _offset(original: sitk.Image, image: sitk.Image) -> float:

@@ -54,8 +54,11 @@ OTHER_IMAGES = {
 """SOP classes of what else of a study shows a face and can take the new skin of a CT, and their modality."""
 
 STRUCTURE_SET, SEGMENTATION = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.66.4"
-DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
-"""SOP classes of what can be taken along with a defaced series."""
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+DOSE, PLAN, ION_PLAN = (f"1.2.840.10008.5.1.4.1.1.481.{number}" for number in (2, 5, 8))
+REGISTRATION = "1.2.840.10008.5.1.4.1.1.66.1"
+"""SOP classes of what can be taken along with a defaced series; a label map is a segmentation whose pixels are the
+numbers of its segments."""
 
 CAPTURE, CONE_BEAM = MAY_HOLD_CT = ("secondary capture", "X-ray 3D image")
 """Kinds of images that can hold a CT without being one: exports of workstations, and what cone beam scanners make."""
@@ -63,7 +66,10 @@ CAPTURE, CONE_BEAM = MAY_HOLD_CT = ("secondary capture", "X-ray 3D image")
 KINDS = {
     STRUCTURE_SET: "structure set",
     SEGMENTATION: "segmentation",
+    LABEL_MAP: "segmentation",
     DOSE: "dose",
+    PLAN: "plan",
+    ION_PLAN: "plan",
     "1.2.840.10008.5.1.4.1.1.88.67": "dose report",
     "1.2.840.10008.5.1.4.1.1.88.59": "key object selection",
     "1.2.840.10008.5.1.4.1.1.88.": "structured report",
@@ -71,8 +77,8 @@ KINDS = {
     "1.2.840.10008.5.1.4.1.1.13.1.": CONE_BEAM,
     "1.2.840.10008.5.1.4.1.1.11.": "presentation state",
     "1.2.840.10008.5.1.4.1.1.104.": "document",
-    "1.2.840.10008.5.1.4.1.1.66.1": "registration",
-    "1.2.840.10008.5.1.4.1.1.66.3": "registration",
+    REGISTRATION: "registration",
+    "1.2.840.10008.5.1.4.1.1.66.3": "deformable registration",
     "1.2.840.10008.5.1.4.1.1.66.5": "surface segmentation",
     "1.2.840.10008.5.1.4.1.1.66": "raw data",
     "1.2.840.10008.5.1.4.1.1.481.": "radiotherapy object",

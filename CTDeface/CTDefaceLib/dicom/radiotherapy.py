@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk
 
-from ..anatomy.grids import sampled, whole
 from ..errors import InputError
 from ..removal.surface import Surface
+from .places import grid_of_plane, reach_and_below
+from .segmentations import FILLS_THE_FACE
 from .stack import UNDECODED, stored_values, words_of
 from .structures import AREAS, CONTOUR_PIXEL_MM, axes_along, inside_of
 from .write import set_pixels
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 BODY = ("body", "external", "skin", "outer contour", "patient", "outline")
 """What the outline of a body is called where its type does not say so, in small letters."""
-
-FILLS_THE_FACE = 0.6
-"""Share (0 to 1) of the region below the new skin that a structure holds which is the outline of the body. A choice."""
 
 BESIDE_MM = 40.0
 """How far beside the old outline, in mm, the new one is looked for, which may lie further out. Any large number."""
@@ -109,8 +106,8 @@ def clear_dose(dataset: pydicom.Dataset, surfaces: Sequence[Surface]) -> int:
     normal = np.cross(axes[0], axes[1])
     cleared = 0
     for plane, offset in zip(words, offsets - offsets[0]):
-        grid = _grid(position + offset * normal, [*axes, normal], (across, down), plane.shape[::-1])
-        in_region, below = _region(grid, surfaces)
+        grid = grid_of_plane(position + offset * normal, [*axes, normal], (across, down), plane.shape[::-1])
+        in_region, below = reach_and_below(grid, surfaces)
         here = in_region & ~below & (plane != 0)
         plane[here] = 0
         cleared += int(here.sum())
@@ -141,8 +138,8 @@ class _Plane:
         for points in flat:
             self.old ^= inside_of((points[:, :2] - self._low) / CONTOUR_PIXEL_MM, rows, columns) > 0
         origin = np.array([*self._low, self._height]) @ self._axes
-        grid = _grid(origin, self._axes, (CONTOUR_PIXEL_MM, CONTOUR_PIXEL_MM), (int(columns), int(rows)))
-        self.in_region, self.below = _region(grid, surfaces)
+        grid = grid_of_plane(origin, self._axes, (CONTOUR_PIXEL_MM, CONTOUR_PIXEL_MM), (int(columns), int(rows)))
+        self.in_region, self.below = reach_and_below(grid, surfaces)
 
     def points(self, loop: np.ndarray) -> np.ndarray:
         """LPS in mm of (column, row), shape (n, 3)."""
@@ -165,27 +162,6 @@ def _planes(structure: pydicom.Dataset) -> list[list[pydicom.Dataset]]:
 
 def _points_of(contour: pydicom.Dataset) -> np.ndarray:
     return np.array([float(value) for value in contour.ContourData]).reshape(-1, 3)
-
-
-def _grid(origin: np.ndarray, axes: object, spacing: tuple[float, float], size: tuple[int, ...]) -> sitk.Image:
-    """An empty image of one slice; rows of ``axes``: along columns, rows and across."""
-    grid = sitk.Image([*size, 1], sitk.sitkUInt8)
-    grid.SetOrigin(origin.tolist())
-    grid.SetSpacing([*spacing, 1.0])
-    grid.SetDirection(np.array(axes).T.ravel().tolist())
-    return grid
-
-
-def _region(grid: sitk.Image, surfaces: Sequence[Surface]) -> tuple[np.ndarray, np.ndarray]:
-    """Where in a slice what is replaced lies, and what is below the new skin there; bool, shape (rows, columns)."""
-    in_region = np.zeros(grid.GetSize()[1::-1], bool)
-    below = np.zeros_like(in_region)
-    for surface in surfaces:
-        head = surface.cylinder.head
-        here = sampled(surface.reach, head, grid, whole(grid))[0] > 0
-        below |= here & (sampled(surface.below, head, grid, whole(grid))[0] > 0)
-        in_region |= here
-    return in_region, below
 
 
 def _loops(inside: np.ndarray) -> list[np.ndarray]:

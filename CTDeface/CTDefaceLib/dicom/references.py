@@ -1,47 +1,79 @@
-"""Structure sets, segmentations and doses of a defaced series: taken along without what shows the face.
+"""Structure sets, segmentations, doses, plans and the like of a defaced series: taken along without the face.
 
 In a structure set the outline of the body is redrawn along the new skin, and what enters the region is cut; what is not
-drawn as areas, and reaches into the region, is left out. In a segmentation, voxels of the region are cleared. Of a dose
-what lies in front of the new skin is 0.
+drawn as areas, and reaches into the region, is left out. In a segmentation, bodies end at the new skin, and voxels of
+all else in the region are cleared. Of a dose what lies in front of the new skin is 0. Plans, registrations and reports
+show nothing of it, but for what reports draw in space.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError
 from ..removal.surface import Surface
 from .defaced_stack import DefacedStack
-from .files import DOSE, SEGMENTATION, STRUCTURE_SET, plane_of, quietly, read_dataset
+from .files import DOSE, LABEL_MAP, SEGMENTATION, STRUCTURE_SET, quietly, read_dataset
+from .places import in_region
 from .radiotherapy import clear_dose, is_external, redraw
-from .stack import UNDECODED, usual_gap
+from .segmentations import cut_segments
 from .tree import Series, Tree
-from .write import EXPLICIT_LITTLE_ENDIAN, elements
+from .write import elements
 
 if TYPE_CHECKING:
     import pydicom
 
-KINDS = {"structure set": STRUCTURE_SET, "segmentation": SEGMENTATION, "dose": DOSE}
-"""Kinds of what can be taken along → SOP classes."""
+KEPT_KINDS = (STRUCTURE_SET, SEGMENTATION, LABEL_MAP)
+"""SOP classes of what holds structures."""
+
+KINDS = (
+    "structure set", "segmentation", "dose", "plan", "registration", "structured report", "dose report",
+    "key object selection",
+)  # fmt: skip
+"""Kinds of what can be taken along. A deformable registration is none: its field can show the skin."""
 
 
 @quietly()
-def referring(tree: Tree, series: Series) -> list[str]:
-    """Files of the structure sets and segmentations in a tree that refer to a series, and doses in its frame."""
-    documents = [(path, read_dataset(path)) for kind, path in tree.others if kind in KINDS]
-    return [
+def referring(paths: Iterable[str], series: Series, kinds: Collection[str] = ()) -> list[str]:
+    """Of some files those that belong to a series: those that refer to it, and doses in its frame of reference.
+
+    Parameters
+    ----------
+    paths: iterable of str
+    series: Series
+    kinds: collection of str
+        Only those of these SOP classes that refer to the series itself. Without any, also what refers to one that does,
+        as a plan to its structure set.
+    """
+    documents = {path: read_dataset(path) for path in paths}
+    found = [
         path
-        for path, document in documents
+        for path, document in documents.items()
         if (_in_frame(document, series) if document.SOPClassUID == DOSE else _refers(document, series.uids))
     ]
+    if kinds:
+        return [path for path in found if documents[path].SOPClassUID in kinds]
+    left = [path for path in documents if path not in found and documents[path].SOPClassUID != DOSE]
+    while left:
+        known = {str(documents[path].SOPInstanceUID) for path in found}
+        more = [path for path in left if _refers(documents[path], known)]
+        if not more:
+            break
+        found += more
+        left = [path for path in left if path not in more]
+    return [path for path in documents if path in found]
+
+
+def documents_in(tree: Tree) -> list[str]:
+    """The files of a tree that can be taken along."""
+    return [path for kind, path in tree.others if kind in KINDS]
 
 
 def without_face(dataset: pydicom.Dataset, defaced: list[DefacedStack]) -> str:
-    """Remove from a structure set, segmentation or dose, in place, what describes the removed region.
+    """Remove from what is taken along with a series, in place, what describes the removed region.
 
     Returns
     -------
@@ -56,25 +88,29 @@ def without_face(dataset: pydicom.Dataset, defaced: list[DefacedStack]) -> str:
     if dataset.SOPClassUID == DOSE:
         cleared = clear_dose(dataset, _surfaces(defaced))
         return f"voxels of a dose in front of the new skin set to 0: {cleared}" if cleared else ""
-    remove = _outlines if dataset.SOPClassUID == STRUCTURE_SET else _voxels
-    return remove(dataset, defaced)
+    if dataset.SOPClassUID == STRUCTURE_SET:
+        return _outlines(dataset, defaced)
+    if dataset.SOPClassUID in KEPT_KINDS:
+        return cut_segments(dataset, defaced, _surfaces(defaced))
+    removed = _remove_places(dataset, defaced)
+    return f"places of a report in the region removed: {removed}" if removed else ""
 
 
-def in_region(points: np.ndarray, defaced: list[DefacedStack]) -> np.ndarray:
-    """Which points (LPS in mm, shape (n, 3)) lie in the removed region; bool, shape (n,)."""
-    inside = np.zeros(len(points), bool)
-    for part in defaced:
-        stack = part.stack
-        along = stack.along
-        height = points @ stack.axes[2]
-        after = np.clip(np.searchsorted(along, height), 1, len(along) - 1)
-        nearest = np.where(height - along[after - 1] < along[after] - height, after - 1, after)
-        place = (points - stack.positions[nearest]) @ stack.axes[:2].T / stack.spacing
-        column, row = np.rint(place).astype(int).T
-        fits = (np.abs(height - along[nearest]) <= usual_gap(stack)) & (column >= 0) & (row >= 0)
-        fits &= (column < stack.size[0]) & (row < stack.size[1])
-        inside[fits] |= part.region[nearest[fits], row[fits], column[fits]]
-    return inside
+def _remove_places(item: pydicom.Dataset, defaced: list[DefacedStack]) -> int:
+    """Remove from a report, at any depth, what it draws in space in the region; how many drawings that were."""
+    removed = 0
+    kept = []
+    for content in item.get("ContentSequence") or []:
+        if str(content.get("ValueType", "")) == "SCOORD3D":
+            points = np.array([float(value) for value in content.get("GraphicData") or []])
+            if in_region(points[: len(points) // 3 * 3].reshape(-1, 3), defaced).any():
+                removed += 1
+                continue
+        removed += _remove_places(content, defaced)
+        kept.append(content)
+    if removed:
+        item.ContentSequence = kept
+    return removed
 
 
 def _refers(dataset: pydicom.Dataset, wanted: Collection[str]) -> bool:
@@ -140,36 +176,3 @@ def _reaches(structure: pydicom.Dataset, defaced: list[DefacedStack], external: 
         if external or in_region(points, defaced).any():
             return "gone"
     return "gone" if external else ""
-
-
-def _voxels(dataset: pydicom.Dataset, defaced: list[DefacedStack]) -> str:
-    """Clear the voxels of a segmentation that lie in the region."""
-    import pydicom
-
-    try:
-        frames = np.array(dataset.pixel_array).reshape(-1, dataset.Rows, dataset.Columns)
-        shared = dataset.SharedFunctionalGroupsSequence[0]
-        groups = [[group, shared] for group in dataset.PerFrameFunctionalGroupsSequence]
-        cleared = 0
-        for frame, group in zip(frames, groups):
-            row, column = np.nonzero(frame)
-            points = _points(group, row, column)
-            inside = in_region(points, defaced)
-            frame[row[inside], column[inside]] = 0
-            cleared += int(inside.sum())
-    except Exception as error:  # pydicom meets what it cannot decode with errors of many kinds
-        raise InputError(UNDECODED) from error
-    packed = np.packbits(frames.ravel(), bitorder="little") if dataset.BitsAllocated == 1 else frames
-    pixels = packed.astype(packed.dtype.newbyteorder("<"), copy=False).tobytes()
-    dataset[0x7FE00010] = pydicom.DataElement(0x7FE00010, "OB" if packed.itemsize == 1 else "OW",
-                                              pixels + b"\0" * (len(pixels) % 2))  # fmt: skip
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(EXPLICIT_LITTLE_ENDIAN)
-    if not frames.any():
-        return "all"
-    return f"voxels of a segmentation cleared, since they lie in the region: {cleared}" if cleared else ""
-
-
-def _points(groups: list[pydicom.Dataset], row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Places of voxels of a frame, LPS in mm, by its own and the shared functional groups."""
-    position, axes, (across, down) = plane_of(groups)
-    return position + np.outer(column * across, axes[0]) + np.outer(row * down, axes[1])

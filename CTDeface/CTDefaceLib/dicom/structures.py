@@ -10,14 +10,11 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from ..removal.keep import Structure
-from .files import SEGMENTATION, STRUCTURE_SET, plane_of, quietly, read_dataset
+from .files import LABEL_MAP, SEGMENTATION, STRUCTURE_SET, plane_of, quietly, read_dataset
 from .stack import UNDECODED
 
 if TYPE_CHECKING:
     import pydicom
-
-LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
-"""SOP class of a segmentation whose pixels are the numbers of its segments."""
 
 AREAS = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 """Kinds of contours that enclose something; of the others the points themselves count."""

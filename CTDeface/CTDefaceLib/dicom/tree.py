@@ -167,9 +167,13 @@ class Tree:
 
     def left_out(self, chosen: Series | None, taken: Iterable[str] = ()) -> list[str]:
         """What is in the tree besides the chosen series and the files taken along, for a person to read."""
-        kinds = Counter(kind for kind, path in self.others if path not in set(taken))
-        texts = [f"{kind} ({count})" for kind, count in sorted(kinds.items())]
-        return [*(series.name for series in self.series if series is not chosen), *texts]
+        left = self.kinds_of({path for _, path in self.others} - set(taken))
+        return [*(series.name for series in self.series if series is not chosen), *left]
+
+    def kinds_of(self, paths: Iterable[str]) -> list[str]:
+        """What some of its other files are, for a person to read."""
+        kinds = Counter(kind for kind, path in self.others if path in set(paths))
+        return [f"{kind} ({count})" for kind, count in sorted(kinds.items())]
 
 
 def read_tree(path: str | os.PathLike, progress: Progress = silent, others: Collection[str] = ()) -> Tree:

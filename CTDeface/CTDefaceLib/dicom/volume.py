@@ -22,6 +22,19 @@ def read_volume(tree: Tree, series: str = "", progress: Progress = silent) -> Sc
         grid; when its pixels cannot be decoded, or are no Hounsfield units.
     """
     chosen = choose_series(tree, series)
+    return volume_of(chosen, tuple(tree.left_out(chosen)), progress)
+
+
+def volume_of(chosen: Series, left_out: tuple[str, ...] = (), progress: Progress = silent) -> Scan:
+    """Read a series as a volume: a CT in Hounsfield units, other modalities as they are.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_volume`.
+    """
+    if chosen.problem:
+        raise InputError(chosen.problem)
     if len(chosen.stacks) > 1:
         counts = " and ".join(str(len(stack.slices)) for stack in chosen.stacks)
         raise InputError(
@@ -30,8 +43,13 @@ def read_volume(tree: Tree, series: str = "", progress: Progress = silent) -> Sc
         )
     stack = chosen.stacks[0]
     check_regular(stack)
-    image, notes = as_hounsfield(chosen, read_stack(stack, progress))
-    return Scan(image, (*chosen.notes, *notes), Source.SERIES, tuple(tree.left_out(chosen)))
+    image, notes = as_values(chosen, read_stack(stack, progress))
+    return Scan(image, (*chosen.notes, *notes), Source.SERIES, left_out)
+
+
+def as_values(series: Series, image: sitk.Image) -> tuple[sitk.Image, tuple[str, ...]]:
+    """A CT in Hounsfield units, with notes; other modalities as they are."""
+    return as_hounsfield(series, image) if series.modality == CT else (image, ())
 
 
 def as_hounsfield(series: Series, image: sitk.Image) -> tuple[sitk.Image, tuple[str, ...]]:

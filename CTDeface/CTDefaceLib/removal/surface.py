@@ -162,6 +162,11 @@ class Surface:
             reach = np.minimum(reach, distance_to(head.in_gaps, FAR_MM) - np.float32(WORK_SPACING_MM))
         return self._with(reach)
 
+    def sparing(self, kept: Kept) -> Surface:
+        """The same new skin over a region without what must stay besides."""
+        both = replace(kept, structures=(*self.kept.structures, *kept.structures)) if self.kept else kept
+        return self._with(np.minimum(self.reach, kept.room(self.cylinder.head)), kept=both)
+
     def _with(self, reach: np.ndarray, **changes: Any) -> Surface:
         surface = replace(self, **changes)
         surface.__dict__.update(reach=reach, below=self.below)  # what is kept of both

@@ -5,6 +5,9 @@ VTK chooses the OpenGL it finds: the system's own, EGL or OSMesa, so no screen i
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,13 @@ NO_OPENGL = (
     "No OpenGL was found to draw with: install a graphics driver or the software one "
     "(on Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri libosmesa6)."
 )
+
+X_LIBRARY = "libX11.so.6"
+WITHOUT_X = {
+    "vtkEGLRenderWindow": ("libEGL.so.1",),
+    "vtkOSOpenGLRenderWindow": ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so"),
+}
+"""Kinds of windows of VTK that draw on a Linux without X, as servers and containers are, with the libraries of each."""
 
 BACKGROUND = 0.5
 """Grey, 0 to 1: face detectors find most faces before a middle one."""
@@ -205,7 +215,7 @@ def _offscreen_window() -> vtk.vtkRenderWindow:
     verbosity = vtk.vtkLogger.GetCurrentVerbosityCutoff()
     vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)
     try:
-        window = vtk.vtkRenderWindow()
+        window = _new_window()
         window.SetOffScreenRendering(1)
         window.SetShowWindow(False)
         window.SetMultiSamples(0)
@@ -215,6 +225,26 @@ def _offscreen_window() -> vtk.vtkRenderWindow:
         return window
     finally:
         vtk.vtkLogger.SetStderrVerbosity(verbosity)
+
+
+def _new_window() -> vtk.vtkRenderWindow:
+    """A window of a kind that can be tried here: without the library of X, VTK's own search ends in a crash (9.7)."""
+    import vtk
+
+    if sys.platform != "linux" or "VTK_DEFAULT_OPENGL_WINDOW" in os.environ or _is_there(X_LIBRARY):
+        return vtk.vtkRenderWindow()
+    for kind, libraries in WITHOUT_X.items():
+        if hasattr(vtk, kind) and any(map(_is_there, libraries)):
+            return getattr(vtk, kind)()
+    raise CTDefaceError(NO_OPENGL)
+
+
+def _is_there(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _supports_opengl(window: vtk.vtkRenderWindow) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from ..progress import IsCancelled, Progress, steps
 from ..removal.check import check
 from ..removal.contrast import PET_SHARPNESS_MM, SHARPNESS_MM, contrast_of
 from ..removal.fill import fill_region
+from ..removal.keep import Structure, keep
 from ..removal.region import removal_region
 from ..removal.surface import Surface
 from ..version import __version__
@@ -68,6 +71,7 @@ def apply(
     modality: str = CT,
     pose: Pose | None = None,
     *,
+    kept: Sequence[Structure] = (),
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> DefaceResult:
@@ -83,6 +87,8 @@ def apply(
         As in DICOM: CT, MR, PT, …
     pose: Pose, optional
         Where its head lies; where that of the CT lies when None.
+    kept: sequence of Structure
+        What must stay in this image besides what stays in the CT.
 
     Returns
     -------
@@ -104,7 +110,16 @@ def apply(
     _check_view(surface, image)
     surface = surface.wider(0.0 if pose is None and is_same_grid(ct, image) else _across_a_voxel(image))
     view, padding = _seen(image, surface, modality)
-    region = removal_region(image, surface, keep_bone=parameters.keeps_bone, bone_of=ct, view=view, padding=padding)
+    make_region = partial(
+        removal_region, image, keep_bone=parameters.keeps_bone, bone_of=ct, view=view, padding=padding
+    )
+    own = keep(kept, parameters.keep_margin_mm)
+    notes: dict[str, Any] = {}
+    if own:
+        own.check_within(image)
+        notes["kept"] = own.report(make_region(surface))
+        surface = surface.sparing(own)
+    region = make_region(surface)
     step(0.4, "Filling the region")
     contrast = None
     if modality != CT and bounding_box(region) is not None:
@@ -124,6 +139,7 @@ def apply(
         "version": __version__,
         **{key: first[key] for key in OF_THE_FACE if key in first},
         **check(hu, mask, region, surface.cylinder, with_face=_shows_face(image, surface)),
+        **notes,
         **({} if pose is None else {"registered": pose.report}),
     }
     report["seconds"] = round(time.perf_counter() - start, 2)

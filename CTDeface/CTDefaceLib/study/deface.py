@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk
-
 from ..dicom.burned_in import check_reader
-from ..dicom.deface import HeaderWriter, check_table, write_documents, write_series
-from ..dicom.defaced_stack import DefacedStack, deface_stacks, is_checked
+from ..dicom.deface import HeaderWriter, check_table, uids_of, write_documents, write_series
+from ..dicom.defaced_stack import DefacedStack, deface_stacks, first_volume, is_checked
 from ..dicom.files import MAY_HOLD_CT, OTHER_IMAGES, read_dataset
 from ..dicom.headers import Cleaner
 from ..dicom.pseudonyms import Pseudonyms
-from ..dicom.references import referring
+from ..dicom.references import documents_in, referring
 from ..dicom.tree import Series, Tree, read_tree
 from ..errors import InputError, NoFaceError
 from ..files import check_folder, written_folder
@@ -25,9 +24,11 @@ from ..parameters import DefaceParameters
 from ..pipeline import DefaceResult, deface
 from ..progress import IsCancelled, Progress, part, silent
 from ..removal.keep import Structure
-from .apply import CT, Face, apply
+from .apply import CT, Face
+from .follow import Follow, Lead
 from .plan import best_first, patient_of
-from .register import Pose, find_pose
+from .reference import of_most
+from .register import Pose
 
 NO_CT = "The study has no CT series in which a head was found, so no face can be found in it; nothing was written."
 
@@ -90,25 +91,22 @@ def deface_study(
         check_reader()
     progress, parameters = progress or silent, parameters or DefaceParameters()
     patient = patient_of(tree.series)
-    how = partial(how, kept=kept, secret=secret, patient=patient)
+    lead = partial(Lead, secret, patient, kept, how)
     refused: list[dict[str, str]] = []
-    first, found, done = _find_face(tree, parameters, how, no_text, part(progress, 0.0, 0.4), cancelled)
-    face = Face(*found, parameters, secret, patient)
+    begun = _find_face(tree, parameters, lead, no_text, part(progress, 0.0, 0.4), cancelled)
     documents = _documents(tree, take_along)
     new = {uid for one in tree.series for uid in one.uids}
-    new |= {str(uid) for one, _ in documents.values() for uid in (one.SOPInstanceUID, one.SeriesInstanceUID)}
+    new |= uids_of(document for document, _ in documents.values())
     names = _folders(tree.series)
     reports: list[dict[str, Any]] = []
     kept_stacks: dict[str, list[DefacedStack]] = {}
     pseudonyms: Pseudonyms | None = None
     with written_folder(output) as folder:
-        others = [one for one in tree.series if one is not first]
-        for number, series in enumerate([first, *others]):
+        others = [one for one in tree.series if one is not begun.series]
+        for number, series in enumerate([begun.series, *others]):
             step = part(progress, 0.4 + 0.6 * number / (1 + len(others)), 0.4 + 0.6 * (number + 1) / (1 + len(others)))
             try:
-                defaced, report = (
-                    done if series is first else _apply(face, first, series, no_text, part(step, 0.0, 0.7), cancelled)
-                )
+                defaced, report = _apply(begun, series, no_text, part(step, 0.0, 0.7), cancelled)
             except (InputError, NoFaceError) as error:
                 refused.append({"name": series.name, "why": str(error)})
                 continue
@@ -131,55 +129,90 @@ def deface_study(
     return _joined(tree, reports, refused, taken, removed)
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """The series that the face was found in.
+
+    Attributes
+    ----------
+    series: Series
+    face: Face
+        What was found.
+    done: tuple
+        What its files get, and the report.
+    poses, strangers: dict
+        UID of another CT series → where the head lies in it, or why it is not that head; as far as it was looked for.
+    """
+
+    series: Series
+    face: Face
+    done: tuple[list[DefacedStack], dict]
+    poses: dict[str, Pose | None] = field(default_factory=dict)
+    strangers: dict[str, InputError] = field(default_factory=dict)
+
+
 def _find_face(
     tree: Tree,
     parameters: DefaceParameters,
-    how: Callable[..., DefaceResult],
+    lead: Callable[[], Lead],
     no_text: bool,
     progress: Progress,
     cancelled: IsCancelled | None,
-) -> tuple[Series, tuple[sitk.Image, DefaceResult], tuple[list[DefacedStack], dict]]:
-    """The CT series in which the head is seen best, its volume and result, and what its files get.
+) -> _Begun:
+    """The CT series in which the head is seen best, of those with the head of most; and what was found in it.
 
     Those in which none is found are not refused for that: another one may show where it lies in them.
     """
-    seen: list[tuple[sitk.Image, DefaceResult]] = []
 
-    def look(image: sitk.Image, result: DefaceResult) -> None:
-        seen.append((image, result))
-
-    for series in best_first(tree.series):
+    def begin(series: Series) -> _Begun | None:
+        leading = lead()
         try:
-            done = deface_stacks(series, parameters, progress, cancelled, look, how, no_text)
+            done = deface_stacks(series, parameters, progress, cancelled, how=leading, no_text=no_text)
         except (InputError, NoFaceError):
-            seen.clear()
-            continue
-        return series, seen[0], done
-    raise NoFaceError(NO_CT)
+            return None
+        assert leading.face is not None
+        return _Begun(series, leading.face, done)
+
+    def fits(begun: _Begun, series: Series) -> bool:
+        follow = _following(begun, series)
+        try:
+            follow.find(first_volume(series))
+        except InputError as error:
+            begun.strangers[series.uid] = error
+            return False
+        begun.poses[series.uid] = follow.pose
+        return True
+
+    begun = of_most(best_first(tree.series), begin, fits)
+    if begun is None:
+        raise NoFaceError(NO_CT)
+    return begun
+
+
+def _following(begun: _Begun, series: Series) -> Follow:
+    """What lays the new skin of one series on another one; the frame of a scanner, as of a PET/CT, is believed."""
+    at_rest = series.frame == begun.series.frame and bool(series.frame)
+    before = begun.poses.get(series.uid)
+    return Follow(begun.face, series.modality, at_rest, trusted=series.modality != CT, before=before)
 
 
 def _apply(
-    face: Face, first: Series, series: Series, no_text: bool, progress: Progress, cancelled: IsCancelled | None
+    begun: _Begun, series: Series, no_text: bool, progress: Progress, cancelled: IsCancelled | None
 ) -> tuple[list[DefacedStack], dict]:
-    """What the files of another series get, and the report."""
-    at_rest = series.frame == first.frame and bool(series.frame)
-    known: list[Pose | None] = []
-
-    def how(image: sitk.Image, parameters: DefaceParameters, **more: Any) -> DefaceResult:
-        if at_rest and series.modality != CT:
-            return apply(face, image, series.modality, **more)  # a scanner's own frame, as of a PET/CT
-        pose = find_pose(face.result.surface, image, series.modality, at_rest, known[-1] if known else None)
-        known.append(pose)
-        return apply(face, image, series.modality, pose, **more)
-
-    return deface_stacks(series, face.parameters, progress, cancelled, how=how, no_text=no_text)
+    """What the files of a series get, and the report."""
+    if series is begun.series:
+        return begun.done
+    if series.uid in begun.strangers:
+        raise begun.strangers[series.uid]
+    how = _following(begun, series)
+    return deface_stacks(series, begun.face.parameters, progress, cancelled, how=how, no_text=no_text)
 
 
 def _documents(tree: Tree, take_along: bool) -> dict[str, tuple[Any, list[str]]]:
-    """Structure sets, segmentations and doses of the study, each with the UIDs of the series that it belongs to."""
+    """What is taken along of the study, each with the UIDs of the series that it belongs to."""
     found: dict[str, tuple[Any, list[str]]] = {}
     for series in tree.series if take_along else ():
-        for path in referring(tree, series):
+        for path in referring(documents_in(tree), series):
             found.setdefault(path, (read_dataset(path), []))[1].append(series.uid)
     return found
 
@@ -205,7 +238,6 @@ def _joined(
     def of_all(key: str) -> list[str]:
         return list(dict.fromkeys(text for report in reports for text in report[key]))
 
-    kinds = Counter(kind for kind, path in tree.others if path not in set(taken))
     return {
         **{key: value for key, value in reports[0].items() if key not in ("name", "folder")},
         "face_from": reports[0]["name"],
@@ -215,5 +247,6 @@ def _joined(
         "seconds": round(sum(report["seconds"] for report in reports), 2),
         "series": reports,
         "refused": refused,
-        "left_out": [f"{kind} ({count})" for kind, count in sorted(kinds.items())],
+        "taken_along": tree.kinds_of(taken),
+        "left_out": tree.kinds_of({path for _, path in tree.others} - set(taken)),
     }

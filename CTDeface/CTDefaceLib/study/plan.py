@@ -34,16 +34,25 @@ def patient_of(series: Sequence[Series]) -> str:
 
 
 def best_first(series: Sequence[Series]) -> list[Series]:
-    """The CT series in the order in which the head is likely to be seen well in them.
+    """The CT series in the order in which the head is likely to be seen well in them."""
+    return sorted((one for one in series if one.modality == CT), key=series_rank)
 
-    One stack is better than many, a long one than a short one, straight slices than tilted ones, and thin ones than
-    thick ones.
+
+def series_rank(series: Series) -> tuple:
+    """The :func:`head_rank` of a series."""
+    stack = series.stacks[0]
+    length = float(stack.along[-1] - stack.along[0])
+    return head_rank(
+        len(series.stacks) > 1, length, is_regular(stack), usual_gap(stack), stack.spacing, series.number
+    )  # fmt: skip
+
+
+def head_rank(
+    several: bool, length_mm: float, regular: bool, gap_mm: float, spacing: Sequence[float], number: int = 0
+) -> tuple:
+    """The lower, the better a head is likely to be seen in a scan.
+
+    One stack is better than several, a long one than a short one, straight slices than tilted ones, and thin ones than
+    thick ones; ``number`` is its place among equal ones.
     """
-
-    def rank(one: Series) -> tuple:
-        stack = one.stacks[0]
-        length = float(stack.along[-1] - stack.along[0])
-        lengths = int(min(length, ENOUGH_MM) / ABOUT_MM)
-        return len(one.stacks) > 1, -lengths, not is_regular(stack), usual_gap(stack), *stack.spacing, one.number
-
-    return sorted((one for one in series if one.modality == CT), key=rank)
+    return several, -int(min(length_mm, ENOUGH_MM) / ABOUT_MM), not regular, gap_mm, *spacing, number

@@ -25,7 +25,11 @@ from .apply import CT, Face, apply
 from .register import find_pose
 from .time_series import TimeSeries, time_points, time_series, write_time_series
 
-BIDS_MODALITIES = {"ct": CT, "pet": "PT", "T1w": "MR", "T2w": "MR", "FLAIR": "MR", "bold": "MR", "dwi": "MR"}
+OF_MR = (
+    "T1w T2w FLAIR PDw PDT2 T2starw T2star inplaneT1 inplaneT2 UNIT1 T1rho T1map T2map angio bold sbref dwi asl m0scan "
+    "epi magnitude magnitude1 magnitude2 MEGRE MESE MP2RAGE"
+).split()
+BIDS_MODALITIES = {"ct": CT, "pet": "PT", **dict.fromkeys(OF_MR, "MR")}
 """How names end in BIDS → modality."""
 
 TAKEN_APART = "{} time points were defaced with one region, which was found in the first of them."
@@ -124,10 +128,10 @@ def save_companion(
     reading = reading or {}
     series = _time_series(source, reading)
     if series is not None:
-        modality = _modality(source, next(time_points(series)))
+        modality = modality_in(source, next(time_points(series)))
         return _save_times(face, series, modality, path, at_rest=False)
     image, geometry = read_placed(source, **_of_nifti(reading))
-    modality = _modality(source, image)
+    modality = modality_in(source, image)
     for key in image.GetMetaDataKeys():
         image.EraseMetaData(key)
     result = deface_companion(face, image, modality, progress)
@@ -231,14 +235,16 @@ def _save_times(face: Face, series: TimeSeries, modality: str, path: Path, at_re
     return {"modality": modality, "time_points": len(reports), **reports[0]}
 
 
-def _modality(path: str | os.PathLike, image: sitk.Image) -> str:
+def modality_in(path: str | os.PathLike, image: sitk.Image) -> str:
     """What a file or its name in BIDS says it is; else CT if its values can be Hounsfield units, and MR otherwise."""
     path = Path(path)
-    stated = stated_modality(path, image)
+    return stated_modality(path, image) or modality_in_name(path) or modality_of(image)
+
+
+def modality_in_name(path: Path) -> str:
+    """What the name of a file in BIDS says it is; empty where it says nothing."""
     named = re.search(r"_([A-Za-z0-9]+)$", path.name[: -len(suffix(path))])
-    if stated or (named and named.group(1) in BIDS_MODALITIES):
-        return stated or BIDS_MODALITIES[named.group(1)]  # type: ignore[union-attr]
-    return modality_of(image)
+    return BIDS_MODALITIES.get(named.group(1), "") if named else ""
 
 
 def modality_of(image: sitk.Image) -> str:
