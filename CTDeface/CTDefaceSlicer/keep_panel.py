@@ -31,7 +31,8 @@ class KeepPanel(StepPanel):
             for segmentID, name in self._offered()
         ]
         self._table.show(rows)
-        ui.keepTable.visible = bool(rows)
+        for widget in (ui.keepTable, ui.keepMarginLabel, ui.keepMarginSlider):
+            widget.visible = bool(rows)
         ui.keepMarginSlider.enabled = parameters.kept() is not None
         hint, problem = "", ""
         if segmentationNode is not None and not rows:
