@@ -71,9 +71,9 @@ def test_cohort_end_to_end_and_its_cache(brightness, table, tmp_path, monkeypatc
     searches = []
     real = library.detection.surface_of
 
-    def counted(image):
+    def counted(image, iso):
         searches.append(1)
-        return real(image)
+        return real(image, iso)
 
     monkeypatch.setattr(library.detection, "surface_of", counted)
     first = library.evaluate_cohort(rows[:-3], tmp_path / "cache", model="brightness", views="quick")
@@ -193,6 +193,54 @@ def test_what_each_method_costs(brightness, table, tmp_path, monkeypatch):
     (tmp_path / "0_original.nrrd").unlink()
     with pytest.raises(InputError, match="labels that do not exist"):
         read_table(tmp_path / "table.csv")
+
+
+def test_what_attacks_leave_are_methods_of_their_own(brightness, table, tmp_path, monkeypatch):
+    """Heads that are only dimmed below the level of skin are named again once the level is lowered."""
+    monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
+    rows = [row for row in read_table(table) if row.method == "original" and row.scan == "0"][:3]
+    for number, row in enumerate(rows[:3]):
+        image = sitk.ReadImage(str(row.path))
+        sitk.WriteImage(sitk.Cast(image > -300, sitk.sitkInt16) * 150 - 1000, str(tmp_path / f"{number}.nrrd"))
+        rows.append(Row(row.patient, row.scan, "dimmed", tmp_path / f"{number}.nrrd"))
+    evaluate = partial(library.evaluate_cohort, rows, tmp_path / "cache", model="brightness", views="quick")
+    cohort = evaluate(attacks=("lowered iso", "repeats"))
+    assert [m.method for m in cohort.methods] == [
+        "original", "dimmed", "dimmed after lowered iso", "dimmed after repeats"
+    ]  # fmt: skip
+    _, dimmed, lowered, repeats = cohort.methods
+    assert dimmed.faces == repeats.faces == 0 and lowered.faces == 3 * 9
+    assert dimmed.identified(ORIGINAL_TO_DEFACED).rank1.value == 0.0
+    assert lowered.identified(ORIGINAL_TO_DEFACED).rank1.value == 1.0
+    monkeypatch.setattr(library, "recoveries", None)  # all is remembered
+    assert evaluate(attacks=("lowered iso", "repeats")).as_dict() == cohort.as_dict()
+    assert len(evaluate().methods) == 2
+    with pytest.raises(CTDefaceError, match="no attack called"):
+        evaluate(attacks=("magic",))
+
+
+@pytest.mark.slow
+def test_scans_are_linked_as_advice(brightness, table, tmp_path, monkeypatch):
+    """Originals and heads without a third of them are linked to other scans; no verdict knows of it."""
+    monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
+    rows = [row for row in read_table(table) if row.method == "original" or (row.method == "air" and row.scan == "0")]
+    evaluate = partial(library.evaluate_cohort, rows, tmp_path / "cache", model="brightness", views="quick")
+    cohort = evaluate(with_linkage=True)
+    original, air = cohort.methods
+    surface, sinuses = original.linkage
+    assert (surface.threat, surface.patients, surface.probes) == (UNTOUCHED, 4, 8)
+    assert surface.rank1.value == 1.0 and original.linkage_advice.startswith("This scan can be linked to another CT")
+    gone, _ = air.linkage
+    assert (gone.threat, gone.rank1.value) == (ORIGINAL_TO_DEFACED, 0.0) and gone.missed == gone.probes
+    assert air.linkage_advice == ""
+    monkeypatch.setattr(library, "head_print", None)  # all is remembered
+    assert evaluate(with_linkage=True).as_dict() == cohort.as_dict()
+    assert evaluate().methods[0].linkage == []
+    report.write_cohort(cohort, tmp_path / "c.html")
+    page = (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert "Linkage that no defacing stops" in page and "no part of any verdict" in page
+    written = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
+    assert written["methods"][0]["linkage_advice"] == original.linkage_advice
 
 
 def test_old_memory_is_made_anew(brightness, table, tmp_path, monkeypatch):

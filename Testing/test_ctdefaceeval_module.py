@@ -15,7 +15,7 @@ import pytest
 import SimpleITK as sitk
 import slicer
 from CTDefaceEvalLib.cohort_table import PAIR_COLUMNS
-from CTDefaceEvalLib.face_models import DlibHog, InsightFace, insightface_pack
+from CTDefaceEvalLib.face_models import MODELS, DlibHog, InsightFace, insightface_pack
 from CTDefaceEvalLib.findings import Level, MethodResult, Scale
 from CTDefaceEvalLib.identification import ORIGINAL_TO_DEFACED
 from CTDefaceEvalLib.pairs import BY_PATIENT
@@ -667,6 +667,9 @@ def test_a_cohort_by_mouse(panel, people, cohort_files, monkeypatch):
 
     # run, with an answer for each method, and the numbers of the command
     ui.cohortViewsComboBox.currentIndex = QUICK
+    ui.cohortLinkageCheckBox.checked = True
+    assert panel.parameterNode.cohortLinkage
+    ui.cohortLinkageCheckBox.checked = False
     ui.cohortPreservationCheckBox.checked = True
     ui.cohortButton.click()
     assert ui.cohortButton.text == "Cancel" and not ui.cohortLoadButton.enabled
@@ -790,7 +793,7 @@ def models(panel, monkeypatch):
     installed = []
     monkeypatch.setattr(packaging, "pip_ensure", lambda requirements, **options: installed.append(requirements))
     panel.ui.modelsCollapsibleButton.collapsed = False
-    wait(lambda: panel.ui.modelsTable.rowCount == 5 and not panel.modelsPanel.process.busy)
+    wait(lambda: panel.ui.modelsTable.rowCount == len(MODELS) and not panel.modelsPanel.process.busy)
     yield installed
     panel.ui.modelsCollapsibleButton.collapsed = True
     panel.modelsPanel.models = []
@@ -1168,7 +1171,7 @@ def test_the_panel_fits_400_pixels_and_explains_itself(panel, volumes, answers, 
     splitter.setSizes([402, 900])
     for step in (panel.ui.cohortCollapsibleButton, panel.ui.modelsCollapsibleButton):
         step.collapsed = False
-    wait(lambda: panel.ui.modelsTable.rowCount == 5 and not panel.modelsPanel.process.busy)
+    wait(lambda: panel.ui.modelsTable.rowCount == len(MODELS) and not panel.modelsPanel.process.busy)
     assert scroll.width() <= 402
     assert not scroll.horizontalScrollBar().isVisible()
     for widget in vars(panel.ui).values():

@@ -1,6 +1,7 @@
 """One scan and its defaced version: the numbers, the scale, the verdict, and the way they are kept."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import poor_defacings
@@ -291,6 +292,21 @@ def test_a_scan_without_its_original(original):
     result = evaluate(None, original, Settings(("dlib-hog",), None, "quick", ()))
     assert result.verdict.level == Level.FACE_FOUND
     assert "Without the original" in result.verdict.sentence
+
+
+def test_a_detector_alone_is_held_against_its_false_alarms(original):
+    """One that takes any bright place for a face finds the back of the head as often, and so nothing in the scan."""
+    pytest.importorskip("cv2")
+    weights = Path(__file__).parent / "data" / "opencv"
+    emptied = sitk.GetArrayFromImage(original)
+    emptied[:, :40] = -1000
+    defaced = sitk.GetImageFromArray(emptied)
+    defaced.CopyInformation(original)
+    result = evaluate(original, defaced, Settings(("centerface",), str(weights), "quick", ()))
+    found = [len(result.subject(name).scores("centerface")) for name in ("original", BACK, "defaced")]
+    assert found[0] > 0 and found[1] == found[2] > 0
+    assert result.recogniser is None and result.verdict.level == Level.NOT_ALL_TRIED
+    assert "could not be measured with these models" in result.verdict.sentence
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input

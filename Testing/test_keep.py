@@ -322,7 +322,7 @@ def test_command(tmp_path, capsys):
     sitk.WriteImage(mask_of(inside, s.image), str(tmp_path / "jaw.nrrd"))
     command = ["deface", str(tmp_path / "head.nrrd"), str(tmp_path / "out.nrrd"), "--keep"]
     assert main([*command, f"{tmp_path / 'jaw.nrrd'}:9"]) == 1
-    assert "no structure “9” to keep" in capsys.readouterr().err
+    assert "no structure “9” in the segmentation" in capsys.readouterr().err
     assert main([*command, f"{tmp_path / 'jaw.nrrd'}:1", "--keep-margin", "4"]) == 0
     report = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert report["parameters"]["keep_margin_mm"] == 4.0 and set(report["kept"]) == {"1"}

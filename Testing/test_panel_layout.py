@@ -6,6 +6,7 @@ import gui
 import pytest
 import quick_worker
 import slicer
+from CTDefaceEvalLib.face_models import MODELS
 from CTDefaceEvalSlicer.head_views import DEFACED, ORIGINAL
 from CTDefaceLib.phantom import PhantomParameters
 from gui import run_for, wait
@@ -115,8 +116,8 @@ def test_the_evaluation_panel(width, points, look, monkeypatch):
         folded = [box for name, box in vars(ui).items() if name.endswith("CollapsibleButton") and box.collapsed]
         for box in folded:
             box.collapsed = False
-        wait(lambda: ui.modelsTable.rowCount == 5 and not panel.modelsPanel.process.busy)
-        for row in range(5):
+        wait(lambda: ui.modelsTable.rowCount == len(MODELS) and not panel.modelsPanel.process.busy)
+        for row in range(len(MODELS)):
             ui.modelsTable.setCurrentCell(row, 0)
             run_for(0.05)
             assert faults(panel) == []

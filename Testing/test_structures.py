@@ -6,6 +6,7 @@ import SimpleITK as sitk
 from CTDefaceEvalLib import structures as library
 from CTDefaceLib.errors import InputError
 from scipy.spatial import cKDTree
+from test_keep import circle, drawn
 
 SPACING = np.array([2.0, 1.0, 1.0])  # z, y, x
 
@@ -119,6 +120,26 @@ def test_a_folder_of_masks_brings_the_names_of_its_files(tmp_path):
     assert sitk.GetArrayFromImage(found["tongue"]()).sum() == ball(5.0).sum()
 
 
+def test_a_structure_set_is_measured_on_the_grid_of_the_scan(tmp_path):
+    """As what must stay, by the same reader: some of its structures by name, and names that come twice."""
+    tubes = {
+        name: [(circle(np.array([25.0, y, z]), radius, np.eye(3)), "CLOSED_PLANAR") for z in np.arange(20.0, 61.0, 2.0)]
+        for name, radius, y in (("PTV 60", 8.0, 20.0), ("Parotid_L", 6.0, 40.0))
+    }
+    drawn(tmp_path / "rs.dcm", tubes)
+    scan = image_of(np.ones((40, 60, 60)))
+    changed = sitk.GetArrayFromImage(scan)
+    changed[:, 30:] = 0
+    found = library.read_structures(tmp_path / "rs.dcm")
+    target, gland = library.measured(found, image_of(changed))
+    assert (target.name, gland.name) == ("PTV 60", "Parotid_L")
+    assert target.volume_ml == pytest.approx(np.pi * 8.0**2 * 42.0 / 1000.0, rel=0.12) and target.replaced_share == 1.0
+    assert gland.replaced_share == 0.0
+    assert list(library.read_structures(f"{tmp_path / 'rs.dcm'}:targets")) == ["PTV 60"]
+    with pytest.raises(InputError, match="has PTV 60, Parotid_L"):
+        library.read_structures(f"{tmp_path / 'rs.dcm'}:Brain")
+
+
 def test_what_is_no_segmentation_ends_in_one_sentence(tmp_path):
     (tmp_path / "x.nii.gz").write_bytes(b"no")
     with pytest.raises(InputError, match="cannot be read"):
@@ -131,3 +152,8 @@ def test_what_is_no_segmentation_ends_in_one_sentence(tmp_path):
         library.read_structures(tmp_path / "flat.nrrd")
     with pytest.raises(InputError, match="dose"):
         library.read_dose(tmp_path / "x.nii.gz")
+    (tmp_path / "report.pdf").write_bytes(b"%PDF")
+    with pytest.raises(InputError, match="structure set"):
+        library.read_structures(tmp_path / "report.pdf")
+    with pytest.raises(InputError, match="no file of this name"):
+        library.read_structures(tmp_path / "nowhere.nrrd")

@@ -1,4 +1,4 @@
-"""Read the structures that must stay: from label maps, DICOM segmentations and structure sets, by name.
+"""Read structures from label maps, DICOM segmentations and structure sets, by name: what must stay, or is measured.
 
 A choice is written ``FILE`` or ``FILE:name,name…``. A name is that of a structure, a pattern with ``*`` and ``?``, or
 one of the lists in :data:`LISTS`; capitals do not matter.
@@ -11,7 +11,9 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -35,7 +37,21 @@ MOST_NAMED = 20
 """How many names a message lists. A choice."""
 
 
-def read_structures(choice: str | os.PathLike, read: Callable[[Path], sitk.Image] = read_stored) -> list[Structure]:
+Read = Callable[[Path], sitk.Image]
+"""What reads a volume file: :func:`.volume_io.read_stored`, or the same with more that it is told."""
+
+
+class Found(NamedTuple):
+    """A structure that a file holds, and what makes its mask: all of a body at once would not fit into memory."""
+
+    name: str
+    mask: Callable[[], sitk.Image]
+
+
+Named = TypeVar("Named", Found, Structure)
+
+
+def structure_masks(choice: str | os.PathLike, read: Read = read_stored) -> list[Found]:
     """The structures that a choice names; all that a file holds where it names none.
 
     Parameters
@@ -46,7 +62,12 @@ def read_structures(choice: str | os.PathLike, read: Callable[[Path], sitk.Image
         the numbers of the labels otherwise), a folder with a mask for each structure, named as it, or a DICOM
         segmentation or structure set.
     read: callable
-        What reads a volume file: :func:`.volume_io.read_stored`, or the same with more that it is told.
+        See :data:`Read`.
+
+    Returns
+    -------
+    list of Found
+        Masks are uint8, 1 inside, each on a grid of its own in the space of the volume (LPS, mm).
 
     Raises
     ------
@@ -54,19 +75,16 @@ def read_structures(choice: str | os.PathLike, read: Callable[[Path], sitk.Image
         When there is no such file, it holds no structures, or none of a name.
     """
     path, names = split_choice(os.fspath(choice))
-    found = _all_in(path, read)
-    if not found:
-        raise InputError("The file of what is to be kept holds no structures: all of it is empty.")
-    chosen, unknown = _named(found, names)
-    if unknown:
-        more = ["…"] * (len(found) > MOST_NAMED)
-        listed = ", ".join([*(one.name for one in found[:MOST_NAMED]), *more])
-        raise InputError(f"There is no structure “{unknown[0]}” to keep; the file has {listed}.")
-    return chosen
+    return _chosen(_all_in(path, read), names)
+
+
+def read_structures(choice: str | os.PathLike, read: Read = read_stored) -> list[Structure]:
+    """As :func:`structure_masks`, each with its mask; what is empty counts as not there."""
+    return _chosen(_made(structure_masks(choice, read)), split_choice(os.fspath(choice))[1])
 
 
 def find_structures(
-    files: Iterable[Path], names: Sequence[str], read: Callable[[Path], sitk.Image] = read_stored
+    files: Iterable[Path], names: Sequence[str], read: Read = read_stored
 ) -> tuple[list[Structure], list[str]]:
     """The structures of these names in some files, and the names that none of them has; see :func:`read_structures`.
 
@@ -75,21 +93,35 @@ def find_structures(
     InputError
         When a file cannot be read.
     """
-    return _named([one for path in files for one in _all_in(path, read)], names)
+    found, _ = _named([one for path in files for one in _all_in(path, read)], names)
+    return _named(_made(found), names)
 
 
-def _all_in(path: Path, read: Callable[[Path], sitk.Image]) -> list[Structure]:
-    """All structures of a file or folder that are not empty."""
+def _all_in(path: Path, read: Read) -> list[Found]:
+    """All structures of a file or folder."""
     if is_dicom_file(path):
-        found = dicom_structures(path)
-    elif path.is_dir():
-        found = _masks_in(path, read)
-    else:
-        found = _labels(path, read)
-    return [one for one in found if sitk.GetArrayViewFromImage(one.mask).any()]
+        return [Found(one.name, partial(_itself, one.mask)) for one in dicom_structures(path)]
+    return _masks_in(path, read) if path.is_dir() else _labels(path, read)
 
 
-def read_all(choices: Iterable[str | os.PathLike], read: Callable[[Path], sitk.Image] = read_stored) -> list[Structure]:
+def _made(found: Iterable[Found]) -> list[Structure]:
+    """The masks of structures, without empty ones."""
+    made = [Structure(one.name, one.mask()) for one in found]
+    return [one for one in made if sitk.GetArrayViewFromImage(one.mask).any()]
+
+
+def _chosen(found: Sequence[Named], names: Sequence[str]) -> list[Named]:
+    """Those of some names; InputError where there are none, or none of a name."""
+    if not found:
+        raise InputError("The segmentation holds no structures: all of it is empty.")
+    chosen, unknown = _named(found, names)
+    if unknown:
+        listed = ", ".join(one.name for one in found[:MOST_NAMED]) + ", …" * (len(found) > MOST_NAMED)
+        raise InputError(f"There is no structure “{unknown[0]}” in the segmentation; it has {listed}.")
+    return chosen
+
+
+def read_all(choices: Iterable[str | os.PathLike], read: Read = read_stored) -> list[Structure]:
     """As :func:`read_structures`, of several choices."""
     return [structure for choice in choices for structure in read_structures(choice, read)]
 
@@ -101,14 +133,14 @@ def split_choice(choice: str) -> tuple[Path, list[str]]:
         path = Path(choice[:end])
         if choice[:end] and path.exists():
             return path, [name.strip() for name in choice[end + 1 :].split(",") if name.strip()]
-    raise InputError("There is no file of this name with structures to keep; check its path.")
+    raise InputError("There is no file of this name with structures; check its path.")
 
 
-def _named(found: Sequence[Structure], names: Sequence[str]) -> tuple[list[Structure], list[str]]:
+def _named(found: Sequence[Named], names: Sequence[str]) -> tuple[list[Named], list[str]]:
     """Those of some names, patterns or lists, all where there are none of these; and the names that fit none."""
     if not names:
         return list(found), []
-    chosen: dict[int, Structure] = {}
+    chosen: dict[int, Named] = {}
     unknown: list[str] = []
     there = {one.name.lower() for one in found}
     for name in names:
@@ -123,36 +155,50 @@ def _named(found: Sequence[Structure], names: Sequence[str]) -> tuple[list[Struc
     return [chosen[number] for number in sorted(chosen)], unknown
 
 
-def _masks_in(folder: Path, read: Callable[[Path], sitk.Image]) -> list[Structure]:
+def _itself(mask: sitk.Image) -> sitk.Image:
+    return mask
+
+
+def _masks_in(folder: Path, read: Read) -> list[Found]:
     """A mask for each structure, as TotalSegmentator leaves them."""
     files = sorted(path for path in folder.iterdir() if suffix(path) in IMAGE_IO and not path.name.startswith("."))
     if not files:
-        raise InputError("The folder holds no masks (.nii.gz, .nrrd, .mha) of what is to be kept.")
-    return [
-        Structure(path.name[: -len(suffix(path))], _mask(image, np.any(_whole_numbers(image) != 0, axis=0)))
-        for path in files
-        for image in [_in_3d(read(path))]
-    ]
+        raise InputError("The folder holds no masks of structures (.nii.gz, .nrrd, .mha).")
+    return [Found(path.name[: -len(suffix(path))], partial(_mask_in, path, read)) for path in files]
 
 
-def _labels(path: Path, read: Callable[[Path], sitk.Image]) -> list[Structure]:
+def _mask_in(path: Path, read: Read) -> sitk.Image:
+    image = _in_3d(path, read)
+    return _mask(image, np.any(_whole_numbers(image) != 0, axis=0))
+
+
+def _labels(path: Path, read: Read) -> list[Found]:
     if suffix(path) not in IMAGE_IO:
         raise InputError(
-            "What is to be kept is no label map (.nii.gz, .nrrd, .mha), and no DICOM segmentation or structure set."
+            "The segmentation is no label map (.nii.gz, .nrrd, .mha), no DICOM segmentation or structure set, and no "
+            "folder with a mask for each structure."
         )
-    image = _in_3d(read(path))
+    image = _in_3d(path, read)
     layers = _whole_numbers(image)
     names = _slicer_names(image) or {(0, label): name for label, name in _table(path).items()}
     found = []
     for layer, values in enumerate(layers):
         for label in np.unique(values[values != 0]).tolist():
-            found.append(Structure(names.get((layer, label), str(label)), _mask(image, values == label)))
+            found.append(Found(names.get((layer, label), str(label)), partial(_labelled, image, values, label)))
     return found
 
 
-def _in_3d(image: sitk.Image) -> sitk.Image:
+def _labelled(image: sitk.Image, values: np.ndarray, label: int) -> sitk.Image:
+    return _mask(image, values == label)
+
+
+def _in_3d(path: Path, read: Read) -> sitk.Image:
+    try:
+        image = read(path)
+    except InputError as error:
+        raise InputError(f"The segmentation cannot be read: {error}") from error
     if image.GetDimension() != 3:
-        raise InputError("The label map of what is to be kept is not 3D.")
+        raise InputError("The segmentation has not three dimensions: give a label map of the whole volume.")
     return image
 
 
@@ -162,7 +208,7 @@ def _whole_numbers(image: sitk.Image) -> np.ndarray:
     values = np.moveaxis(values, -1, 0) if image.GetNumberOfComponentsPerPixel() > 1 else values[None]
     if values.dtype.kind == "f":
         if not np.array_equal(values, np.rint(values)):
-            raise InputError("The file of what is to be kept is no label map: its values are not whole numbers.")
+            raise InputError("The segmentation is no label map: its values are not whole numbers.")
         values = values.astype(np.int32)
     return values
 

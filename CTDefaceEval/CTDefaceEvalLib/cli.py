@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=list(MODELS),
         help=f"of {', '.join(MODELS)} (default: {' '.join(DEFAULT_MODELS)}; for a cohort, which takes one, dlib-hog)",
     )
-    how.add_argument("--model-folder", metavar="DIR", type=Path, help="model pack of insightface or facenet")
+    how.add_argument("--model-folder", metavar="DIR", type=Path, help="weights of insightface, facenet or opencv-yunet")
     how.add_argument("--list-models", action="store_true", help="say what each model needs and its licence")
     how.add_argument("--views", choices=list(PRESETS), help="number of views (default: default; for a cohort: study)")
     how.add_argument(
@@ -116,7 +116,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         nargs="*",
         choices=list(ATTACKS),
-        help=f"of {', '.join(repr(name) if ' ' in name else name for name in ATTACKS)} (default: all)",
+        help=f"of {', '.join(repr(name) if ' ' in name else name for name in ATTACKS)} (default: all; for a "
+        "cohort none: each is one more method there, and takes longer than the volumes themselves)",
     )
     how.add_argument(
         "--others",
@@ -140,11 +141,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--structures",
         metavar="LABELS",
         nargs="+",
-        type=Path,
         help="segmentation of the original, and, if wanted, of the defaced scan made the same way: a label map, a "
-        "Slicer segmentation, or a folder with a mask for each structure",
+        "Slicer segmentation, a folder with a mask for each structure, or a DICOM segmentation or structure set; "
+        "FILE:name,name… for some of its structures",
     )
     cost.add_argument("--dose", metavar="DOSE", type=Path, help="with --structures: a dose as volume file")
+    how.add_argument(
+        "--linkage",
+        action="store_true",
+        help="for a cohort: also try to link the scans to other CTs of the same people by skull, ears and sinuses, "
+        "which no defacing takes away; advice, no part of a verdict",
+    )
     how.add_argument(
         "--cache", metavar="DIR", type=Path, help="for a cohort: folder of what was seen (default: beside the report)"
     )
@@ -165,6 +172,8 @@ def run(args: argparse.Namespace) -> int:
         args.error("argument --cohort: goes without --series, --qform, --sform and --orientation")
     if args.cohort is None and len(args.volumes) not in (1, 2):
         args.error("give ORIGINAL and DEFACED, or DEFACED alone, or --cohort TABLE.csv")
+    if args.linkage and args.cohort is None:
+        args.error("argument --linkage: needs several scans of people, give --cohort TABLE.csv")
     _check_cost(args)
     try:
         check_report(args.output, args.overwrite)
@@ -213,6 +222,7 @@ def _list_models(args: argparse.Namespace) -> int:
 
 def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
     from CTDefaceLib.progress import part
+    from CTDefaceLib.structures import split_choice
     from CTDefaceLib.volume_io import read_ct
 
     from .attacks import ATTACKS
@@ -244,8 +254,8 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
         ),
         others=(read_ct(path) for path in args.others) if args.others else None,
         beside=None if args.alone else defaced_path,
-        ignore=[*first, *(args.others or ()), *(args.structures or ()), *([args.dose] if args.dose else ())]
-        + [memory, *report_paths(args.output)],
+        ignore=[*first, *(args.others or ()), *(split_choice(choice)[0] for choice in args.structures or ())]
+        + [*([args.dose] if args.dose else ()), memory, *report_paths(args.output)],
         memory=memory,
         progress=part(progress, 0.1, 1.0),
     )
@@ -270,7 +280,9 @@ def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
         model=args.models[0] if args.models else "dlib-hog",
         model_folder=args.model_folder,
         views=args.views or "study",
+        attacks=args.attacks or (),
         with_preservation=args.preservation,
+        with_linkage=args.linkage,
         progress=progress,
     )
     write_cohort(cohort, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)
@@ -283,6 +295,8 @@ def _run_cohort(args: argparse.Namespace, progress: Progress) -> int:
         for one in method.identification:
             if one.templates == FUSED:
                 print(f"  {one.threat}: rank-1 {estimate_text(one.rank1, '{:.0%}')} of {one.patients} patients")
+        if method.linkage_advice:
+            print(f"  {method.linkage_advice}")
         if method.preservation:
             print(f"  tissue replaced: {estimate_text(method.preservation['tissue replaced'], '{:.1%}')}")
     return 0

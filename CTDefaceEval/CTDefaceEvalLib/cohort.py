@@ -3,7 +3,8 @@
 Every scan is rendered from all views of a grid, and each face that is found is embedded. All genuine pairs (one
 patient) and impostor pairs (two patients) of embeddings are compared, within a method and against the originals, and a
 support vector machine is asked to tell them apart (:mod:`.pairs`). Beside that stands how often a face is put to the
-right name by three attackers (:mod:`.identification`).
+right name by three attackers (:mod:`.identification`), and, as advice, whether heads are linked by what no defacing
+takes away (:mod:`.linkage`).
 
 What was found in a scan is remembered (:mod:`.memory`), so that one more scan costs one more. The table:
 :mod:`.cohort_table`.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.face_map import Cylinder, head_cylinder
+from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NoFaceError
 from CTDefaceLib.progress import IsCancelled, Progress, never, silent
 from CTDefaceLib.render import Renderer
 from CTDefaceLib.volume_io import read_ct
 
 from . import detection
+from .attacks import recoveries
 from .cohort_table import Row
 from .companions import read_picture
 from .evaluation import check_pair
@@ -48,6 +51,7 @@ from .identification import (
     fused,
     identify,
 )
+from .linkage import HeadPrint, advice, head_print, linked
 from .memory import VolumeMemory, file_digest
 from .pairs import (
     BY_PATIENT,
@@ -59,6 +63,7 @@ from .pairs import (
     separate_by_patient,
 )
 from .preservation import preservation
+from .settings import Settings
 from .structures import read_structures
 from .views import Pose, View, ViewGrid, head_pose, view_grid
 
@@ -80,7 +85,9 @@ def evaluate_cohort(
     model_folder: str | os.PathLike | None = None,
     views: str = "study",
     seed: int = 0,
+    attacks: Sequence[str] = (),
     with_preservation: bool = False,
+    with_linkage: bool = False,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> Cohort:
@@ -98,8 +105,13 @@ def evaluate_cohort(
         Preset of `views.PRESETS`.
     seed: int
         Of the folds.
+    attacks: sequence of str
+        Kinds of attack (`attacks.ATTACKS`) that are made on every defaced volume. What each leaves is one more method,
+        “smooth after growth”: of its results the one that shows the most faces, as an attacker would choose.
     with_preservation: bool
         Whether it is measured, too, what each defacing costs (:mod:`.preservation`).
+    with_linkage: bool
+        Whether it is tried, too, to link the scans by what no defacing takes away (:mod:`.linkage`).
     progress, cancelled: callable or None
         See :func:`.evaluation.evaluate`.
 
@@ -108,10 +120,11 @@ def evaluate_cohort(
     InputError
         A volume cannot be read.
     CTDefaceError
-        The model does not embed or is missing, or cancelled.
+        The model does not embed or is missing, there is no such attack, or cancelled.
     """
     progress = progress or silent
     cancelled = cancelled or never
+    Settings(views=views, attacks=tuple(attacks)).check()
     grid = view_grid(views)
     face_model = load_model(model, model_folder)
     if not face_model.embeds:
@@ -123,26 +136,35 @@ def evaluate_cohort(
     rows = [row for row in rows if row.method != PHOTO]
     originals = {(row.patient, row.scan): row.path for row in rows if row.method == ORIGINAL}
     costs = _Costs(Path(cache), rows) if with_preservation else None
-    found, numbers = [], []
+    prints = VolumeMemory(Path(cache), ["linkage"]) if with_linkage else None
+    seen, found, numbers, heads = [], [], [], []
     for number, row in enumerate(rows):
         if cancelled():
             raise Cancelled("The evaluation was cancelled.")
         progress(0.9 * number / len(rows), f"Volume {number + 1} of {len(rows)}")
         try:
-            found.append(finder.faces(row.path, originals.get((row.patient, row.scan), row.path)))
-            numbers.append(costs.numbers(row) if costs else {})
+            for kind in ("", *(() if row.method == ORIGINAL else attacks)):
+                found.append(finder.faces(row.path, originals.get((row.patient, row.scan), row.path), kind))
+                seen.append(replace(row, method=f"{row.method} after {kind}") if kind else row)
+                numbers.append(costs.numbers(row) if costs and not kind else {})
+                heads.append(_head_print(row.path, prints) if prints and not kind else None)
         except InputError as error:
             raise InputError(f"Volume {number + 1} of the table: {error}") from error
-    table = _Table(rows, found, numbers)
+    table = _Table(seen, found, numbers)
     progress(0.9, "Looking at the photos")
     gallery = _photo_gallery(photos, face_model, table)
-    progress(0.95, "Comparing all pairs")
+    progress(0.92, "Comparing all pairs")
+    methods = _methods(table, gallery, seed)
+    if with_linkage:
+        progress(0.95, "Laying the heads on each other")
+        own = {row.method for row in rows}
+        _link([method for method in methods if method.method in own], table, heads, cancelled)
     described = {"name": face_model.name, "licence": face_model.licence}
     return Cohort(
         described,
         views,
         grid,
-        _methods(table, gallery, seed),
+        methods,
         _listed(table),
         _pictures(table),
         photos=len(photos),
@@ -164,13 +186,19 @@ class _FaceFinder:
         self._renderer: Renderer | None = None
         self._pose: tuple[Path, Pose] | None = None
 
-    def faces(self, path: Path, original: Path) -> VolumeFaces:
-        """The faces of a volume, in the pose of its original."""
-        key = self._memory.key(path, original)
+    def faces(self, path: Path, original: Path, attack: str = "") -> VolumeFaces:
+        """The faces of a volume, or of the best that an attack makes of it, in the pose of its original."""
+        key = self._memory.key(path, original, attack=attack)
         faces = self._memory.recall(key)
         if faces is None:
             places = {} if path == original else self.faces(original, original).faces(self._grid)
-            faces = self._find(read_ct(path), self._pose_of(original), places)
+            image, pose = read_ct(path), self._pose_of(original)
+            if attack:
+                tries = [self._find(one.image, pose, places, one.iso) for one in recoveries(image, pose, (attack,))]
+                # Where there is nothing to attack, the defaced volume itself is left.
+                faces = max(tries, key=_shown) if tries else self.faces(path, original)
+            else:
+                faces = self._find(image, pose, places)
             self._memory.keep(key, faces)
         return faces
 
@@ -179,10 +207,10 @@ class _FaceFinder:
             self._pose = original, head_pose(read_ct(original))
         return self._pose[1]
 
-    def _find(self, image: sitk.Image, pose: Pose, places: Mapping[View, Face]) -> VolumeFaces:
+    def _find(self, image: sitk.Image, pose: Pose, places: Mapping[View, Face], iso: float = TISSUE_HU) -> VolumeFaces:
         """The faces of a volume; `places` are those of its original, by view."""
         self._renderer = renderer = self._renderer or Renderer()
-        surface = detection.surface_of(image)
+        surface = detection.surface_of(image, iso)
         search = partial(
             detection.find_faces,
             renderer,
@@ -215,6 +243,11 @@ class _FaceFinder:
             ),
             compared=_rows(compared),
         )
+
+
+def _shown(faces: VolumeFaces) -> tuple[int, float]:
+    """How much of a face a volume shows."""
+    return len(faces.scores), float(faces.scores.max()) if len(faces.scores) else 0.0
 
 
 def _rows(embeddings: Sequence[np.ndarray | None]) -> np.ndarray:
@@ -339,6 +372,33 @@ def _identified(table: _Table, method: str, photos: Templates) -> list[Identific
         for kind, probes in _templates(table, method).items():
             found.append(identify(threat, kind, galleries[threat], probes, same_scan=leave_none_out))
     return [one for one in found if one is not None]
+
+
+def _head_print(path: Path, memory: VolumeMemory) -> HeadPrint | None:
+    """What of a volume's head is compared, or recalled; None where there is no head."""
+    key, names = memory.key(path), [member.name for member in fields(HeadPrint)]
+    kept = memory.recall_arrays(key, names)
+    if kept is None:
+        found = head_print(read_ct(path))
+        kept = {name: getattr(found, name) if found else np.zeros(0, np.float32) for name in names}
+        memory.keep_arrays(key, kept)
+    return HeadPrint(**kept) if kept["surface"].size else None
+
+
+def _link(
+    methods: Sequence[MethodResult], table: _Table, heads: Sequence[HeadPrint | None], cancelled: IsCancelled
+) -> None:
+    """Add to each method how well its scans are linked to other originals; to each other, where there are none."""
+    numbered: dict[str, list[tuple[int, int, HeadPrint | None]]] = {}
+    for (row, _), head in zip(table.rows, heads):
+        numbered.setdefault(row.method, []).append((table.patient(row), table.scan(row), head))
+    for method in methods:
+        gallery = numbered.get(ORIGINAL, numbered[method.method])
+        threat = UNTOUCHED if method.method == ORIGINAL else ORIGINAL_TO_DEFACED
+        if ORIGINAL not in numbered:
+            threat = DEFACED_TO_DEFACED
+        method.linkage = linked(threat, gallery, numbered[method.method], cancelled)
+        method.linkage_advice = advice(method.linkage)
 
 
 def _preserved(table: _Table, method: str) -> dict[str, Estimate | None]:

@@ -50,6 +50,7 @@ def cohort_page(cohort: Cohort, pictures: bool = True) -> str:
             [(m.method, [str(m.scans), str(m.faces), quartile_text(m.found)], False) for m in cohort.methods],
         ),
         *_whose_face(cohort),
+        *_linkage(cohort),
         "<h2>Telling pairs of pictures apart: the study's protocol</h2>",
         '<p class="small">Cosine similarity of genuine pairs (one patient) and impostor pairs (two patients), and a '
         "linear support vector machine on it in five-fold cross-validation: mean ± SD over the folds; the accuracy "
@@ -93,6 +94,22 @@ def _whose_face(cohort: Cohort) -> list[str]:
         parts += [f"<h3>{escape(threat)}</h3>", f"<p>{escape(meaning)}{_gallery_text(found[0][1], cohort)}</p>"]
         parts += [_identification_table(found), _cmc_chart(found)]
     return parts if len(parts) > 2 else []
+
+
+def _linkage(cohort: Cohort) -> list[str]:
+    """Whether the scans are linked by what no defacing takes away."""
+    found = [(method.method, one) for method in cohort.methods for one in method.linkage]
+    if not found:
+        return []
+    advised = [f"<p>{escape(m.method)}: {escape(m.linkage_advice)}</p>" for m in cohort.methods if m.linkage_advice]
+    return [
+        "<h2>Linkage that no defacing stops</h2>",
+        '<p class="small">Skull, scalp and ears are laid on those of other scans and their distance is measured; the '
+        "air of the sinuses, laid over theirs by the same fit, is correlated. Who has another CT of the person with a "
+        "name on it can do that with any defaced head. This is advice, and no part of any verdict.</p>",
+        *advised,
+        _identification_table(found),
+    ]
 
 
 def _gallery_text(one: Identification, cohort: Cohort) -> str:

@@ -180,27 +180,33 @@ def facial_shape(face: OwnFace, image: sitk.Image, iso: float = TISSUE_HU) -> Fa
 
 
 def face_skin(image: sitk.Image, cylinder: Cylinder, iso: float = TISSUE_HU) -> np.ndarray:
-    """Map of the radius in mm of the outermost skin within the outline of a face, NaN elsewhere; (heights, angles).
+    """Map of the radius in mm of the outermost skin within the outline of a face, NaN elsewhere; (heights, angles)."""
+    return outermost_above(image, cylinder, iso, (cylinder.outline > 0.0) & cylinder.skin_in_view)
 
-    Along each ray of the cylinder it is where the CT, from outside, first rises above the level of the skin, `iso` HU.
+
+def outermost_above(
+    image: sitk.Image, cylinder: Cylinder, iso: float, where: np.ndarray, above_mm: float = ABOVE_THE_SKIN_MM
+) -> np.ndarray:
+    """Map of the radius in mm at which a CT, from outside, first rises above `iso` HU; NaN where it does not.
+
+    It is looked for along the rays of the cylinder, where the map `where` (bool) says so, from `above_mm` outside the
+    head's skin inwards.
     """
-    skin = np.full(cylinder.skin.shape, np.nan)
-    face = (cylinder.outline > 0.0) & cylinder.skin_in_view
-    if not face.any():
-        return skin
-    offsets = np.arange(ABOVE_THE_SKIN_MM, -BELOW_THE_SKIN_MM, -RAY_STEP_MM)
+    found_at = np.full(cylinder.skin.shape, np.nan)
+    if not where.any():
+        return found_at
+    offsets = np.arange(above_mm, -BELOW_THE_SKIN_MM, -RAY_STEP_MM)
     radii = np.maximum(cylinder.skin[..., None] + offsets, 0.0)
-    values = values_at(image, cylinder.points(radii)[face])
-    tissue = values > iso
-    first = tissue.argmax(axis=1)
-    found = tissue.any(axis=1) & (first > 0)
-    rows = np.flatnonzero(found)
+    values, radii = values_at(image, cylinder.points(radii)[where]), radii[where]
+    above = values > iso
+    first = above.argmax(axis=1)
+    rows = np.flatnonzero(above.any(axis=1) & (first > 0))
     outside, inside = values[rows, first[rows] - 1], values[rows, first[rows]]
     part = np.clip((iso - outside) / np.maximum(inside - outside, 1.0), 0.0, 1.0)
     along = np.full(len(values), np.nan)
-    along[rows] = radii[face][rows, first[rows]] + (1.0 - part) * RAY_STEP_MM
-    skin[face] = along
-    return skin
+    along[rows] = radii[rows, first[rows]] + (1.0 - part) * RAY_STEP_MM
+    found_at[where] = along
+    return found_at
 
 
 def points_of(skin: np.ndarray, depth_mm: float, eye_height: float, finer: int = FINER) -> np.ndarray:
@@ -222,7 +228,13 @@ def points_of(skin: np.ndarray, depth_mm: float, eye_height: float, finer: int =
 
 
 def distances(skin: np.ndarray, other: cKDTree) -> np.ndarray:
-    """Distance in mm of each point of a skin to another, after a rigid fit of the latter (Besl 1992); (n,)."""
+    """Distance in mm of each point of a skin to another, after a rigid fit of the latter; (n,)."""
+    rotation, shift = fitted(skin, other)
+    return other.query(skin @ rotation.T + shift)[0]
+
+
+def fitted(skin: np.ndarray, other: cKDTree) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation and shift that lay a skin on another, its points p at ``rotation @ p + shift`` (Besl 1992)."""
     few = skin[:: max(1, len(skin) // FIT_POINTS)]
     rotation, shift, before = np.eye(3), np.zeros(3), few
     for _ in range(FIT_STEPS):
@@ -232,7 +244,7 @@ def distances(skin: np.ndarray, other: cKDTree) -> np.ndarray:
         if np.abs(moved - before).max() < FIT_ENOUGH_MM:
             break
         before = moved
-    return other.query(skin @ rotation.T + shift)[0]
+    return rotation, shift
 
 
 def _rigid(moving: np.ndarray, fixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -366,6 +366,10 @@ class MethodResult:
     preservation: dict
         Name of a number of :meth:`.preservation.Preservation.numbers` → its median over the volumes; empty unless asked
         for.
+    linkage: list of Identification
+        Of its volumes by what no defacing takes away, see :mod:`.linkage`; empty unless asked for.
+    linkage_advice: str
+        What that means for whoever shares the scans. No part of any verdict.
     """
 
     method: str
@@ -377,6 +381,8 @@ class MethodResult:
     against_originals: dict[str, Separation]
     identification: list[Identification] = field(default_factory=list)
     preservation: dict[str, Estimate | None] = field(default_factory=dict)
+    linkage: list[Identification] = field(default_factory=list)
+    linkage_advice: str = ""
 
     def identified(self, threat: str, templates: str = FUSED) -> Identification | None:
         """The identification by one attacker."""

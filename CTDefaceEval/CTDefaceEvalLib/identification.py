@@ -142,6 +142,7 @@ def identify(
     probes: Templates,
     *,
     same_scan: bool = False,
+    scores: np.ndarray | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Identification | None:
@@ -158,6 +159,8 @@ def identify(
         Probes of patients who are not in the gallery are left out.
     same_scan: bool
         Whether a face of the probe's own scan may be in the gallery.
+    scores: np.ndarray or None
+        How similar each probe is to each row of the gallery, (probes, gallery), where that is no cosine of vectors.
     draws, seed: int
         Of the bootstrap over patients.
 
@@ -166,7 +169,7 @@ def identify(
     Identification or None
         None where the gallery has fewer than two patients or none of the probes' patients.
     """
-    trials = _trials(gallery, probes, same_scan)
+    trials = _trials(gallery, probes, same_scan, scores)
     if trials is None:
         return None
     number = trials.scores.shape[1]
@@ -204,7 +207,7 @@ class _Trials:
     there: np.ndarray
 
 
-def _trials(gallery: Templates, probes: Templates, same_scan: bool) -> _Trials | None:
+def _trials(gallery: Templates, probes: Templates, same_scan: bool, given: np.ndarray | None = None) -> _Trials | None:
     faces, known = gallery.unit, gallery.there
     enrolled = np.unique(gallery.patients[known])
     if len(enrolled) < 2:
@@ -220,7 +223,8 @@ def _trials(gallery: Templates, probes: Templates, same_scan: bool) -> _Trials |
     for turn in range(max(len(rows) for rows in rows_of)):
         row = np.array([rows[turn % len(rows)] for rows in rows_of])
         allowed = np.ones(len(column), bool) if same_scan else gallery.scans[row][column] != scans
-        parts.append(_Trials(vectors[allowed] @ faces[row].T, column[allowed], there[allowed]))
+        scores = vectors[allowed] @ faces[row].T if given is None else given[chosen][allowed][:, row]
+        parts.append(_Trials(scores, column[allowed], there[allowed]))
     trials = _Trials(
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.own for part in parts]),

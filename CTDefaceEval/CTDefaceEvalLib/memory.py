@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def _sighting(row: list) -> Sighting:
 
 
 class VolumeMemory:
-    """The faces of a cohort's volumes, or numbers of them, one file each, by their content and everything that matters.
+    """What was found in a cohort's volumes, one file each, by their content and everything that matters.
 
     Parameters
     ----------
@@ -134,25 +134,34 @@ class VolumeMemory:
         except OSError as error:
             raise CTDefaceError(f"The folder for the cache cannot be made: {error.strerror}.") from error
 
-    def key(self, *paths: Path) -> str:
-        """What the faces of a volume, and of what else they depend on, are kept under."""
+    def key(self, *paths: Path, attack: str = "") -> str:
+        """What the faces of a volume, or of what an attack makes of it, are kept under, with all they depend on."""
         content = [file_digest(path) for path in paths]
-        return hashlib.sha256(json.dumps([self._made_with, content]).encode()).hexdigest()[:32]
+        made_with = [self._made_with, content, *([attack] if attack else [])]
+        return hashlib.sha256(json.dumps(made_with).encode()).hexdigest()[:32]
 
     def recall(self, key: str) -> VolumeFaces | None:
         """The faces under a key, if they are remembered."""
-        try:
-            with np.load(self._folder / f"{key}.npz", allow_pickle=False) as kept:
-                members = {member.name: kept[member.name] for member in fields(VolumeFaces)}
-                return VolumeFaces(**{**members, "views": int(members["views"])})
-        except (OSError, ValueError, KeyError, EOFError):
-            return None
+        kept = self.recall_arrays(key, [member.name for member in fields(VolumeFaces)])
+        return None if kept is None else VolumeFaces(**{**kept, "views": int(kept["views"])})
 
     def keep(self, key: str, faces: VolumeFaces) -> None:
         """Remember the faces of a volume."""
+        self.keep_arrays(key, vars(faces))
+
+    def recall_arrays(self, key: str, names: Iterable[str]) -> dict[str, Any] | None:
+        """The arrays of these names under a key, if all are remembered."""
+        try:
+            with np.load(self._folder / f"{key}.npz", allow_pickle=False) as kept:
+                return {name: kept[name] for name in names}
+        except (OSError, ValueError, KeyError, EOFError):
+            return None
+
+    def keep_arrays(self, key: str, arrays: Mapping[str, Any]) -> None:
+        """Remember arrays of a volume."""
         file = self._folder / f"{key}.npz"
         with replaced(file, private=True) as part, open(part, "wb") as stream:
-            np.savez_compressed(stream, **vars(faces))
+            np.savez_compressed(stream, **arrays)
 
     def recall_numbers(self, key: str) -> dict[str, float | None] | None:
         """The numbers under a key, if they are remembered."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.grids import bounding_box, union, voxels
 from CTDefaceLib.errors import InputError
-from CTDefaceLib.volume_io import IMAGE_IO, read_stored, suffix
+from CTDefaceLib.structures import structure_masks
+from CTDefaceLib.volume_io import read_stored
 from scipy import ndimage
 
 SURFACE_TOLERANCE_MM = 2.0
@@ -60,75 +60,18 @@ class Structure:
         return self.replaced_ml / self.volume_ml if self.volume_ml else None
 
 
-def read_structures(path: str | os.PathLike) -> dict[str, Mask]:
-    """The structures of a label map, a Slicer segmentation (.seg.nrrd) or a folder with one mask for each.
+def read_structures(choice: str | os.PathLike) -> dict[str, Mask]:
+    """Name → what makes its mask, of the structures of a choice, see :func:`CTDefaceLib.structures.structure_masks`.
 
-    Returns
-    -------
-    dict
-        Name → what makes its mask. A Slicer segmentation brings its names, a folder those of its files; in other label
-        maps they are “label 1”, ….
-
-    Raises
-    ------
-    InputError
-        When there are no structures to read.
+    Labels that have no name are “label 1”, …; a name that comes again has a number behind it. Raises InputError.
     """
-    path = Path(path)
-    if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if file.name.lower().endswith(tuple(IMAGE_IO))]
-        found: dict[str, Mask] = {file.name[: -len(suffix(file.name))]: partial(_whole_file, file) for file in files}
-    else:
-        found = _of_label_map(_read(path))
-    if not found:
-        raise InputError("The segmentation holds no structure: give a label map, or a folder with a mask for each.")
-    return found
-
-
-def _read(path: Path) -> sitk.Image:
-    try:
-        image = read_stored(path)
-    except InputError as error:
-        raise InputError(
-            f"The segmentation, a label map as NIfTI, NRRD or MetaImage, cannot be read: {error}"
-        ) from error
-    if image.GetDimension() != 3:
-        raise InputError("The segmentation has not three dimensions: give a label map as NIfTI, NRRD or MetaImage.")
-    return image
-
-
-def _whole_file(path: Path) -> sitk.Image:
-    image = _read(path)
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise InputError("A mask of the segmentation has several values in a voxel: give one mask for each structure.")
-    return image != 0
-
-
-def _of_label_map(image: sitk.Image) -> dict[str, Mask]:
-    layers = [image]
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        numbers = range(image.GetNumberOfComponentsPerPixel())
-        layers = [sitk.VectorIndexSelectionCast(image, number) for number in numbers]
-    if any("integer" not in layer.GetPixelIDTypeAsString() for layer in layers):
-        layers = [sitk.Cast(layer, sitk.sitkInt32) for layer in layers]
-    named = {}
-    keys = set(image.GetMetaDataKeys())
-    for key in sorted(key for key in keys if key.startswith("Segment") and key.endswith("_LabelValue")):
-        segment = key.removesuffix("_LabelValue")
-        place = int(image.GetMetaData(f"{segment}_Layer")) if f"{segment}_Layer" in keys else 0
-        name = image.GetMetaData(f"{segment}_Name") if f"{segment}_Name" in keys else segment
-        named[place, int(image.GetMetaData(key))] = name
     found: dict[str, Mask] = {}
-    for number, of_layer in enumerate(layers):
-        for value in np.unique(sitk.GetArrayViewFromImage(of_layer)):
-            if value != 0:
-                name = named.get((number, int(value)), f"label {value}")
-                found[name if name not in found else f"{name} ({number})"] = partial(_equal, of_layer, int(value))
+    times: Counter[str] = Counter()
+    for one in structure_masks(choice):
+        name = f"label {one.name}" if one.name.isdigit() else one.name
+        times[name] += 1
+        found[name if times[name] == 1 else f"{name} ({times[name]})"] = one.mask
     return found
-
-
-def _equal(image: sitk.Image, value: int) -> sitk.Image:
-    return image == value
 
 
 def read_dose(path: str | os.PathLike) -> sitk.Image:

@@ -88,8 +88,8 @@ class EvaluateCohort:
         Folder that keeps what was seen of each volume.
     views: str
         Key of :data:`.views.PRESETS`.
-    preservation: bool
-        Whether it is measured, too, what each defacing costs.
+    preservation, linkage: bool
+        Whether it is measured, too, what each defacing costs, and whether the scans can be linked all the same.
     """
 
     rows: list[dict[str, str]]
@@ -98,6 +98,7 @@ class EvaluateCohort:
     folder: str | None
     views: str
     preservation: bool = False
+    linkage: bool = False
 
 
 @dataclass(frozen=True)

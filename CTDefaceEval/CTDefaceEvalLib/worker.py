@@ -193,6 +193,7 @@ def evaluate_cohort(task: tasks.EvaluateCohort, call: Call) -> dict[str, Any]:
         model_folder=task.folder,
         views=task.views,
         with_preservation=task.preservation,
+        with_linkage=task.linkage,
         progress=call.progress,
     )
     with open(call.result, "wb") as file:

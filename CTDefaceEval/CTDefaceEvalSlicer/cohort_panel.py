@@ -55,6 +55,7 @@ class CohortPanel(StepPanel):
             ui.cohortAddFoldersButton,
             ui.cohortViewsComboBox,
             ui.cohortPreservationCheckBox,
+            ui.cohortLinkageCheckBox,
         ):
             widget.enabled = not isRunning
         ui.cohortResultsButton.enabled = not isEmpty and results.resultOf(table, "cohort") is not None
@@ -111,6 +112,7 @@ class CohortPanel(StepPanel):
                 parameters.faceModel.live,
                 parameters.cohortViews.value,
                 preservation=parameters.cohortPreservation,
+                linkage=parameters.cohortLinkage,
                 **callbacks,
             )
 
@@ -143,6 +145,8 @@ class CohortPanel(StepPanel):
                             threat=one.threat, patients=one.patients, **vars(one.rank1)
                         )
                     )
+            if method.linkage_advice:
+                lines.append("    " + method.linkage_advice)
         self.ui.cohortResultLabel.text = "\n".join(lines)
 
     def onResults(self):

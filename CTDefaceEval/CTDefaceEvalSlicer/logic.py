@@ -149,7 +149,9 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
         """
         return self.evaluate(originalNode, defacedNode, models, preset, attacks).evaluation
 
-    def evaluateCohort(self, table, model=DlibHog.name, preset="study", cache=None, preservation=False, **callbacks):
+    def evaluateCohort(
+        self, table, model=DlibHog.name, preset="study", cache=None, preservation=False, linkage=False, **callbacks
+    ):
         """Evaluate many scans by the study's protocol. Returns a ``CTDefaceEvalLib.findings.Cohort``.
 
         :param table: path of a CSV table, see ``CTDefaceEvalLib.cohort_table``, or a table node with the columns
@@ -158,6 +160,7 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
         :param preset: key of ``CTDefaceEvalLib.views.PRESETS``.
         :param cache: folder that keeps what was seen of each volume; without one it is kept as long as this process.
         :param preservation: whether it is measured, too, what each defacing costs.
+        :param linkage: whether it is tried, too, to link the scans by what no defacing takes away.
         :raises InputError: if the table is not usable.
         """
 
@@ -178,7 +181,8 @@ class CTDefaceEvalLogic(ScriptedLoadableModuleLogic):
             }
             for row in rows
         ]
-        task = tasks.EvaluateCohort(members, str(cache or "cohort"), model, modelFolder(), preset, preservation)
+        folder = str(cache or "cohort")
+        task = tasks.EvaluateCohort(members, folder, model, modelFolder(), preset, preservation, linkage)
         return self.process.run(task, finish=finish, **callbacks)
 
     @staticmethod

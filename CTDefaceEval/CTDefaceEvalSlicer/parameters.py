@@ -3,7 +3,7 @@
 import enum
 
 import slicer
-from CTDefaceEvalLib.face_models import DEFAULT_MODELS, FaceNet, InsightFace, OpenCvHaar
+from CTDefaceEvalLib.face_models import DEFAULT_MODELS, CenterFace, FaceNet, InsightFace, Mtcnn, OpenCvHaar, YuNet
 from CTDefaceEvalLib.views import PRESETS
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
@@ -44,6 +44,9 @@ class FaceModel(enum.Enum):
     INSIGHTFACE = "insightface"
     FACENET = "facenet"
     HAAR = "haar"
+    YUNET = "yunet"
+    CENTERFACE = "centerface"
+    MTCNN = "mtcnn"
 
     def label(self):
         return {
@@ -51,6 +54,9 @@ class FaceModel(enum.Enum):
             FaceModel.INSIGHTFACE: _("insightface"),
             FaceModel.FACENET: _("MTCNN and FaceNet"),
             FaceModel.HAAR: _("OpenCV Haar (advice only)"),
+            FaceModel.YUNET: _("OpenCV YuNet and SFace"),
+            FaceModel.CENTERFACE: _("CenterFace (finds faces only)"),
+            FaceModel.MTCNN: _("MTCNN (finds faces only)"),
         }[self]
 
     @property
@@ -66,6 +72,9 @@ class FaceModel(enum.Enum):
             FaceModel.INSIGHTFACE: (InsightFace.name,),
             FaceModel.FACENET: (FaceNet.name,),
             FaceModel.HAAR: (OpenCvHaar.name,),
+            FaceModel.YUNET: (YuNet.name,),
+            FaceModel.CENTERFACE: (CenterFace.name,),
+            FaceModel.MTCNN: (Mtcnn.name,),
         }[self]
 
 
@@ -96,3 +105,4 @@ class CTDefaceEvalParameterNode:
     reportPictures: bool = True
     cohortViews: Views = Views.STUDY
     cohortPreservation: bool = False
+    cohortLinkage: bool = False

@@ -45,8 +45,8 @@ def dicom_structures(path: str | os.PathLike) -> list[Structure]:
     except InputError:
         raise
     except Exception as error:  # pydicom meets what it cannot decode with errors of many kinds
-        raise InputError(f"The structures to keep cannot be read. {UNDECODED}") from error
-    raise InputError("This DICOM file holds no structures to keep: it is no segmentation and no structure set.")
+        raise InputError(f"The structures cannot be read. {UNDECODED}") from error
+    raise InputError("This DICOM file holds no structures: it is no segmentation and no structure set.")
 
 
 def _segments(dataset: pydicom.Dataset) -> list[Structure]:
@@ -62,7 +62,7 @@ def _segments(dataset: pydicom.Dataset) -> list[Structure]:
     first, numbers, gap = _evenly(positions @ normal)
     aside = (positions - positions[0]) @ axes.T / spacing
     if np.abs(aside).max() > 0.5:
-        raise InputError("The segmentation to keep lies on slices that are shifted against each other; resample it.")
+        raise InputError("The segmentation lies on slices that are shifted against each other; resample it.")
     volumes = {number: np.zeros((numbers.max() + 1, *frames.shape[1:]), np.uint8) for number in names}
     for frame, group, place in zip(frames, groups, numbers):
         if dataset.SOPClassUID == LABEL_MAP:
@@ -106,7 +106,7 @@ def _filled(contours: list[tuple[np.ndarray, str]]) -> sitk.Image:
     axes = axes_along(max(areas, key=len)) if areas else np.eye(3)
     placed = [(points @ axes.T, kind) for points, kind in contours]
     if any(np.ptp(points[:, 2]) > 0.1 for points, kind in placed if kind in AREAS):
-        raise InputError("A structure to keep is not drawn in parallel planes; convert it to a segmentation.")
+        raise InputError("A structure is not drawn in parallel planes; convert it to a segmentation.")
     heights = [points[:, 2].mean() if kind in AREAS else points[:, 2] for points, kind in placed]
     first, _, gap = _evenly(np.concatenate([np.atleast_1d(height) for height in heights]))
     flat = np.concatenate([points[:, :2] for points, _ in placed])

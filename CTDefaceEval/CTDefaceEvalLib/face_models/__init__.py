@@ -12,11 +12,13 @@ import os
 
 from CTDefaceLib.errors import CTDefaceError, NotReadyError
 
+from .centerface import CenterFace
 from .dlib_models import DlibCnn, DlibHog
 from .face_model import Face, FaceModel, landmarks_of, similarity, unit
-from .facenet import FaceNet
+from .facenet import FaceNet, Mtcnn
 from .insightface_pack import PACK_SIZE, InsightFace, download_pack, pack_folder, remove_pack
 from .opencv_haar import OpenCvHaar
+from .opencv_yunet import YuNet
 
 __all__ = [
     "ADVICE_ONLY",
@@ -24,13 +26,16 @@ __all__ = [
     "DEFAULT_MODELS",
     "MODELS",
     "PACK_SIZE",
+    "CenterFace",
     "DlibCnn",
     "DlibHog",
     "Face",
     "FaceModel",
     "FaceNet",
     "InsightFace",
+    "Mtcnn",
     "OpenCvHaar",
+    "YuNet",
     "availability",
     "download_pack",
     "landmarks_of",
@@ -42,7 +47,7 @@ __all__ = [
 ]
 
 MODELS: dict[str, type[FaceModel]] = {
-    model.name: model for model in (DlibHog, DlibCnn, InsightFace, FaceNet, OpenCvHaar)
+    model.name: model for model in (DlibHog, DlibCnn, InsightFace, FaceNet, OpenCvHaar, YuNet, CenterFace, Mtcnn)
 }
 """All face models by name, in the order in which they are offered."""
 DEFAULT_MODELS = (DlibHog.name, DlibCnn.name)

