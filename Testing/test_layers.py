@@ -44,8 +44,8 @@ ROOMS = {
     "batch": "anatomy audits dicom errors files nifti_geometry parameters pipeline private processes progress removal "
     "render scan segmenters stored_data structures study version volume_io walk",
     "pacs": "batch dicom errors files parameters private processes study",
-    "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress render scan "
-    "segmenters study tasks version volume_io",
+    "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress removal render "
+    "scan segmenters study tasks version volume_io",
     "commands": "batch dicom errors files nifti_geometry pacs parameters phantom pipeline private progress render scan "
     "segmenters stored_data structures study version volume_io",
     "__init__": "parameters pipeline structures version volume_io",
