@@ -6,7 +6,9 @@ import slicer
 from CTDefaceSlicer.batch_panel import BatchPanel
 from CTDefaceSlicer.deface_panel import DefacePanel
 from CTDefaceSlicer.export_panel import ExportPanel
+from CTDefaceSlicer.further_panel import FurtherPanel
 from CTDefaceSlicer.input_panel import InputPanel
+from CTDefaceSlicer.keep_panel import KeepPanel
 from CTDefaceSlicer.logic import CTDefaceLogic
 from CTDefaceSlicer.preview_panel import PreviewPanel
 from CTDefaceSlicer.segmentation_panel import SegmentationPanel
@@ -81,7 +83,7 @@ class CTDefaceWidget(TaskPanel):
 
     GIVE_WAY = (Task.PREVIEW, Task.EXPECT)
     SHOWN_CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode")
-    CHOICES = ("inputVolume", "faceMask", "defacedVolume")
+    CHOICES = ("inputVolume", "faceMask", "keptSegmentation", "defacedVolume")
     LIBRARIES = ("CTDefaceLib", "CTDefaceSlicer")
 
     def __init__(self, parent=None):
@@ -89,7 +91,7 @@ class CTDefaceWidget(TaskPanel):
         self._volume = None  # the input volume that mask and result belong to
         self._result = None  # the result that Export and the side-by-side views were made ready for
         self._isInputNew = False  # whether the input was chosen and not shown yet
-        self._observedMask = None
+        self._observed = []  # segmentations whose edits are followed
 
     # Life of the panel
 
@@ -103,6 +105,8 @@ class CTDefaceWidget(TaskPanel):
         self.inputPanel = InputPanel(self)
         self.segmentationPanel = SegmentationPanel(self)
         self.previewPanel = PreviewPanel(self)
+        self.keepPanel = KeepPanel(self)
+        self.furtherPanel = FurtherPanel(self)
         self.defacePanel = DefacePanel(self)
         self.exportPanel = ExportPanel(self)
         self.batchPanel = BatchPanel(self.ui, self.logic, self.batchParameters)
@@ -166,14 +170,14 @@ class CTDefaceWidget(TaskPanel):
         self._volume = parameters.inputVolume if parameters is not None else None
         self._result = parameters.defacedVolume if parameters is not None else None
         self._isInputNew = False
-        self.observeMask()
+        self.observeSegmentations()
 
     def onParametersChanged(self, caller=None, event=None):
         if self.parameterNode.inputVolume is not self._volume:
             self.onInputChanged()
         if self.parameterNode.defacedVolume is not self._result:
             self.onResultChanged()
-        self.observeMask()
+        self.observeSegmentations()
         if self.parameterNode.segmenter != self.segmentationPanel.method.name:
             self.segmentationPanel.method.show(self.parameterNode.segmenter)
         self.previewPanel.setSkinShift()
@@ -190,6 +194,9 @@ class CTDefaceWidget(TaskPanel):
             parameters.faceMask = self.logic.maskOf(self._volume)
             parameters.defacedVolume = self.logic.resultOf(self._volume)
             parameters.showAfter = False
+            parameters.keptSegmentation = None  # what was drawn on one patient is nothing of another one
+            for name in ("keptSegmentIDs", "addedSeries", "leftOutSeries"):
+                setattr(parameters, name, [])
         self._isInputNew = True
         if self._volume is not None:
             self.showInput()
@@ -205,22 +212,30 @@ class CTDefaceWidget(TaskPanel):
     def onResultChanged(self):
         """Make the export and the views ready for another result, or for none."""
         self._result = self.parameterNode.defacedVolume
+        self.furtherPanel.forget()
         self.exportPanel.propose()
         qt.QTimer.singleShot(0, self.previewPanel.showResult)
 
-    def observeMask(self):
-        """Follow what is done to the chosen mask by hand."""
-        maskNode = self.parameterNode.faceMask if self.parameterNode is not None else None
-        if maskNode is self._observedMask:
+    def observeSegmentations(self):
+        """Follow what is done by hand to the chosen mask, and to what must stay."""
+        parameters, kinds = self.parameterNode, slicer.vtkSegmentation
+        chosen = [parameters.faceMask, parameters.keptSegmentation] if parameters is not None else []
+        chosen = [node for node in dict.fromkeys(chosen) if node is not None]
+        if chosen == self._observed:
             return
-        event = slicer.vtkSegmentation.SourceRepresentationModified
-        if self._observedMask is not None:
-            self.removeObserver(self._observedMask, event, self.onMaskModified)
-        self._observedMask = maskNode
-        if maskNode is not None:
-            self.addObserver(maskNode, event, self.onMaskModified)
+        for event in (
+            kinds.SourceRepresentationModified,
+            kinds.SegmentAdded,
+            kinds.SegmentRemoved,
+            kinds.SegmentModified,
+        ):
+            for node in self._observed:
+                self.removeObserver(node, event, self.onSegmentationModified)
+            for node in chosen:
+                self.addObserver(node, event, self.onSegmentationModified)
+        self._observed = chosen
 
-    def onMaskModified(self, caller, event):
+    def onSegmentationModified(self, caller, event):
         self.updateSoon()
 
     def currentResult(self):
@@ -228,7 +243,7 @@ class CTDefaceWidget(TaskPanel):
         parameters = self.parameterNode
         if parameters.inputVolume is None or parameters.faceMask is None:
             return None
-        return self.logic.findResult(parameters.inputVolume, parameters.faceMask, parameters.defaceParameters())
+        return self.logic.findResult(*parameters.madeFrom())
 
     @property
     def hasResult(self):
@@ -239,11 +254,10 @@ class CTDefaceWidget(TaskPanel):
     def isResultPresent(self):
         """Whether the chosen result was made from exactly the chosen input, and the present mask and choices."""
         parameters = self.parameterNode
-        result, maskNode, choices = parameters.defacedVolume, parameters.faceMask, parameters.defaceParameters()
         return (
             self.hasResult
-            and maskNode is not None
-            and self.logic.isMadeWith(result, parameters.inputVolume, maskNode, choices)
+            and parameters.faceMask is not None
+            and self.logic.isMadeWith(parameters.defacedVolume, *parameters.madeFrom())
         )
 
     def resultProblem(self):
@@ -277,13 +291,15 @@ class CTDefaceWidget(TaskPanel):
         self.inputPanel.update(problem)
         self.segmentationPanel.update(noInput)
         self.previewPanel.update(noInput or noMask)
+        self.keepPanel.update()
+        self.furtherPanel.update()
         self.defacePanel.update(noInput)
         self.exportPanel.update()
         self._showSteps(not problem, not (noInput or noMask))
 
     def _showSteps(self, hasInput, hasMask):
         """Open the steps that can run, mark those that are done, and lead to the button that comes next."""
-        show, isPresent = self.steps.show, self.isResultPresent
+        show, isPresent = self.steps.show, self.isResultPresent and not self.furtherPanel.left()
         show("inputCollapsibleButton", True, hasInput)
         show("segmentCollapsibleButton", hasInput, hasMask)
         show("previewCollapsibleButton", hasMask)
@@ -309,6 +325,7 @@ class CTDefaceWidget(TaskPanel):
 
     def onIdle(self):
         """Do what makes the panel up to date, as far as nothing else runs."""
+        self.updateGUI()
         self.previewPanel.refresh()
         if not self.busy:
             self.segmentationPanel.updateExpectation()

@@ -27,13 +27,15 @@ def use(panel, monkeypatch, folder, report=None):
 
     def run(task, volumeNode=None, finish=None, suffix=".npy", done=None, failed=None, **callbacks):
         array = slicer.util.arrayFromVolume(volumeNode).copy()
+        if isinstance(task, tasks.Apply):
+            array = task.other.copy()
         front = np.s_[:, : array.shape[1] // 3]
         path = folder / f"result{suffix}"
         if isinstance(task, tasks.Segment):
             array = np.zeros(array.shape, np.uint8)
             array[front] = 1
             np.save(path, array)
-        elif isinstance(task, tasks.Deface):
+        elif isinstance(task, (tasks.Deface, tasks.Apply)):
             array[front] = -1000
             np.save(path, array)
         elif isinstance(task, tasks.Write):
@@ -43,4 +45,4 @@ def use(panel, monkeypatch, folder, report=None):
         return result if done is None else done(result)
 
     monkeypatch.setattr(panel.logic.process, "run", run)
-    monkeypatch.setattr(panel.logic.process, "arrayMessage", lambda *arguments: None)
+    monkeypatch.setattr(panel.logic.process, "voxelsMessage", lambda name, array, geometry: array)

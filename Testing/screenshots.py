@@ -1,6 +1,6 @@
 """Take the pictures of the tutorials: both panels and the views at their main steps, on phantoms, and a gallery.
 
-    python Testing/screenshots.py [FOLDER [defacing | evaluation | gallery]…]
+    python Testing/screenshots.py [FOLDER [defacing | study | evaluation | gallery]…]
 
 They are taken in the stand-in for Slicer, drawn as with a graphics card; without one that takes a few minutes.
 """
@@ -16,13 +16,18 @@ import chromium  # noqa: E402
 import gui  # noqa: E402
 import poor_defacings  # noqa: E402
 import slicer  # noqa: E402
+from coarse_phantoms import scan  # noqa: E402
 from CTDefaceEvalLib.views import head_pose  # noqa: E402
 from CTDefaceEvalSlicer import evaluation_panel, head_views  # noqa: E402
 from CTDefaceLib import batch  # noqa: E402
-from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
+from CTDefaceLib.phantom import Label, PhantomParameters, make_phantom  # noqa: E402
 from CTDefaceLib.pipeline import deface  # noqa: E402
 from CTDefaceLib.volume_io import write_volume  # noqa: E402
-from CTDefaceSlicer.shared import views  # noqa: E402
+from CTDefaceSlicer.shared import nodes, views  # noqa: E402
+from test_keep import jaw  # noqa: E402
+from test_study import mr  # noqa: E402
+
+import qt  # noqa: E402  isort: skip
 
 WINDOW = (1240, 900)
 
@@ -40,6 +45,7 @@ def main():
 
     parts = {
         "defacing": lambda: defacing(take),
+        "study": lambda: study(take),
         "evaluation": lambda: evaluation(take),
         "gallery": lambda: gallery(folder / "gallery.jpg"),
     }
@@ -62,6 +68,42 @@ def defacing(take):
         ui.defaceButton.click()
         gui.wait(lambda: ui.defacedSelector.currentNode() is not None)
         take("ctdeface_side_by_side")
+
+
+def study(take):
+    """A CT with a segment that stays, another kernel, an MR, and the CT of somebody else, which is refused."""
+    with gui.user() as panel:
+        gui.splitter.setSizes([400, WINDOW[0] - 400])
+        ui, head = panel.ui, scan()
+        volume = gui.volume(head.image, "3 Head H31s")
+        others = {"4 Head H60s": scan(noise=25.0, blur=0.3).image, "7 T1 sag": mr(), "9 Head": scan(person=1).image}
+        hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+        patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Phantom")
+        for node in (volume, *(gui.volume(image, name) for name, image in others.items())):
+            hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), patient)
+        segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Planning")
+        segmentation.CreateDefaultDisplayNodes()
+        segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        for name, inside, color in (
+            ("Mandible", jaw(head), (0.3, 0.7, 1.0)),
+            ("Brain", head.labelled(Label.INTRACRANIAL), (0.9, 0.8, 0.3)),
+        ):
+            labelmap = nodes._labelmap(inside.astype("uint8"), volume)
+            segmentation.AddSegmentFromBinaryLabelmapRepresentation(labelmap, name, color)
+        ui.inputSelector.setCurrentNode(volume)
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+        ui.keepSelector.setCurrentNode(segmentation)
+        ui.keepTable.item(0, 0).setCheckState(qt.Qt.Checked)
+        gui.wait(lambda: ui.defaceButton.enabled)
+        ui.defaceButton.click()
+        gui.wait(lambda: not panel.busy, 600)
+        ui.afterRadioButton.click()
+        for step in (ui.inputCollapsibleButton, ui.segmentCollapsibleButton, ui.correctCollapsibleButton):
+            step.collapsed = True
+        ui.keepCollapsibleButton.collapsed = False
+        take("ctdeface_study")
+        for step in (ui.inputCollapsibleButton, ui.segmentCollapsibleButton, ui.correctCollapsibleButton):
+            step.collapsed = False
 
 
 def evaluation(take):

@@ -13,7 +13,7 @@ checks | quick)
     ;;
 esac
 [ $mode != quick ] || only="not slow and not gui"
-make_environment test,faces,dicom,batch,cluster
+make_environment test,faces,dicom,batch,cluster,pacs
 cd "$checkout" || exit 1
 
 failed=
@@ -41,7 +41,7 @@ if [ $mode = all ]; then
         "libegl1 libgl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkbcommon0"
     # What others read DICOM with. Orthanc's package starts a server, so they are installed only on machines that belong
     # to the tests; elsewhere the tests that need them are skipped.
-    tools="dcm2niix dicom3tools orthanc dcmtk"
+    tools="dcm2niix dicom3tools orthanc orthanc-dicomweb orthanc-python dcmtk"
     for tool in dcm2niix dciodvfy Orthanc storescu; do
         command -v "$tool" >/dev/null && continue
         if [ "$(id -u)" != 0 ] || ! install "the DICOM tools" "$tools"; then

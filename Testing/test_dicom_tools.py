@@ -3,14 +3,9 @@
 import json
 import os
 import re
-import shutil
-import signal
-import socket
 import subprocess
-import time
 import urllib.request
 import zipfile
-from contextlib import contextmanager, suppress
 
 import dicom_files
 import numpy as np
@@ -20,17 +15,10 @@ import SimpleITK as sitk
 from coarse_phantoms import scan
 from CTDefaceLib.dicom.deface import deface_series
 from CTDefaceLib.pipeline import DefaceParameters
+from dicom_servers import orthanc, tool
 from test_dicom import assert_defaced, by_place
 
 pytestmark = pytest.mark.slow
-
-
-def tool(name):
-    """Path of a program; skips the test where it is not installed."""
-    path = shutil.which(name)
-    if path is None:
-        pytest.skip(f"{name} is not installed")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -137,51 +125,10 @@ def test_dciodvfy_finds_no_error_in_cleaned_headers(series, cleaned):
         assert not [line for line in new if line.startswith("Error")]
 
 
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
-
-
-@contextmanager
-def orthanc(folder):
-    """An Orthanc that listens to this machine alone and keeps its images in a folder: ports for DICOM and HTTP."""
-    program = tool("Orthanc")
-    dicom, http = free_port(), free_port()
-    choices = {
-        "StorageDirectory": str(folder / "storage"),
-        "IndexDirectory": str(folder / "storage"),
-        "DicomPort": dicom,
-        "HttpPort": http,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "DicomAlwaysAllowStore": False,
-        "DicomCheckModalityHost": True,
-        "DicomModalities": {"test": ["CTDEFACE", "127.0.0.1", 1]},
-        "ConcurrentJobs": 1,
-        "Plugins": [],
-    }
-    (folder / "orthanc.json").write_text(json.dumps(choices))
-    log = open(folder / "log.txt", "w", encoding="utf-8")
-    process = subprocess.Popen([program, folder / "orthanc.json"], stdout=log, stderr=log)
-    try:
-        for _ in range(100):
-            with suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{http}/system", timeout=5).read()
-                break
-            if process.poll() is not None:
-                pytest.skip("Orthanc does not start here")
-            time.sleep(0.2)
-        yield dicom, http
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
-        log.close()
-
-
 def test_orthanc_takes_the_series_and_gives_it_back(series, tmp_path):
     program = tool("storescu")
-    with orthanc(tmp_path) as (dicom, http):
+    modalities = {"test": ["CTDEFACE", "127.0.0.1", 1]}
+    with orthanc(tmp_path, DicomAlwaysAllowStore=False, DicomModalities=modalities) as (dicom, http):
         send = [program, "-aet", "CTDEFACE", "-aec", "ORTHANC", "-xi", "+sd", "127.0.0.1", str(dicom), series[1]]
         subprocess.run(send, check=True, capture_output=True, timeout=60)
 

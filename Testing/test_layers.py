@@ -44,9 +44,10 @@ ROOMS = {
     "stored_data version volume_io",
     "batch": "anatomy audits dicom errors files nifti_geometry parameters patience pipeline private processes progress "
     "removal render scan segmenters stored_data structures study version volume_io walk",
-    "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress render scan "
-    "segmenters study tasks version volume_io",
-    "commands": "batch dicom errors files nifti_geometry parameters phantom pipeline private progress render scan "
+    "pacs": "batch dicom errors files parameters private processes study",
+    "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress removal render "
+    "scan segmenters study tasks version volume_io",
+    "commands": "batch dicom errors files nifti_geometry pacs parameters phantom pipeline private progress render scan "
     "segmenters stored_data structures study version volume_io",
     "__init__": "parameters pipeline structures version volume_io",
     "__main__": "commands",

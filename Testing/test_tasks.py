@@ -17,6 +17,7 @@ MESSAGES = [
     tasks.Segment("builtin"),
     tasks.Expect("nnunet", {"weights": "a folder", "device": "cpu"}),
     tasks.Deface(VOLUME, {"margin_mm": 3.0, "seed": None}),
+    tasks.Apply(tasks.Deface(VOLUME, {}, [("PTV", VOLUME)], "00ff", "a patient", "a key"), VOLUME, "MR"),
     tasks.Write(),
     tasks.WriteSeries(["1.dcm"], VOLUME, True, ["dates"], "secret.key", "table.csv"),
     tasks.RunBatch("in", "out", {"segmenter": "builtin"}, 2),
@@ -37,7 +38,7 @@ def as_sent(message):
 def test_a_message_arrives_as_it_was_sent(message):
     line = tasks.to_line(tasks.Job(7, message, "result.npy", VOLUME))
     assert "\n" not in line
-    job = tasks.from_line(line, (tasks.Job, tasks.Volume, type(message)))
+    job = tasks.from_line(line, (tasks.Job, tasks.Volume, tasks.Deface, type(message)))
     assert (job.id, job.result) == (7, "result.npy")
     assert type(job.task) is type(message) and as_sent(job.task) == as_sent(message)
     assert type(job.image) is tasks.Volume and as_sent(job.image) == as_sent(VOLUME)
@@ -50,7 +51,7 @@ def test_a_message_that_is_not_known_is_none_of_the_others():
 def test_the_table_of_the_worker_has_every_task():
     messages = {tasks.Volume, tasks.Unknown, tasks.Job, *tasks.ANSWERS}
     there = {kind for kind in vars(tasks).values() if dataclasses.is_dataclass(kind)}
-    assert set(worker.TASKS) == there - messages
+    assert set(worker.table()) == there - messages
 
 
 def run(table, *jobs):
@@ -105,5 +106,5 @@ def test_a_task_that_is_not_in_the_table_is_a_sentence():
 
 
 def test_a_method_without_a_model_has_nothing_to_download():
-    (answer,) = run(worker.TASKS, tasks.Job(1, tasks.Download("builtin")))
+    (answer,) = run(worker.table(), tasks.Job(1, tasks.Download("builtin")))
     assert answer.kind == "InputError" and "has no weights" in answer.sentence

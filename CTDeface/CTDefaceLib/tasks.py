@@ -117,10 +117,41 @@ class Deface:
         The face, on the grid of the volume.
     parameters: dict
         Members of :class:`CTDefaceLib.pipeline.DefaceParameters`.
+    kept: list
+        Name and mask (a Volume, on a grid of its own) of each structure that must stay.
+    secret: str
+        What is random is made from it, hexadecimal digits; drawn when it is empty.
+    patient: str
+        Tells patients apart.
+    key: str
+        What the worker remembers the face by, for :class:`Apply`; empty where nobody will ask for it.
     """
 
     mask: Volume
     parameters: dict[str, Any] = field(default_factory=dict)
+    kept: Sequence[tuple[str, Volume]] = ()
+    secret: str = ""
+    patient: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Give another image the new skin of the head in the volume of the job: the result are the voxels of that image.
+
+    Attributes
+    ----------
+    face: Deface
+        What made the new skin; it is made again where the worker does not remember it.
+    other: Volume
+        The other image, on any grid.
+    modality: str
+        As in DICOM; empty where nobody knows.
+    """
+
+    face: Deface
+    other: Volume
+    modality: str = ""
 
 
 @dataclass(frozen=True)
@@ -290,6 +321,8 @@ def from_line(line: str | bytes, kinds: Iterable[type]) -> Any:
 
 
 def _message(value: Any, kinds: dict[str, type]) -> Any:
+    if isinstance(value, list):
+        return [_message(member, kinds) for member in value]
     if not isinstance(value, dict) or "is" not in value:
         return value
     members = {name: _message(member, kinds) for name, member in value.items() if name != "is"}

@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,10 @@ from .progress import Progress
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
+
+    from .pipeline import DefaceResult
+    from .removal.keep import Structure
+    from .study.apply import Face
 
 NOT_KNOWN = "The background process does not know the task {}: restart the program that started it."
 NO_LONGER_THERE = "The worker no longer has this volume: send it again."
@@ -151,15 +155,56 @@ def download(task: tasks.Download, call: Call) -> dict[str, Any]:
     return {}
 
 
-def deface(task: tasks.Deface, call: Call) -> dict[str, Any]:
+class Faces:
+    """The face that was found last, for further series of its study; and the tasks that make and use it."""
+
+    def __init__(self) -> None:
+        self._key = ""
+        self._face: Face | None = None
+
+    def deface(self, task: tasks.Deface, call: Call) -> dict[str, Any]:
+        return _saved(self._find(task, *_given(task, call), call.progress), call)
+
+    def apply(self, task: tasks.Apply, call: Call) -> dict[str, Any]:
+        from .progress import part
+        from .study.volumes import deface_companion
+
+        given, other = _given(task.face, call), tasks.read_volume(task.other)
+        if not task.face.key or task.face.key != self._key:
+            self._find(task.face, *given, part(call.progress, 0.0, 0.5))
+        assert self._face is not None
+        return _saved(deface_companion(self._face, other, task.modality, part(call.progress, 0.5, 1.0)), call)
+
+    def _find(
+        self, task: tasks.Deface, image: sitk.Image, mask: sitk.Image, kept: list[Structure], progress: Progress
+    ) -> DefaceResult:
+        """Deface a volume, and remember what another image of this head needs."""
+        from . import pipeline
+        from .study.apply import Face
+
+        self._key, self._face = "", None
+        parameters, secret = pipeline.DefaceParameters(**task.parameters), bytes.fromhex(task.secret) or None
+        result = pipeline.deface(
+            image, parameters, mask=mask, kept=kept, secret=secret, patient=task.patient, progress=progress
+        )
+        found = replace(result, image=image, region=result.mask)  # without what only this volume needs
+        self._key, self._face = task.key, Face(image, found, parameters, secret, task.patient)
+        return result
+
+
+def _given(task: tasks.Deface, call: Call) -> tuple[sitk.Image, sitk.Image, list[Structure]]:
+    """Volume, face mask and what must stay."""
+    from .removal.keep import Structure
+
+    kept = [Structure(name, tasks.read_volume(mask)) for name, mask in task.kept]
+    return call.volume(), tasks.read_volume(task.mask), kept
+
+
+def _saved(result: DefaceResult, call: Call) -> dict[str, Any]:
+    """Write the voxels of a result; its report."""
     import numpy as np
     import SimpleITK as sitk
 
-    from . import pipeline
-
-    image = call.volume()
-    parameters = pipeline.DefaceParameters(**task.parameters)
-    result = pipeline.deface(image, parameters, mask=tasks.read_volume(task.mask), progress=call.progress)
     np.save(call.result, sitk.GetArrayViewFromImage(result.image))
     return result.report
 
@@ -215,20 +260,25 @@ def make_phantom(task: tasks.MakePhantom, call: Call) -> dict[str, Any]:
     return {"spacing": image.GetSpacing(), "origin": image.GetOrigin(), "direction": image.GetDirection()}
 
 
-TASKS: Table = {
-    tasks.Segment: segment,
-    tasks.Expect: expect,
-    tasks.Download: download,
-    tasks.Deface: deface,
-    tasks.Write: write,
-    tasks.WriteSeries: write_series,
-    tasks.RunBatch: run_batch,
-    tasks.MakePhantom: make_phantom,
-}
+def table() -> Table:
+    """All tasks, with a memory of their own."""
+    faces = Faces()
+    return {
+        tasks.Segment: segment,
+        tasks.Expect: expect,
+        tasks.Download: download,
+        tasks.Deface: faces.deface,
+        tasks.Apply: faces.apply,
+        tasks.Write: write,
+        tasks.WriteSeries: write_series,
+        tasks.RunBatch: run_batch,
+        tasks.MakePhantom: make_phantom,
+    }
 
 
-def main(table: Table = TASKS) -> None:
-    """Do tasks of this table in the folder that the command line names."""
+def main(known: Table | None = None) -> None:
+    """Do tasks of a table, :func:`table` when None, in the folder that the command line names."""
+    known = table() if known is None else known
     folder = Path(sys.argv[1])
     lead_process_group()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
@@ -248,12 +298,12 @@ def main(table: Table = TASKS) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         end_process_group()
 
-    worker = Worker(table, send)
+    worker = Worker(known, send)
     with temporary_files_in(folder):
         threading.Thread(target=listen, daemon=True).start()
         send(tasks.Ready(os.getpid()))
         while True:
-            worker.run(tasks.from_line(lines.get(), (tasks.Job, tasks.Volume, *table)))
+            worker.run(tasks.from_line(lines.get(), (tasks.Job, tasks.Volume, *known)))
 
 
 if __name__ == "__main__":

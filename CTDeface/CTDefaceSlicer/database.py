@@ -10,6 +10,8 @@ from slicer.i18n import tr as _
 INSTANCES = "DICOM.instanceUIDs"
 """Attribute in which Slicer notes what a volume was loaded from."""
 
+FRAME_OF_REFERENCE = "0020,0052"
+
 PRIVATE = "CTDeface-private"
 
 
@@ -30,6 +32,20 @@ def filesOf(volumeNode):
     if not all(path and os.path.isfile(path) for path in files):
         raise InputError(_("The DICOM files that the volume was loaded from are no longer in the DICOM database."))
     return list(dict.fromkeys(files))
+
+
+def frameOf(volumeNode):
+    """UID of the frame of reference that a volume was loaded with; empty where nobody knows it."""
+    constants, hierarchy = slicer.vtkMRMLSubjectHierarchyConstants, slicer.mrmlScene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(volumeNode)
+    if item != hierarchy.GetInvalidItemID():
+        frame = hierarchy.GetItemAttribute(item, constants.GetDICOMFrameOfReferenceUIDAttributeName())
+        if frame:
+            return frame
+    database = _openDatabase()
+    if database is None or not isFromDatabase(volumeNode):
+        return ""
+    return database.instanceValue(volumeNode.GetAttribute(INSTANCES).split()[0], FRAME_OF_REFERENCE)
 
 
 def privateFolder():

@@ -25,7 +25,7 @@ class DefacePanel(StepPanel):
     def update(self, missing):
         """Enable what can be done now, and show what is missing."""
         ui, panel, parameters = self.ui, self.panel, self.parameters
-        isRunning = panel.task is Task.DEFACE
+        isRunning = self.isRunning
         if not missing and parameters.faceMask is None and not panel.segmentationPanel.method.isReady:
             missing = _("Get the method of step 2 ready, or choose another one there.")
         for widget in (ui.strengthComboBox, ui.marginSlider, ui.depthSpinBox):
@@ -38,6 +38,11 @@ class DefacePanel(StepPanel):
         ui.compareButton.enabled = panel.hasResult
         hints.show(ui.defaceHintLabel, missing, panel.errors.get(Task.DEFACE, ""))
 
+    @property
+    def isRunning(self):
+        """Whether the CT or a further series is being defaced."""
+        return self.panel.task in (Task.DEFACE, Task.FURTHER)
+
     @staticmethod
     def _explain(comboBox, choices, chosen):
         """Let a combo box, and each of its entries, say what the choice means."""
@@ -47,10 +52,10 @@ class DefacePanel(StepPanel):
 
     def onDeface(self):
         panel, parameters = self.panel, self.parameters
-        if panel.task is Task.DEFACE:
+        if self.isRunning:
             panel.cancel()
             return
-        madeFrom = parameters.inputVolume, parameters.faceMask, parameters.defaceParameters()
+        madeFrom = parameters.madeFrom()
 
         def done(result):
             self._publish(result, parameters, madeFrom[0])
@@ -81,9 +86,9 @@ class DefacePanel(StepPanel):
         def segmented(maskNode):
             if parameters.inputVolume is volumeNode:
                 parameters.faceMask = maskNode
-            choices = parameters.defaceParameters()
+            choices = parameters.defaceParameters(), parameters.kept()
             callbacks = {"progress": second, "done": done, "failed": failed}
-            self.panel.goOn(lambda: self.logic.preview(volumeNode, maskNode, choices, **callbacks), failed)
+            self.panel.goOn(lambda: self.logic.preview(volumeNode, maskNode, *choices, **callbacks), failed)
 
         def first(fraction, text):
             progress(fraction / 2, text)
@@ -104,6 +109,8 @@ class DefacePanel(StepPanel):
             parameters.defacedVolume = result
             if self.panel.parent.isEntered:
                 self.panel.previewPanel.showSideBySide()
+            if self.panel.isResultPresent:
+                self.panel.furtherPanel.start()
 
     def _confirm(self, report):
         """Ask when a mask made by hand reaches into the skull: nothing in there is replaced, whatever was painted."""

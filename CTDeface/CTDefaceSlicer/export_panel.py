@@ -1,11 +1,16 @@
 """Step 6 of the CTDeface panel: the result as a file or a DICOM series, and on to CTDefaceEval."""
 
+import contextlib
 import importlib.util
 import itertools
 import os
+from functools import partial
 from pathlib import Path
 
 import slicer
+from CTDefaceLib.errors import Cancelled
+from CTDefaceLib.files import check_folder, output_errors
+from CTDefaceLib.private import private_folder
 from CTDefaceLib.volume_io import WRITABLE, suffix
 from slicer.i18n import tr as _
 
@@ -15,6 +20,20 @@ from .parameters import ExportKind, Headers
 from .shared import hints, packages, paths
 from .shared.step_panel import StepPanel
 from .tasks import Task
+
+
+def makeFolder(folder):
+    """Make an output folder, unless it is there and empty."""
+    check_folder(folder)
+    with output_errors():
+        os.makedirs(folder, exist_ok=True)
+
+
+def removeIfEmpty(folder):
+    """Leave no folder behind in which nothing was written."""
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+
 
 PROPOSED = "defaced_head_ct"
 """A file name that names nobody, as the name of a volume may."""
@@ -51,6 +70,7 @@ class ExportPanel(StepPanel):
         ui.exportProgressBar.visible = self.panel.task is Task.EXPORT
         isFile = parameters.exportKind is ExportKind.FILE
         isFolder = parameters.exportKind is ExportKind.FOLDER
+        further = self.logic.furtherResults(parameters.defacedVolume)
         isCleaned = not isFile and parameters.headers is Headers.PS315
         for widget, isShown in (
             (ui.exportPathLabel, isFile),
@@ -61,8 +81,10 @@ class ExportPanel(StepPanel):
             (ui.headersComboBox, not isFile),
             (ui.retainLabel, isCleaned),
             (ui.retainFrame, isCleaned),
+            (ui.exportFurtherCheckBox, bool(further)),
         ):
             widget.visible = isShown
+        ui.exportFurtherCheckBox.text = _("With its further series ({count})").format(count=len(further))
         hint = missing or self._exported or self._destination()
         hints.show(ui.exportHintLabel, hint, self.panel.errors.get(Task.EXPORT, ""))
 
@@ -71,6 +93,11 @@ class ExportPanel(StepPanel):
         if self.panel.isResultPresent:
             return _("Made with the present mask and choices.")
         return _("Made with another mask or other choices. Press Deface to make one with those above.")
+
+    def _further(self):
+        """The results of further series that are written as well."""
+        parameters = self.parameters
+        return self.logic.furtherResults(parameters.defacedVolume) if parameters.exportFurther else []
 
     def _path(self):
         """Full path of the file or folder to write; empty where none is chosen or needed."""
@@ -120,6 +147,8 @@ class ExportPanel(StepPanel):
             return "" if self.ui.exportPathLineEdit.currentPath else _("Choose a file name.")
         if not database.isFromDatabase(self.parameters.inputVolume):
             return _("Only a volume that was loaded from Slicer's DICOM database can be exported as DICOM.")
+        if not all(database.isFromDatabase(self.logic.originalOf(one)) for one in self._further()):
+            return _("Not all further series were loaded from Slicer's DICOM database: untick them, or write files.")
         if kind is ExportKind.FOLDER and not self.ui.exportFolderPathLineEdit.currentPath:
             return _("Choose an empty folder, or the name of a new one.")
         return ""
@@ -136,37 +165,62 @@ class ExportPanel(StepPanel):
             self._exportSeries()
 
     def _exportVolume(self):
-        volumeNode, path = self.parameters.defacedVolume, self._path()
+        volumeNodes, path = [self.parameters.defacedVolume, *self._further()], self._path()
         self.ui.exportPathLineEdit.currentPath = path
-        files = (path, reportOf(path)) if suffix(path) in WRITABLE else ()
+        ending = suffix(path)
+        start = path[: len(path) - len(ending)]
+        places = [path, *(f"{start}_{number}{ending}" for number in range(2, len(volumeNodes) + 1))]
+        files = [file for place in places for file in (place, reportOf(place))] if ending in WRITABLE else ()
         existing = [os.path.basename(file) for file in files if os.path.isfile(file)]
         overwrite = bool(existing)
         question = _("{name} exists already. Replace it?") if len(existing) < 2 else _("{name} exist already. Replace?")
         question = question.format(name=_(" and ").join(existing))
         if not overwrite or slicer.util.confirmYesNoDisplay(question):
             self._proposed = path  # once it is written, another result needs another
-            self._run(path, lambda **callbacks: self.logic.exportVolume(volumeNode, path, overwrite, **callbacks))
+            self._run(path, [partial(self.logic.exportVolume, *one, overwrite) for one in zip(volumeNodes, places)])
 
     def _exportSeries(self):
-        volumeNode, retain = self.parameters.defacedVolume, self.parameters.retained()
+        volumeNodes, retain = [self.parameters.defacedVolume, *self._further()], self.parameters.retained()
         isFolder = self.parameters.exportKind is ExportKind.FOLDER
         folder = self._path() if isFolder else None
         if isFolder:
             self.ui.exportFolderPathLineEdit.currentPath = folder
-        if retain is None or self.confirmPackage():
-            place = folder or _("Slicer's DICOM database")
-            self._run(place, lambda **callbacks: self.logic.exportSeries(volumeNode, folder, retain, **callbacks))
+        if retain is not None and not self.confirmPackage():
+            return
+        place = folder or _("Slicer's DICOM database")
+        if not isFolder or len(volumeNodes) == 1:
+            self._run(place, [partial(self.logic.exportSeries, one, folder, retain) for one in volumeNodes])
+            return
+        places = [os.path.join(folder, f"series_{number}") for number in range(1, len(volumeNodes) + 1)]
+        private = private_folder(folder)
+        starts = [partial(self.logic.exportSeries, *one, retain, private) for one in zip(volumeNodes, places)]
 
-    def _run(self, place, start):
-        """Start the export, and say where the result is when it is there."""
+        def first(**callbacks):
+            makeFolder(folder)
+            starts[0](**callbacks)
 
-        def finish(result):
+        self._run(place, [first, *starts[1:]], lambda: removeIfEmpty(folder))
+
+    def _run(self, place, starts, cleanUp=lambda: None):
+        """Start the exports, and say where the results are when all are there.
+
+        :param cleanUp: called when one could not be made.
+        """
+
+        def finish(results):
             self._exported = _("Exported to {place}").format(place=place)
+            if len(results) > 1:
+                self._exported += _(" ({count} series)").format(count=len(results))
             self.panel.log(self._exported)
             self.panel.steps.reveal("exportHintLabel")
 
+        def failed(error):
+            cleanUp()
+            if not isinstance(error, Cancelled):
+                self.panel.errors[Task.EXPORT] = self.panel.sentence(error)
+
         self._exported = ""
-        self.panel.run(Task.EXPORT, start, finish)
+        self.panel.run(Task.EXPORT, self.panel.inTurn(starts), finish, failed=failed)
 
     def confirmPackage(self):
         """Install what cleaning headers needs, if the user agrees; whether it is there now."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import zlib
 from pathlib import Path
@@ -19,7 +20,7 @@ from CTDefaceLib.volume_io import check_volume_name, suffix
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from . import database
+from . import database, study
 from .parameters import CTDefaceParameterNode, takeOldChoices
 from .shared import nodes, views
 from .shared.process import BackgroundProcess
@@ -29,6 +30,10 @@ PROVENANCE = "CTDeface."
 """Attributes that tell how a node was made, and the roles of the nodes that it was made from, start with this."""
 MADE_FROM = PROVENANCE + "madeFrom"
 """Attribute that every preview and result has, and no other volume: what it was made from, see ``_key``."""
+
+
+FACE_FROM = PROVENANCE + "faceFrom"
+"""Role of the reference from the result of a further series to that of the CT that its face was found in."""
 
 
 def reportOf(path):
@@ -48,6 +53,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         self.process = BackgroundProcess()
         self.batchProcess = BackgroundProcess()  # of its own, so that the panel can be used while a batch runs
         self._batchOutput = None
+        self._secret = secrets.token_hex(32)  # all series of a patient get one face, whenever they are defaced
 
     def getParameterNode(self):
         node = super().getParameterNode()
@@ -103,25 +109,21 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         nodes.checkCT(volumeNode)
         return self.process.run(tasks.Expect(segmenter, dict(choice or {})), volumeNode, **callbacks)
 
-    def deface(self, volumeNode, maskNode, parameters=None, **callbacks):
+    def deface(self, volumeNode, maskNode, parameters=None, kept=None, **callbacks):
         """Replace the face in a new volume node, named after the input.
 
         :param parameters: dict with any field of CTDefaceLib.parameters.DefaceParameters.
+        :param kept: what must stay, from :func:`.kept.keptSegments`.
         """
         done = callbacks.get("done")
         if done is None:
-            return self.publish(self.preview(volumeNode, maskNode, parameters))
+            return self.publish(self.preview(volumeNode, maskNode, parameters, kept))
         callbacks["done"] = lambda result: done(self.publish(result))
-        return self.preview(volumeNode, maskNode, parameters, **callbacks)
+        return self.preview(volumeNode, maskNode, parameters, kept, **callbacks)
 
-    def preview(self, volumeNode, maskNode, parameters=None, **callbacks):
+    def preview(self, volumeNode, maskNode, parameters=None, kept=None, **callbacks):
         """As :meth:`deface`, into a hidden volume node; :meth:`publish` makes it a result without further work."""
-        nodes.checkCT(volumeNode)
-        parameters = dict(parameters or {})
-        mask = nodes.faceMask(maskNode, volumeNode)
-        if not mask.any():
-            raise InputError(_("The face mask is empty, or does not lie in the volume. Segment the face again."))
-        madeFrom = self._key(volumeNode, maskNode, parameters)
+        task = self._defaceTask(volumeNode, maskNode, parameters, kept)
 
         def finish(report, path):
             nodes.checkPresent(volumeNode)
@@ -133,15 +135,57 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                 node.SetNodeReferenceID(PROVENANCE + "original", volumeNode.GetID())
             else:
                 slicer.util.updateVolumeFromArray(node, array)
-            made = {"method": "made elsewhere", **self.report(maskNode)}
-            report.update({name: made[name] for name in ("method", "model") if name in made})
-            report["warnings"] = made.get("warnings", []) + report["warnings"]
-            self._setReport(node, {**report, "mask": self.maskMethod(maskNode)})
-            node.SetAttribute(MADE_FROM, madeFrom)
+            self._setReport(node, self._withMask(report, maskNode))
+            node.SetAttribute(MADE_FROM, task.key)
             return node
 
-        task = tasks.Deface(self.process.arrayMessage("mask", mask, volumeNode), parameters)
         return self.process.run(task, volumeNode, finish, **callbacks)
+
+    def defaceFurther(self, volumeNode, maskNode, other, parameters=None, kept=None, **callbacks):
+        """Give another volume of the same head, on any grid and of another modality, the face that
+        :meth:`deface` made with the same arguments. Returns a new volume node, named after it.
+
+        :param other: a CT, MR or PET; it is registered where the head lies elsewhere in it.
+        :raises InputError: if it is not of this head, or shows more of the face.
+        """
+        if other.GetImageData() is None or study.wayTo(volumeNode, other) is study.Way.NOT_TAKEN:
+            raise InputError(study.Way.NOT_TAKEN.explanation())
+        face = self._defaceTask(volumeNode, maskNode, parameters, kept)
+        image = self.process.volumeMessage("other", other)
+        source = self.findResult(volumeNode, maskNode, parameters, kept)
+
+        def finish(report, path):
+            nodes.checkPresent(other)
+            made = f"{nodes.fingerprint(other)} with {face.key}"
+            node = self._addResult(other, {MADE_FROM: made}, array=np.load(path, mmap_mode="r"))
+            self._setReport(node, self._withMask(report, maskNode))
+            if source is not None:
+                node.SetNodeReferenceID(FACE_FROM, source.GetID())
+            return node
+
+        return self.process.run(tasks.Apply(face, image, nodes.modality(other)), volumeNode, finish, **callbacks)
+
+    def _defaceTask(self, volumeNode, maskNode, parameters, kept):
+        """The task that replaces the face in a volume."""
+        nodes.checkCT(volumeNode)
+        mask = nodes.faceMask(maskNode, volumeNode)
+        if not mask.any():
+            raise InputError(_("The face mask is empty, or does not lie in the volume. Segment the face again."))
+        return tasks.Deface(
+            self.process.arrayMessage("mask", mask, volumeNode),
+            dict(parameters or {}),
+            kept.messages(self.process, volumeNode) if kept is not None else [],
+            self._secret,
+            study.patientKey(volumeNode),
+            self._key(volumeNode, maskNode, parameters, kept),
+        )
+
+    def _withMask(self, report, maskNode):
+        """The report of a defacing, with what there is to say of how its mask was made."""
+        made = {"method": "made elsewhere", **self.report(maskNode)}
+        warnings = made.get("warnings", []) + report["warnings"]
+        of = {name: made[name] for name in ("method", "model") if name in made}
+        return {**report, **of, "warnings": warnings, "mask": self.maskMethod(maskNode)}
 
     def publish(self, resultNode):
         """Make a preview the result: a volume node like any other, beside its original. Deleting it undoes this.
@@ -150,29 +194,37 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         """
         if not resultNode.GetHideFromEditors():
             return resultNode
-        original = self.originalOf(resultNode)
+        attributes = {attribute: resultNode.GetAttribute(attribute) for attribute in resultNode.GetAttributeNames()}
+        node = self._addResult(self.originalOf(resultNode), attributes)
+        node.SetAndObserveImageData(resultNode.GetImageData())
+        views.passRendering(resultNode, node)
+        slicer.mrmlScene.RemoveNode(resultNode)
+        return node
+
+    def _addResult(self, original, attributes, array=None):
+        """A volume node beside the one that it was made from, named after it."""
         name = _("{name} defaced").format(name=original.GetName())
         for older in self.results(original):
             if older.GetName() == older.GetAttribute(PROVENANCE + "name"):
                 older.SetName(nodes.freeName(_("{name} (older)").format(name=name)))
         name = nodes.freeName(name)
-        attributes = {attribute: resultNode.GetAttribute(attribute) for attribute in resultNode.GetAttributeNames()}
-        attributes[PROVENANCE + "name"] = name
-        node = nodes.addVolumeLike(original, None, name, attributes=attributes)
-        node.SetAndObserveImageData(resultNode.GetImageData())
+        node = nodes.addVolumeLike(original, array, name, attributes={**attributes, PROVENANCE + "name": name})
         node.SetNodeReferenceID(PROVENANCE + "original", original.GetID())
         nodes.keepTogether(original, node)
-        views.passRendering(resultNode, node)
-        slicer.mrmlScene.RemoveNode(resultNode)
         return node
+
+    def furtherResults(self, resultNode):
+        """The results of further series that have the face of a result."""
+        found = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if resultNode is not None else []
+        return [node for node in found if node.GetNodeReference(FACE_FROM) is resultNode]
 
     def previewVolume(self, volumeNode):
         """The hidden volume with the preview of ``volumeNode``, or None."""
         return next((node for node in self._madeFrom(volumeNode) if node.GetHideFromEditors()), None)
 
-    def findResult(self, volumeNode, maskNode, parameters):
-        """The preview or result that was made from exactly this volume, mask and parameters, or None."""
-        key = self._key(volumeNode, maskNode, parameters)
+    def findResult(self, volumeNode, maskNode, parameters, kept=None):
+        """The preview or result that was made from exactly this volume, mask and choices, or None."""
+        key = self._key(volumeNode, maskNode, parameters, kept)
         found = [node for node in self._madeFrom(volumeNode) if node.GetAttribute(MADE_FROM) == key]
         return min(found, key=lambda node: node.GetHideFromEditors(), default=None)
 
@@ -187,9 +239,9 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
         )
 
-    def isMadeWith(self, resultNode, volumeNode, maskNode, parameters):
-        """Whether a preview or result was made from exactly this volume, mask and parameters."""
-        return resultNode.GetAttribute(MADE_FROM) == self._key(volumeNode, maskNode, parameters)
+    def isMadeWith(self, resultNode, volumeNode, maskNode, parameters, kept=None):
+        """Whether a preview or result was made from exactly this volume, mask and choices."""
+        return resultNode.GetAttribute(MADE_FROM) == self._key(volumeNode, maskNode, parameters, kept)
 
     def originalOf(self, resultNode):
         """The volume that a preview or result was made from; None when it is gone."""
@@ -269,7 +321,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
 
         return self.process.run(tasks.Write(), volumeNode, finish, suffix(path), **callbacks)
 
-    def exportSeries(self, volumeNode, folder=None, retain=None, **callbacks):
+    def exportSeries(self, volumeNode, folder=None, retain=None, private=None, **callbacks):
         """Write a defaced volume as a DICOM series, file by file as the one that its original was loaded from.
 
         Returns the folder, or the new series instance UID if it went into Slicer's database. What it replaced headers
@@ -279,6 +331,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         :param folder: new or empty folder; None for Slicer's DICOM database.
         :param retain: what stays of the headers when they are cleaned, see ``CTDefaceLib.dicom.headers.RETAIN``;
             None keeps the headers.
+        :param private: the private folder, where several series share one.
         :raises CTDefaceError: if the volume or its DICOM files are not what they were, or the folder is not empty.
         """
         self._checkResult(volumeNode)
@@ -290,7 +343,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         if folder is not None:
             check_folder(folder)
         if retain is not None:
-            private = str(private_folder(folder)) if folder is not None else database.privateFolder()
+            private = private or (private_folder(folder) if folder is not None else database.privateFolder())
             make_private_folder(Path(private))
             secret, table = os.path.join(private, SECRET), os.path.join(private, TABLE)
 
@@ -367,9 +420,14 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         if not self.isResult(volumeNode):
             raise InputError(_("This volume is no result of CTDeface, and may show the face: deface it first."))
 
-    @staticmethod
-    def _key(volumeNode, maskNode, parameters):
-        choices = zlib.crc32(json.dumps(parameters, sort_keys=True).encode())
+    def _key(self, volumeNode, maskNode, parameters, kept):
+        """What a preview or result is told by: all that it was made from."""
+        made = dict(parameters or {})
+        if kept is not None:
+            made["kept"] = kept.fingerprint()
+        if made.get("fill") == "face":
+            made["person"] = zlib.crc32(self._secret.encode())  # that was drawn, which nobody can do again
+        choices = zlib.crc32(json.dumps(made, sort_keys=True).encode())
         return f"{nodes.fingerprint(volumeNode)} {nodes.faceFingerprint(maskNode)} {choices}"
 
     @staticmethod

@@ -3,11 +3,13 @@
 import enum
 from typing import Annotated
 
-from CTDefaceLib.parameters import DEPTH_MM
+from CTDefaceLib.parameters import DEPTH_MM, KEEP_MARGIN_MM
 from CTDefaceLib.removal.fill import FILLS
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from .kept import keptSegments
 
 
 class FillChoice(enum.Enum):
@@ -98,7 +100,11 @@ class Headers(enum.Enum):
 
 @parameterNodeWrapper
 class CTDefaceParameterNode:
-    """Every choice of the panel. It is saved with the scene; file names are not, since they may name a patient."""
+    """Every choice of the panel. It is saved with the scene; file names are not, since they may name a patient.
+
+    Further series are those that the scene says are of the same patient, with ``addedSeries``, without
+    ``leftOutSeries``.
+    """
 
     inputVolume: vtkMRMLScalarVolumeNode
     segmenter: str = "builtin"
@@ -110,8 +116,14 @@ class CTDefaceParameterNode:
     strength: Strength = Strength.STANDARD
     depth: Annotated[float, WithinRange(0.0, 40.0)] = 0.0
     asIs: bool = False
+    keptSegmentation: vtkMRMLSegmentationNode
+    keptSegmentIDs: list[str]
+    keepMargin: Annotated[float, WithinRange(0.0, 10.0)] = KEEP_MARGIN_MM
+    addedSeries: list[vtkMRMLScalarVolumeNode]
+    leftOutSeries: list[vtkMRMLScalarVolumeNode]
     defacedVolume: vtkMRMLScalarVolumeNode
     exportKind: ExportKind = ExportKind.FILE
+    exportFurther: bool = True
     headers: Headers = Headers.KEEP
     retainDates: bool = False
     retainPatient: bool = False
@@ -134,11 +146,25 @@ class CTDefaceParameterNode:
         }
         return [name for name, kept in choices.items() if kept] if self.headers is Headers.PS315 else None
 
+    def kept(self):
+        """What must stay, as :class:`.kept.KeptSegments`; None where that is nothing."""
+        if self.keptSegmentation is None:
+            return None
+        segmentation = self.keptSegmentation.GetSegmentation()
+        there = [one for one in self.keptSegmentIDs if segmentation.GetSegment(one)]
+        return keptSegments(self.keptSegmentation, there) if there else None
+
+    def madeFrom(self):
+        """Volume, mask, choices and what must stay: all that a preview or result is made from."""
+        return self.inputVolume, self.faceMask, self.defaceParameters(), self.kept()
+
     def defaceParameters(self):
         """The choices that the removal depends on, as the library names them."""
+        margin = {"keep_margin_mm": self.keepMargin} if self.kept() is not None else {}
         if self.asIs:
-            return {"fill": self.fill.value, "as_is": True}
+            return {"fill": self.fill.value, "as_is": True, **margin}
         return {
+            **margin,
             "fill": self.fill.value,
             "strength": self.strength.value,
             "depth_mm": self.depth or None,

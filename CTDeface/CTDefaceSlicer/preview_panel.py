@@ -5,6 +5,7 @@ import slicer
 from CTDefaceLib.removal.check import LITTLE_SKIN, MUCH_TISSUE
 from slicer.i18n import tr as _
 
+from .keep_panel import costOf
 from .shared import hints, nodes, views
 from .shared.step_panel import StepPanel
 from .shared.steps import NEXT_STYLE
@@ -24,6 +25,8 @@ def summary(report):
     )
     if report["skull_gaps"]:
         yield None, _("Gaps in the skull: {count}").format(count=report["skull_gaps"])
+    for name, kept in report.get("kept", {}).items():
+        yield None, _("{name} kept: {cost}").format(name=name, cost=costOf(kept))
 
 
 def numbers(report):
@@ -45,7 +48,7 @@ class PreviewPanel(StepPanel):
 
     Attributes
     ----------
-    madeFrom: volume, mask and choices that the running preview is made from
+    madeFrom: what the running preview is made from, see ``CTDefaceParameterNode.madeFrom``
     """
 
     def __init__(self, panel):
@@ -100,11 +103,10 @@ class PreviewPanel(StepPanel):
         if parameters.faceMask is None or self.panel.currentResult() is not None:
             self.show()
             return
-        volumeNode, maskNode, choices = parameters.inputVolume, parameters.faceMask, parameters.defaceParameters()
-        self.madeFrom = volumeNode, maskNode, choices
+        self.madeFrom = madeFrom = parameters.madeFrom()
 
         def start(**callbacks):
-            self.logic.preview(volumeNode, maskNode, choices, **callbacks)
+            self.logic.preview(*madeFrom, **callbacks)
 
         def done(result):
             self.panel.log(_("Preview ready"))
@@ -139,6 +141,7 @@ class PreviewPanel(StepPanel):
                 views.renderSkin(shown, parameters.skinShift)
             views.showInSlices(shown)
             self._showMask(mask if isCT and not isAfter else None)
+            self.panel.keepPanel.show()
 
     def _showMask(self, shown):
         """Show a face mask in the views, and no other; with None, none."""
@@ -167,6 +170,7 @@ class PreviewPanel(StepPanel):
         parameters = self.parameters
         with slicer.util.tryWithErrorDisplay(_("The volumes could not be shown side by side."), waitCursor=True):
             self._showMask(None)
+            self.panel.keepPanel.show()
             views.showSideBySide(parameters.inputVolume, parameters.defacedVolume, parameters.skinShift)
             face = parameters.faceMask or parameters.inputVolume
             views.lookAt(face, "front")

@@ -10,4 +10,5 @@ class Task(enum.Enum):
     SEGMENT = "segment"
     PREVIEW = "preview"
     DEFACE = "deface"
+    FURTHER = "further"
     EXPORT = "export"

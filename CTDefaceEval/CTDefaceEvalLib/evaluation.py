@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -35,7 +35,7 @@ from .recognition import likeness
 from .settings import Settings
 from .similarity_scale import measured_scale
 from .sweep import Sweep
-from .verdict import judge
+from .verdict import is_this_person, judge
 from .views import View, head_pose
 
 COMPARED_VIEWS = 16
@@ -64,6 +64,7 @@ def evaluate(
     ignore: Sequence[str | os.PathLike] = (),
     memory: str | os.PathLike | None = None,
     keep_memory: bool = False,
+    answered: Callable[[str, Likeness | None, bool], None] | None = None,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> Evaluation:
@@ -83,6 +84,9 @@ def evaluate(
     memory, keep_memory: path or None, bool
         A file that keeps what was found, so that an interrupted evaluation goes on; removed at the end unless it is to
         be kept for an evaluation with other attacks.
+    answered: callable or None
+        Called with the name of the defaced volume and of each recovery as soon as it was searched, its likeness, and
+        whether it gives the person away.
     progress, cancelled: callable or None
         Called with a fraction and a short text; asked between pictures.
 
@@ -107,13 +111,19 @@ def evaluate(
         pictures = pictures_beside(beside, sweep.models, ignore)
     if original is not None and (emptied := region_emptied(original, defaced)) is not None:
         attempts = itertools.chain([Recovery(BOUND, BOUND, around_head(emptied, sweep.pose))], attempts)
-    subjects = [*reference.subjects, *_searched(sweep, defaced, _measured(attempts, face, shapes), reference, progress)]
     models = [{"name": model.name, "licence": model.licence} for model in sweep.models]
     name = reference.recogniser.name if reference.recogniser else None
     if face is not None and (shape := facial_shape(face, defaced)) is not None:
         shapes[DEFACED] = shape
-    alike = {subject.name: found for subject in subjects if (found := reference.likeness_to(subject)) is not None}
-    evidence = Evidence(settings, settings.grid, models, name, subjects, reference.scale, pictures, alike, shapes)
+    evidence = Evidence(settings, settings.grid, models, name, [], reference.scale, pictures, {}, shapes)
+    found = _searched(sweep, defaced, _measured(attempts, face, shapes), reference, progress)
+    for subject in itertools.chain(reference.subjects, found):
+        evidence.subjects.append(subject)
+        alike = reference.likeness_to(subject)
+        if alike is not None:
+            evidence.likeness[subject.name] = alike
+        if answered is not None and subject.kind not in (ORIGINAL, BACK, CONTROL):
+            answered(subject.name, alike, is_this_person(evidence, subject))
     evaluation = Evaluation(**vars(evidence), verdict=judge(evidence), seconds=time.perf_counter() - start)
     if not keep_memory:
         sweep.memory.forget()

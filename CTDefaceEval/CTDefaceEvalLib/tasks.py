@@ -56,8 +56,10 @@ class MeasureScale:
 class Evaluate:
     """Evaluate the volume of the job, and attack its ``defaced`` version where there is one.
 
-    The result is a pickled dict with the ``evaluation`` and, as ``recovered``, the skin that gives most of the face
-    back; the report has the name of the attack that does, as ``recovered``.
+    As soon as the defaced volume or a recovery was searched, an event tells the ``subject``, its ``likeness`` (or None)
+    and whether it ``gives_away`` the person. The result is a pickled dict with the ``evaluation`` and, as
+    ``recovered``, the skin that gives most of the face back; the report has the name of the attack that does, as
+    ``recovered``.
 
     Attributes
     ----------

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from CTDefaceLib.render import Renderer
 
     from .face_models import Face, FaceModel
+    from .findings import Likeness
     from .views import Pose
 
 STANDARD_PIXELS = 300
@@ -142,8 +143,18 @@ def evaluate(task: tasks.Evaluate, call: Call) -> dict[str, Any]:
     defaced = read_volume(task.defaced) if task.defaced else None
     original, defaced = (None, image) if defaced is None else (image, defaced)
     settings = Settings(tuple(task.models), task.folder, task.views, tuple(task.attacks))
+
+    def answered(name: str, alike: Likeness | None, gives_away: bool) -> None:
+        call.event({"subject": name, "likeness": alike and alike.value, "gives_away": gives_away})
+
     found = evaluation.evaluate(
-        original, defaced, settings, memory="seen.json", keep_memory=True, progress=call.progress
+        original,
+        defaced,
+        settings,
+        memory="seen.json",
+        keep_memory=True,
+        answered=answered,
+        progress=call.progress,
     )
     if original is not None:
         with contextlib.suppress(NoFaceError):

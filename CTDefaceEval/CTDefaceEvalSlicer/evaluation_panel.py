@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from . import results
 from .head_views import LABELS
 from .heat_map import HeatMap
+from .measures import measures
 from .reports import saveReport
 from .tasks import Task
 
@@ -35,6 +36,7 @@ class EvaluationPanel(StepPanel):
         ui, turn = self.ui, panel.headsPanel.turnTo
         self.outcome = None
         self._mapped = None  # what the heat maps show
+        self._best = None  # of the attack that runs: whether the person was given back, likeness, and by what
         self._secondsEach = 0.0  # what the last sweep took for a picture of the defaced head
         self._maps = {ORIGINAL: HeatMap(ui.originalMapTable, turn), DEFACED: HeatMap(ui.defacedMapTable, turn)}
         ui.sweepButton.connect("clicked()", self.onSweep)
@@ -66,8 +68,8 @@ class EvaluationPanel(StepPanel):
         ui.attackButton.enabled = task is Task.ATTACK or (isFree and not missing)
         ui.attackViewsComboBox.enabled = isFree
         ui.attackProgressBar.visible = task is Task.ATTACK
-        expected = "" if missing or task is Task.ATTACK else self._expectedTime()
-        hints.show(ui.attackHintLabel, missing or expected, errors.get(Task.ATTACK, ""))
+        text = missing or (self._soFar() if task is Task.ATTACK else self._expectedTime())
+        hints.show(ui.attackHintLabel, text, errors.get(Task.ATTACK, ""))
 
         if hasVolumes and self.outcome is None:
             missing = _("Run the sweep (step 3) or the attack (step 4) first.")
@@ -88,6 +90,24 @@ class EvaluationPanel(StepPanel):
     def canReport(self):
         """Whether something came out, now or before the scene was saved."""
         return self.outcome is not None or self._result("summary") is not None
+
+    def onAnswered(self, event):
+        """Show what an attack gave as soon as it was tried; what is most likely to succeed is tried first."""
+        found = event["gives_away"], event["likeness"] or 0.0, event["subject"]
+        if event["subject"] != DEFACED and (self._best is None or found[:2] > self._best[:2]):
+            self._best = found
+            self.panel.updateGUI()
+
+    def _soFar(self):
+        """What the attack that runs has given until now, in one sentence."""
+        if self._best is None:
+            return ""
+        isGiven, likeness, name = self._best
+        if isGiven:
+            return _("Already given back, by {name}. What is left to try cannot change that.").format(name=name)
+        return _("So far nothing gave the person back. Nearest: {name}, likeness {likeness:.0%}.").format(
+            name=name, likeness=likeness
+        )
 
     def _expectedTime(self):
         """How long the attack will take, about, in one sentence; an empty text when no sweep has shown it yet."""
@@ -116,6 +136,7 @@ class EvaluationPanel(StepPanel):
         original, defaced = parameters.originalVolume, parameters.defacedVolume
         key, models, preset = self.logic.headsKey(original, defaced), parameters.faceModel.all, views.value
 
+        self._best = None
         begun = []  # when the defaced head was looked at
 
         def start(progress, **callbacks):
@@ -124,7 +145,8 @@ class EvaluationPanel(StepPanel):
                     begun.append(time.monotonic())
                 progress(fraction, text)
 
-            self.logic.evaluate(original, defaced, models, preset, attacks, progress=timed, **callbacks)
+            event = self.onAnswered if attacks else None
+            self.logic.evaluate(original, defaced, models, preset, attacks, progress=timed, event=event, **callbacks)
 
         def done(outcome):
             if begun and not attacks:
@@ -187,6 +209,8 @@ class EvaluationPanel(StepPanel):
         isPair = verdict is not None and outcome.evaluation.original is not None
         ui.verdictLevelLabel.visible = ui.verdictLabel.visible = isPair
         ui.attackResultLabel.visible = isPair and bool(outcome.evaluation.settings.attacks)
+        lines = [hints.marked(*line, ui.measuresLabel) for line in measures(outcome.evaluation)] if isPair else []
+        hints.show(ui.measuresLabel, "<br>".join(lines))
         if not isPair:
             return
         level, sentence = verdict.level, verdict.sentence

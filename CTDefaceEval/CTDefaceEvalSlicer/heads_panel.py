@@ -3,7 +3,7 @@
 import qt
 import slicer
 from CTDefaceLib.errors import Cancelled, CTDefaceError
-from CTDefaceSlicer.shared import hints, nodes
+from CTDefaceSlicer.shared import hints, nodes, views
 from CTDefaceSlicer.shared.step_panel import StepPanel
 from slicer.i18n import tr as _
 
@@ -171,8 +171,20 @@ class HeadsPanel(StepPanel):
         with slicer.util.tryWithErrorDisplay(_("The heads could not be shown.")):
             self._takeLayout()
             head_views.showLayout(len(self.names()))
-            self._draw()
-            qt.QTimer.singleShot(0, lambda: self.turnTo(yaw, pitch))  # once the new views have their size
+            # One after the other, so that the window does not freeze; the views have their size by then.
+            for step in (self._clear, self._draw, lambda: self.turnTo(yaw, pitch)):
+                qt.QTimer.singleShot(0, lambda step=step: self._ifShown(step))
+
+    def _ifShown(self, step):
+        """Go on with what brings up the heads, unless they were left meanwhile."""
+        if self._isShown and self.parameters is not None and self.panel.parent.isEntered:
+            with slicer.util.tryWithErrorDisplay(_("The heads could not be shown.")):
+                step()
+
+    def _clear(self):
+        """Take away the renderings of CTDeface, where none is shown here."""
+        if self.parameters.rendering is Rendering.SURFACE:
+            views.keepRenderings()
 
     def _draw(self):
         """Show the heads by the rendering that is chosen, and score them; at first, bring up their layout."""

@@ -17,12 +17,15 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(CHECKOUT / folder) for folder in ("Testing", "CTDeface", "CTDefaceEval")]
 
 import gui  # noqa: E402
+import numpy as np  # noqa: E402
 import slicer  # noqa: E402
-from CTDefaceEvalSlicer import head_views  # noqa: E402
+from CTDefaceEvalSlicer import evaluation_panel, head_views  # noqa: E402
+from CTDefaceEvalSlicer.tasks import Task as EvalTask  # noqa: E402
 from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
 from CTDefaceLib.volume_io import read_ct  # noqa: E402
 from CTDefaceSlicer.shared import nodes  # noqa: E402
 from CTDefaceSlicer.tasks import Task  # noqa: E402
+from vtk.util.numpy_support import vtk_to_numpy  # noqa: E402
 
 import qt  # noqa: E402  isort: skip
 
@@ -75,6 +78,17 @@ def other_input(image):
     slicer.util.getModuleWidget("CTDeface").ui.inputSelector.setCurrentNode(gui.volume(image, "Other"))
 
 
+def win_back(evaluation):
+    """What the end of an attack shows when it gave something: here, the skin of the original itself."""
+    skin = head_views.surface(head_views.ORIGINAL).GetPolyData()
+    arrays = {
+        "points": vtk_to_numpy(skin.GetPoints().GetData()) * np.float32([-1, -1, 1]),
+        "normals": vtk_to_numpy(skin.GetPointData().GetNormals()) * np.float32([-1, -1, 1]),
+        "triangles": vtk_to_numpy(skin.GetPolys().GetConnectivityArray()).reshape(-1, 3),
+    }
+    evaluation.headsPanel.showRecovered(arrays)
+
+
 def run(image, drawing):
     slicer.mrmlScene.Clear()
     if not drawing:
@@ -82,10 +96,13 @@ def run(image, drawing):
     print(f"{'with' if drawing else 'without'} drawing                 takes   standstill   processor time")
     panel = slicer.util.getModuleWidget("CTDeface")
     ui, watch, longest = panel.ui, Watch(), []
+    evaluation_panel.ATTACKS = ("lowered iso",)  # of how it ends, one kind tells as much as all
 
     def step(*arguments):
         longest.append(watch.step(*arguments))
 
+    step("load sample", ui.loadSampleButton.click, lambda: not panel.busy and ui.segmentButton.enabled)
+    slicer.mrmlScene.Clear()
     step("input", lambda: gui.volume(image, "CT"), lambda: ui.segmentButton.enabled)
     step("segment", ui.segmentButton.click, lambda: panel.task is not Task.SEGMENT)
     step("preview", lambda: None, lambda: not panel.busy and panel.currentResult() is not None)
@@ -100,8 +117,14 @@ def run(image, drawing):
     step("preview of the edit", lambda: None, lambda: not panel.busy and panel.currentResult() is not None)
     evaluation = slicer.util.getModuleWidget("CTDefaceEval")
     step("evaluation", ui.evaluateButton.click, lambda: evaluation.headsPanel.head is not None)
+    evaluation.ui.viewsComboBox.currentIndex = evaluation.ui.attackViewsComboBox.currentIndex = 1  # few views
+    step("turn", lambda: evaluation.headsPanel.turnTo(30.0, 10.0), lambda: True)
+    step("sweep", evaluation.ui.sweepButton.click, lambda: evaluation.task is not EvalTask.SWEEP)
+    step("attack", evaluation.ui.attackButton.click, lambda: evaluation.task is not EvalTask.ATTACK)
+    step("won back", lambda: win_back(evaluation), lambda: head_views.shownHeads() == 3)
+    step("numbers and curves", evaluation.ui.resultsButton.click, lambda: True)
     step("back", lambda: gui.host.select_module("CTDeface"), lambda: True)
-    step("evaluation, again", lambda: gui.host.select_module("CTDefaceEval"), lambda: head_views.shownHeads() == 2)
+    step("evaluation, again", lambda: gui.host.select_module("CTDefaceEval"), lambda: head_views.shownHeads() >= 2)
     step("another input", lambda: other_input(image), lambda: panel.parameterNode.inputVolume.GetName() == "Other")
     panel.stop()
     evaluation.stop()
@@ -115,16 +138,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ct", nargs="?", help="a CT file, or a folder with one DICOM series")
     parser.add_argument("--no-drawing", action="store_true", help="only without drawing of the views")
+    parser.add_argument("--drawing", action="store_true", help="only with drawing of the views")
     arguments = parser.parse_args()
     path = arguments.ct
     parameters = PhantomParameters(matrix=(512, 512), spacing=(0.5, 0.5, 1.1))
     image = read_ct(path) if path else make_phantom(parameters).image
     print(" × ".join(str(n) for n in image.GetSize()), "voxels")
     gui.host.select_module("CTDeface")
-    longest, busiest = run(image, drawing=False)
-    if not arguments.no_drawing:
-        run(image, drawing=True)
-    print(f"longest standstill without drawing {longest:.2f} s ({busiest:.2f} s processor time), limit {LIMIT:.0f} s")
+    longest = 0.0
+    for drawing in (False, True):
+        if not (arguments.no_drawing if drawing else arguments.drawing):
+            longest, busiest = run(image, drawing)
+            how = "with" if drawing else "without"
+            print(f"longest standstill {how} drawing {longest:.2f} s ({busiest:.2f} s processor time)")
     return 0 if longest <= LIMIT else 1
 
 

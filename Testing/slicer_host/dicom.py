@@ -34,6 +34,14 @@ def _files_for_series(self, uid, hits=-1):
     return tuple(path for path, header in headers.items() if header.SeriesInstanceUID == uid)
 
 
+def _instance_value(self, uid, tag):
+    if uid not in self._files:
+        return ""
+    header = pydicom.dcmread(self._files[uid], stop_before_pixels=True)
+    element = header.get(tuple(int(part, 16) for part in tag.split(",")))
+    return "" if element is None else str(element.value)
+
+
 ctkDICOMDatabase = stand_in(
     "ctkDICOMDatabase",
     QtCore.QObject,
@@ -43,6 +51,7 @@ ctkDICOMDatabase = stand_in(
     databaseFilename=property(lambda self: self._filename),
     fileForInstance=lambda self, uid: self._files.get(uid, ""),
     filesForSeries=_files_for_series,
+    instanceValue=_instance_value,
 )
 
 ctkDICOMIndexer = stand_in(
@@ -59,11 +68,21 @@ def load_series(database, folder, volume_node) -> None:
     headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in Path(folder).iterdir()]
     volume_node.SetAttribute("DICOM.instanceUIDs", " ".join(str(header.SOPInstanceUID) for header in headers))
     hierarchy, constants = slicer.mrmlScene.GetSubjectHierarchyNode(), slicer.vtkMRMLSubjectHierarchyConstants
-    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), str(headers[0].PatientName))
-    study = hierarchy.CreateStudyItem(patient, "study")
-    hierarchy.SetItemUID(study, constants.GetDICOMUIDName(), str(headers[0].StudyInstanceUID))
+    dicom = constants.GetDICOMUIDName()
+
+    def item_of(uid, create, parent, name):
+        item = hierarchy.GetItemByUID(dicom, uid)
+        if not item:
+            item = create(parent, name)
+            hierarchy.SetItemUID(item, dicom, uid)
+        return item
+
+    header = headers[0]
+    top, name = hierarchy.GetSceneItemID(), str(header.PatientName)
+    patient = item_of(str(header.PatientID), hierarchy.CreateSubjectItem, top, name)
+    study = item_of(str(header.StudyInstanceUID), hierarchy.CreateStudyItem, patient, "study")
     item = hierarchy.GetItemByDataNode(volume_node)
     hierarchy.SetItemParent(item, study)
-    hierarchy.SetItemUID(item, constants.GetDICOMUIDName(), str(headers[0].SeriesInstanceUID))
-    hierarchy.SetItemAttribute(item, "DICOM.Modality", "CT")
-    assert os.path.isfile(database.fileForInstance(str(headers[0].SOPInstanceUID)))
+    hierarchy.SetItemUID(item, dicom, str(header.SeriesInstanceUID))
+    hierarchy.SetItemAttribute(item, "DICOM.Modality", str(header.Modality))
+    assert os.path.isfile(database.fileForInstance(str(header.SOPInstanceUID)))

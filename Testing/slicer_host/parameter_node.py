@@ -89,22 +89,55 @@ class Parameter:
     def __init__(self, name, annotation, default):
         self.name = name
         self.type, *self.notes = typing.get_args(annotation) if hasattr(annotation, "__metadata__") else (annotation,)
+        self.element = self._element()
         self.is_node = isinstance(self.type, type) and issubclass(self.type, slicer.vtkMRMLNode)
-        if not self.is_node and self.type not in (bool, int, float, str) and not self._is(enum.Enum, pathlib.PurePath):
+        known = self.type in (bool, int, float, str) or self._is(enum.Enum, pathlib.PurePath)
+        if not self.is_node and not self.element and not known:
             raise TypeError(f"no serializer for {self.type} of parameter {name}")
         declared = next((note.value for note in self.notes if isinstance(note, Default)), None)
         self.default = default if default is not None else declared if declared is not None else self._zero()
+
+    def _element(self):
+        """The values of a list, as a parameter of their own: ``list[str]``, ``list[vtkMRMLScalarVolumeNode]``."""
+        if typing.get_origin(self.type) is not list:
+            return None
+        return Parameter(self.name, typing.get_args(self.type)[0], None)
 
     def _is(self, *types):
         return isinstance(self.type, type) and issubclass(self.type, types)
 
     def _zero(self):
+        if self.element:
+            return []
         return None if self.is_node else next(iter(self.type)) if self._is(enum.Enum) else self.type()
 
     def note(self, kind):
         return next((note for note in self.notes if isinstance(note, kind)), None)
 
+    def _write_list(self, node, values):
+        """Each value under a name of its own, as in Slicer; what is beyond the end is gone."""
+        before = int(node.GetParameter(f"{self.name}_len") or 0)
+        for index, value in enumerate(values):
+            self.element.name = f"{self.name}_{index}"
+            self.element.write(node, value)
+        for index in range(len(values), before):
+            node.UnsetParameter(f"{self.name}_{index}")
+            node.RemoveNodeReferenceIDs(f"{self.name}_{index}")
+        node.SetParameter(f"{self.name}_len", str(len(values)))
+
+    def _read_list(self, node):
+        if not node.HasParameter(f"{self.name}_len"):
+            self._write_list(node, self.default)
+        values = []
+        for index in range(int(node.GetParameter(f"{self.name}_len"))):
+            self.element.name = f"{self.name}_{index}"
+            values.append(self.element.read(node))
+        return values
+
     def write(self, node, value):
+        if self.element:
+            self._write_list(node, value)
+            return
         accepted = (int, float) if self.type is float else self.type
         if not (self.is_node and value is None) and not isinstance(value, accepted):
             raise TypeError(f"{self.name} is a {self.type.__name__}, not {value!r}")
@@ -120,6 +153,8 @@ class Parameter:
             node.SetParameter(self.name, str(value))
 
     def read(self, node):
+        if self.element:
+            return self._read_list(node)
         if not node.HasParameter(self.name):
             self.write(node, self.default)
         if self.is_node:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from queue import SimpleQueue
 from types import ModuleType
+from typing import Any
 
 from ..errors import CTDefaceError
 from ..processes import THREADS, end_process_group, environment, interpreter, lead_process_group
@@ -42,8 +43,8 @@ def in_worker_processes(
     """
     if not os.path.isfile(interpreter()):
         raise CTDefaceError(NO_INTERPRETER)
-    processes = [_Process(number, resources) for number in range(resources.workers)]
-    idle: SimpleQueue[_Process] = SimpleQueue()
+    processes = [WorkerProcess(number, resources) for number in range(resources.workers)]
+    idle: SimpleQueue[WorkerProcess] = SimpleQueue()
     for process in processes:
         idle.put(process)
 
@@ -77,7 +78,7 @@ def _as_they_end(jobs: Iterable[Job], submit: Callable[[Job], Future[tuple[Job, 
             yield future.result()
 
 
-class _Process:
+class WorkerProcess:
     """A process that does one job at a time; started when first needed, and again after it had to be killed."""
 
     def __init__(self, number: int, resources: Resources):
@@ -90,7 +91,8 @@ class _Process:
         self._pool: ProcessPoolExecutor | None = None
         self._pid = 0
 
-    def run(self, function: Callable[[Job], Outcome], job: Job, timeout: float | None) -> Outcome:
+    def run(self, function: Callable[[Any], Outcome], job: Any, timeout: float | None) -> Outcome:
+        """Have a job done; where the process dies or takes too long, that is the outcome."""
         try:
             return self._started().submit(function, job).result(timeout)
         except JobTimeout:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError, OutputError
 from .reading import add_reading, reading_from
 from .terminal import Progress, say, warn
+from .web import place, through_folders
 
 if TYPE_CHECKING:
     from ..pipeline import DefaceParameters
@@ -32,6 +33,7 @@ examples:
   ctdeface deface DICOM defaced --series 4 --headers ps315 --retain dates device
   ctdeface deface "DICOM/series 4" head_defaced.nrrd
   ctdeface deface "DICOM/study of one patient" defaced
+  ctdeface deface https://pacs.example/dicom-web/studies/1.2.3 defaced
   ctdeface deface head.mha out.mha --strength light
   ctdeface deface old.nii out.nii.gz --orientation LAS
   ctdeface deface head.nii.gz out.nii.gz --mask face.nii.gz --overwrite
@@ -66,6 +68,9 @@ fills and their weakness:
   blur        the face smeared. Much of it comes back by lowering the level of the
               rendered surface; only for comparison with other tools.
 
+a DICOMweb server (pip install "ctdeface[pacs]") asks who we are: a token in
+CTDEFACE_DICOMWEB_TOKEN, or name and password in ~/.netrc.
+
 OUT.json beside the result tells version, parameters, replaced volume, warnings and
 no names, paths or identifiers. Look at every result before you share it, and never
 share it together with the mask: the mask shows the face.
@@ -80,13 +85,18 @@ MASK_WARNING = "The mask shows the face: never share it together with the deface
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "input", metavar="IN", type=Path, help="a NIfTI, NRRD or MetaImage file, or a folder with DICOM series"
+        "input",
+        metavar="IN",
+        type=place,
+        help="a NIfTI, NRRD or MetaImage file, a folder with DICOM series, or the address of a study or series on a "
+        "DICOMweb server (https://.../studies/UID)",
     )
     parser.add_argument(
         "output",
         metavar="OUT",
-        type=Path,
-        help="defaced volume: .nii, .nii.gz, .nrrd or .mha; of DICOM also a folder, for one series or all of a patient",
+        type=place,
+        help="defaced volume: .nii, .nii.gz, .nrrd or .mha; of DICOM also a folder or the address of a DICOMweb "
+        "server, for one series or all of a patient",
     )
 
     files = parser.add_argument_group("files")
@@ -293,6 +303,8 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if isinstance(args.input, str) or isinstance(args.output, str):
+        return through_folders(args, run)
     from ..dicom.tree import is_dicom
     from ..stored_data import suffix
     from ..volume_io import IMAGE_IO, NIFTI
@@ -405,14 +417,14 @@ def _secret_from(args: argparse.Namespace) -> tuple[bytes | None, str]:
 
 def _run_dicom(args: argparse.Namespace) -> int:
     """A DICOM series in, a DICOM series out."""
-    from ..dicom.deface import check_table, deface_series
+    from ..dicom.deface import check_table
     from ..dicom.pseudonyms import TABLE
     from ..files import check_folder, check_writable, written_whole
     from ..pipeline import deface
     from ..private import SECRET, left_with_a_result, make_private_folder, make_secret, private_folder
     from ..segmenters import check_ready
     from ..structures import read_all
-    from ..study.deface import deface_study, read_study
+    from ..study.folder import deface_folder
     from ..study.volumes import deface_with_mask, read_mask
 
     for name in ("mask", "patient", "companion"):
@@ -450,13 +462,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
             no_text=args.no_text,
             how=how,
         )
-        tree = None if args.series else read_study(args.input, progress)
-        if tree and len(tree.series) > 1:
-            report = deface_study(tree, args.output, parameters, **choices, progress=progress)
-        else:
-            report = deface_series(
-                args.input, args.output, parameters, series=args.series, **choices, progress=progress
-            )
+        report = deface_folder(args.input, args.output, parameters, series=args.series, **choices, progress=progress)
         save_report(report, part)
     tell(report)
     return 3 if report.get("refused") else 0

@@ -26,6 +26,7 @@ from .terminal import warn
 COMMANDS = {
     "deface": "CTDefaceLib.commands.deface",
     "batch": "CTDefaceLib.commands.batch",
+    "receive": "CTDefaceLib.commands.receive",
     "demo": "CTDefaceLib.commands.demo",
     "models": "CTDefaceLib.commands.models",
     "evaluate": "CTDefaceEvalLib.cli",  # stands on this library, and may be missing

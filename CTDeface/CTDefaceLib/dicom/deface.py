@@ -19,7 +19,7 @@ from ..progress import IsCancelled, Progress, never, part, silent, stop_if
 from ..removal.keep import Structure
 from .burned_in import check_reader
 from .defaced_stack import DefacedStack, deface_stacks, is_checked
-from .files import quietly, read_dataset
+from .files import OTHER_IMAGES, quietly, read_dataset
 from .headers import Cleaner
 from .pseudonyms import Pseudonyms
 from .references import documents_in, referring, without_face
@@ -143,7 +143,8 @@ def write_defaced_volume(
     files: list of str
         What the volume was loaded from.
     original, defaced: numpy.ndarray
-        HU, shape (slices, rows, columns), slices in either order; what differs is written.
+        HU, or the values of another modality; shape (slices, rows, columns), slices in either order; what differs is
+        written.
     output, secret, retain, table
         As in :func:`deface_series`.
     checked: bool
@@ -162,7 +163,7 @@ def write_defaced_volume(
     """
     check_folder(output)
     check_table(table, output)
-    series = choose_series(tree_of(sorted(files), part(progress, 0.0, 0.1)))
+    series = choose_series(tree_of(sorted(files), part(progress, 0.0, 0.1), OTHER_IMAGES))
     stack = series.stacks[0]
     hu = sitk.GetArrayViewFromImage(image := read_stack(stack, part(progress, 0.1, 0.4)))
     order = next((step for step in (1, -1) if original.shape == hu.shape and _is_same(original[::step], hu)), 0)

@@ -33,7 +33,10 @@ def volumeGeometry(volumeNode):
     """
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
-    ijkToRAS = slicer.util.arrayFromVTKMatrix(matrix)
+    return _geometry(slicer.util.arrayFromVTKMatrix(matrix))
+
+
+def _geometry(ijkToRAS):
     spacing = np.linalg.norm(ijkToRAS[:3, :3], axis=0)
     direction = FLIP @ (ijkToRAS[:3, :3] / spacing)
     return spacing.tolist(), (FLIP @ ijkToRAS[:3, 3]).tolist(), direction.ravel().tolist()
@@ -101,35 +104,47 @@ def fingerprint(volumeNode):
 
 def faceFingerprint(segmentationNode):
     """A number that changes with the face mask, and not when the scene is saved and opened again."""
-    segmentID = faceSegmentID(segmentationNode)
+    return segmentFingerprint(segmentationNode, faceSegmentID(segmentationNode))
+
+
+def segmentFingerprint(segmentationNode, segmentID):
+    """As :func:`faceFingerprint`, of any segment; 0 where it has no voxels."""
     labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentID) if segmentID else None
     if labelmap is None:
         return 0
 
-    def face():
-        label = segmentationNode.GetSegmentation().GetSegment(segmentID).GetLabelValue()
-        array = vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(labelmap.GetDimensions()[::-1]) == label
+    def segment():
+        array, corner = _filled(segmentationNode, segmentID, labelmap)
         if not array.any():
             return np.zeros(1, np.uint8)
-        box = [np.flatnonzero(array.any(axis=tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in range(3)]
         matrix = vtk.vtkMatrix4x4()
         labelmap.GetImageToWorldMatrix(matrix)
-        corner = [low + start for (low, _high), start in zip(box[::-1], labelmap.GetExtent()[::2])]
         position = np.round(matrix.MultiplyPoint([*corner, 1.0]), 2).astype(np.float32) + np.float32(0)
-        bits = np.packbits(array[tuple(slice(low, high + 1) for low, high in box)])
-        return np.concatenate([position.view(np.uint8), bits])
+        return np.concatenate([position.view(np.uint8), np.packbits(array)])
 
-    return _crc(segmentationNode, labelmap, face)
+    return _crc(segmentationNode, labelmap, segment, segmentID)
 
 
-def _crc(node, imageData, voxels):
-    known = _crcs.get(node.GetID())
+def _filled(segmentationNode, segmentID, labelmap):
+    """The part of a labelmap that a segment fills, bool (slices, rows, columns), and the index of its first voxel."""
+    label = segmentationNode.GetSegmentation().GetSegment(segmentID).GetLabelValue()
+    array = vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(labelmap.GetDimensions()[::-1]) == label
+    if not array.any():
+        return array[:1, :1, :1], labelmap.GetExtent()[::2]
+    box = [np.flatnonzero(array.any(axis=tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in range(3)]
+    corner = [low + start for (low, _high), start in zip(box[::-1], labelmap.GetExtent()[::2])]
+    return array[tuple(slice(low, high + 1) for low, high in box)], corner
+
+
+def _crc(node, imageData, voxels, segmentID=""):
+    key = node.GetID(), segmentID
+    known = _crcs.get(key)
     if known is None or known[0] != imageData.GetMTime():
-        known = _crcs[node.GetID()] = imageData.GetMTime(), zlib.crc32(np.ascontiguousarray(voxels()))
+        known = _crcs[key] = imageData.GetMTime(), zlib.crc32(np.ascontiguousarray(voxels()))
     return known[1]
 
 
-_crcs = {}  # by node ID: when the voxels last changed, and their checksum
+_crcs = {}  # by node ID and segment: when the voxels last changed, and their checksum
 
 
 def modality(volumeNode):
@@ -206,6 +221,28 @@ def faceMask(segmentationNode, volumeNode):
         return np.zeros(shape, np.uint8)
     array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentID, volumeNode)
     return (array > 0).astype(np.uint8) if array.shape == shape else np.zeros(shape, np.uint8)
+
+
+def segmentVoxels(segmentationNode, segmentID, volumeNode):
+    """The voxels of a segment in the space of a volume, on a grid of their own where that is possible.
+
+    :return: uint8 0 or 1, axis order (slices, rows, columns), and their geometry as :func:`volumeGeometry` has it.
+    """
+    binary = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
+    if not segmentationNode.GetSegmentation().ContainsRepresentation(binary):
+        segmentationNode.CreateBinaryLabelmapRepresentation()
+    labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentID)
+    if labelmap is None:
+        return np.zeros((1, 1, 1), np.uint8), volumeGeometry(volumeNode)
+    if segmentationNode.GetTransformNodeID() != volumeNode.GetTransformNodeID():
+        array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentID, volumeNode)
+        return (array > 0).astype(np.uint8), volumeGeometry(volumeNode)
+    array, corner = _filled(segmentationNode, segmentID, labelmap)
+    matrix = vtk.vtkMatrix4x4()
+    labelmap.GetImageToWorldMatrix(matrix)
+    ijkToRAS = slicer.util.arrayFromVTKMatrix(matrix)
+    ijkToRAS[:3, 3] += ijkToRAS[:3, :3] @ corner
+    return array.astype(np.uint8), _geometry(ijkToRAS)
 
 
 def setFaceMask(segmentationNode, array, volumeNode):

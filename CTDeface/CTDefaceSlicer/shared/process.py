@@ -170,8 +170,12 @@ class BackgroundProcess:
 
     def arrayMessage(self, name, array, volumeNode):
         """A member of a task that holds further voxels, such as a mask, on the grid of a volume."""
+        return self.voxelsMessage(name, array, volumeGeometry(volumeNode))
+
+    def voxelsMessage(self, name, array, geometry):
+        """As :meth:`arrayMessage`, on any grid, see ``nodes.volumeGeometry``."""
         with self._writing():
-            return tasks.write_volume(array, self.path(name), *volumeGeometry(volumeNode))
+            return tasks.write_volume(array, self.path(name), *geometry)
 
     def volumeMessage(self, name, volumeNode):
         """A member of a task that holds a further volume."""

@@ -244,6 +244,34 @@ class TaskPanel(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 logging.exception("A task could not go on.")
             failed(error)
 
+    def inTurn(self, starts):
+        """Long methods one after the other, as one: ``start`` of :meth:`run`. Its result is the list of theirs.
+
+        :param starts: each as ``start`` of :meth:`run`.
+        """
+
+        def start(progress, done, failed):
+            results = []
+
+            def step():
+                number = len(results)
+                if number == len(starts):
+                    done(results)
+                    return
+
+                def onProgress(fraction, text):
+                    progress((number + fraction) / len(starts), text)
+
+                def onDone(result):
+                    results.append(result)
+                    step()
+
+                self.goOn(lambda: starts[number](progress=onProgress, done=onDone, failed=failed), failed)
+
+            step()
+
+        return start
+
     def giveWay(self):
         """Drop what runs when it is a task that gives way."""
         if self.task in self.GIVE_WAY:

@@ -222,6 +222,20 @@ def showMask(segmentationNode, visible=True):
     display.SetSliceIntersectionThickness(2)
 
 
+def showSegments(segmentationNode, segmentIDs):
+    """Some segments of a segmentation as outlines in the slice views, and none of the others."""
+    segmentationNode.CreateDefaultDisplayNodes()
+    display, segmentation = segmentationNode.GetDisplayNode(), segmentationNode.GetSegmentation()
+    with slicer.util.NodeModify(display):
+        display.SetVisibility(True)
+        display.SetVisibility2DFill(False)
+        display.SetVisibility2DOutline(True)
+        display.SetSliceIntersectionThickness(2)
+        for number in range(segmentation.GetNumberOfSegments()):
+            segmentID = segmentation.GetNthSegmentID(number)
+            display.SetSegmentVisibility(segmentID, segmentID in segmentIDs)
+
+
 def showInSlices(volumeNode, viewNames=None, fit=False):
     """Make a volume the background of the slice views, of all or of those named."""
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
