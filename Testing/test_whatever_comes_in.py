@@ -388,6 +388,16 @@ def test_formulas_and_lines_in_names_stay_text(source, capfd):
         assert not any(modes.values()), modes
 
 
+def test_a_jpeg_whose_decoder_dies_of_it(tmp_path, sentence):
+    """A mark within the header of the compressed pixels is another one."""
+    pytest.importorskip("gdcm")
+    path = dicom_files.write_series(tmp_path / "series", small_ct())[3]
+    dicom_files.compress(path, "JPEGLosslessProcess14_1")
+    assert path.read_bytes().count(b"\xff\xc4") == 1
+    edit(path, lambda data: data.replace(b"\xff\xc4", b"\x07\xc4"))
+    assert "cannot be decoded" in sentence(tmp_path / "series", "defaced.nii")
+
+
 def test_standard_error_comes_back_whatever_threads_silence_it(capfd):
     """Compressed slices are decoded several at a time: who comes first is not who goes last."""
     first, second = libraries_silenced(), libraries_silenced()

@@ -19,6 +19,7 @@ from ..processes import libraries_silenced
 from ..progress import Progress, silent
 from .files import Slice, bits_of, read_dataset
 from .tree import Stack
+from .write import ITEM
 
 if TYPE_CHECKING:
     import pydicom
@@ -122,6 +123,8 @@ def _words(header: pydicom.Dataset) -> np.ndarray:
             raise InputError(UNDECODED)
         words = np.frombuffer(pixels, dtype.newbyteorder(order), count)
         return words.astype(dtype).reshape(frames, rows, columns)
+    if any(map(_is_broken_jpeg, _fragments(header.PixelData))):
+        raise InputError(UNDECODED)
     with warnings.catch_warnings(), libraries_silenced():
         warnings.simplefilter("ignore")
         try:
@@ -134,6 +137,26 @@ def _words(header: pydicom.Dataset) -> np.ndarray:
         except Exception as error:  # decoders meet damaged pixels with errors of many kinds
             raise InputError(UNDECODED) from error
     return np.array(words).reshape(frames, rows, columns).astype(dtype, copy=False)
+
+
+def _fragments(pixels: bytes) -> Iterator[bytes]:
+    """The pieces that compressed pixels are stored in; in both byte orders they are stored in the little one."""
+    place = 0
+    while pixels[place : place + 4] == ITEM[0] and len(pixels) >= place + 8:
+        length = int.from_bytes(pixels[place + 4 : place + 8], "little")
+        yield pixels[place + 8 : place + 8 + length]
+        place += 8 + length
+
+
+def _is_broken_jpeg(data: bytes) -> bool:
+    """Whether the segments of a JPEG's own header do not follow each other up to its voxels: GDCM dies of that."""
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    place = 2
+    while data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != b"\xda":
+        filler = data[place + 1 : place + 2] == b"\xff"
+        place += 1 if filler else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return place < len(data) and data[place : place + 2] != b"\xff\xda"
 
 
 def _decoded_by_simpleitk(header: pydicom.Dataset) -> np.ndarray:
