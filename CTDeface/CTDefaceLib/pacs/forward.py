@@ -116,7 +116,7 @@ class Node:
 
     def send(self, folder: Path, name: str, sent: Callable[[Path], None]) -> None:
         from pynetdicom import AE
-        from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+        from pynetdicom.sop_class import Verification
 
         set_up_library()
         files = files_of(folder)

@@ -122,7 +122,7 @@ def start(listen: Listening, queue: Queue, report: Callable[[str], None]) -> Thr
     check_package()
     set_up_library()
     from pynetdicom import AE, evt
-    from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+    from pynetdicom.sop_class import Verification
 
     ae = AE(listen.title)
     ae.maximum_associations = listen.associations
