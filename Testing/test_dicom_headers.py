@@ -16,7 +16,7 @@ import numpy as np
 import pydicom
 import pytest
 from coarse_phantoms import scan
-from CTDefaceLib.commands.deface import add_headers, retained_from
+from CTDefaceLib.commands.choices import add_headers, retained_from
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.deface import HeaderWriter, deface_series
 from CTDefaceLib.dicom.descriptions import described

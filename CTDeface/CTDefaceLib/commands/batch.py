@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..batch.job import DICOM
     from ..batch.runner import LONGEST_SECONDS
     from ..volume_io import WRITABLE
-    from .deface import add_headers, add_parameters, add_take_along
+    from .choices import add_headers, add_parameters, add_take_along
     from .reading import add_lying
 
     parser.add_argument(
@@ -162,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
     from .. import batch
     from ..batch.progress import batch_display
     from ..files import on_one_line
-    from .deface import parameters_from, retained_from
+    from .choices import parameters_from, retained_from
     from .terminal import warn
 
     parameters = parameters_from(args)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .deface import check_outputs, save_report, summary
+from .outputs import check_outputs, save_report, summary
 from .reading import add_reading, reading_from
 from .terminal import Progress
 

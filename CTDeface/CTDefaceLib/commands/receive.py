@@ -66,7 +66,7 @@ MEGABYTE = 1 << 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..pacs.node import Listening
-    from .deface import add_headers, add_parameters, add_take_along
+    from .choices import add_headers, add_parameters, add_take_along
 
     usual = Listening()
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="private folder of the node, made where missing")
@@ -201,7 +201,7 @@ def _check(args: argparse.Namespace) -> None:
     from ..dicom.headers import Cleaner
     from ..dicom.pseudonyms import Pseudonyms
     from ..segmenters import check_ready
-    from .deface import parameters_from, retained_from
+    from .choices import parameters_from, retained_from
 
     if not args.to:
         args.error("argument --to: say where the results go")
@@ -253,7 +253,7 @@ def _tls(certificate: Path | None, key: Path | None, authority: Path | None) -> 
 
 def _choices(args: argparse.Namespace) -> Choices:
     from ..pacs.defacing import Choices
-    from .deface import parameters_from, retained_from
+    from .choices import parameters_from, retained_from
 
     retain = retained_from(args)
     return Choices(
@@ -269,7 +269,7 @@ def _choices(args: argparse.Namespace) -> Choices:
 
 def _resources(args: argparse.Namespace) -> Resources:
     from ..batch.runners import choose
-    from .deface import parameters_from
+    from .choices import parameters_from
 
     return choose(parameters_from(args), args.workers, None, None, args.timeout)[1]
 
