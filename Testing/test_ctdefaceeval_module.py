@@ -478,8 +478,7 @@ def test_bad_volumes_end_in_a_sentence(panel, pairs):
     assert ui.inputHintLabel.text == nodes.ctProblem(noise)
     assert not ui.showButton.enabled
     ui.defacedSelector.setCurrentNode(None)
-    wait(lambda: panel.headsPanel.head is not None)
-    assert not ui.inputHintLabel.visible
+    wait(lambda: panel.headsPanel.head is not None and not ui.inputHintLabel.visible)
 
 
 # -------------------------------------------------------------------------------------------- sweep, attack and verdict
