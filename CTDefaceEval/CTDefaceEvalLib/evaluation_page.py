@@ -18,7 +18,6 @@ from .recognition import DRAWS, SAME_PERSON
 from .verdict import (
     EVALUABLE_SHARE,
     FOUND_SHARE,
-    interval_text,
     is_recognised,
     shape_text,
     views_needed,
@@ -73,7 +72,7 @@ def evaluation_page(evaluation: Evaluation, pictures: bool = True) -> str:
 def _evaluation_table(evaluation: Evaluation) -> str:
     models = evaluation.settings.models
     head = ["", *(f"{model}: views with a face" for model in models), "best score", "mean score"]
-    head += ["likeness to the original", "recognised", "shape", "region, mL"]
+    head += ["likeness to the original (95 % over the views)", "recognised", "shape", "region, mL"]
     rows = []
     for subject in evaluation.subjects:
         counts = []
@@ -87,7 +86,7 @@ def _evaluation_table(evaluation: Evaluation) -> str:
             *counts,
             f"{max(scores):.2f}" if scores else "–",
             f"{sum(scores) / len(scores):.2f}" if scores else "–",
-            interval_text(likeness) if likeness else "–",
+            f"{likeness.value:.0%} ({likeness.low:.0%} to {likeness.high:.0%})" if likeness else "–",
             ("yes" if recognised else "no") if likeness else "–",
             shape_text(evaluation.shapes.get(subject.name)),
             f"{subject.region_ml:.0f}" if subject.region_ml else "",

@@ -161,10 +161,10 @@ def _value(evidence: Evidence, subject: Subject) -> float:
 
 def _measured(evidence: Evidence, subject: Subject) -> str:
     """The likeness of a subject with its interval, and what it has to be for one person."""
-    return f"likeness {interval_text(evidence.likeness[subject.name])}, one person from {SAME_PERSON:.0%} on"
+    return f"likeness {_interval_text(evidence.likeness[subject.name])}, one person from {SAME_PERSON:.0%} on"
 
 
-def interval_text(likeness: Likeness) -> str:
+def _interval_text(likeness: Likeness) -> str:
     """A likeness with its interval, in the words of all reports."""
     return f"{likeness.value:.0%} (95 % over the views: {likeness.low:.0%} to {likeness.high:.0%})"
 
@@ -212,7 +212,7 @@ def _finding(evidence: Evidence, subject: Subject) -> str:
     likeness = evidence.likeness.get(subject.name)
     if likeness is not None and subject.name != ORIGINAL:
         word = "recognised" if is_recognised(evidence, subject) else "not recognised"
-        sentence += f"; likeness to the original {interval_text(likeness)}, {word}"
+        sentence += f"; likeness to the original {_interval_text(likeness)}, {word}"
     if has_its_shape(evidence, subject):
         sentence += f"; its skin lies {shape_text(evidence.shapes[subject.name])}"
     return sentence + "."
