@@ -178,12 +178,14 @@ def test_disk_that_cannot_sync_folders_is_used_all_the_same(tmp_path, monkeypatc
 def test_windows_leaves_folders_alone(tmp_path, monkeypatch):
     (tmp_path / "a").write_text("x")
     opened = []
-    monkeypatch.setattr(files.os, "name", "nt")
-    monkeypatch.setattr(os, "open", lambda path, flags: opened.append((Path(path).name, flags)) or 99)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(os, "close", lambda descriptor: None)
-    sync(str(tmp_path))
-    sync(str(tmp_path / "a"))
+    paths = str(tmp_path), str(tmp_path / "a")
+    with monkeypatch.context() as windows:  # in which older Pythons can make no Path
+        windows.setattr(files.os, "name", "nt")
+        windows.setattr(os, "open", lambda path, flags: opened.append((os.path.basename(path), flags)) or 99)
+        windows.setattr(os, "fsync", lambda descriptor: None)
+        windows.setattr(os, "close", lambda descriptor: None)
+        for path in paths:
+            sync(path)
     assert opened == [("a", os.O_RDWR)]
 
 

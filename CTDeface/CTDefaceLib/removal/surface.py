@@ -210,7 +210,7 @@ def face_surface(
     """
     head = cylinder.head
     face = to_work_grid(mask, head)
-    covered = (cylinder.sample(face) > 0.5).any(axis=-1)
+    covered = np.any(cylinder.sample(face) > 0.5, axis=-1)
     if with_ears and face.any():
         covered |= ears(cylinder.landmarks)
     outline = outline_of(_beyond_the_volume(covered, cylinder)) + margin_mm
