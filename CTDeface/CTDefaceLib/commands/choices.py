@@ -47,7 +47,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         "--depth",
         dest="depth_mm",
         metavar="MM",
-        type=_number(2, 40),
+        type=number(2, 40),
         help="for experts: depth below the new skin (default: what the strength says)",
     )
     region.add_argument("--ears", action="store_true", default=None, help="the ears as well, as --strength strict does")
@@ -56,7 +56,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         "--margin",
         dest="margin_mm",
         metavar="MM",
-        type=_number(0, 50),
+        type=number(0, 50),
         default=defaults.margin_mm,
         help="move the outline of the face outwards by this much (default: %(default)g)",
     )
@@ -73,7 +73,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         "--keep-margin",
         dest="keep_margin_mm",
         metavar="MM",
-        type=_number(0, 50),
+        type=number(0, 50),
         default=defaults.keep_margin_mm,
         help="what stays around structures that are kept (default: %(default)g)",
     )
@@ -86,16 +86,16 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         help="default: %(default)s; see below for the weakness of each",
     )
     fill.add_argument(
-        "--constant", metavar="HU", type=_number(-32768, 32767), help=f"for constant (default: {defaults.constant:g})"
+        "--constant", metavar="HU", type=number(-32768, 32767), help=f"for constant (default: {defaults.constant:g})"
     )
     fill.add_argument(
-        "--percentile", metavar="P", type=_number(0, 100), help=f"for percentile (default: {defaults.percentile:g})"
+        "--percentile", metavar="P", type=number(0, 100), help=f"for percentile (default: {defaults.percentile:g})"
     )
     fill.add_argument(
         "--blur",
         dest="blur_mm",
         metavar="MM",
-        type=_number(0.1, 100),
+        type=number(0.1, 100),
         help=f"for blur: standard deviation (default: {defaults.blur_mm:g})",
     )
     fill.add_argument(
@@ -179,11 +179,13 @@ def retained_from(args: argparse.Namespace) -> list[str] | None:
     return None if args.headers == "keep" else retain
 
 
-def _number(low: float, high: float) -> Callable[[str], float]:
+def number(low: float, high: float, kind: type = float) -> Callable[[str], float]:
+    """The type of an argument that is a number within limits: a whole one where `kind` is int."""
+
     def number(text: str) -> float:
-        value = float(text)
+        value = kind(text)
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
+            raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
         return value
 
     return number

@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -66,7 +66,7 @@ MEGABYTE = 1 << 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..pacs.node import Listening
-    from .choices import add_headers, add_parameters, add_take_along
+    from .choices import add_headers, add_parameters, add_take_along, number
 
     usual = Listening()
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="private folder of the node, made where missing")
@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     node = parser.add_argument_group("the node")
     node.add_argument("--title", type=_title, default=usual.title, help="its AE title (default: %(default)s)")
     node.add_argument("--address", default=usual.address, help="where it listens (default: %(default)s)")
-    node.add_argument("--port", type=_whole(0, 65535), default=usual.port, help="default: %(default)s")
+    node.add_argument("--port", type=number(0, 65535, int), default=usual.port, help="default: %(default)s")
     node.add_argument("--callers", metavar="TITLE", type=_title, nargs="+", default=[], help="AE titles that may call")
     node.add_argument(
         "--from", dest="networks", metavar="ADDRESS", nargs="+", default=[], help="addresses or networks they call from"
@@ -92,26 +92,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     node.add_argument("--key", metavar="PEM", type=Path, help="of the certificate, where it is a file of its own")
     node.add_argument("--authority", metavar="PEM", type=Path, help="whose certificates callers have to show")
     node.add_argument(
-        "--associations", type=_whole(1, 1000), default=usual.associations, help="at a time (default: %(default)s)"
+        "--associations", type=number(1, 1000, int), default=usual.associations, help="at a time (default: %(default)s)"
     )
     node.add_argument(
         "--largest",
         metavar="MB",
-        type=_whole(1, 1 << 12),
+        type=number(1, 1 << 12, int),
         default=usual.largest // MEGABYTE,
         help="of an image that is taken (default: %(default)s)",
     )
     node.add_argument(
         "--keep-free",
         metavar="MB",
-        type=_whole(0, 1 << 30),
+        type=number(0, 1 << 30, int),
         default=1024,
         help="of the disk: images that would take it are refused (default: %(default)s)",
     )
     node.add_argument(
         "--quiet",
         metavar="SECONDS",
-        type=_whole(1, 86400),
+        type=number(1, 86400, int),
         default=60,
         help="a study is complete when nothing has come for so long; what comes after it was closed goes into "
         "quarantine (default: %(default)s)",
@@ -127,11 +127,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     work.add_argument(
         "--workers",
         metavar="N",
-        type=_whole(1, 1024),
+        type=number(1, 1024, int),
         help="processes (default: as many as processors, memory and graphics cards allow)",
     )
     work.add_argument(
-        "--timeout", metavar="SECONDS", type=_whole(1, 1 << 20), help="after which a study goes into quarantine"
+        "--timeout", metavar="SECONDS", type=number(1, 1 << 20, int), help="after which a study goes into quarantine"
     )
     work.add_argument(
         "--forward-warned",
@@ -291,16 +291,6 @@ def _status(folder: Path) -> int:
 
 def _log(text: str) -> None:
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
-        return value
-
-    return number
 
 
 def _title(text: str) -> str:
