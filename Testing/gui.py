@@ -75,6 +75,7 @@ def user(module="CTDeface"):
     host.select_module(None)
     slicer.mrmlScene.Clear()
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    before = slicer.mrmlScene.GetRootDirectory()
     slicer.app.pauseRender()  # views are drawn for pictures only: drawing without a graphics card takes long
     host.select_module(module)
     panel = slicer.util.getModuleWidget(module)
@@ -84,6 +85,7 @@ def user(module="CTDeface"):
     host.select_module(None)
     panel.stop()
     slicer.mrmlScene.Clear()
+    slicer.mrmlScene.SetRootDirectory(before)
     run_for(0.05)
     for process in background(panel):
         if process.folder and os.listdir(process.folder):  # what was seen of the volumes, for further attacks on them

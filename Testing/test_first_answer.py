@@ -6,8 +6,7 @@ from CTDefaceEvalLib.attacks import ATTACKS, REGION_FINDERS
 from CTDefaceEvalLib.findings import Subject
 from CTDefaceEvalLib.settings import Settings
 from CTDefaceEvalLib.views import head_pose
-from CTDefaceLib.phantom import PhantomParameters
-from stored_phantoms import stored_phantom
+from stored_phantoms import very_coarse_head
 
 REFERENCE = ("original", "back of the head", "front cut off")
 """What is searched only for comparison."""
@@ -19,7 +18,7 @@ def test_every_attack_is_tried_once():
 
 def test_each_answer_is_told_as_soon_as_it_is_there(monkeypatch):
     """The fill of one value, which most tools leave, is searched first."""
-    image = stored_phantom(PhantomParameters(matrix=(64, 64), spacing=(4.0, 4.0, 4.0), field_of_view="head")).image
+    image = very_coarse_head()
     defaced = poor_defacings.constant_filled(image, head_pose(image))
     told, searched = [], []
 

@@ -4,9 +4,8 @@ import gui
 import pytest
 import slicer
 from CTDefaceEvalSlicer import head_views
-from CTDefaceLib.phantom import PhantomParameters
 from gui import run_for, wait
-from stored_phantoms import stored_phantom
+from stored_phantoms import very_coarse_head
 
 import qt  # isort: skip
 
@@ -14,7 +13,7 @@ pytestmark = pytest.mark.gui
 
 
 def test_a_module_that_is_left_while_the_heads_come_up_stays_left(monkeypatch):
-    head = stored_phantom(PhantomParameters(matrix=(64, 64), spacing=(4.0, 4.0, 4.0), field_of_view="head")).image
+    head = very_coarse_head()
     with gui.user("CTDefaceEval") as panel:
         panel.parameterNode.liveMeter = False
         panel.parameterNode.originalVolume = gui.volume(head, "Head CT")

@@ -8,10 +8,9 @@ import quick_worker
 import slicer
 from CTDefaceEvalLib.face_models import MODELS
 from CTDefaceEvalSlicer.head_views import DEFACED, ORIGINAL
-from CTDefaceLib.phantom import PhantomParameters
 from gui import run_for, wait
 from PySide6 import QtCore, QtGui, QtWidgets
-from stored_phantoms import stored_phantom
+from stored_phantoms import very_coarse_head
 
 pytestmark = pytest.mark.gui
 LONG = "A head CT with quite a long name, as they come out of the archive"
@@ -21,7 +20,7 @@ LOOKS = list(itertools.product((352, 402, 602), (9, 18)))
 @pytest.fixture(scope="module")
 def head():
     """A very coarse phantom."""
-    return stored_phantom(PhantomParameters(matrix=(64, 64), spacing=(4.0, 4.0, 4.0), field_of_view="head")).image
+    return very_coarse_head()
 
 
 @pytest.fixture

@@ -9,13 +9,12 @@ import quick_worker
 import slicer
 from CTDefaceLib import segmenters
 from CTDefaceLib.errors import NoFaceError
-from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.segmenters import nnunet_runtime
 from CTDefaceSlicer.shared import nodes, views
 from CTDefaceSlicer.tasks import Task
 from gui import dialogs, run_for, wait
 from PySide6 import QtGui
-from stored_phantoms import stored_phantom
+from stored_phantoms import very_coarse_head
 
 import qt  # isort: skip
 
@@ -29,15 +28,13 @@ MENU_KEYS = "FEVH"
 @pytest.fixture(scope="module")
 def head():
     """A very coarse phantom."""
-    return stored_phantom(PhantomParameters(matrix=(64, 64), spacing=(4.0, 4.0, 4.0), field_of_view="head")).image
+    return very_coarse_head()
 
 
 @pytest.fixture
 def panel():
-    before = slicer.mrmlScene.GetRootDirectory()
     with gui.user() as panel:
         yield panel
-    slicer.mrmlScene.SetRootDirectory(before)
 
 
 @pytest.fixture

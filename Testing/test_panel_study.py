@@ -10,12 +10,11 @@ import SimpleITK as sitk
 import slicer
 from coarse_phantoms import mask_of, scan, voxels
 from CTDefaceLib.errors import InputError
-from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.volume_io import read_ct
 from CTDefaceSlicer.shared import nodes
 from gui import wait
 from slicer_host import dicom
-from stored_phantoms import stored_phantom
+from stored_phantoms import very_coarse_head
 from test_keep import jaw
 from test_study import mr
 
@@ -28,15 +27,13 @@ pytestmark = pytest.mark.gui
 @pytest.fixture(scope="module")
 def head():
     """A very coarse phantom."""
-    return stored_phantom(PhantomParameters(matrix=(64, 64), spacing=(4.0, 4.0, 4.0), field_of_view="head")).image
+    return very_coarse_head()
 
 
 @pytest.fixture
 def panel():
-    before = slicer.mrmlScene.GetRootDirectory()
     with gui.user() as panel:
         yield panel
-    slicer.mrmlScene.SetRootDirectory(before)
 
 
 @pytest.fixture

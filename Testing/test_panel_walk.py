@@ -4,10 +4,9 @@ import gui
 import pytest
 import quick_worker
 import slicer
-from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceSlicer.shared import nodes, views
 from gui import dialogs, run_for, wait
-from stored_phantoms import stored_phantom
+from stored_phantoms import very_coarse_head
 from test_panel_study import drawn, patient, rows, tick
 
 import qt  # isort: skip
@@ -18,18 +17,16 @@ pytestmark = pytest.mark.gui
 @pytest.fixture(scope="module")
 def head():
     """A very coarse phantom."""
-    return stored_phantom(PhantomParameters(matrix=(64, 64), spacing=(4.0, 4.0, 4.0), field_of_view="head")).image
+    return very_coarse_head()
 
 
 @pytest.fixture
 def panel(monkeypatch, tmp_path):
-    before = slicer.mrmlScene.GetRootDirectory()
     with gui.user() as panel:
         (tmp_path / "saved").mkdir()
         slicer.mrmlScene.SetRootDirectory(str(tmp_path / "saved"))
         quick_worker.use(panel, monkeypatch, tmp_path)
         yield panel
-    slicer.mrmlScene.SetRootDirectory(before)
 
 
 def remove(node):

@@ -10,11 +10,10 @@ import quick_worker
 import SimpleITK as sitk
 import slicer
 from CTDefaceLib.errors import InputError
-from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.volume_io import read_ct
 from CTDefaceSlicer.shared import views
 from gui import dialogs, run_for, wait
-from stored_phantoms import stored_phantom
+from stored_phantoms import very_coarse_head
 
 import qt  # isort: skip
 
@@ -25,7 +24,7 @@ INPUT, MASK, RESULT = KINDS = ("input", "mask", "result")
 @pytest.fixture(scope="module")
 def head():
     """A very coarse phantom."""
-    return stored_phantom(PhantomParameters(matrix=(64, 64), spacing=(4.0, 4.0, 4.0), field_of_view="head")).image
+    return very_coarse_head()
 
 
 @pytest.fixture
