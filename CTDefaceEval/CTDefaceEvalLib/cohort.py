@@ -13,9 +13,9 @@ What was found in a scan is remembered (:mod:`.memory`), so that one more scan c
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,12 @@ from CTDefaceLib.render import Renderer
 from CTDefaceLib.volume_io import read_ct, read_stored
 
 from . import detection
-from .attacks import recoveries
+from .attacks import Recovery, recoveries
 from .cohort_table import Row
 from .companions import read_picture
 from .evaluation import check_pair
 from .face_models import Face, FaceModel, load_model
-from .findings import ORIGINAL, PHOTO, Cohort, MethodResult, VolumeFaces, quartiles
+from .findings import ORIGINAL, PHOTO, Cohort, MethodResult, Sighting, VolumeFaces, after, quartiles
 from .identification import (
     DEFACED_TO_DEFACED,
     FUSED,
@@ -85,7 +85,7 @@ def evaluate_cohort(
     model_folder: str | os.PathLike | None = None,
     views: str = "study",
     seed: int = 0,
-    attacks: Sequence[str] = (),
+    attacks: Sequence[str] | Mapping[str, Sequence[str]] = (),
     with_preservation: bool = False,
     lying: Mapping[str, str] | None = None,
     with_linkage: bool = False,
@@ -106,9 +106,10 @@ def evaluate_cohort(
         Preset of `views.PRESETS`.
     seed: int
         Of the folds.
-    attacks: sequence of str
-        Kinds of attack (`attacks.ATTACKS`) that are made on every defaced volume. What each leaves is one more method,
-        “smooth after growth”: of its results the one that shows the most faces, as an attacker would choose.
+    attacks: sequence of str, or mapping
+        Kinds of attack (`attacks.ATTACKS`) that are made on every defaced volume, or method → those made on its
+        volumes. What each leaves is one more method, “smooth after growth”: of its results the one that shows the most
+        faces, as an attacker would choose.
     with_preservation: bool
         Whether it is measured, too, what each defacing costs (:mod:`.preservation`).
     lying: mapping or None
@@ -128,7 +129,8 @@ def evaluate_cohort(
     """
     progress = progress or silent
     cancelled = cancelled or never
-    Settings(views=views, attacks=tuple(attacks)).check()
+    by_method = attacks if isinstance(attacks, Mapping) else {row.method: attacks for row in rows}
+    Settings(views=views, attacks=tuple(kind for kinds in by_method.values() for kind in kinds)).check()
     grid = view_grid(views)
     face_model = load_model(model, model_folder)
     if not face_model.embeds:
@@ -149,9 +151,9 @@ def evaluate_cohort(
             raise Cancelled("The evaluation was cancelled.")
         progress(0.9 * number / len(rows), f"Volume {number + 1} of {len(rows)}")
         try:
-            for kind in ("", *(() if row.method == ORIGINAL else attacks)):
+            for kind in ("", *(() if row.method == ORIGINAL else by_method.get(row.method, ()))):
                 found.append(finder.faces(row.path, originals.get((row.patient, row.scan), row.path), kind))
-                seen.append(replace(row, method=f"{row.method} after {kind}") if kind else row)
+                seen.append(replace(row, method=after(row.method, kind)) if kind else row)
                 numbers.append(costs.numbers(row) if costs and not kind else {})
                 heads.append(_head_print(row.path, prints, lying) if prints and not kind else None)
         except InputError as error:
@@ -160,7 +162,8 @@ def evaluate_cohort(
     progress(0.9, "Looking at the photos")
     gallery = _photo_gallery(photos, face_model, table)
     progress(0.92, "Comparing all pairs")
-    methods = _methods(table, gallery, seed)
+    attacked = {after(method, kind): method for method, kinds in by_method.items() for kind in kinds}
+    methods = _methods(table, gallery, attacked, seed)
     if with_linkage:
         progress(0.95, "Laying the heads on each other")
         own = {row.method for row in rows}
@@ -200,7 +203,6 @@ class _FaceFinder:
     ) -> None:
         self._model, self._grid, self._cancelled, self._memory = model, grid, cancelled, memory
         self._lying = lying
-        self._renderer: Renderer | None = None
         self._pose: tuple[Path, Pose] | None = None
 
     def faces(self, path: Path, original: Path, attack: str = "") -> VolumeFaces:
@@ -211,13 +213,19 @@ class _FaceFinder:
             places = {} if path == original else self.faces(original, original).faces(self._grid)
             image, pose = read_ct(path, **self._lying), self._pose_of(original)
             if attack:
-                tries = [self._find(one.image, pose, places, one.iso) for one in recoveries(image, pose, (attack,))]
+                best = max(recoveries(image, pose, (attack,)), key=partial(self._shown, pose), default=None)
                 # Where there is nothing to attack, the defaced volume itself is left.
-                faces = max(tries, key=_shown) if tries else self.faces(path, original)
+                faces = self._find(best.image, pose, places, best.iso) if best else self.faces(path, original)
             else:
                 faces = self._find(image, pose, places)
             self._memory.keep(key, faces)
         return faces
+
+    def _shown(self, pose: Pose, recovery: Recovery) -> tuple[int, float]:
+        """How much of a face an attack's result shows."""
+        sightings = self._search(detection.surface_of(recovery.image, recovery.iso), pose, self._grid)
+        scores = [sighting.face.score for sighting in sightings if sighting.face]
+        return len(scores), max(scores, default=0.0)
 
     def _pose_of(self, original: Path) -> Pose:
         if self._pose is None or self._pose[0] != original:
@@ -226,31 +234,22 @@ class _FaceFinder:
 
     def _find(self, image: sitk.Image, pose: Pose, places: Mapping[View, Face], iso: float = TISSUE_HU) -> VolumeFaces:
         """The faces of a volume; `places` are those of its original, by view."""
-        self._renderer = renderer = self._renderer or Renderer()
         surface = detection.surface_of(image, iso)
-        search = partial(
-            detection.find_faces,
-            renderer,
-            surface,
-            pose,
-            models=[self._model],
-            embedders=[self._model.name],
-            cancelled=self._cancelled,
-        )
-        sightings = search(self._grid)
+        search = partial(self._search, surface, pose, embedders=[self._model.name])
+        # What is found where the original shows no face is described as well.
+        sightings = search(self._grid, embed_at=places or None)
+        elsewhere = [s.view for s in sightings if s.face and s.embedding is None]
+        described = {s.view: s.embedding for s in [*sightings, *(search(elsewhere) if elsewhere else [])]}
         found = [(place, s, s.face) for place, s in enumerate(sightings) if s.face]
-        seen = {s.view: s.embedding for _, s, _ in found}
-        hidden = [view for view in places if view not in seen]
-        if hidden:
-            seen.update({s.view: s.embedding for s in search(hidden, embed_at=places)})
-        compared = [seen[view] for view in places or seen if seen[view] is not None]
+        compared = [described[view] for view in places or [s.view for _, s, _ in found]]
+        compared = [embedding for embedding in compared if embedding is not None]
         picture = np.full((PICTURE_PIXELS, PICTURE_PIXELS, 3), BACKGROUND, np.uint8)
         if not detection.is_empty(surface):
-            picture = detection.picture_of(renderer, surface, pose, *PICTURE_VIEW, PICTURE_PIXELS)
+            picture = detection.picture_of(self._drawer, surface, pose, *PICTURE_VIEW, PICTURE_PIXELS)
         return VolumeFaces(
             views=len(sightings),
             scores=np.array([face.score for _, _, face in found], dtype=np.float32),
-            embeddings=_rows([s.embedding for _, s, _ in found]),
+            embeddings=_rows([described[s.view] for _, s, _ in found]),
             picture=picture,
             found_in=np.array([place for place, _, _ in found], dtype=int),
             boxes=np.array([face.box for _, _, face in found], dtype=np.float32).reshape(-1, 4),
@@ -261,15 +260,29 @@ class _FaceFinder:
             compared=_rows(compared),
         )
 
+    def _search(self, surface: detection.Skin, pose: Pose, views: Iterable[View], **options: Any) -> list[Sighting]:
+        return detection.find_faces(
+            self._drawer, surface, pose, views, [self._model], cancelled=self._cancelled, **options
+        )
 
-def _shown(faces: VolumeFaces) -> tuple[int, float]:
-    """How much of a face a volume shows."""
-    return len(faces.scores), float(faces.scores.max()) if len(faces.scores) else 0.0
+    @cached_property
+    def _drawer(self) -> Renderer:
+        """Made when first needed: where all is remembered, nothing is drawn."""
+        return Renderer()
 
 
 def _rows(embeddings: Sequence[np.ndarray | None]) -> np.ndarray:
     """Embeddings as rows, (n, d) float32; (0, 1) of none."""
     return np.array(embeddings, dtype=np.float32).reshape(len(embeddings), -1 if len(embeddings) else 1)
+
+
+@dataclass
+class _Original:
+    """What is known of an original from one defacing of it to the next."""
+
+    path: Path
+    cylinder: Cylinder
+    registration_mm: float | None = None
 
 
 class _Costs:
@@ -279,7 +292,7 @@ class _Costs:
         self._memory = VolumeMemory(folder, ["preservation", *([lying] if lying else [])])
         self._lying = lying
         self._originals = {(row.patient, row.scan): row for row in rows if row.method == ORIGINAL}
-        self._cylinder: tuple[Path, Cylinder] | None = None
+        self._original: _Original | None = None
 
     def numbers(self, row: Row) -> dict[str, float | None]:
         """The numbers of a defaced volume; none of an original, without one, and where no head is found in it."""
@@ -298,18 +311,21 @@ class _Costs:
         image, defaced = (read_ct(path, **self._lying) for path in (original.path, row.path))
         check_pair(image, defaced)
         try:
-            if self._cylinder is None or self._cylinder[0] != original.path:
-                self._cylinder = original.path, head_cylinder(image)
+            if self._original is None or self._original.path != original.path:
+                self._original = _Original(original.path, head_cylinder(image))
         except NoFaceError:
             return {}
         structures = [read_structures(path, partial(read_stored, **self._lying)) for path in labels]
-        return preservation(
+        found = preservation(
             image,
             defaced,
-            cylinder=self._cylinder[1],
+            cylinder=self._original.cylinder,
+            registration_control_mm=self._original.registration_mm,
             structures=structures[0] if structures else None,
             defaced_structures=structures[1] if len(structures) > 1 else None,
-        ).numbers()
+        )
+        self._original.registration_mm = found.registration_control_mm
+        return found.numbers()
 
 
 class _Table:
@@ -337,8 +353,8 @@ class _Table:
         return [(row, faces) for row, faces in self.rows if row.method == method]
 
 
-def _methods(table: _Table, photos: Templates, seed: int) -> list[MethodResult]:
-    """The figures of every method, the originals' first."""
+def _methods(table: _Table, photos: Templates, attacked: Mapping[str, str], seed: int) -> list[MethodResult]:
+    """The figures of every method, the originals' first; `attacked` names the method whose volumes were attacked."""
     fold_of = patient_folds(np.arange(len(table.patients)), seed=seed)
     faces = {method: _embeddings(table, method) for method in table.methods}
     results = []
@@ -363,6 +379,7 @@ def _methods(table: _Table, photos: Templates, seed: int) -> list[MethodResult]:
                 found=quartiles([len(one.scores) / one.views for _, one in mine]),
                 within=_separations(apart, every, seed),
                 against_originals=against,
+                attack_on=attacked.get(method, ""),
                 identification=_identified(table, method, photos),
                 preservation=_preserved(table, method),
             )

@@ -40,6 +40,7 @@ __all__ = [
     "Subject",
     "Verdict",
     "VolumeFaces",
+    "after",
     "quartiles",
 ]
 
@@ -349,6 +350,11 @@ class VolumeFaces:
         }
 
 
+def after(method: str, attack: str) -> str:
+    """What a method's volumes are called when an attack has been made on them."""
+    return f"{method} after {attack}"
+
+
 @dataclass
 class MethodResult:
     """One method's figures.
@@ -361,6 +367,8 @@ class MethodResult:
         Protocol → Separation of the pairs of this method's faces with each other, and with the originals' faces.
         Protocols: "by patient" (folds of whole patients, no pairs within one scan) and "study" (all pairs, dealt out at
         random).
+    attack_on: str
+        The method whose volumes were attacked, where these are what an attack made of them; else empty.
     identification: list of Identification
         Of its volumes, by every attacker for whom the table has a gallery.
     preservation: dict
@@ -379,6 +387,7 @@ class MethodResult:
     found: dict[str, Any] | None
     within: dict[str, Separation]
     against_originals: dict[str, Separation]
+    attack_on: str = ""
     identification: list[Identification] = field(default_factory=list)
     preservation: dict[str, Estimate | None] = field(default_factory=dict)
     linkage: list[Identification] = field(default_factory=list)

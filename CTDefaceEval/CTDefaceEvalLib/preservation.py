@@ -132,6 +132,7 @@ def preservation(
     defaced: sitk.Image,
     *,
     cylinder: Cylinder | None = None,
+    registration_control_mm: float | None = None,
     structures: Mapping[str, Mask] | None = None,
     defaced_structures: Mapping[str, Mask] | None = None,
     dose: sitk.Image | None = None,
@@ -145,6 +146,8 @@ def preservation(
         CTs in Hounsfield units on one grid.
     cylinder: Cylinder or None
         Of the original, where it is there already.
+    registration_control_mm: float or None
+        Of the original on itself, where it was measured already.
     structures, defaced_structures, dose
         Segmentations of both, and a dose, see :func:`.structures.measured`.
 
@@ -168,10 +171,9 @@ def preservation(
     inside = on_image_grid(cylinder.head.solid - 0.5, cylinder.head, original) & (before > PADDING_HU)
     intracranial = on_image_grid((cylinder.head.intracranial | cylinder.head.in_gaps) - 0.5, cylinder.head, original)
     progress(0.4, "Registering the defaced scan")
-    registered = (
-        _registration_error(original, defaced, cylinder.head),
-        _registration_error(original, original, cylinder.head),
-    )
+    registration_mm = _registration_error(original, defaced, cylinder.head)
+    if registration_control_mm is None:
+        registration_control_mm = _registration_error(original, original, cylinder.head)
     progress(0.6, "Looking for the head in the defaced scan")
     head_dice, brain_dice = _masks_alike(cylinder.head, defaced)
     found: list[Structure] = []
@@ -186,8 +188,8 @@ def preservation(
         levels=levels,
         regions=regions,
         intracranial_touched=int(np.count_nonzero(changed & intracranial)),
-        registration_mm=registered[0],
-        registration_control_mm=registered[1],
+        registration_mm=registration_mm,
+        registration_control_mm=registration_control_mm,
         head_dice=head_dice,
         brain_dice=brain_dice,
         histogram=_histogram(before[inside]),

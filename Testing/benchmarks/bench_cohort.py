@@ -1,18 +1,28 @@
 """A cohort of synthetic people: privacy against preservation, for several ways to deface and to fail at it.
 
-    python Testing/benchmarks/bench_cohort.py -o FOLDER [--people 24] [--views quick] [--model dlib-hog]
-        [--methods standard strict …]
+    python Testing/benchmarks/bench_cohort.py -o FOLDER [--people 24] [--methods standard strict …] [--minutes 80]
 
-Two scans of each person, which differ in noise and pose, and a photo of each: a picture of a third scan, taken by a
-camera at 1 m. Leaves the volumes, the table, and the report of the cohort (cohort.html) with identification by three
-attackers, what each method costs, and the figure of both. What is there already is not made again.
+Two scans of each person, which differ in noise and pose, and a photo of each: a picture of the first scan, taken by a
+camera at 1 m. The attacker has the first scan, or the photo, with a name on it; the second scan is defaced. Each
+method's volumes are looked at as they are, and after the attack that fits it best (TELLING). What a method costs is
+measured on the first COSTED people, since it differs little between people and takes as long as all else.
+
+Everything is kept in FOLDER as soon as it is made, and what is there is not made again. Methods are done one after the
+other; when the time is up, the figures are those of the methods that are done for all people. Leaves the volumes, the
+table, the report of the cohort (cohort.html), and privacy-preservation.md and .svg.
+
+The real heads of ../shared/data (CTDEFACE_TEST_DATA names another folder) are a cohort of their own (real.html): next
+to phantoms anybody would know them. There is one scan of each; the attacker's is that scan turned a little, on another
+grid and with more noise.
 """
 
 import argparse
 import csv
+import os
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,118 +31,220 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("Testing", "CTDeface", "CTDefa
 import numpy as np  # noqa: E402
 import poor_defacings  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
+from carved import carved  # noqa: E402
+from CTDefaceEvalLib import views  # noqa: E402
 from CTDefaceEvalLib.attacks import posterior_of  # noqa: E402
 from CTDefaceEvalLib.cohort import evaluate_cohort  # noqa: E402
 from CTDefaceEvalLib.cohort_table import COLUMNS, read_table  # noqa: E402
+from CTDefaceEvalLib.controls import front_blanked  # noqa: E402
 from CTDefaceEvalLib.detection import picture_of, surface_of  # noqa: E402
-from CTDefaceEvalLib.pages import estimate_text  # noqa: E402
 from CTDefaceEvalLib.report import write_cohort  # noqa: E402
-from CTDefaceEvalLib.views import head_pose  # noqa: E402
+from CTDefaceLib import segmenters  # noqa: E402
+from CTDefaceLib.anatomy.face_map import head_cylinder  # noqa: E402
+from CTDefaceLib.errors import Cancelled  # noqa: E402
 from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
 from CTDefaceLib.pipeline import DefaceParameters, deface  # noqa: E402
 from CTDefaceLib.render import Renderer, write_png  # noqa: E402
 
-PERSON = PhantomParameters(spacing=(1.6, 1.6, 2.0), matrix=(140, 160), holder=False)
-PHOTO_SCAN = 2
+PERSON = PhantomParameters(spacing=(2.0, 2.0, 2.0), matrix=(112, 128), holder=False)
+VIEWS, MODEL = "cohort", "dlib-hog"
+views.PRESETS[VIEWS] = views.ViewGrid((-30.0, 0.0, 30.0), (0.0, 15.0), ("top",))
+COSTED = 8
+"""So many people's volumes tell what a method costs."""
+DATA = Path(os.environ.get("CTDEFACE_TEST_DATA", ROOT.parent / "shared" / "data"))
+REAL = ("head_ct_brain_fov.nii.gz", "head_ct_full_face_lowres.nii.gz")
+OTHER_SCAN = {"degrees": (4.0, -3.0, 5.0), "spacing_mm": 1.2, "noise_hu": 10.0}
+"""How the attacker's scan of a real head differs from the one that is defaced."""
 
 
 def ours(**parameters):
-    return lambda image, _pose: deface(image, DefaceParameters(**parameters)).image
+    return lambda image, _pose, seed: deface(image, DefaceParameters(seed=seed, **parameters)).image
 
 
-def coronal_cut(image, pose):
+def coronal_cut(image, pose, _seed):
     """All in front of a flat cut 20 mm behind the pose's center, which is 20 mm behind the brow at the orbits."""
     hu = sitk.GetArrayFromImage(image)
     return poor_defacings.with_values(image, np.where(posterior_of(image, pose) < -20.0, -1000, hu))
 
 
 METHODS = {
-    "light": ours(strength="light"),
     "standard": ours(),
-    "strict": ours(strength="strict"),
-    "standard, face": ours(fill="face"),
-    "standard, air": ours(fill="air"),
     "mask as is, constant": ours(as_is=True, fill="constant"),
-    "shell of 18 mm, constant": poor_defacings.constant_filled,
-    "blur of 5 mm": lambda image, pose: poor_defacings.blurred(image, pose, 5.0),
+    "standard, air": ours(fill="air"),
+    "control, front cut off": lambda image, _pose, _seed: front_blanked(image, head_cylinder(image)),
+    "strict": ours(strength="strict"),
+    "light": ours(strength="light"),
+    "standard, face": ours(fill="face"),
+    "blur of 5 mm": lambda image, pose, _seed: poor_defacings.blurred(image, pose, 5.0),
+    "carved, version 0.1": lambda image, _pose, seed: carved(image, seed),
+    "mask as is, percentile": ours(as_is=True, fill="percentile"),
     "coronal cut": coronal_cut,
+    "shell of 18 mm, constant": lambda image, pose, _seed: poor_defacings.constant_filled(image, pose),
+    "mede's mask, constant": ours(segmenter="mede", as_is=True, fill="constant", device="cpu"),
+    "light, face": ours(strength="light", fill="face"),
+    "light, air": ours(strength="light", fill="air"),
+    "strict, face": ours(strength="strict", fill="face"),
+    "strict, air": ours(strength="strict", fill="air"),
 }
+"""Name → function of image, pose and seed, in the order in which they are done."""
+
+TELLING = {
+    "standard": "growth",
+    "strict": "growth",
+    "light": "growth",
+    "standard, face": "growth",
+    "standard, air": "growth",
+    "mask as is, constant": "constant region",
+    "mask as is, percentile": "constant region",
+    "mede's mask, constant": "constant region",
+    "shell of 18 mm, constant": "constant region",
+    "blur of 5 mm": "deblurring",
+    "carved, version 0.1": "growth",
+    "coronal cut": "growth",
+}
+"""Method → the attack that is made on it: what finds one value, undoes a blur, or grows back what was taken off. A fill
+with noise that runs like a scanner's can only be peeled off whole, which the fill “air” does."""
+
+
+def methods_at_hand():
+    """All methods but those whose segmenter is not installed."""
+    status = segmenters.module("mede").state(segmenters.Choice()).status
+    return [method for method in METHODS if "mede" not in method or status is segmenters.Status.READY]
 
 
 def scan_of(person, scan):
     yaw, pitch, roll = np.random.default_rng(1000 * person + scan).uniform(-6.0, 6.0, 3)
-    return make_phantom(
-        replace(PERSON, person=person, seed=scan, yaw=float(yaw), pitch=float(pitch), roll=float(roll))
-    ).image
+    parameters = replace(PERSON, person=person, seed=scan, yaw=float(yaw), pitch=float(pitch), roll=float(roll))
+    return make_phantom(parameters).image
 
 
-def make_photo(path, person, renderer):
-    image = scan_of(person, PHOTO_SCAN)
-    skin, pose = surface_of(image), head_pose(image)
-    write_png(path, picture_of(renderer, skin, pose, 8.0, 4.0, "head", 400, perspective=True))
+def another_scan(image):
+    """A real head as another scan would show it, see OTHER_SCAN."""
+    middle = image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2.0 for n in image.GetSize()])
+    turn = sitk.Euler3DTransform(middle, *np.radians(OTHER_SCAN["degrees"]).tolist())
+    spacing = [max(OTHER_SCAN["spacing_mm"], side) for side in image.GetSpacing()]
+    size = [int(n * a / b) for n, a, b in zip(image.GetSize(), image.GetSpacing(), spacing)]
+    grid = size, turn, sitk.sitkLinear, image.GetOrigin(), spacing, image.GetDirection()
+    turned = sitk.Resample(image, *grid, -1000.0, sitk.sitkFloat32)
+    noise = np.random.default_rng(0).normal(0.0, OTHER_SCAN["noise_hu"], turned.GetSize()[::-1])
+    return sitk.Cast(poor_defacings.with_values(turned, sitk.GetArrayFromImage(turned) + noise), sitk.sitkInt16)
 
 
-def make_volumes(folder, people, methods):
-    rows, renderer = [], Renderer()
-    for person in range(people):
-        photo = folder / f"{person}.png"
-        if not photo.exists():
-            make_photo(photo, person, renderer)
-        rows.append((f"P{person}", 1, "photo", photo.name))
-        for scan in range(2):
-            names = {
-                m: f"{person}_{scan}_{m.replace(', ', '-').replace(' ', '_')}.nrrd" for m in ["original", *methods]
-            }
-            rows += [(f"P{person}", scan, method, name) for method, name in names.items()]
-            missing = [method for method, name in names.items() if not (folder / name).exists()]
-            if not missing:
-                continue
-            image = scan_of(person, scan)
-            pose = head_pose(image)
-            for method in missing:
-                made = image if method == "original" else METHODS[method](image, pose)
-                part = folder / f"part_{names[method]}"
-                sitk.WriteImage(made, str(part), True)
-                part.replace(folder / names[method])
-            print(f"person {person + 1}, scan {scan + 1}", flush=True)
-    with open(folder / "table.csv", "w", encoding="utf-8", newline="") as file:
+def make_photo(path, image, renderer):
+    picture = picture_of(renderer, surface_of(image), views.head_pose(image), 8.0, 4.0, "head", 400, perspective=True)
+    write_png(path, picture)
+
+
+def write_volume(path, image):
+    part = path.with_name(f"part_{path.name}")
+    sitk.WriteImage(image, str(part), True)
+    part.replace(path)
+
+
+class Person:
+    """One person's volumes in a folder, made where they are missing; `scans` are two functions that give an image."""
+
+    def __init__(self, folder, name, scans, seed):
+        self.name = name
+        self._folder, self._scans, self._seed = folder, scans, seed
+
+    def row(self, scan, method):
+        """Of the table."""
+        file = f"{self.name}_{scan}_{''.join(c if c.isalnum() else '_' for c in method)}.nrrd"
+        path = self._folder / file
+        if not path.exists():
+            write_volume(path, self._scans[scan]() if method == "original" else self._defaced(method))
+        return self.name, scan, method, file
+
+    def photo(self, renderer):
+        """The row of a photo."""
+        path = self._folder / f"{self.name}.png"
+        if not path.exists():
+            make_photo(path, sitk.ReadImage(str(self._folder / self.row(0, "original")[3])), renderer)
+        return self.name, 1, "photo", path.name
+
+    def _defaced(self, method):
+        image = sitk.ReadImage(str(self._folder / self.row(1, "original")[3]))
+        return METHODS[method](image, views.head_pose(image), self._seed)
+
+
+def phantoms(folder, number):
+    return [Person(folder, f"P{n}", [partial(scan_of, n, scan) for scan in (0, 1)], n) for n in range(number)]
+
+
+def real_heads(folder):
+    people = []
+    for number, path in enumerate(DATA / name for name in REAL):
+        if path.exists():
+            image = sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkInt16)
+            people.append(Person(folder, f"R{number}", [partial(another_scan, image), image.__copy__], number))
+    return people
+
+
+def evaluated(folder, name, rows, **more):
+    """The cohort of these rows, what is known of it from the cache."""
+    table = folder / f"{name}.table.csv"
+    with open(table, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
+    attacks = {method: [kind] for method, kind in TELLING.items()}
+    return evaluate_cohort(read_table(table), folder / "cache", model=MODEL, views=VIEWS, attacks=attacks, **more)
+
+
+def run(folder, name, people, options):
+    """The cohort of these people by as many methods as the time reaches for, with what each costs."""
+    start = time.perf_counter()
+
+    def say(text, _=""):
+        print(f"{time.perf_counter() - start:6.0f} s  {name}: {text}", flush=True)
+
+    rows = [person.row(scan, "original") for scan in (0, 1) for person in people]
+    if name == "cohort":
+        renderer = Renderer()
+        rows += [person.photo(renderer) for person in people]
+    before = len(rows)
+    rows += [person.row(1, method) for method in options.methods for person in people]
+    say("all volumes are there")
+    some = {person.name for person in people[:COSTED]}
+    by_person = sorted((row for row in rows if row[0] in some), key=lambda row: row[0])
+    costs = evaluated(folder, name, by_person, with_preservation=True, progress=say)
+    say(f"costs of {len(some)} people")
+    looked_at = 0.0
+
+    def progress(fraction, text):
+        nonlocal looked_at
+        looked_at = fraction / 0.9 * sum(row[2] != "photo" for row in rows)
+        say(text)
+
+    try:
+        cohort = evaluated(folder, name, rows, progress=progress, cancelled=lambda: time.monotonic() > options.end)
+    except Cancelled:
+        methods = int((looked_at - 2 * len(people)) / len(people))
+        say(f"the time is up after {methods} of {len(options.methods)} methods")
+        rows = rows[: before + methods * len(people)]
+        cohort = evaluated(folder, name, rows)
+    if options.linkage:
+        cohort = evaluated(folder, name, rows, with_linkage=True)
+    for method in cohort.methods:
+        method.preservation = next((one.preservation for one in costs.methods if one.method == method.method), {})
+    write_cohort(cohort, folder / f"{name}.html", overwrite=True)
+    say("report written")
+    return cohort
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--people", type=int, default=24)
-    parser.add_argument("--views", default="quick")
-    parser.add_argument("--model", default="dlib-hog")
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=methods_at_hand())
+    parser.add_argument("--linkage", action="store_true", help="try to link the scans by skull, ears and sinuses, too")
+    parser.add_argument("--minutes", type=float, default=1e6)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    make_volumes(options.output, options.people, options.methods)
-    for run in ("first", "second, all from the cache"):
-        start = time.perf_counter()
-        cohort = evaluate_cohort(
-            read_table(options.output / "table.csv"),
-            options.output / "cache",
-            model=options.model,
-            views=options.views,
-            with_preservation=True,
-        )
-        print(f"{run} run: {time.perf_counter() - start:.1f} s", flush=True)
-    write_cohort(cohort, options.output / "cohort.html", overwrite=True)
-    for method in cohort.methods:
-        print(f"\n{method.method}: {method.faces} faces")
-        for one in method.identification:
-            figures = [
-                f"{name} {estimate_text(getattr(one, name), '{:.2f}')}" for name in ("rank1", "auc", "eer", "d_prime")
-            ]
-            print(f"  {one.threat}, {one.templates}: {', '.join(figures)}")
-        for title, results in (("within", method.within), ("against originals", method.against_originals)):
-            for protocol, result in results.items():
-                print(f"  SVM {title}, {protocol}:", result.auc, result.accuracy)
-        print(
-            "  " + ", ".join(f"{name} {estimate_text(value, '{:.3f}')}" for name, value in method.preservation.items())
-        )
+    options.end = time.monotonic() + 60.0 * options.minutes
+    run(options.output, "cohort", phantoms(options.output, options.people), options)
+    people = real_heads(options.output)
+    if len(people) > 1:
+        run(options.output, "real", people, options)
 
 
 if __name__ == "__main__":
