@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.grids import bounding_box, union, voxels
+from CTDefaceLib.dicom.dose import read_dicom_dose
+from CTDefaceLib.dicom.files import is_dicom_file
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.structures import Read, structure_masks
 from CTDefaceLib.volume_io import read_stored
@@ -76,11 +78,13 @@ def read_structures(choice: str | os.PathLike, read: Read = read_stored) -> dict
 
 
 def read_dose(path: str | os.PathLike, read: Read = read_stored) -> sitk.Image:
-    """A dose as volume file. Raises InputError."""
+    """A dose as volume file or DICOM dose. Raises InputError."""
+    if is_dicom_file(path):
+        return read_dicom_dose(path)
     try:
         dose = read(Path(path))
     except InputError as error:
-        raise InputError(f"The dose, a volume as NIfTI, NRRD or MetaImage, cannot be read: {error}") from error
+        raise InputError(f"The dose, an RTDOSE file or a volume file, cannot be read: {error}") from error
     if dose.GetDimension() != 3 or dose.GetNumberOfComponentsPerPixel() > 1:
         raise InputError("The dose is no volume with one value in each voxel: give it as NIfTI, NRRD or MetaImage.")
     return dose

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError
 from ..removal.surface import Surface
+from .dose import dose_grid
 from .places import grid_of_plane, reach_and_below
 from .segmentations import FILLS_THE_FACE
-from .stack import UNDECODED, stored_values, words_of
+from .stack import stored_values
 from .structures import AREAS, CONTOUR_PIXEL_MM, axes_along, inside_of
 from .write import set_pixels
 
@@ -95,23 +95,15 @@ def clear_dose(dataset: pydicom.Dataset, surfaces: Sequence[Surface]) -> int:
     InputError
         When its grid or its values cannot be read.
     """
-    try:
-        axes = np.reshape([float(value) for value in dataset.ImageOrientationPatient], (2, 3))
-        position = np.array([float(value) for value in dataset.ImagePositionPatient])
-        down, across = (float(value) for value in dataset.PixelSpacing)
-        offsets = np.array([float(value) for value in np.atleast_1d(dataset.GridFrameOffsetVector)])
-        words = words_of(dataset)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"The grid of the dose cannot be read. {UNDECODED}") from error
-    normal = np.cross(axes[0], axes[1])
+    grid = dose_grid(dataset)
     cleared = 0
-    for plane, offset in zip(words, offsets - offsets[0]):
-        grid = grid_of_plane(position + offset * normal, [*axes, normal], (across, down), plane.shape[::-1])
-        in_region, below = reach_and_below(grid, surfaces)
+    for plane, offset in zip(grid.words, grid.offsets):
+        where = grid_of_plane(grid.corner + offset * grid.axes[2], grid.axes, grid.spacing, plane.shape[::-1])
+        in_region, below = reach_and_below(where, surfaces)
         here = in_region & ~below & (plane != 0)
         plane[here] = 0
         cleared += int(here.sum())
-    set_pixels(dataset, words, stored_values(words, dataset))
+    set_pixels(dataset, grid.words, stored_values(grid.words, dataset))
     return cleared
 
 
