@@ -10,6 +10,7 @@ from CTDefaceEvalLib import cohort as library
 from CTDefaceEvalLib import face_models, report
 from CTDefaceEvalLib.cohort_table import Row, check_table, pairs_in, pairs_of, read_table
 from CTDefaceEvalLib.identification import DEFACED_TO_DEFACED, ORIGINAL_TO_DEFACED, PHOTO_TO_CT, SINGLE, UNTOUCHED
+from CTDefaceEvalLib.linkage import compared
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import CTDefaceError, InputError
 from CTDefaceLib.phantom import PhantomParameters
@@ -241,7 +242,10 @@ def test_scans_are_linked_as_advice(brightness, table, tmp_path, monkeypatch):
     monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
     rows = [row for row in read_table(table) if row.method == "original" or (row.method == "air" and row.scan == "0")]
     evaluate = partial(library.evaluate_cohort, rows, tmp_path / "cache", model="brightness", views="quick")
+    pairs = []
+    monkeypatch.setattr(library, "compared", lambda one, other: (pairs.append((one, other)), compared(one, other))[1])
     cohort = evaluate(with_linkage=True)
+    assert len(pairs) == 8 * 7 / 2  # of each two scans once, whichever is the probe
     original, air = cohort.methods
     surface, sinuses = original.linkage
     assert (surface.threat, surface.patients, surface.probes) == (UNTOUCHED, 4, 8)
@@ -250,6 +254,7 @@ def test_scans_are_linked_as_advice(brightness, table, tmp_path, monkeypatch):
     assert (gone.threat, gone.rank1.value) == (ORIGINAL_TO_DEFACED, 0.0) and gone.missed == gone.probes
     assert air.linkage_advice == ""
     monkeypatch.setattr(library, "head_print", None)  # all is remembered
+    monkeypatch.setattr(library, "compared", None)
     assert evaluate(with_linkage=True).as_dict() == cohort.as_dict()
     assert evaluate().methods[0].linkage == []
     report.write_cohort(cohort, tmp_path / "c.html")

@@ -146,7 +146,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Slicer segmentation, a folder with a mask for each structure, or a DICOM segmentation or structure set; "
         "FILE:name,name… for some of its structures",
     )
-    cost.add_argument("--dose", metavar="DOSE", type=Path, help="with --structures: a dose, as DICOM RTDOSE or volume file")
+    cost.add_argument(
+        "--dose", metavar="DOSE", type=Path, help="with --structures: a dose, as DICOM RTDOSE or volume file"
+    )
     how.add_argument(
         "--linkage",
         action="store_true",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ from .identification import (
     fused,
     identify,
 )
-from .linkage import HeadPrint, advice, head_print, linked
+from .linkage import HeadPrint, advice, compared, head_print, linked
 from .memory import VolumeMemory, file_digest
 from .pairs import (
     BY_PATIENT,
@@ -164,10 +164,10 @@ def evaluate_cohort(
     progress(0.92, "Comparing all pairs")
     attacked = {after(method, kind): method for method, kinds in by_method.items() for kind in kinds}
     methods = _methods(table, gallery, attacked, seed)
-    if with_linkage:
+    if prints:
         progress(0.95, "Laying the heads on each other")
         own = {row.method for row in rows}
-        _link([method for method in methods if method.method in own], table, heads, cancelled)
+        _link([method for method in methods if method.method in own], table, heads, _Comparisons(prints), cancelled)
     described = {"name": face_model.name, "licence": face_model.licence}
     return Cohort(
         described,
@@ -411,17 +411,47 @@ def _identified(table: _Table, method: str, photos: Templates) -> list[Identific
 
 def _head_print(path: Path, memory: VolumeMemory, lying: Mapping[str, str]) -> HeadPrint | None:
     """What of a volume's head is compared, or recalled; None where there is no head."""
-    key, names = memory.key(path), [member.name for member in fields(HeadPrint)]
+    key, names = memory.key(path), ("surface", "air")
     kept = memory.recall_arrays(key, names)
     if kept is None:
         found = head_print(read_ct(path, **lying))
         kept = {name: getattr(found, name) if found else np.zeros(0, np.float32) for name in names}
         memory.keep_arrays(key, kept)
-    return HeadPrint(**kept) if kept["surface"].size else None
+    return HeadPrint(**kept, key=key) if kept["surface"].size else None
+
+
+class _Comparisons:
+    """Compares each two heads once, and remembers it."""
+
+    def __init__(self, memory: VolumeMemory) -> None:
+        self._memory = memory
+        self._known: dict[str, dict[str, Any]] = {}
+        self._new: set[str] = set()
+
+    def __call__(self, one: HeadPrint, other: HeadPrint) -> tuple[float, float]:
+        first, second = sorted((one.key, other.key))
+        if first not in self._known:
+            self._known[first] = self._memory.recall_numbers(f"{first}-linked") or {}
+        known = self._known[first]
+        if second not in known:
+            known[second] = compared(one, other)
+            self._new.add(first)
+        away, alike = known[second]
+        return away, alike
+
+    def keep(self) -> None:
+        """Write what is new."""
+        for first in self._new:
+            self._memory.keep_numbers(f"{first}-linked", self._known[first])
+        self._new.clear()
 
 
 def _link(
-    methods: Sequence[MethodResult], table: _Table, heads: Sequence[HeadPrint | None], cancelled: IsCancelled
+    methods: Sequence[MethodResult],
+    table: _Table,
+    heads: Sequence[HeadPrint | None],
+    comparisons: _Comparisons,
+    cancelled: IsCancelled,
 ) -> None:
     """Add to each method how well its scans are linked to other originals; to each other, where there are none."""
     numbered: dict[str, list[tuple[int, int, HeadPrint | None]]] = {}
@@ -432,7 +462,10 @@ def _link(
         threat = UNTOUCHED if method.method == ORIGINAL else ORIGINAL_TO_DEFACED
         if ORIGINAL not in numbered:
             threat = DEFACED_TO_DEFACED
-        method.linkage = linked(threat, gallery, numbered[method.method], cancelled)
+        try:
+            method.linkage = linked(threat, gallery, numbered[method.method], cancelled, comparisons)
+        finally:
+            comparisons.keep()
         method.linkage_advice = advice(method.linkage)
 
 

@@ -10,9 +10,9 @@ verdict, but whoever shares scans should know.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import SimpleITK as sitk
@@ -63,15 +63,27 @@ class HeadPrint:
         Points of the skull and of the skin outside the face, (n, 3) mm to the left, back and top.
     air: np.ndarray
         Share of air on a grid of STEP_MM over AIR_BOX_MM with ROOM_MM around it, (left, back, top), 0 to 1.
+
+    key: str
+        Names the scan for who remembers comparisons.
+
+    What every comparison needs is made once.
     """
 
     surface: np.ndarray
     air: np.ndarray
+    key: str = ""
 
     @cached_property
     def tree(self) -> cKDTree:
         """The surface in a tree that finds the nearest point."""
         return cKDTree(self.surface)
+
+    @cached_property
+    def nudged(self) -> list[tuple[tuple[slice, ...], float]]:
+        """The box of the air, moved by up to NUDGE_STEPS, and the root of the squares of how the air in it varies."""
+        boxes = [(nudge, self.air[nudge]) for nudge in _nudges(_grid()[0])]
+        return [(nudge, float(np.linalg.norm(air - air.mean()))) for nudge, air in boxes]
 
 
 def head_print(image: sitk.Image) -> HeadPrint | None:
@@ -84,6 +96,10 @@ def head_print(image: sitk.Image) -> HeadPrint | None:
     return HeadPrint(surface, _air(image, cylinder)) if len(surface) >= LEAST_POINTS else None
 
 
+Compare = Callable[[HeadPrint, HeadPrint], tuple[float, float]]
+"""Gives how far two heads' surfaces lie apart, and how alike their air is: :func:`compared`."""
+
+
 def compared(one: HeadPrint, other: HeadPrint) -> tuple[float, float]:
     """Median distance in mm of two outer surfaces, fitted, and the correlation of the air by that fit.
 
@@ -92,10 +108,16 @@ def compared(one: HeadPrint, other: HeadPrint) -> tuple[float, float]:
     one, other = sorted((one, other), key=lambda head: len(head.surface))
     rotation, shift = fitted(one.surface, other.tree)
     away = float(np.median(other.tree.query(one.surface @ rotation.T + shift)[0]))
-    inner, corner, places = _grid()
+    _, corner, places = _grid()
     there = (places @ rotation.T + shift - corner) / STEP_MM
     air = ndimage.map_coordinates(other.air, np.moveaxis(there, -1, 0), order=1, mode="nearest")
-    return away, max(_correlation(one.air[nudged], air) for nudged in _nudges(inner))
+    air -= air.mean()
+    length = float(np.linalg.norm(air))
+    if length == 0.0:
+        return away, 0.0
+    # What is compared with has no mean left, so that the mean of the other makes no difference.
+    alike = [float(np.vdot(one.air[nudge], air)) / (own * length) if own else 0.0 for nudge, own in one.nudged]
+    return away, max(alike)
 
 
 def _nudges(inner: tuple[slice, ...]) -> Iterator[tuple[slice, ...]]:
@@ -104,17 +126,12 @@ def _nudges(inner: tuple[slice, ...]) -> Iterator[tuple[slice, ...]]:
         yield tuple(slice(side.start + move, side.stop + move) for side, move in zip(inner, moves))
 
 
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    one, other = one - one.mean(), other - other.mean()
-    scale = float(np.sqrt(np.vdot(one, one) * np.vdot(other, other)))
-    return float(np.vdot(one, other)) / scale if scale > 0.0 else 0.0
-
-
 def linked(
     threat: str,
     gallery: Sequence[tuple[int, int, HeadPrint | None]],
     probes: Sequence[tuple[int, int, HeadPrint | None]],
     cancelled: IsCancelled = never,
+    compare: Compare = compared,
 ) -> list[Identification]:
     """How often a head is put to the right name by the surface, and by the sinuses, of another scan.
 
@@ -126,6 +143,8 @@ def linked(
         Number of the patient, number of the scan, and what is compared of it. Nothing is compared with the same scan.
     cancelled: callable
         Asked before each head.
+    compare: callable
+        :func:`compared`, or what remembers it.
 
     Returns
     -------
@@ -143,7 +162,7 @@ def linked(
             raise Cancelled("The evaluation was cancelled.")
         for column, (_, other_scan, other) in enumerate(gallery):
             if one is not None and other is not None and scan != other_scan:
-                away, alike = compared(one, other)
+                away, alike = compare(one, other)
                 scores[SURFACE][row, column], scores[SINUSES][row, column] = -away, alike
     found = [
         identify(threat, by, _templates(gallery), _templates(probes), scores=score) for by, score in scores.items()
@@ -189,6 +208,7 @@ def _air(image: sitk.Image, cylinder: Cylinder) -> np.ndarray:
     return ndimage.gaussian_filter(np.where(inside, air, 0.0), BLUR_MM / STEP_MM).astype(np.float32)
 
 
+@cache
 def _grid() -> tuple[tuple[slice, ...], np.ndarray, np.ndarray]:
     """The box without the room around it, as slices; the corner of all in mm; and the places of the box."""
     room = round(ROOM_MM / STEP_MM)

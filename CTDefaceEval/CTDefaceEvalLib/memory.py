@@ -163,16 +163,16 @@ class VolumeMemory:
         with replaced(file, private=True) as part, open(part, "wb") as stream:
             np.savez_compressed(stream, **arrays)
 
-    def recall_numbers(self, key: str) -> dict[str, float | None] | None:
-        """The numbers under a key, if they are remembered."""
+    def recall_numbers(self, key: str) -> dict[str, Any] | None:
+        """The numbers, or lists of them, under a key, if they are remembered."""
         try:
             kept = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return kept if isinstance(kept, dict) else None
 
-    def keep_numbers(self, key: str, numbers: dict[str, float | None]) -> None:
-        """Remember numbers of a volume."""
+    def keep_numbers(self, key: str, numbers: Mapping[str, Any]) -> None:
+        """Remember named numbers of a volume, or lists of them."""
         write_whole(self._folder / f"{key}.json", json.dumps(numbers), private=True)
 
 
