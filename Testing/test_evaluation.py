@@ -123,6 +123,15 @@ def test_the_verdict_says_what_decided():
     assert any(finding.startswith("growth 4 mm: ") and finding.endswith(", recognised.") for finding in findings)
 
 
+def test_where_no_gallery_of_people_is_kept_the_findings_say_so():
+    evidence = made_up()
+    assert judge(evidence).findings[-1].startswith("No gallery of people is kept for m")
+    evidence.scale.is_kept = True
+    assert not any("gallery" in finding for finding in judge(evidence).findings)
+    evidence.scale.is_kept, evidence.likeness = False, {}
+    assert not any("gallery" in finding for finding in judge(evidence).findings)
+
+
 def test_levels_are_the_words_that_users_and_records_see():
     words = ["recognisable", "face found", "recoverable", "not recognisable", "not all tried", "not evaluable"]
     assert [str(level) for level in Level] == [f"{level}" for level in Level] == words

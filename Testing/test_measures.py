@@ -10,8 +10,9 @@ from CTDefaceEvalSlicer.measures import measures
 pytestmark = pytest.mark.gui
 
 
-def evaluation(likeness, cost=None):
-    return SimpleNamespace(likeness=likeness, preservation=cost)
+def evaluation(likeness, cost=None, is_kept=True):
+    scale = SimpleNamespace(is_kept=is_kept)
+    return SimpleNamespace(likeness=likeness, preservation=cost, scale=scale, recogniser="facenet")
 
 
 def cost(touched, tissue, bone):
@@ -35,6 +36,13 @@ def test_what_was_not_measured_is_not_told():
     assert list(measures(evaluation({}, cost(3, 0.1, None)))) == [
         (False, "Brain: 3 voxels changed"),
         (None, "Cost: 10% of the tissue replaced"),
+    ]
+
+
+def test_a_likeness_without_a_gallery_of_people_is_a_hint():
+    likeness = {DEFACED: Likeness(0.12, 0.05, 0.2, 0.9, 9)}
+    assert list(measures(evaluation(likeness, is_kept=False)))[1:] == [
+        (None, "No gallery of people for facenet: the likeness is a hint")
     ]
 
 

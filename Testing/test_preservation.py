@@ -1,12 +1,18 @@
 """What a defacing costs: known pieces are counted where they were taken, and the report of the defacing agrees."""
 
+import re
+
 import coarse_phantoms
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from CTDefaceEvalLib import preservation as library
 from CTDefaceEvalLib.charts import Point, point_chart
+from CTDefaceEvalLib.findings import ORIGINAL, Cohort, MethodResult
+from CTDefaceEvalLib.identification import FUSED, ORIGINAL_TO_DEFACED, UNTOUCHED, Estimate, Identification
 from CTDefaceEvalLib.preservation import LEVELS, REGIONS, preservation, replaced_voxels
+from CTDefaceEvalLib.preservation_page import privacy_chart, worst_named
+from CTDefaceEvalLib.views import view_grid
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.phantom import Label
 from CTDefaceLib.pipeline import DefaceParameters, deface
@@ -165,3 +171,34 @@ def test_the_chart_of_points_has_every_method_and_its_bars():
     assert (
         "a &lt;b&gt;" in chart and ">c</text>" in chart and "chance" in chart and chart.count('stroke-width="1.3"') == 2
     )
+
+
+def test_every_point_of_many_has_a_mark_of_its_own():
+    chart = point_chart(
+        [Point(str(n), (0.9, 0.8, 1.0), (0.1, 0.0, 0.3)) for n in range(16)], "x", "y", x_range=(0.0, 1.0)
+    )
+    marks = re.findall(r'<path d="M57.0 [0-9.]+(m[^"]*)" fill="([^"]*)"', chart)  # those of the legend
+    assert len(marks) == len(set(marks)) == 16
+
+
+def named(method, rank1, threat=ORIGINAL_TO_DEFACED, tissue=None, attack_on=""):
+    found = Identification(threat, FUSED, 24, 24, 0, False, rank1=Estimate(rank1, rank1 / 2, (1 + rank1) / 2))
+    costs = {} if tissue is None else {"tissue replaced": Estimate(tissue, tissue, tissue)}
+    return MethodResult(method, 24, 24, 99, None, {}, {}, attack_on, [found], costs)
+
+
+def test_a_method_counts_by_the_attack_that_names_most():
+    """In the figure a mask that an attack peels off stands high, whatever a look at it as it is says."""
+    mask, smooth = named("mask", 0.1, tissue=0.08), named("smooth", 0.05, tissue=0.1)
+    tried = [named("mask after growth", 0.2, attack_on="mask"), named("mask after peel", 0.9, attack_on="mask")]
+    tried.append(named("smooth after growth", 0.0, attack_on="smooth"))
+    methods = [named(ORIGINAL, 1.0, UNTOUCHED), mask, smooth, *tried]
+    cohort = Cohort({"name": "m", "licence": ""}, "quick", view_grid("quick"), methods, [])
+    worst = [worst_named(cohort, method) for method in methods]
+    assert [one and (one[0], one[2].value) for one in worst] == [
+        (ORIGINAL, 1.0), ("mask after peel", 0.9), ("smooth", 0.05), None, None, None
+    ]  # fmt: skip
+    chart = privacy_chart(cohort)
+    assert ">mask after peel</text>" in chart and ">smooth</text>" in chart and ">mask</text>" not in chart
+    assert chart.count('stroke-width="1.3"') == 3  # and none for what attacks made
+    assert privacy_chart(Cohort({}, "quick", cohort.grid, tried, [])) == ""

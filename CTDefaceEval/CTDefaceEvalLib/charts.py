@@ -101,7 +101,9 @@ def _mark(number: int, x: float, y: float, colour: str) -> str:
         "m0 -5.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
         "m0 -5l5 9h-10z",
     )
-    return f'<path d="M{x:.1f} {y:.1f}{shapes[number % len(shapes)]}" fill="{colour}"/>'
+    # With the next round of colours comes another shape of each.
+    shape = shapes[(number + number // len(COLOURS)) % len(shapes)]
+    return f'<path d="M{x:.1f} {y:.1f}{shape}" fill="{colour}"/>'
 
 
 def density(values: Sequence[float], low: float, high: float, bins: int = 40) -> tuple[list[float], list[float]]:

@@ -241,6 +241,7 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
     from .face_models import DEFAULT_MODELS
     from .report import report_paths, write_evaluation
     from .settings import Settings
+    from .verdict import no_gallery_text
 
     progress(0.0, "Reading")
     *first, defaced_path = args.volumes
@@ -274,6 +275,8 @@ def _run_pair(args: argparse.Namespace, progress: Progress) -> int:
     write_evaluation(evaluation, args.output, pictures=not args.no_pictures, overwrite=args.overwrite)
     progress(1.0, "")
     print(f"{evaluation.verdict.level}: {evaluation.verdict.sentence}")
+    if evaluation.likeness and not evaluation.scale.is_kept:
+        print(no_gallery_text(evaluation))
     return 3 if args.strict and evaluation.verdict.level is not Level.NOT_RECOGNISABLE else 0
 
 

@@ -19,6 +19,7 @@ from .verdict import (
     EVALUABLE_SHARE,
     FOUND_SHARE,
     is_recognised,
+    no_gallery_text,
     shape_text,
     views_needed,
     worst_first,
@@ -191,7 +192,7 @@ def _recognition_methods(evaluation: Evaluation) -> str:
         "of both templates on a scale from other people (0 %) to the original itself (100 %). From "
         f"{SAME_PERSON:.0%} on two heads are taken for one person's: of a cohort, one pair of two people in a hundred "
         f"reaches that. In brackets: 95 % interval over the choice of the views, bootstrap with {DRAWS} draws."
-    )
+    ) + ("" if evaluation.scale.is_kept else f" {no_gallery_text(evaluation)}")
 
 
 def _drawn(evaluation: Evaluation) -> str:

@@ -150,11 +150,14 @@ class Scale:
         Cosines.
     gallery: list of float
         Mean template of other people, see :func:`.recognition.gallery_of`; empty where there is none.
+    is_kept: bool
+        Whether that is the gallery that is kept for the model, not of a few heads drawn for this scan.
     """
 
     same_head: list[float] = field(default_factory=list)
     other_heads: list[float] = field(default_factory=list)
     gallery: list[float] = field(default_factory=list, repr=False)
+    is_kept: bool = False
 
     @property
     def threshold(self) -> float | None:
@@ -276,6 +279,7 @@ class Evaluation(Evidence):
                 "same_head": quartiles(self.scale.same_head),
                 "other_heads": quartiles(self.scale.other_heads),
                 "threshold": self.scale.threshold,
+                "gallery_is_kept": self.scale.is_kept,
             },
             "subjects": [self._subject_as_dict(subject) for subject in self.subjects],
             "pictures_beside": self.pictures_beside,

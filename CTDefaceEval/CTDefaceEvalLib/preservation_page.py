@@ -7,13 +7,14 @@ from html import escape
 import numpy as np
 
 from .charts import Point, line_chart, point_chart
-from .findings import ORIGINAL, Cohort
-from .identification import ORIGINAL_TO_DEFACED, UNTOUCHED, Estimate
+from .findings import ORIGINAL, Cohort, MethodResult
+from .identification import ORIGINAL_TO_DEFACED, UNTOUCHED, Estimate, Identification
 from .pages import estimate_text, table
 from .preservation import HISTOGRAM_HU, LEAST_ML, Part, Preservation
 from .structures import SURFACE_TOLERANCE_MM, Structure
 
-SHARES = ("tissue replaced", "bone replaced", "orbits replaced", "sinuses replaced", "airway replaced", "jaw replaced")
+TISSUE = "tissue replaced"
+SHARES = (TISSUE, "bone replaced", "orbits replaced", "sinuses replaced", "airway replaced", "jaw replaced")
 """Numbers of a cohort that are shares of what there was."""
 
 
@@ -121,8 +122,13 @@ def cohort_preservation_parts(cohort: Cohort) -> list[str]:
         "sinuses, airway and jaw are geometry laid by eyes and chin.</p>",
         table(["", *(method.method for method in methods)], rows),
     ]
-    chart = _figure(cohort)
-    return [*parts, "<h3>Privacy against preservation</h3>", chart] if chart else parts
+    chart = privacy_chart(cohort)
+    note = (
+        '<p class="small">Each method a point with its 95% intervals, after the attack that names most patients, where '
+        "it names more than none does. Down is private, right is preserved: the best lies lowest at the right.</p>"
+    )
+    figure = ["<h3>Privacy against preservation</h3>", f'<div class="charts">{chart}</div>', note]
+    return [*parts, *figure] if chart else parts
 
 
 def _form(name: str) -> str:
@@ -131,32 +137,44 @@ def _form(name: str) -> str:
     return "{:.0f}" if name == "intracranial voxels" else "{:.3f}"
 
 
-def _figure(cohort: Cohort) -> str:
-    """Rank-1 over the share of tissue that stays, a point with both intervals for each method; empty without any."""
+def privacy_chart(cohort: Cohort) -> str:
+    """Rank-1 over the share of tissue that stays, a point with both intervals for each method, as SVG; empty without.
+
+    Of a method and of what attacks made of its volumes the one counts that names most patients.
+    """
     points, patients = [], 0
     for method in cohort.methods:
-        threat = UNTOUCHED if method.method == ORIGINAL else ORIGINAL_TO_DEFACED
-        one, replaced = method.identified(threat), method.preservation.get("tissue replaced")
-        kept = Estimate(1.0, 1.0, 1.0) if method.method == ORIGINAL else _rest(replaced)
-        if one is None or one.rank1 is None or kept is None:
+        worst = worst_named(cohort, method)
+        kept = Estimate(1.0, 1.0, 1.0) if method.method == ORIGINAL else _rest(method.preservation.get(TISSUE))
+        if worst is None or kept is None:
             continue
+        name, one, rank1 = worst
         patients = one.patients
-        points.append(Point(method.method, _tuple(kept), _tuple(one.rank1)))
+        points.append(Point(name, _tuple(kept), _tuple(rank1)))
     if not points:
         return ""
     low = min(point.x[1] for point in points)
-    chart = point_chart(
+    return point_chart(
         points,
         "share of the head's tissue that stays",
         "rank-1, original CT → defaced CT",
         x_range=(max(0.0, low - 0.1 * (1.0 - low) - 0.01), 1.0),
         level=("chance", 1.0 / patients),
     )
-    note = (
-        '<p class="small">Each method a point with its 95% intervals. Down is private, right is preserved: the best '
-        "lies lowest at the right.</p>"
-    )
-    return f'<div class="charts">{chart}</div>{note}'
+
+
+def worst_named(cohort: Cohort, method: MethodResult) -> tuple[str, Identification, Estimate] | None:
+    """Of a method and the attacks on it the one that names most patients: what it is called, its figures, its rank-1.
+
+    None where nobody has a gallery of originals, and of what an attack made: that goes with its method.
+    """
+    if method.attack_on:
+        return None
+    threat = UNTOUCHED if method.method == ORIGINAL else ORIGINAL_TO_DEFACED
+    tried = [method, *(one for one in cohort.methods if one.attack_on == method.method)]
+    named = [(one.method, found) for one in tried if (found := one.identified(threat)) is not None]
+    rated = [(name, found, found.rank1) for name, found in named if found.rank1 is not None]
+    return max(rated, key=lambda one: one[2].value, default=None)
 
 
 def _rest(replaced: Estimate | None) -> Estimate | None:

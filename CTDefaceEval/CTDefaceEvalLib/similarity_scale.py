@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 import numpy as np
@@ -70,17 +70,12 @@ def measured_scale(
         head = {s.view: s.embedding for s in sightings if s.embedding is not None}
         heads.append(head)
         scale.other_heads += [similarity(vector, embeddings[view]) for view, vector in head.items()]
-    scale.gallery = _gallery(model, heads, others is None or not heads, settings).tolist()
-    return scale
-
-
-def _gallery(
-    model: FaceModel, heads: Sequence[Mapping[View, np.ndarray]], may_be_kept: bool, settings: Settings
-) -> np.ndarray:
-    """Other people as this model sees them in these pictures: those that are kept, or the heads that were drawn."""
+    # Other people as this model sees them in these pictures: those that are kept, or the heads that were drawn.
     usual = settings.rendering == RENDERINGS[0] and not settings.perspective
-    kept = kept_gallery(model.name) if may_be_kept and usual else np.zeros(0)
-    return kept if len(kept) else gallery_of(heads)
+    kept = kept_gallery(model.name) if usual and (others is None or not heads) else np.zeros(0)
+    scale.is_kept = len(kept) > 0
+    scale.gallery = (kept if scale.is_kept else gallery_of(heads)).tolist()
+    return scale
 
 
 def _same_head(embeddings: Mapping[View, np.ndarray], grid: ViewGrid) -> list[float]:

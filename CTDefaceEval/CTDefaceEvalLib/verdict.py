@@ -50,7 +50,18 @@ def judge(evidence: Evidence) -> Verdict:
     if evidence.original is None and level is not Level.NOT_EVALUABLE:
         sentence += " Without the original nobody can say how well its face would have been found."
     findings = [_finding(evidence, subject) for subject in evidence.subjects] + evidence.pictures_beside
+    if evidence.likeness and not evidence.scale.is_kept:
+        findings.append(no_gallery_text(evidence))
     return Verdict(level, sentence, tuple(findings), tuple(subject.name for subject in recovered))
+
+
+def no_gallery_text(evidence: Evidence) -> str:
+    """Why a likeness is worth less where the recogniser has no gallery of people."""
+    return (
+        f"No gallery of people is kept for {evidence.recogniser} and pictures drawn like these: a few heads stand for "
+        f"other people, and that two heads count as one person's from {SAME_PERSON:.0%} on was measured with others. "
+        "Take the likeness as a hint."
+    )
 
 
 def is_recognised(evidence: Evidence, subject: Subject) -> bool:

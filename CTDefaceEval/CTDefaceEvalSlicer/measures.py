@@ -17,6 +17,8 @@ def measures(evaluation):
                 value=alike.value, low=alike.low, high=alike.high
             )
             yield alike.high < SAME_PERSON, text.format(range=figures)
+    if evaluation.likeness and not evaluation.scale.is_kept:
+        yield None, _("No gallery of people for {model}: the likeness is a hint").format(model=evaluation.recogniser)
     cost = evaluation.preservation
     if cost is None:
         return
