@@ -9,14 +9,28 @@ import pytest
 import SimpleITK as sitk
 from CTDefaceEvalLib import attacks, detection, sweep
 from CTDefaceEvalLib.evaluation import check_pair, evaluate
-from CTDefaceEvalLib.findings import BACK, BOUND, CONTROL, Evaluation, Evidence, Face, Level, Scale, Sighting, Subject
-from CTDefaceEvalLib.recognition import gallery_of, kept_gallery, likeness
+from CTDefaceEvalLib.findings import (
+    BACK,
+    BOUND,
+    CONTROL,
+    DEFACED,
+    Evaluation,
+    Evidence,
+    Face,
+    Level,
+    Scale,
+    Sighting,
+    Subject,
+)
+from CTDefaceEvalLib.recognition import SAME_PERSON, gallery_of, kept_gallery, likeness
 from CTDefaceEvalLib.settings import Settings
-from CTDefaceEvalLib.verdict import judge
+from CTDefaceEvalLib.verdict import is_recognised, judge
 from CTDefaceEvalLib.views import PRESETS, ViewGrid, head_pose
+from CTDefaceLib.anatomy.hounsfield import BONE_HU
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NoFaceError
 from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.pipeline import DefaceParameters, deface
+from scipy import ndimage
 from stored_phantoms import stored_phantom
 
 GRID = ViewGrid((-30, 0, 30), (-15, 0, 15), ("top",))
@@ -232,6 +246,44 @@ def test_poor_defacings_are_caught_by_the_attack_meant_for_them(original, other,
     result = evaluate(other, defaced, settings, others=[original])
     assert result.verdict.level in (Level.RECOVERABLE, Level.RECOGNISABLE)
     assert any(name.startswith(attack) for name in result.verdict.recovered_by)
+
+
+def judged(image, defaced, other, **more):
+    """An evaluation without attacks by one model."""
+    pytest.importorskip("dlib")
+    return evaluate(image, defaced, Settings(("dlib-hog",), None, "quick", ()), others=[other], **more)
+
+
+@pytest.mark.slow
+def test_a_thin_shell_is_caught_by_recognition(original, other):
+    """Three millimetres off, and what is left still has this person's features, without any attack."""
+    result = judged(other, poor_defacings.shaved(other, head_pose(other), 3.0), original)
+    assert result.verdict.level == Level.RECOGNISABLE and is_recognised(result, result.defaced)
+
+
+@pytest.mark.slow
+def test_bone_that_was_left_is_caught_by_the_bound(original, other):
+    """Whatever lies over it: once all that was replaced is emptied, the bones of the face stand there."""
+    hu, shell = sitk.GetArrayFromImage(other), poor_defacings.face_shell(other, head_pose(other))
+    in_front = ndimage.binary_dilation(shell, iterations=6) & (hu < -300)
+    covered = poor_defacings.with_values(other, np.where((shell | in_front) & (hu <= BONE_HU), 40, hu))
+    result = judged(other, covered, original)
+    assert BOUND in result.verdict.recovered_by and result.likeness[BOUND].value > SAME_PERSON
+
+
+@pytest.mark.slow
+def test_two_random_cuts_are_caught_by_their_union(original, other, tmp_path):
+    """Each takes other halves of the face away; both beside each other give all of it back."""
+    hu, shell = sitk.GetArrayFromImage(other), poor_defacings.face_shell(other, head_pose(other))
+    paths = [tmp_path / f"{seed}.nrrd" for seed in range(2)]
+    for seed, path in enumerate(paths):
+        rough = np.random.default_rng(seed).standard_normal(hu.shape).astype(np.float32)
+        taken = shell & (ndimage.gaussian_filter(rough, 8.0) > 0.0)
+        sitk.WriteImage(poor_defacings.with_values(other, np.where(taken, -1000, hu)), str(path))
+    result = judged(other, sitk.ReadImage(str(paths[0])), original, beside=paths[0])
+    union = f"{attacks.UNION}, greatest of 2"
+    assert union in result.verdict.recovered_by
+    assert result.likeness[union].value > max(result.likeness[name].value for name in (DEFACED, BOUND)) + 0.1
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ measured on the first COSTED people, since it differs little between people and 
 
 Everything is kept in FOLDER as soon as it is made, and what is there is not made again. Methods are done one after the
 other; when the time is up, the figures are those of the methods that are done for all people. Leaves the volumes, the
-table, the report of the cohort (cohort.html), and privacy-preservation.md and .svg.
+table, the report of the cohort (cohort.html), and its table and figure for the documentation (cohort.md and .svg).
 
 The real heads of ../shared/data (CTDEFACE_TEST_DATA names another folder) are a cohort of their own (real.html): next
 to phantoms anybody would know them. There is one scan of each; the attacker's is that scan turned a little, on another
@@ -38,6 +38,10 @@ from CTDefaceEvalLib.cohort import evaluate_cohort  # noqa: E402
 from CTDefaceEvalLib.cohort_table import COLUMNS, read_table  # noqa: E402
 from CTDefaceEvalLib.controls import front_blanked  # noqa: E402
 from CTDefaceEvalLib.detection import picture_of, surface_of  # noqa: E402
+from CTDefaceEvalLib.findings import ORIGINAL  # noqa: E402
+from CTDefaceEvalLib.identification import ORIGINAL_TO_DEFACED, PHOTO_TO_CT, UNTOUCHED  # noqa: E402
+from CTDefaceEvalLib.pages import estimate_text  # noqa: E402
+from CTDefaceEvalLib.preservation_page import privacy_chart  # noqa: E402
 from CTDefaceEvalLib.report import write_cohort  # noqa: E402
 from CTDefaceLib import segmenters  # noqa: E402
 from CTDefaceLib.anatomy.face_map import head_cylinder  # noqa: E402
@@ -223,8 +227,35 @@ def run(folder, name, people, options):
     for method in cohort.methods:
         method.preservation = next((one.preservation for one in costs.methods if one.method == method.method), {})
     write_cohort(cohort, folder / f"{name}.html", overwrite=True)
+    (folder / f"{name}.md").write_text(markdown(cohort), encoding="utf-8")
+    (folder / f"{name}.svg").write_text(privacy_chart(cohort), encoding="utf-8")
     say("report written")
-    return cohort
+
+
+def markdown(cohort):
+    """The table of docs/privacy-preservation.md."""
+
+    def figures(method, threat):
+        one = method and method.identified(threat)
+        return [estimate_text(one and one.rank1, "{:.2f}"), estimate_text(one and one.auc, "{:.2f}")]
+
+    head = ["", "attack", "rank-1", "AUC", "rank-1 attacked", "AUC attacked", "rank-1 by photo", "tissue replaced"]
+    head += ["bone replaced", "registration error, mm"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for method in (one for one in cohort.methods if not one.attack_on):
+        threat = UNTOUCHED if method.method == ORIGINAL else ORIGINAL_TO_DEFACED
+        attacked = next((one for one in cohort.methods if one.attack_on == method.method), None)
+        costs = [("tissue replaced", "{:.1%}"), ("bone replaced", "{:.1%}"), ("registration error, mm", "{:.2f}")]
+        cells = [
+            method.method,
+            TELLING.get(method.method, "–"),
+            *figures(method, threat),
+            *figures(attacked, threat),
+            figures(method, PHOTO_TO_CT)[0],
+            *(estimate_text(method.preservation.get(name), form) for name, form in costs),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def main():
