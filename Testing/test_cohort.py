@@ -1,13 +1,15 @@
 """A cohort from its table to its report: the cache, the pairs, and bad tables."""
 
 import json
+import pickle
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from CTDefaceEvalLib import cohort as library
-from CTDefaceEvalLib import face_models, report
+from CTDefaceEvalLib import face_models, report, tasks, worker
 from CTDefaceEvalLib.cohort_table import Row, check_table, pairs_in, pairs_of, read_table
 from CTDefaceEvalLib.identification import DEFACED_TO_DEFACED, ORIGINAL_TO_DEFACED, PHOTO_TO_CT, SINGLE, UNTOUCHED
 from CTDefaceEvalLib.linkage import compared
@@ -130,6 +132,24 @@ def test_cohort_end_to_end_and_its_cache(brightness, table, tmp_path, monkeypatc
     assert "Whose face is it?" in page and "by chance rank-1 is 25%" in page
     assert json.loads(numbers)["methods"][0]["identification"][0]["rank1"]["value"] == same.rank1.value
     assert len(json.loads(numbers)["scans"]) == 24
+
+
+def test_module_and_command_tell_the_same_numbers(brightness, table, tmp_path, monkeypatch):
+    """The module's task and the command, each with its own way to the table and the result."""
+    monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
+    rows = [row for row in read_table(table) if row.patient in ("Person 0", "Person 1") and row.method != "air"]
+    lines = [f"{row.patient},{row.scan},{row.method},{row.path}" for row in rows]
+    (tmp_path / "few.csv").write_text("\n".join(["patient,scan,method,path", *lines]), encoding="utf-8")
+    task = tasks.EvaluateCohort(
+        [{"patient": r.patient, "scan": r.scan, "method": r.method, "path": str(r.path), "labels": ""} for r in rows],
+        str(tmp_path / "cache"), "brightness", None, "quick",
+    )  # fmt: skip
+    worker.evaluate_cohort(task, SimpleNamespace(result=tmp_path / "result", progress=lambda *_: None))
+    shown = pickle.loads((tmp_path / "result").read_bytes())
+    assert main(["evaluate", "--cohort", str(tmp_path / "few.csv"), "-o", str(tmp_path / "c.html"), "--views", "quick",
+                 "--models", "brightness", "--cache", str(tmp_path / "other cache")]) == 0  # fmt: skip
+    written = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
+    assert written == json.loads(json.dumps(shown.as_dict())) and written["methods"][1]["faces"] > 0
 
 
 def with_photos(table, folder, people):
