@@ -10,8 +10,9 @@ from CTDefaceEvalLib import preservation as library
 from CTDefaceEvalLib.charts import Point, point_chart
 from CTDefaceEvalLib.findings import ORIGINAL, Cohort, MethodResult
 from CTDefaceEvalLib.identification import FUSED, ORIGINAL_TO_DEFACED, UNTOUCHED, Estimate, Identification
+from CTDefaceEvalLib.pages import estimate_text
 from CTDefaceEvalLib.preservation import LEVELS, REGIONS, preservation, replaced_voxels
-from CTDefaceEvalLib.preservation_page import privacy_chart, worst_named
+from CTDefaceEvalLib.preservation_page import cohort_preservation_parts, privacy_chart, worst_named
 from CTDefaceEvalLib.views import view_grid
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.phantom import Label
@@ -202,3 +203,15 @@ def test_a_method_counts_by_the_attack_that_names_most():
     assert ">mask after peel</text>" in chart and ">smooth</text>" in chart and ">mask</text>" not in chart
     assert chart.count('stroke-width="1.3"') == 3  # and none for what attacks made
     assert privacy_chart(Cohort({}, "quick", cohort.grid, tried, [])) == ""
+
+
+def test_what_many_methods_cost_fits_the_page():
+    methods = [named(ORIGINAL, 1.0, UNTOUCHED), *(named(f"way {n}", 0.0, tissue=n / 10) for n in range(7))]
+    text = "".join(cohort_preservation_parts(Cohort({}, "quick", view_grid("quick"), methods, [])))
+    assert text.count("<table>") == 2 and text.count("<th>way ") == 7
+    assert all(f">{n / 10:.1%} ({n / 10:.1%}–{n / 10:.1%})<" in text for n in range(7))
+
+
+def test_an_interval_below_zero_is_no_row_of_dashes():
+    assert estimate_text(Estimate(-0.5, -0.62, 0.1), "{:.2f}") == "−0.50 (−0.62 to 0.10)"
+    assert estimate_text(Estimate(0.5, 0.25, 1.0), "{:.0%}") == "50% (25%–100%)" and estimate_text(None, "") == "–"

@@ -111,7 +111,7 @@ def test_what_lies_beside_is_found_and_the_report_says_so(folder, others, tmp_pa
     found = [row for row in rows if row["subject"] == "original" and row["score"]]
     assert len(found) == numbers["subjects"][0]["models"]["dlib-hog"]["views_found"]
     for text in (html, json.dumps(numbers), (tmp_path / "report.csv").read_text(encoding="utf-8")):
-        assert "ller" not in text and "thumb" not in text
+        assert not re.search("M.{1,6}ller", text) and "thumb" not in text
 
     with pytest.raises(OutputError, match="exists"):
         report.write_evaluation(result, page)

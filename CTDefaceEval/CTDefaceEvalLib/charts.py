@@ -13,6 +13,8 @@ WIDTH, HEIGHT = 420, 260
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 40
 COLOURS = ("#1b6ca8", "#d1495b", "#66a182", "#edae49", "#775a9c", "#444444", "#00798c", "#a3586d")
 """Of the lines in their order, distinguishable in print and for colour-blind readers."""
+DASHES = ("", "6 3", "2 3", "8 3 2 3")
+"""Of the lines in their order, in SVG's words: a line of so many pixels, a gap of so many."""
 
 
 def line_chart(
@@ -36,7 +38,9 @@ def line_chart(
     for number, (name, x, y) in enumerate(lines):
         colour = COLOURS[number % len(COLOURS)]
         points = " ".join(f"{_x(a, x_range):.1f},{_y(b, y_range):.1f}" for a, b in zip(x, y))
-        dash = ' stroke-dasharray="6 3"' if number % 2 else ""
+        # With the next round of colours comes another dash of each.
+        pattern = DASHES[(number + number // len(COLOURS)) % len(DASHES)]
+        dash = f' stroke-dasharray="{pattern}"' if pattern else ""
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8"{dash}/>')
         names.append((name, colour, dash))
     for name, where in marks:

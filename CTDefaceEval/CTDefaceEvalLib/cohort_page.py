@@ -185,7 +185,7 @@ def _cohort_charts(cohort: Cohort, pick: Pick) -> str:
     curves, histograms = [("chance", [0.0, 1.0], [0.0, 1.0])], []
     for method in cohort.methods:
         separation = pick(method).get(BY_PATIENT)
-        if separation is None:
+        if separation is None or method.attack_on:
             continue
         if separation.roc is not None:
             curves.append((method.method, *separation.roc))
@@ -217,4 +217,7 @@ def _cohort_pictures(cohort: Cohort) -> list[str]:
     for scan, method, picture in cohort.pictures:
         figure = f"<figure>{image(png_bytes(picture), method)}<figcaption>{escape(method)}</figcaption></figure>"
         rows[scan] = rows.get(scan, "") + figure
-    return [f'<div class="row"><span>{escape(scan)}</span>{images}</div>' for scan, images in rows.items()]
+    return [
+        f'<div class="row"><span>{escape(scan)}</span><div class="pictures">{images}</div></div>'
+        for scan, images in rows.items()
+    ]

@@ -27,6 +27,7 @@ h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; break-after: avoid }
 table { border-collapse: collapse; font-size: .86rem; margin: .5rem 0 }
 td, th { padding: .18rem .5rem; border-bottom: 1px solid #ddd }
 th { text-align: left; vertical-align: bottom }
+table:not(.map) th:not(:first-child) { text-align: right }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 tr { break-inside: avoid }
 tr.bad td { background: #fbe5e3 }
@@ -39,7 +40,9 @@ figcaption { font-size: .86rem }
 .row img { max-width: 100%; display: block }
 .row > img { min-width: 0; flex: 0 1 220px }
 .row span { width: 8.5rem; flex: none; font-size: .86rem }
-.charts { display: flex; flex-wrap: wrap; gap: 1rem }
+.charts, .pictures { display: flex; flex-wrap: wrap; gap: 1rem }
+.pictures { gap: .3rem; align-items: flex-start }
+.pictures figure { width: 160px }
 @media print {
   body { margin: 0; max-width: none; font-size: 11px }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact }
@@ -75,7 +78,10 @@ def estimate_text(estimate: Estimate | None, form: str) -> str:
     """A figure with its interval, each written in a form such as ``{:.2f}``."""
     if estimate is None:
         return "–"
-    return f"{form.format(estimate.value)} ({form.format(estimate.low)}–{form.format(estimate.high)})"
+    value, low, high = (
+        form.format(number).replace("-", "−") for number in (estimate.value, estimate.low, estimate.high)
+    )
+    return f"{value} ({low}{' to ' if estimate.low < 0.0 else '–'}{high})"
 
 
 def list_of(values: Iterable[float]) -> str:

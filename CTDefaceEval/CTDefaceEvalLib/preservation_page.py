@@ -16,6 +16,8 @@ from .structures import SURFACE_TOLERANCE_MM, Structure
 TISSUE = "tissue replaced"
 SHARES = (TISSUE, "bone replaced", "orbits replaced", "sinuses replaced", "airway replaced", "jaw replaced")
 """Numbers of a cohort that are shares of what there was."""
+COLUMNS = 5
+"""Methods beside each other in a table: more are wider than a sheet of paper."""
 
 
 def preservation_parts(found: Preservation) -> list[str]:
@@ -112,15 +114,19 @@ def cohort_preservation_parts(cohort: Cohort) -> list[str]:
     if not methods:
         return []
     names = list(dict.fromkeys(name for method in methods for name in method.preservation))
-    rows = [
-        (name, [estimate_text(method.preservation.get(name), _form(name)) for method in methods], False)
-        for name in names
-    ]
+    tables = []
+    for start in range(0, len(methods), COLUMNS):
+        some = methods[start : start + COLUMNS]
+        rows = [
+            (name, [estimate_text(method.preservation.get(name), _form(name)) for method in some], False)
+            for name in names
+        ]
+        tables.append(table(["", *(method.method for method in some)], rows))
     parts = [
         "<h2>What it costs</h2>",
         '<p class="small">Medians over the volumes, in brackets 95% intervals (bootstrap over patients). Orbits, '
         "sinuses, airway and jaw are geometry laid by eyes and chin.</p>",
-        table(["", *(method.method for method in methods)], rows),
+        *tables,
     ]
     chart = privacy_chart(cohort)
     note = (
