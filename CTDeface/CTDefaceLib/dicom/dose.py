@@ -10,8 +10,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
+from .decoding import UNDECODED
 from .files import DOSE, quietly, read_dataset
-from .stack import UNDECODED, words_of
+from .stack import words_of
 
 if TYPE_CHECKING:
     import pydicom
