@@ -66,6 +66,13 @@ def test_region_filled_is_found_by_the_attack_meant_for_it(head, kind, fill):
     assert best_overlap(head, filled(head, fill(head)), kind) > 0.75
 
 
+def test_a_mask_of_one_value_is_given_back_to_the_voxel(head):
+    """Thin as it is: no voxel of it is kept apart from noise by more than its value, and none more is needed."""
+    image, pose, _ = head
+    thin = image, pose, poor_defacings.face_shell(image, pose, 7.0)
+    assert best_overlap(thin, filled(thin, -1000.0), "constant region") > 0.98
+
+
 def test_fill_of_another_texture_is_found(head):
     image, pose, shell = head
     hu = sitk.GetArrayFromImage(image)

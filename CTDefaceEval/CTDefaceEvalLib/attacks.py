@@ -112,6 +112,8 @@ def recoveries(defaced: sitk.Image, pose: Pose, kinds: tuple[str, ...] | None = 
         else:
             scan = scan or _Scan(image, pose)
             for number, region in enumerate(_pieces(scan, REGION_FINDERS[kind](scan)), start=1):
+                if kind == "constant region":
+                    region = _of_one_value(scan, region)
                 yield from _peeled(scan, region, kind, number)
 
 
@@ -282,6 +284,21 @@ def _pieces(scan: _Scan, marked: np.ndarray) -> Iterator[np.ndarray]:
         if in_front[label] * scan.voxel_ml < SMALLEST_REGION_ML:
             return
         yield ndimage.binary_dilation(labels == label, cube, iterations=2)
+
+
+def _of_one_value(scan: _Scan, region: np.ndarray) -> np.ndarray:
+    """All that hangs together and has the value that most of a region has: its edge to the voxel, thin parts included.
+
+    The region itself where that is the air: then nothing tells them apart.
+    """
+    values, counts = np.unique(scan.hu[region], return_counts=True)
+    same = sitk.GetImageFromArray((scan.hu == values[counts.argmax()]).astype(np.uint8))
+    labels = sitk.GetArrayFromImage(sitk.ConnectedComponent(same))
+    within = np.bincount(labels[region])
+    within[0] = 0
+    found = labels == within.argmax()
+    is_air = np.count_nonzero(found) > MOST_OF_THE_AIR * np.count_nonzero(scan.air)
+    return region if is_air else found
 
 
 def _peeled(scan: _Scan, region: np.ndarray, kind: str, number: int) -> Iterator[Recovery]:

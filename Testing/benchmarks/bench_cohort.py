@@ -74,15 +74,15 @@ def coronal_cut(image, pose, _seed):
 METHODS = {
     "standard": ours(),
     "mask as is, constant": ours(as_is=True, fill="constant"),
-    "standard, air": ours(fill="air"),
     "control, front cut off": lambda image, _pose, _seed: front_blanked(image, head_cylinder(image)),
     "strict": ours(strength="strict"),
     "light": ours(strength="light"),
+    "standard, air": ours(fill="air"),
     "standard, face": ours(fill="face"),
-    "blur of 5 mm": lambda image, pose, _seed: poor_defacings.blurred(image, pose, 5.0),
-    "carved, version 0.1": lambda image, _pose, seed: carved(image, seed),
     "mask as is, percentile": ours(as_is=True, fill="percentile"),
+    "carved, version 0.1": lambda image, _pose, seed: carved(image, seed),
     "coronal cut": coronal_cut,
+    "blur of 5 mm": lambda image, pose, _seed: poor_defacings.blurred(image, pose, 5.0),
     "shell of 18 mm, constant": lambda image, pose, _seed: poor_defacings.constant_filled(image, pose),
     "mede's mask, constant": ours(segmenter="mede", as_is=True, fill="constant", device="cpu"),
     "light, face": ours(strength="light", fill="face"),
@@ -94,16 +94,14 @@ METHODS = {
 
 TELLING = {
     "standard": "growth",
-    "standard, air": "growth",
     "mask as is, constant": "constant region",
     "mask as is, percentile": "constant region",
     "mede's mask, constant": "constant region",
     "shell of 18 mm, constant": "constant region",
     "blur of 5 mm": "deblurring",
-    "carved, version 0.1": "growth",
 }
 """Method → the attack that is made on it: what finds one value, undoes a blur, or grows back what was taken off. A fill
-with noise that runs like a scanner's can only be peeled off whole, which the fill “air” does."""
+with noise that runs like a scanner's can only be peeled off whole: that is the fill “air”, the bound of all of them."""
 
 
 def methods_at_hand():
