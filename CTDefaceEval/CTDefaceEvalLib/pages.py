@@ -28,6 +28,7 @@ table { border-collapse: collapse; font-size: .86rem; margin: .5rem 0 }
 td, th { padding: .18rem .5rem; border-bottom: 1px solid #ddd }
 th { text-align: left; vertical-align: bottom }
 table:not(.map) th:not(:first-child) { text-align: right }
+table:not(.map) td:first-child { min-width: 7em }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 tr { break-inside: avoid }
 tr.bad td { background: #fbe5e3 }
@@ -45,6 +46,7 @@ figcaption { font-size: .86rem }
 .pictures figure { width: 160px }
 @media print {
   body { margin: 0; max-width: none; font-size: 11px }
+  table { font-size: 9px }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact }
 }
 """

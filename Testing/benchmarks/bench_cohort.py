@@ -33,7 +33,7 @@ import poor_defacings  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
 from carved import carved  # noqa: E402
 from CTDefaceEvalLib import views  # noqa: E402
-from CTDefaceEvalLib.attacks import posterior_of  # noqa: E402
+from CTDefaceEvalLib.attacks import posterior_of, recoveries  # noqa: E402
 from CTDefaceEvalLib.cohort import evaluate_cohort  # noqa: E402
 from CTDefaceEvalLib.cohort_table import COLUMNS, read_table  # noqa: E402
 from CTDefaceEvalLib.controls import front_blanked  # noqa: E402
@@ -71,9 +71,18 @@ def coronal_cut(image, pose, _seed):
     return poor_defacings.with_values(image, np.where(posterior_of(image, pose) < -20.0, -1000, hu))
 
 
+def refilled(image, pose, seed):
+    """A mask that was set to one value, as somebody sees it who looks for such a region and fills it with tissue."""
+    defaced = METHODS["mask as is, constant"](image, pose, seed)
+    found = next(recoveries(defaced, pose, ("constant region",))).image
+    corner = defaced.TransformPhysicalPointToIndex(found.GetOrigin())
+    return sitk.Paste(defaced, sitk.Cast(found, defaced.GetPixelID()), found.GetSize(), destinationIndex=corner)
+
+
 METHODS = {
     "standard": ours(),
     "mask as is, constant": ours(as_is=True, fill="constant"),
+    "mask as is, refilled": refilled,
     "control, front cut off": lambda image, _pose, _seed: front_blanked(image, head_cylinder(image)),
     "strict": ours(strength="strict"),
     "light": ours(strength="light"),
