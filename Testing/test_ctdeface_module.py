@@ -26,6 +26,7 @@ from CTDefaceSlicer.shared.process import BackgroundProcess
 from CTDefaceSlicer.tasks import Task
 from gui import dialogs, run_for, wait
 from stored_phantoms import stored_phantom
+from vtk.util.numpy_support import vtk_to_numpy
 
 import qt  # isort: skip
 
@@ -804,6 +805,29 @@ def test_the_console_lines_without_a_window(scans, name, tmp_path):
     assert done.stdout.strip() == "ct face mask / ct defaced", done.stderr
     assert not done.stderr.strip()
     assert (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("reach", [(2, 9, 3, 8, 1, 5), (-3, 4, 2, 30, 4, 9), (40, 44, 0, 3, 0, 3)])
+@pytest.mark.parametrize("moved", [0.0, 0.25])
+def test_mask_on_the_grid_of_the_volume_is_what_resampling_gives(reach, moved):
+    """Where a labelmap has the grid of the volume, it is taken as it is, however far it reaches."""
+    shape = (7, 11, 13)
+    volume = nodes.addVolume(np.zeros(shape, np.int16), (0.5, 0.6, 2.0), (3.0, -9.0, 5.0), np.eye(3), "CT")
+    other = nodes.addVolume(np.zeros(shape, np.int16), (0.5, 0.6, 2.0), (3.0 + moved, -9.0, 5.0), np.eye(3), "Grid")
+    labelmap = slicer.vtkOrientedImageData()
+    labelmap.SetExtent(*reach)
+    labelmap.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    values = vtk_to_numpy(labelmap.GetPointData().GetScalars())
+    values[:] = np.random.default_rng(0).integers(0, 2, len(values))
+    matrix = vtk.vtkMatrix4x4()
+    other.GetIJKToRASMatrix(matrix)
+    labelmap.SetImageToWorldMatrix(matrix)
+    mask = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    mask.AddSegmentFromBinaryLabelmapRepresentation(labelmap, nodes.FACE_NAME)
+    expected = slicer.util.arrayFromSegmentBinaryLabelmap(mask, nodes.faceSegmentID(mask), volume)
+    found = nodes.faceMask(mask, volume)
+    assert found.shape == shape and np.array_equal(found, expected > 0)
+    assert found.any() == (reach[0] < 13)
 
 
 def test_oblique_and_transformed_volumes_keep_their_place(panel, phantom):
