@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..dicom.deface import HeaderWriter, write_documents, write_series
-from ..dicom.defaced_stack import deface_stacks, first_volume, is_checked
+from ..dicom.defaced_stack import Look, deface_stacks, first_volume, is_checked
 from ..dicom.files import OTHER_IMAGES, read_dataset
 from ..dicom.references import KEPT_KINDS, referring
 from ..dicom.tree import Series, Tree, choose_series, tree_of
@@ -35,9 +35,6 @@ from ..volume_io import NIFTI, read_placed, read_scan, read_stored, save_volume
 from .found_scan import folders_of
 from .job import DICOM, Job
 from .keeping import NothingToKeepError, kept_structures
-
-Look = Callable[[sitk.Image, DefaceResult], None]
-"""Is given a volume and what its defacing made of it."""
 
 Kept = tuple[list[Structure], list[str]]
 """What must stay in a scan, and sentences on what was not found for it."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ..audits import FACE_LEFT, Level
+from ..audits import why_held_back
 from ..dicom.defaced_stack import is_checked
 from ..errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
 from ..files import make_folder, output_errors, put_in_place
@@ -75,19 +75,14 @@ def _of_the_disk(error: BaseException | None) -> Mishap | None:
     return Mishap.NO_ROOM if number in FULL else Mishap.DISK_GONE if number in GONE else None
 
 
-def write_result(member: Member, made: Made, audits: list[dict], seconds: float, work: Path) -> Outcome:
+def write_result(member: Member, made: Made, seconds: float, work: Path) -> Outcome:
     """Write what was made of a scan, unless an audit still finds the face in it."""
     start, job = time.perf_counter(), member.job
     report, write = made
-    left = next((audit for audit in audits if audit["verdict"] in FACE_LEFT), None)
-    if audits:
-        report["audit"] = left or audits[0]
     report["batch"] = {"run": job.run, "scan": job.name, "attempt": job.attempt}
     report["software"] = software()
-    if left is not None:
-        return Outcome(Status.HELD_BACK, left["sentence"], None, report)
-    if audits and audits[0]["verdict"] == Level.NOT_EVALUABLE:
-        report["warnings"].append(audits[0]["sentence"])
+    if why := why_held_back(report):
+        return Outcome(Status.HELD_BACK, why, None, report)
     if job.bids:
         report = {**side_car(Path(folders_of(job.path)[0]), member.modality, is_checked(report)), **report}
     part, report_part = work / f"result{suffix(job.output)}", work / "report.json"

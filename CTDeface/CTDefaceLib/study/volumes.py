@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..anatomy.grids import is_same_grid
+from ..audits import hold_back
 from ..errors import InputError
 from ..nifti_geometry import STATED, told
 from ..parameters import DefaceParameters
@@ -23,6 +24,7 @@ from ..scan import Scan, check_grid, in_hounsfield
 from ..stored_data import suffix
 from ..volume_io import is_oriented, read_placed, read_scan, read_stored, save_volume, stated_modality
 from .apply import CT, Face, apply
+from .audit import auditing
 from .register import find_pose
 from .time_series import TimeSeries, time_points, time_series, write_time_series
 
@@ -45,6 +47,7 @@ def find_face(
     secret: bytes | None = None,
     patient: str = "",
     reading: Mapping[str, str] | None = None,
+    audit: str = "",
     progress: Progress = silent,
 ) -> tuple[Face, Scan]:
     """Deface the CT in a file; of several time points the first.
@@ -59,6 +62,9 @@ def find_face(
         As of :func:`.pipeline.deface`.
     reading: mapping, optional
         What a person says of the file, by the names of :func:`.volume_io.read_scan`.
+    audit: str
+        ``"module:function"`` that looks for the face in the result, see :mod:`.audits`; of several time points, in
+        that of the first.
 
     Returns
     -------
@@ -69,6 +75,8 @@ def find_face(
     ------
     InputError, NoFaceError
         When it is no CT of a head, the mask does not lie on it, or the file does not need what is said of it.
+    FaceLeftError
+        When the audit still finds the face.
     """
     reading = reading or {}
     series = _time_series(path, reading)
@@ -85,6 +93,8 @@ def find_face(
     image = scan.image
     on_image = None if mask is None else _mask_on(mask, image)
     result = deface(image, parameters, mask=on_image, kept=kept, secret=secret, patient=patient, progress=progress)
+    auditing(audit)(image, result)
+    hold_back(result.report)
     return Face(image, result, parameters, secret, patient), scan
 
 
@@ -104,6 +114,7 @@ def save_companion(
     source: str | os.PathLike,
     path: Path,
     reading: Mapping[str, str] | None = None,
+    audit: str = "",
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Give another image of the head the same new skin, and write it.
@@ -118,6 +129,8 @@ def save_companion(
         Where to write it.
     reading: mapping, optional
         As in :func:`find_face`; a file that does not need it does without.
+    audit: str
+        As in :func:`find_face`.
 
     Returns
     -------
@@ -128,17 +141,21 @@ def save_companion(
     ------
     InputError
         When it cannot be read, is not of this head, or shows more of the face.
+    FaceLeftError
+        When the audit still finds the face.
     """
     reading = reading or {}
     series = _time_series(source, reading)
     if series is not None:
         modality = modality_in(source, next(time_points(series)))
-        return _save_times(face, series, modality, path, at_rest=False)
+        return _save_times(face, series, modality, path, at_rest=False, audit=audit)
     image, geometry = read_placed(source, **_of_nifti(reading))
     modality = modality_in(source, image)
     for key in image.GetMetaDataKeys():
         image.EraseMetaData(key)
-    result = deface_companion(face, image, modality, progress)
+    image, result = _companion(face, image, modality, progress)
+    auditing(audit, modality)(image, result)
+    hold_back(result.report)
     save_volume(result.image, path, geometry)
     return result.report
 
@@ -165,14 +182,18 @@ def deface_companion(face: Face, image: sitk.Image, modality: str = "", progress
     InputError
         When it is not of this head, or shows more of the face.
     """
+    return _companion(face, image, modality or modality_of(image), progress)[1]
+
+
+def _companion(face: Face, image: sitk.Image, modality: str, progress: Progress) -> tuple[sitk.Image, DefaceResult]:
+    """As :func:`deface_companion`, with the image itself, of a CT in Hounsfield units."""
     check_grid(image)
-    modality = modality or modality_of(image)
     if modality == CT:
         image, _ = in_hounsfield(image)
     progress(0.0, "Looking for the head")
     pose = find_pose(face.result.surface, image, modality, at_rest=True)
     result = apply(face, image, modality, pose, progress=part(progress, 0.3, 1.0))
-    return replace(result, report={"modality": modality, **result.report})
+    return image, replace(result, report={"modality": modality, **result.report})
 
 
 def companion_name(source: Path, folder: Path) -> Path:
@@ -218,7 +239,9 @@ def _mask_on(mask: sitk.Image, image: sitk.Image) -> sitk.Image:
     return mask
 
 
-def _save_times(face: Face, series: TimeSeries, modality: str, path: Path, at_rest: bool) -> dict[str, Any]:
+def _save_times(
+    face: Face, series: TimeSeries, modality: str, path: Path, at_rest: bool, audit: str = ""
+) -> dict[str, Any]:
     """Write all time points with one region: that of the first. Returns its report."""
     pose, offset = None, 0.0
     reports: list[dict[str, Any]] = []
@@ -230,7 +253,11 @@ def _save_times(face: Face, series: TimeSeries, modality: str, path: Path, at_re
                 offset = float(in_hounsfield(image)[0][0, 0, 0] - image[0, 0, 0])
             if not at_rest:
                 pose = find_pose(face.result.surface, image + offset, modality, at_rest=True)
-        result = apply(face, image + offset if offset else image, modality, pose)
+        image = image + offset if offset else image
+        result = apply(face, image, modality, pose)
+        if not reports:
+            auditing(audit, modality)(image, result)
+            hold_back(result.report)
         reports.append(result.report)
         here = sitk.GetArrayViewFromImage(result.region) > 0
         return here, sitk.GetArrayViewFromImage(result.image)[here] - offset
