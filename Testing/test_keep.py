@@ -18,7 +18,7 @@ from CTDefaceLib.errors import InputError
 from CTDefaceLib.phantom import Label
 from CTDefaceLib.pipeline import DefaceParameters, deface
 from CTDefaceLib.removal.keep import Structure, keep
-from CTDefaceLib.structures import read_structures, split_choice
+from CTDefaceLib.structures import is_listed, read_structures, split_choice
 from CTDefaceLib.study.apply import Face, apply
 from CTDefaceLib.study.register import Pose
 from scipy import ndimage
@@ -200,6 +200,36 @@ def test_label_maps(tmp_path):
         assert [one.name for one in read_structures(f"{tmp_path / 'labels.nii.gz'}:{choice}")] == names
     with pytest.raises(InputError, match="no structure “Brain”.* has Parotid_L, PTV 60"):
         read_structures(f"{tmp_path / 'labels.nii.gz'}:Brain")
+
+
+@pytest.mark.parametrize(
+    "listed, names, others",
+    [
+        (
+            "nodes",
+            "parotid_gland_left submandibular_gland_right thyroid_gland LN_Neck_IIA_L LNN_Neck_VI_L Glnd_Submand_L "
+            "Parotid_R Neck_IV Level_Ib Lymph-Node_4",
+            "brain mandible Neck_Muscle vertebrae_C3 LNT Glottis",
+        ),
+        (
+            "jaw",
+            "mandible teeth_lower Bone_Mandible Tooth_21 lower_jawbone upper_left_central_incisor_fdi121 "
+            "lower_right_first_molar_fdi146",
+            "skull hyoid hard_palate",
+        ),
+        (
+            "orbits",
+            "eye_left eye_lens_right optic_nerve_left OpticNrv_R Lens_L Glnd_Lacrimal_R Retina_L Orbit "
+            "lateral_rectus_muscle_left eyeball_left",
+            "OpticChiasm brainstem sinus_frontal",
+        ),
+        ("targets", "GTVp CTV_High PTV_7000 ITV IGTV PTV!_5400", "Optics Body"),
+    ],
+)
+def test_usual_lists_know_the_names_that_others_give(listed, names, others):
+    """TotalSegmentator's, those of TG-263, and plain ones."""
+    assert [name for name in names.split() if not is_listed(name, listed)] == []
+    assert [name for name in others.split() if is_listed(name, listed)] == []
 
 
 def test_segmentations_that_slicer_saves(tmp_path):

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 import slicer
 from coarse_phantoms import mask_of, scan, voxels
 from CTDefaceLib.errors import InputError
+from CTDefaceLib.structures import LISTS
 from CTDefaceLib.volume_io import read_ct
 from CTDefaceSlicer.shared import nodes
 from gui import wait
@@ -155,6 +156,32 @@ def test_what_stays_is_outlined_before_and_after_and_listed(panel, head, monkeyp
         assert display.GetVisibility() and display.GetVisibility2DOutline()
         assert [bool(display.GetSegmentVisibility(one)) for one in ids] == [True, False]
     assert rows(ui.keepTable)[0][2].startswith("33.4 mL")
+
+
+def test_usual_lists_are_ticked_at_once(quick, head):
+    ui, volume = quick.ui, gui.volume(head, "CT")
+    some = box(slicer.util.arrayFromVolume(volume).shape, 10, slice(10, 20), slice(25, 40))
+    names = ("mandible", "Parotid_L", "brain", "teeth_lower", "GTVp", "eye_left")
+    ui.inputSelector.setCurrentNode(volume)
+    wait(lambda: not ui.defaceCollapsibleButton.collapsed)
+    ui.keepCollapsibleButton.collapsed = False
+    assert not ui.keepJawButton.visible
+    ui.keepSelector.setCurrentNode(segmentation(volume, **dict.fromkeys(names, some)))
+    buttons = {"nodes": ui.keepNodesButton, "jaw": ui.keepJawButton, "orbits": ui.keepOrbitsButton}
+    buttons["targets"] = ui.keepTargetsButton
+    assert set(buttons) == set(LISTS) and all(button.visible and button.enabled for button in buttons.values())
+    ticked = lambda: [name for isTicked, name, _remark in rows(ui.keepTable) if isTicked]  # noqa: E731
+    buttons["jaw"].click()
+    assert ticked() == ["mandible", "teeth_lower"] and not ui.keepJawButton.enabled, "they are all ticked"
+    buttons["orbits"].click()
+    buttons["targets"].click()
+    assert ticked() == ["mandible", "teeth_lower", "GTVp", "eye_left"]
+    tick(ui.keepTable, 0, False)
+    assert ui.keepJawButton.enabled and ui.keepNodesButton.enabled
+    segments = quick.parameterNode.keptSegmentation.GetSegmentation()
+    segments.RemoveSegment(segments.GetSegmentIdBySegmentName("Parotid_L"))
+    wait(lambda: ui.keepTable.rowCount == 5)
+    assert not ui.keepNodesButton.enabled, "there is none"
 
 
 def test_what_was_drawn_on_one_patient_is_kept_in_no_other(quick, head):
