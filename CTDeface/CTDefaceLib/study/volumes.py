@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ..stored_data import suffix
 from ..volume_io import is_oriented, read_placed, read_scan, read_stored, save_volume, stated_modality
 from .apply import CT, Face, apply
 from .audit import auditing
-from .register import find_pose
+from .register import Pose, find_pose
 from .time_series import TimeSeries, time_points, time_series, write_time_series
 
 OF_MR = (
@@ -153,14 +153,14 @@ def save_companion(
     modality = modality_in(source, image)
     for key in image.GetMetaDataKeys():
         image.EraseMetaData(key)
-    image, result = _companion(face, image, modality, progress)
-    auditing(audit, modality)(image, result)
-    hold_back(result.report)
+    result = deface_companion(face, image, modality, audit, progress)
     save_volume(result.image, path, geometry)
     return result.report
 
 
-def deface_companion(face: Face, image: sitk.Image, modality: str = "", progress: Progress = silent) -> DefaceResult:
+def deface_companion(
+    face: Face, image: sitk.Image, modality: str = "", audit: str = "", progress: Progress = silent
+) -> DefaceResult:
     """Give another image of the head the same new skin.
 
     Parameters
@@ -171,6 +171,8 @@ def deface_companion(face: Face, image: sitk.Image, modality: str = "", progress
         The other image, on any grid.
     modality: str
         As in DICOM; where nobody says it, what the values can be.
+    audit: str
+        As in :func:`find_face`.
 
     Returns
     -------
@@ -182,18 +184,63 @@ def deface_companion(face: Face, image: sitk.Image, modality: str = "", progress
     InputError
         When it is not of this head, or shows more of the face.
     """
-    return _companion(face, image, modality or modality_of(image), progress)[1]
-
-
-def _companion(face: Face, image: sitk.Image, modality: str, progress: Progress) -> tuple[sitk.Image, DefaceResult]:
-    """As :func:`deface_companion`, with the image itself, of a CT in Hounsfield units."""
     check_grid(image)
-    if modality == CT:
-        image, _ = in_hounsfield(image)
-    progress(0.0, "Looking for the head")
-    pose = find_pose(face.result.surface, image, modality, at_rest=True)
-    result = apply(face, image, modality, pose, progress=part(progress, 0.3, 1.0))
-    return image, replace(result, report={"modality": modality, **result.report})
+    times = Times(face, modality or modality_of(image), audit=audit)
+    result = times(image, progress)
+    return replace(result, report={"modality": times.modality, **result.report})
+
+
+def deface_times(
+    face: Face, images: Iterable[sitk.Image], count: int, modality: str = "", progress: Progress = silent
+) -> Iterator[DefaceResult]:
+    """Give the time points of another image the same new skin, in one region.
+
+    Where the head lies is looked for in the first of them. Parameters, and errors, are those of
+    :func:`deface_companion`; ``count`` is how many there are. Reports have the ``modality`` and ``time_points``.
+    """
+    times: Times | None = None
+    for number, image in enumerate(images):
+        if times is None:
+            check_grid(image)
+            times = Times(face, modality or modality_of(image))
+        result = times(image, part(progress, number / count, (number + 1) / count))
+        yield replace(result, report={"modality": times.modality, "time_points": count, **result.report})
+
+
+class Times:
+    """Lays the new skin on one time point of an image after the other, in one region.
+
+    Parameters
+    ----------
+    face: Face
+    modality: str
+        As in DICOM.
+    at_rest: bool
+        Whether it is the CT itself; otherwise where its head lies is looked for in the first time point.
+    audit: str
+        As in :func:`find_face`, of the first time point.
+    """
+
+    def __init__(self, face: Face, modality: str, at_rest: bool = False, audit: str = ""):
+        self._face, self.modality, self._at_rest, self._audit = face, modality, at_rest, audit
+        self._offset: float | None = None
+        self._pose: Pose | None = None
+
+    def __call__(self, image: sitk.Image, progress: Progress = silent) -> DefaceResult:
+        """Deface a time point; the values of the result are on the scale of the image."""
+        is_first = self._offset is None
+        if self._offset is None:
+            self._offset = float(in_hounsfield(image)[0][0, 0, 0] - image[0, 0, 0]) if self.modality == CT else 0.0
+        offset = self._offset
+        image = image + offset if offset else image
+        if is_first and not self._at_rest:
+            progress(0.0, "Looking for the head")
+            self._pose = find_pose(self._face.result.surface, image, self.modality, at_rest=True)
+        result = apply(self._face, image, self.modality, self._pose, progress=part(progress, 0.3, 1.0))
+        if is_first:
+            auditing(self._audit, self.modality)(image, result)
+            hold_back(result.report)
+        return replace(result, image=result.image - offset) if offset else result
 
 
 def companion_name(source: Path, folder: Path) -> Path:
@@ -243,24 +290,14 @@ def _save_times(
     face: Face, series: TimeSeries, modality: str, path: Path, at_rest: bool, audit: str = ""
 ) -> dict[str, Any]:
     """Write all time points with one region: that of the first. Returns its report."""
-    pose, offset = None, 0.0
     reports: list[dict[str, Any]] = []
+    times = Times(face, modality, at_rest, audit)
 
     def change(image: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
-        nonlocal pose, offset
-        if not reports:
-            if modality == CT:
-                offset = float(in_hounsfield(image)[0][0, 0, 0] - image[0, 0, 0])
-            if not at_rest:
-                pose = find_pose(face.result.surface, image + offset, modality, at_rest=True)
-        image = image + offset if offset else image
-        result = apply(face, image, modality, pose)
-        if not reports:
-            auditing(audit, modality)(image, result)
-            hold_back(result.report)
+        result = times(image)
         reports.append(result.report)
         here = sitk.GetArrayViewFromImage(result.region) > 0
-        return here, sitk.GetArrayViewFromImage(result.image)[here] - offset
+        return here, sitk.GetArrayViewFromImage(result.image)[here]
 
     write_time_series(series, path, change)
     return {"modality": modality, "time_points": len(reports), **reports[0]}
