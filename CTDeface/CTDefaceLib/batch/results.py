@@ -84,7 +84,8 @@ def write_result(member: Member, made: Made, seconds: float, work: Path) -> Outc
     if why := why_held_back(report):
         return Outcome(Status.HELD_BACK, why, None, report)
     if job.bids:
-        report = {**side_car(Path(folders_of(job.path)[0]), member.modality, is_checked(report)), **report}
+        path = Path(folders_of(job.path)[0])
+        report = {**side_car(path, member.modality, is_checked(report), member.technique()), **report}
     part, report_part = work / f"result{suffix(job.output)}", work / "report.json"
     write(part)
     report["seconds"] = round(seconds + time.perf_counter() - start, 2)
