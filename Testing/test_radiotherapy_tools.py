@@ -1,4 +1,4 @@
-"""What goes along with a defaced series, by the tools of others: no new complaint, and segments where we say they are."""
+"""What goes along with a defaced series, by the tools of others: no new error, and segments where we say they are."""
 
 import importlib.util
 
@@ -9,7 +9,7 @@ import pytest
 from coarse_phantoms import scan, voxels
 from CTDefaceLib.dicom.deface import HeaderWriter, uids_of, write_documents
 from CTDefaceLib.dicom.defaced_stack import deface_stacks
-from CTDefaceLib.dicom.files import DOSE, PLAN, REGISTRATION, SEGMENTATION, STRUCTURE_SET
+from CTDefaceLib.dicom.files import PLAN, REGISTRATION, STRUCTURE_SET
 from CTDefaceLib.dicom.tree import choose_series, read_tree
 from CTDefaceLib.phantom import Label
 from CTDefaceLib.pipeline import DefaceParameters
@@ -150,8 +150,8 @@ def written(tmp_path_factory):
         MatrixRegistrationSequence=[item(MatrixSequence=[matrix], RegistrationTypeCodeSequence=[])],
     )  # fmt: skip
     write(
-        "reg.dcm", REGISTRATION, Modality="REG", RegistrationSequence=[moved], ContentLabel="REG", ContentDescription="",
-        ContentCreatorName="", ReferencedSeriesSequence=[
+        "reg.dcm", REGISTRATION, Modality="REG", RegistrationSequence=[moved], ContentLabel="REG",
+        ContentDescription="", ContentCreatorName="", ReferencedSeriesSequence=[
             item(SeriesInstanceUID=header.SeriesInstanceUID, ReferencedInstanceSequence=[to(header)])
         ],
     )  # fmt: skip
