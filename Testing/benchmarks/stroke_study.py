@@ -90,7 +90,8 @@ def make_study(folder: Path, matrix: int, times: int) -> StrokeStudy:
     slab, uid = sitk.BinShrink(first.image[:, :, orbits - half : orbits + half], [1, 1, step]), generate_uid()
     for time in range(1, times + 1):
         rng = np.random.default_rng(time)
-        point = _like(sitk.GetArrayFromImage(slab) + rng.normal(0.0, 8.0, slab.GetSize()[::-1]) + time, slab)
+        values = sitk.GetArrayFromImage(slab) + rng.normal(0.0, 8.0, slab.GetSize()[::-1]) + time
+        point = _like(np.maximum(values, -1024), slab)
         write(7, point, f"7-{time}", SeriesInstanceUID=uid, AcquisitionNumber=time)
     day = dict(StudyInstanceUID=generate_uid(), FrameOfReferenceUID=generate_uid())
     later = sitk.Cast(sitk.BinShrink(ct(seed=4).image, [1, 1, 3]), sitk.sitkInt16)
