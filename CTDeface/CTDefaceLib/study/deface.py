@@ -132,6 +132,7 @@ def deface_study(
             reports.append({"name": series.name, "folder": names[series.uid], **report})
             if take_along:
                 kept_stacks[series.uid] = defaced
+            del defaced  # the next series takes its place in memory
         if not reports:
             raise FaceLeftError(refused[0]["why"])
         prepare = HeaderWriter(new, secret, True, retain, no_text, pseudonyms)
@@ -153,7 +154,7 @@ One = Callable[[Series, Lead | Follow, Progress], Done]
 """Defaces a series."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Begun:
     """The series that the face was found in.
 
@@ -162,15 +163,15 @@ class _Begun:
     series: Series
     face: Face
         What was found.
-    done: tuple
-        What its files get, and the report.
+    done: tuple or None
+        What its files get, and the report, until that is written.
     poses, strangers: dict
         UID of another CT series → where the head lies in it, or why it is not that head; as far as it was looked for.
     """
 
     series: Series
     face: Face
-    done: Done
+    done: Done | None
     poses: dict[str, Pose | None] = field(default_factory=dict)
     strangers: dict[str, InputError] = field(default_factory=dict)
 
@@ -220,8 +221,9 @@ def _following(begun: _Begun, series: Series) -> Follow:
 
 def _apply(begun: _Begun, series: Series, one: One, progress: Progress) -> Done:
     """What the files of a series get, and the report."""
-    if series is begun.series:
-        return begun.done
+    if series is begun.series and begun.done is not None:
+        done, begun.done = begun.done, None
+        return done
     if series.uid in begun.strangers:
         raise begun.strangers[series.uid]
     return one(series, _following(begun, series), progress)
