@@ -109,14 +109,15 @@ def _square(part: sitk.Image, interpolator: int) -> sitk.Image:
 
 def jpeg_bytes(picture: np.ndarray) -> bytes:
     """A (rows, columns, 3) uint8 picture as the bytes of a JPEG file."""
-    import vtk
-    from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkIOImage import vtkJPEGWriter
 
     rows, columns, colours = picture.shape
-    data = vtk.vtkImageData()
+    data = vtkImageData()
     data.SetDimensions(columns, rows, 1)
     data.GetPointData().SetScalars(numpy_to_vtk(picture[::-1].reshape(-1, colours).copy(), deep=True))
-    writer = vtk.vtkJPEGWriter()
+    writer = vtkJPEGWriter()
     writer.SetInputData(data)
     writer.SetQuality(JPEG_QUALITY)
     writer.WriteToMemoryOn()
