@@ -181,7 +181,7 @@ def skin_volume(image: sitk.Image, iso: float = TISSUE_HU) -> vtk.vtkVolume:
     placed[:3, :3] = np.array(image.GetDirection()).reshape(3, 3)
     placed[:3, 3] = image.GetOrigin()
     matrix = vtkMatrix4x4()
-    matrix.DeepCopy(placed.ravel())
+    matrix.DeepCopy(placed.ravel().tolist())
     volume = vtkVolume()
     volume.SetMapper(mapper)
     volume.SetProperty(properties)
