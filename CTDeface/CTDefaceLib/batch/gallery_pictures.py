@@ -108,7 +108,7 @@ def _square(part: sitk.Image, interpolator: int) -> sitk.Image:
 
 
 def jpeg_bytes(picture: np.ndarray) -> bytes:
-    """A (rows, columns, 3) uint8 picture as the bytes of a JPEG file."""
+    """A picture, (rows, columns, 3) uint8 RGB, as the bytes of a JPEG file."""
     from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
     from vtkmodules.vtkCommonDataModel import vtkImageData
     from vtkmodules.vtkIOImage import vtkJPEGWriter

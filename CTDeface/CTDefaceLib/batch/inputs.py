@@ -69,7 +69,13 @@ def find_scans(
 
 
 def root_of(source: str | os.PathLike) -> Path:
-    """The folder that places are relative to; InputError where there is neither a folder nor a table."""
+    """The folder that the places of a batch start at: the input itself, or that of a table.
+
+    Raises
+    ------
+    InputError
+        When the input is neither a folder nor a table (``.csv``).
+    """
     source = Path(source)
     if source.is_dir():
         return source

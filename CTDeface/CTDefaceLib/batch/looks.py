@@ -22,7 +22,21 @@ ABOVE_MM, BELOW_MM = 20.0, -5.0
 
 
 def look_at(job: Job, modality: str, audits: list[dict]) -> Callable[[sitk.Image, DefaceResult], None]:
-    """Make the pictures and the audit of what becomes of a scan."""
+    """What makes the pictures and the audit of a scan, where its job asks for them.
+
+    Parameters
+    ----------
+    job: Job
+    modality: str
+        As in DICOM; the values of others than CT are shown as those of one.
+    audits: list of dict
+        Gets what the audit finds, see :func:`CTDefaceLib.audits.audited`.
+
+    Returns
+    -------
+    callable
+        Takes a volume and what its defacing made of it.
+    """
 
     def look(image: sitk.Image, result: DefaceResult) -> None:
         if not (job.pictures or job.audit):
@@ -40,7 +54,7 @@ def look_at(job: Job, modality: str, audits: list[dict]) -> Callable[[sitk.Image
 
 
 def look_away(image: sitk.Image, result: DefaceResult) -> None:
-    """For a scan that has its result already."""
+    """As what :func:`look_at` returns, for a scan that has its result already: nothing is made."""
 
 
 def _like_ct(image: sitk.Image, result: DefaceResult) -> tuple[sitk.Image, DefaceResult]:

@@ -25,7 +25,7 @@ def _weights(name: str) -> str:
 
 @cache
 def _loaded(make: Any, weights: str = "") -> Any:
-    """What a class of dlib, or a function, makes of a file of weights: once in a process, since it takes half a second."""
+    """What a class of dlib, or a function, makes of a file of weights: once in a process, it takes half a second."""
     return make(_weights(weights)) if weights else make()
 
 
