@@ -43,10 +43,23 @@ def write_pictures(original: sitk.Image, result: DefaceResult, folder: Path, ste
 
     Parameters
     ----------
-    original: CT that the result was made of; the face mask is drawn as outline in a sagittal slice through its middle
-    folder: made where it is missing
-    originals: also write what shows the face; otherwise ``-after-slice`` takes the place of ``-before-slice``, with the
-        outline of the filled region, since that of the mask is the face in profile
+    original: SimpleITK.Image
+        CT that the result was made of; the face mask is drawn as outline in a sagittal slice through its middle.
+    result: DefaceResult
+    folder: Path
+        Made where it is missing.
+    stem: str
+        How the names begin.
+    originals: bool
+        Also write what shows the face; otherwise ``-after-slice`` takes the place of ``-before-slice``, with the
+        outline of the filled region, since that of the mask is the face in profile.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot be made.
+    OSError
+        When a picture cannot be written.
     """
     make_private_folder(folder)
     before, after = _coarse(original), _coarse(result.image)

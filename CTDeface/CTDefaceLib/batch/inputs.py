@@ -47,17 +47,22 @@ def find_scans(
 
     Parameters
     ----------
-    source: folder, or CSV file with the column ``input`` and, if wanted, ``patient``, ``study`` and ``output``; paths
-        in it are relative to the table's folder
-    ignore: folders that are not searched
-    known: what an earlier run found at a path, so that unchanged files need not be read again
-    passed_over: is told of what can hold scans and was not looked into
-    others: SOP classes of DICOM images besides those of a CT whose series are scans, too
+    source: path
+        Folder, or CSV file with the column ``input`` and, if wanted, ``patient``, ``study`` and ``output``; paths in it
+        are relative to the table's folder.
+    ignore: tuple of Path
+        Folders that are not searched.
+    known: callable
+        Gives what an earlier run found at a path, so that unchanged files need not be read again.
+    passed_over: callable
+        Is given the path of what can hold scans and was not looked into, and why.
+    others: collection of str
+        SOP classes of DICOM images besides those of a CT whose series are scans, too.
 
     Raises
     ------
     InputError
-        when there is no such folder or table, or the table is not usable
+        When there is no such folder or table, or the table is not usable
     """
     source, root = Path(source), root_of(source)
     if source.is_dir():
