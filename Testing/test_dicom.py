@@ -14,6 +14,7 @@ import pytest
 import SimpleITK as sitk
 from coarse_phantoms import scan, voxels
 from CTDefaceLib.commands.main import main
+from CTDefaceLib.dicom import decoding
 from CTDefaceLib.dicom.deface import deface_series
 from CTDefaceLib.dicom.stack import on_regular_grid, read_stack, to_slices, words_of
 from CTDefaceLib.dicom.tree import choose_series, read_tree
@@ -404,20 +405,22 @@ def test_compressed_without_decoders(tmp_path, head, monkeypatch, syntax, tags):
     dicom_files.change(path, PixelData=words.astype("<u2").tobytes())
     expected = words_of(pydicom.dcmread(path))
     dicom_files.compress(path, syntax)
-    without_decoders(monkeypatch)
+    without_decoders(monkeypatch, tmp_path)
     with pytest.raises(RuntimeError, match="missing"):
         _ = pydicom.dcmread(path).pixel_array
     assert np.array_equal(words_of(pydicom.dcmread(path)), expected)
 
 
-def without_decoders(monkeypatch):
-    """Take the decoders of compressed pixels from pydicom."""
+def without_decoders(monkeypatch, tmp_path):
+    """Take the decoders of compressed pixels from pydicom, here and where they are decoded, which then is here too."""
     from pydicom.pixels import get_decoder
 
     for syntax in pydicom.uid.AllTransferSyntaxes:
         if syntax.is_encapsulated:
             with suppress(NotImplementedError):
                 monkeypatch.setattr(get_decoder(syntax), "_available", {})
+    monkeypatch.setattr(decoding, "_decoders", {})
+    monkeypatch.setattr(decoding, "interpreter", lambda: str(tmp_path / "none"))
 
 
 def test_missing_decoder_is_named(tmp_path, head, monkeypatch):
@@ -427,7 +430,7 @@ def test_missing_decoder_is_named(tmp_path, head, monkeypatch):
     dataset = pydicom.dcmread(tmp_path / "in" / "one.dcm")
     dataset.compress(RLELossless, generate_instance_uid=False)
     dataset.save_as(tmp_path / "in" / "one.dcm")
-    without_decoders(monkeypatch)
+    without_decoders(monkeypatch, tmp_path)
     assert "pip install ctdeface[dicom]" in refusal(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from ..errors import InputError
 from ..removal.surface import Surface
+from .decoding import UNDECODED
 from .places import grid_of_plane, reach_and_below
 from .segmentations import FILLS_THE_FACE
-from .stack import UNDECODED, stored_values, words_of
+from .stack import stored_values, words_of
 from .structures import AREAS, CONTOUR_PIXEL_MM, axes_along, inside_of
 from .write import set_pixels
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..errors import InputError
 from ..removal.surface import Surface
+from .decoding import UNDECODED, pixels_of
 from .defaced_stack import DefacedStack
 from .files import LABEL_MAP, plane_of
 from .places import grid_of_plane, in_region, reach_and_below
-from .stack import UNDECODED
 from .write import EXPLICIT_LITTLE_ENDIAN
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def cut_segments(dataset: pydicom.Dataset, defaced: list[DefacedStack], surfaces
         When its pixels cannot be decoded.
     """
     try:
-        frames = np.array(dataset.pixel_array).reshape(-1, dataset.Rows, dataset.Columns)
+        frames = pixels_of(dataset).reshape(-1, dataset.Rows, dataset.Columns)
         shared = dataset.SharedFunctionalGroupsSequence[0]
         groups = [[group, shared] for group in dataset.PerFrameFunctionalGroupsSequence]
         drawn = [_Frame(frame, group, defaced, surfaces) for frame, group in zip(frames, groups)]

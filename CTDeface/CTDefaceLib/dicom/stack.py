@@ -6,7 +6,6 @@ from the slices, and each slice then takes its part of that region. The slices t
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
@@ -15,11 +14,10 @@ import SimpleITK as sitk
 
 from ..anatomy.hounsfield import BLANK_HU
 from ..errors import InputError
-from ..processes import libraries_silenced
 from ..progress import Progress, silent
+from .decoding import UNDECODED, pixels_of
 from .files import Slice, bits_of, read_dataset
 from .tree import Stack
-from .write import ITEM
 
 if TYPE_CHECKING:
     import pydicom
@@ -38,12 +36,6 @@ LARGEST_GAP_MM = 20.0
 
 AS_DICOM = "write DICOM instead (a folder as output, or --format .dicom of a batch), which keeps the slices as they are"
 """What helps where a volume file cannot hold what a series does."""
-
-NO_DECODER = (
-    "The DICOM pixels are compressed in a way that needs the package python-gdcm; install it with "
-    '"pip install ctdeface[dicom]".'
-)
-UNDECODED = "The DICOM pixels cannot be decoded; copy or export the series again."
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -123,61 +115,7 @@ def _words(header: pydicom.Dataset) -> np.ndarray:
             raise InputError(UNDECODED)
         words = np.frombuffer(pixels, dtype.newbyteorder(order), count)
         return words.astype(dtype).reshape(frames, rows, columns)
-    if any(map(_is_broken_jpeg, _fragments(header.PixelData))):
-        raise InputError(UNDECODED)
-    with warnings.catch_warnings(), libraries_silenced():
-        warnings.simplefilter("ignore")
-        try:
-            words = header.pixel_array
-        except (RuntimeError, NotImplementedError, ImportError) as error:
-            missing = "missing" in str(error).lower() or isinstance(error, NotImplementedError | ImportError)
-            if not missing:
-                raise InputError(UNDECODED) from error
-            words = _decoded_by_simpleitk(header)
-        except Exception as error:  # decoders meet damaged pixels with errors of many kinds
-            raise InputError(UNDECODED) from error
-    return np.array(words).reshape(frames, rows, columns).astype(dtype, copy=False)
-
-
-def _fragments(pixels: bytes) -> Iterator[bytes]:
-    """The pieces that compressed pixels are stored in; in both byte orders they are stored in the little one."""
-    place = 0
-    while pixels[place : place + 4] == ITEM[0] and len(pixels) >= place + 8:
-        length = int.from_bytes(pixels[place + 4 : place + 8], "little")
-        yield pixels[place + 8 : place + 8 + length]
-        place += 8 + length
-
-
-def _is_broken_jpeg(data: bytes) -> bool:
-    """Whether the segments of a JPEG's own header do not follow each other up to its voxels: GDCM dies of that."""
-    if not data.startswith(b"\xff\xd8"):
-        return False
-    place = 2
-    while data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != b"\xda":
-        filler = data[place + 1 : place + 2] == b"\xff"
-        place += 1 if filler else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return place < len(data) and data[place : place + 2] != b"\xff\xda"
-
-
-def _decoded_by_simpleitk(header: pydicom.Dataset) -> np.ndarray:
-    """The words of a compressed slice where pydicom has no decoder, as in 3D Slicer: SimpleITK has, but it rescales.
-
-    Raises
-    ------
-    InputError
-        When SimpleITK cannot either, or for several frames, of which each can have a rescale of its own.
-    """
-    if int(header.get("NumberOfFrames") or 1) > 1:
-        raise InputError(NO_DECODER)
-    slope, intercept = float(header.get("RescaleSlope") or 1), float(header.get("RescaleIntercept") or 0)
-    try:
-        rescaled = sitk.GetArrayFromImage(sitk.ReadImage(str(header.filename))).astype(np.float64)
-    except RuntimeError as error:
-        raise InputError(NO_DECODER) from error
-    words = np.rint((rescaled - intercept) / slope)
-    if not np.allclose(words * slope + intercept, rescaled, rtol=0, atol=abs(slope) / 100):
-        raise InputError(NO_DECODER)
-    return words
+    return pixels_of(header).reshape(frames, rows, columns).astype(dtype, copy=False)
 
 
 def stored_values(words: np.ndarray, header: pydicom.Dataset) -> np.ndarray:

@@ -10,8 +10,8 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from ..removal.keep import Structure
+from .decoding import UNDECODED, pixels_of
 from .files import LABEL_MAP, SEGMENTATION, STRUCTURE_SET, plane_of, quietly, read_dataset
-from .stack import UNDECODED
 
 if TYPE_CHECKING:
     import pydicom
@@ -52,7 +52,7 @@ def dicom_structures(path: str | os.PathLike) -> list[Structure]:
 def _segments(dataset: pydicom.Dataset) -> list[Structure]:
     """The segments of a segmentation; of fractional ones, all that is not 0."""
     names = {int(item.SegmentNumber): str(item.SegmentLabel) for item in dataset.SegmentSequence}
-    frames = np.array(dataset.pixel_array).reshape(-1, dataset.Rows, dataset.Columns)
+    frames = pixels_of(dataset).reshape(-1, dataset.Rows, dataset.Columns)
     shared = dataset.SharedFunctionalGroupsSequence[0]
     groups = [[group, shared] for group in dataset.PerFrameFunctionalGroupsSequence]
     planes = [plane_of(group) for group in groups]
