@@ -32,7 +32,7 @@ from CTDefaceLib.batch.runners import RUNNERS, Place
 from CTDefaceLib.batch.status import Mishap, Status
 from CTDefaceLib.batch.work import run_job
 from CTDefaceLib.batch.worker_processes import in_worker_processes
-from CTDefaceLib.commands.batch import AUDITS
+from CTDefaceLib.commands.choices import AUDITS
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import CTDefaceError, InputError, NotReadyError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
@@ -443,7 +443,7 @@ def test_the_quick_audit(folders):
     assert summary.counts in ({Status.HELD_BACK: 1}, {Status.WARNED: 1})
 
 
-def found(original, defaced):
+def found(original, defaced, bare):
     assert (sitk.GetArrayViewFromImage(original) != sitk.GetArrayViewFromImage(defaced)).any()
     return {"verdict": str(Level.FACE_FOUND), "sentence": "There it is."}
 

@@ -10,14 +10,16 @@ import time
 import batch_cases
 import processes
 import pytest
+import SimpleITK as sitk
 from batch_cases import make_archive, problems
 from CTDefaceLib import batch
 from CTDefaceLib.batch import cluster as dask_runner
 from CTDefaceLib.batch.job import WORK_FOLDER, Job, Outcome
 from CTDefaceLib.batch.runner import Resources
-from CTDefaceLib.batch.status import Status
+from CTDefaceLib.batch.status import FINISHED, Status
 from CTDefaceLib.errors import CTDefaceError
 from dask_cluster import dask_cluster
+from scipy import ndimage
 
 pytest.importorskip("distributed", reason="needs Dask: pip install 'ctdeface[cluster]'")
 pytestmark = [
@@ -122,3 +124,19 @@ def test_a_cluster_that_only_lets_in_who_has_its_certificate(tmp_path, folders):
         run = start_batch(source, output, address, secure)
         assert run.wait() == 0, run.communicate()[1]
     assert problems(expected, source, output, private, before) == []
+
+
+def test_a_study_has_one_face_on_a_cluster_too(cluster, folders):
+    source, output, private = folders
+    first = batch_cases.head("upper_lip")
+    for number, image in enumerate((first, first + 10), 1):
+        batch_cases.write(source / f"sub-1_run-{number}_ct.nii", image)
+    batch.run(source, output, choices=batch.Choices(ending=".nii"), scheduler=cluster[0], gallery=False)
+    regions = []
+    for place, row in batch_cases.records(private).items():
+        assert row["status"] in FINISHED, row["sentence"]
+        old, new = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (
+            source / place, output / f"{row['output']}.nii"
+        ))  # fmt: skip
+        regions.append(ndimage.binary_closing(old != new, iterations=2))
+    assert len(regions) == 2 and (regions[0] ^ regions[1]).sum() < 0.02 * regions[0].sum()

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..dicom.deface import HeaderWriter, write_documents, write_series
-from ..dicom.defaced_stack import deface_stacks, first_volume, is_checked
+from ..dicom.defaced_stack import Look, deface_stacks, first_volume, is_checked
 from ..dicom.files import OTHER_IMAGES, read_dataset
 from ..dicom.references import KEPT_KINDS, referring
 from ..dicom.tree import Series, Tree, choose_series, tree_of
@@ -35,9 +35,7 @@ from ..volume_io import NIFTI, read_placed, read_scan, read_stored, save_volume
 from .found_scan import folders_of
 from .job import DICOM, Job
 from .keeping import NothingToKeepError, kept_structures
-
-Look = Callable[[sitk.Image, DefaceResult], None]
-"""Is given a volume and what its defacing made of it."""
+from .pet import pet_fields
 
 Kept = tuple[list[Structure], list[str]]
 """What must stay in a scan, and sentences on what was not found for it."""
@@ -85,6 +83,10 @@ class SeriesMember:
     def documents(self) -> list[str]:
         """What of its study can be taken along with it."""
         return referring(self.job.documents, self.series) if self.job.take_along else []
+
+    def technique(self) -> dict[str, Any]:
+        """What its headers say of how it was made, by the names of BIDS."""
+        return pet_fields(self.series.files) if self.modality == "PT" else {}
 
     @property
     def rank(self) -> tuple:
@@ -195,6 +197,10 @@ class VolumeMember:
     def times(self) -> TimeSeries | None:
         """Where the file holds several time points."""
         return time_series(self.job.path, **self._said)
+
+    def technique(self) -> dict[str, Any]:
+        """As of :class:`SeriesMember`; side-cars say it."""
+        return {}
 
     @property
     def rank(self) -> tuple:

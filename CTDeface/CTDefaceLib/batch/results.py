@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ..audits import FACE_LEFT, Level
+from ..audits import why_held_back
 from ..dicom.defaced_stack import is_checked
 from ..errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
 from ..files import make_folder, output_errors, put_in_place
@@ -88,7 +88,7 @@ def _of_the_disk(error: BaseException | None) -> Mishap | None:
     return Mishap.NO_ROOM if number in FULL else Mishap.DISK_GONE if number in GONE else None
 
 
-def write_result(member: Member, made: Made, audits: list[dict], seconds: float, work: Path) -> Outcome:
+def write_result(member: Member, made: Made, seconds: float, work: Path) -> Outcome:
     """Write what was made of a scan, unless an audit still finds the face in it.
 
     Parameters
@@ -96,8 +96,6 @@ def write_result(member: Member, made: Made, audits: list[dict], seconds: float,
     member: Member
     made: tuple
         Report, and what writes the result; see :meth:`.members.SeriesMember.deface`.
-    audits: list of dict
-        What was found by audits of it; can be empty.
     seconds: float
         That it took until now.
     work: Path
@@ -110,17 +108,13 @@ def write_result(member: Member, made: Made, audits: list[dict], seconds: float,
     """
     start, job = time.perf_counter(), member.job
     report, write = made
-    left = next((audit for audit in audits if audit["verdict"] in FACE_LEFT), None)
-    if audits:
-        report["audit"] = left or audits[0]
     report["batch"] = {"run": job.run, "scan": job.name, "attempt": job.attempt}
     report["software"] = software()
-    if left is not None:
-        return Outcome(Status.HELD_BACK, left["sentence"], None, report)
-    if audits and audits[0]["verdict"] == Level.NOT_EVALUABLE:
-        report["warnings"].append(audits[0]["sentence"])
+    if why := why_held_back(report):
+        return Outcome(Status.HELD_BACK, why, None, report)
     if job.bids:
-        report = {**side_car(Path(folders_of(job.path)[0]), member.modality, is_checked(report)), **report}
+        path = Path(folders_of(job.path)[0])
+        report = {**side_car(path, member.modality, is_checked(report), member.technique()), **report}
     part, report_part = work / f"result{suffix(job.output)}", work / "report.json"
     write(part)
     report["seconds"] = round(seconds + time.perf_counter() - start, 2)
