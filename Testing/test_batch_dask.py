@@ -82,7 +82,7 @@ def test_a_scan_that_takes_too_long_is_given_up(cluster, tmp_path):
 
 def test_a_cluster_that_goes_away_is_one_sentence(tmp_path):
     jobs = [Job(number, 1, "", "", "", str(tmp_path / "work" / "1"), "run") for number in (1, 2, 3)]
-    with dask_cluster(tmp_path, ENVIRONMENT) as (address, process):
+    with dask_cluster(tmp_path, ENVIRONMENT, workers=1) as (address, process):
         with pytest.raises(CTDefaceError, match="it goes on where it was"):
             list(dask_runner.on_dask(jobs, lambda *_: process.kill(), Resources(scheduler=address), run=sleep))
 
@@ -117,7 +117,7 @@ def test_a_cluster_that_only_lets_in_who_has_its_certificate(tmp_path, folders):
     source, output, private = folders
     expected = make_archive(source, good=2, bad=[], copies=0)
     before = batch_cases.hashes(source)
-    with dask_cluster(tmp_path, secure, "tls://") as (address, _):
+    with dask_cluster(tmp_path, secure, "tls://", workers=1) as (address, _):
         assert address.startswith("tls://")
         run = start_batch(source, output, address, {**ENVIRONMENT, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"})
         assert "cannot be reached" in run.communicate()[1] and run.returncode == 1

@@ -7,7 +7,7 @@ import numpy as np
 import poor_defacings
 import pytest
 import SimpleITK as sitk
-from CTDefaceEvalLib import attacks, detection, sweep
+from CTDefaceEvalLib import attacks, sweep
 from CTDefaceEvalLib.evaluation import check_pair, evaluate
 from CTDefaceEvalLib.findings import (
     BACK,
@@ -31,6 +31,8 @@ from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.pipeline import DefaceParameters, deface
 from stored_phantoms import stored_phantom
 
+pytestmark = pytest.mark.usefixtures("light_evaluations")
+
 GRID = ViewGrid((-30, 0, 30), (-15, 0, 15), ("top",))
 OTHER = np.array([0.0, 1.0, 0.0])
 GALLERY = np.array([0.0, 0.0, 1.0])
@@ -38,14 +40,6 @@ GALLERY = np.array([0.0, 0.0, 1.0])
 
 def phantom(person, **changes):
     return stored_phantom(PhantomParameters(person=person, spacing=(2.0, 2.0, 2.0), matrix=(110, 130), **changes)).image
-
-
-@pytest.fixture(autouse=True)
-def few_and_light_pictures(monkeypatch):
-    """What is tested is not how finely the head is drawn."""
-    monkeypatch.setitem(PRESETS, "quick", ViewGrid((-20, 10), (0, 15), ("top",)))
-    monkeypatch.setattr(sweep, "REPORT_VIEWS", sweep.REPORT_VIEWS[:1])
-    monkeypatch.setattr(detection, "GRID_MM", 2.5)
 
 
 @pytest.fixture(scope="module")

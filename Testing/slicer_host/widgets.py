@@ -268,7 +268,7 @@ ctkPathLineEdit = stand_in(
 
 def _combo_init(self, parent=None):
     QtWidgets.QWidget.__init__(self, parent)
-    self._scene, self._ids, self._observed, self._shown, self._attributes = None, [], [], None, []
+    self._scene, self._ids, self._names, self._observed, self._shown, self._attributes = None, [], [], [], None, []
     self._box = QtWidgets.QComboBox()
     self._box.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     _in_a_row(self, self._box)
@@ -298,29 +298,40 @@ def _stop_observing(observed):
     observed.clear()
 
 
-def _combo_fits(self, node):
-    types = self.nodeTypes or ()
-    if node.GetHideFromEditors() and not self.showHidden:
-        return False
-    for kind, name, value in self._attributes:
-        if node.IsA(kind) and (node.GetAttribute(name) is None or value not in (None, node.GetAttribute(name))):
-            return False
-    if self.showChildNodeTypes:
-        return any(node.IsA(kind) for kind in types)
-    return node.GetClassName() in types
+def _combo_nodes(self):
+    """The nodes of the scene that fit, in its order; this is asked with every node that comes and goes."""
+    scene, wanted, attributes = self._scene, self.nodeTypes or (), self._attributes
+    with_children, with_hidden = self.showChildNodeTypes, self.showHidden
+    found = []
+    for wanted_kind in wanted if scene else ():
+        nodes = scene.GetNodesByClass(wanted_kind)
+        nodes.UnRegister(scene)
+        for node in map(nodes.GetItemAsObject, range(nodes.GetNumberOfItems())):
+            is_wanted = with_children or node.GetClassName() == wanted_kind
+            if is_wanted and (with_hidden or not node.GetHideFromEditors()) and node not in found:
+                found.append(node)
+    for kind, name, value in attributes:
+        found = [
+            node
+            for node in found
+            if not node.IsA(kind) or (node.GetAttribute(name) is not None and value in (None, node.GetAttribute(name)))
+        ]
+    return found if len(wanted) < 2 else sorted(found, key=scene.GetNodes().IsItemPresent)
 
 
 def _combo_refresh(self, *_, going=None):
-    scene = self._scene
-    nodes = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())] if scene else []
-    nodes = [node for node in nodes if node is not going and self._fits(node)]
+    nodes = [node for node in self._nodes() if node is not going]
+    ids = [None] * bool(self.noneEnabled) + [node.GetID() for node in nodes]
+    names = ["None"] * bool(self.noneEnabled) + [node.GetName() or "" for node in nodes]
     current, row = self._shown, self._box.currentIndex()
+    if (ids, names) == (self._ids, self._names) and current in ids:
+        return
     self._box.blockSignals(True)
     self._box.clear()
-    self._ids = [None] * bool(self.noneEnabled) + [node.GetID() for node in nodes]
-    self._box.addItems(["None"] * bool(self.noneEnabled) + [node.GetName() or "" for node in nodes])
-    neighbour = min(max(row - 1, 0), len(self._ids) - 1)
-    self._box.setCurrentIndex(self._ids.index(current) if current in self._ids else neighbour)
+    self._ids, self._names = ids, names
+    self._box.addItems(names)
+    neighbour = min(max(row - 1, 0), len(ids) - 1)
+    self._box.setCurrentIndex(ids.index(current) if current in ids else neighbour)
     self._box.blockSignals(False)
     self._tell()
 
@@ -364,7 +375,7 @@ qMRMLNodeComboBox = stand_in(
     },
     setMRMLScene=_combo_scene,
     mrmlScene=lambda self: self._scene,
-    _fits=_combo_fits,
+    _nodes=_combo_nodes,
     _refresh=_combo_refresh,
     _tell=_combo_tell,
     _currentID=_combo_current_id,

@@ -72,13 +72,21 @@ MOST_BYTES = 1_000_000
 
 
 def entity(place: str, name: str) -> str:
-    """The last value of an entity, such as ``sub``, in a path; empty where it has none."""
+    """The last value of an entity in a path; empty where it has none.
+
+    Parameters
+    ----------
+    place: str
+        Path with ``/``.
+    name: str
+        Of the entity, such as ``sub``.
+    """
     found = re.findall(rf"(?:^|[/_]){name}-([A-Za-z0-9]+)", place)
     return found[-1] if found else ""
 
 
 def subject_and_session(place: str) -> tuple[str, str]:
-    """Whose scan it is, and of which session; empty where the path does not say."""
+    """What stands after ``sub-`` and ``ses-`` in the path of a scan; empty where nothing does."""
     return entity(place, "sub"), entity(place, "ses")
 
 

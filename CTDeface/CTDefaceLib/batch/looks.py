@@ -13,7 +13,19 @@ from .job import Job
 
 
 def look_at(job: Job, modality: str) -> Look:
-    """Make the pictures and the audit of what becomes of a scan; the latter goes into its report."""
+    """What makes the pictures and the audit of a scan, where its job asks for them.
+
+    Parameters
+    ----------
+    job: Job
+    modality: str
+        As in DICOM; the values of others than CT are shown as those of one.
+
+    Returns
+    -------
+    callable
+        Takes a volume and what its defacing made of it; what the audit finds goes into the report of the latter.
+    """
     audit = auditing(job.audit, modality)
 
     def look(image: sitk.Image, result: DefaceResult) -> None:

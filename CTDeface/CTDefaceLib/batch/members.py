@@ -94,7 +94,18 @@ class SeriesMember:
         return series_rank(self.series)
 
     def kept(self, lead: Member | None = None) -> Kept:
-        """What must stay in it; beside another scan, whose structures stay in all, what it has besides."""
+        """What must stay in it.
+
+        Parameters
+        ----------
+        lead: Member or None
+            Another scan, whose structures stay in all: then only what this one has besides.
+
+        Raises
+        ------
+        InputError
+            When a file cannot be read, or nothing that must stay is found for the first (NothingToKeepError).
+        """
         structures = referring(self.job.documents, self.series, KEPT_KINDS) if self.job.keep else []
         if isinstance(lead, SeriesMember):
             known = referring(self.job.documents, lead.series, KEPT_KINDS)
@@ -102,7 +113,7 @@ class SeriesMember:
         return _kept(self.job, structures, read_stored, lead)
 
     def image(self) -> sitk.Image:
-        """Its volume, or the first of several, on a regular grid."""
+        """Its volume in Hounsfield units, where it is a CT, or the first of several, on a regular grid."""
         return first_volume(self.series)
 
     def deface(self, how: Lead | Follow, look: Look, uids: Collection[str], documents: Sequence[str] = ()) -> Made:
@@ -111,11 +122,23 @@ class SeriesMember:
         Parameters
         ----------
         how: Lead or Follow
+            Finds the face, or lays the skin of another scan on it.
         look: callable
+            Is given each volume and what its defacing made of it.
         uids: collection of str
             Those of all of the study that get new ones.
         documents: sequence of str
-            What is written with it.
+            Paths of what is written with it.
+
+        Returns
+        -------
+        tuple
+            The report, and what writes the result under a name.
+
+        Raises
+        ------
+        CTDefaceError
+            When it cannot be read or defaced.
         """
         parameters = DefaceParameters(**self.job.parameters)
         if suffix(self.job.output) != DICOM:
@@ -263,7 +286,19 @@ def _volume(scan: Scan, result: DefaceResult, look: Look) -> Made:
 
 
 def members_of(jobs: Sequence[Job], refuse: Callable[[Job, Exception], None]) -> list[Member]:
-    """The scans of some jobs, each folder looked at once; ``refuse`` is told which cannot be read, and why."""
+    """The scans of some jobs, each folder looked at once.
+
+    Parameters
+    ----------
+    jobs: sequence of Job
+    refuse: callable
+        Is given each job whose scan cannot be read, and the error.
+
+    Returns
+    -------
+    list of Member
+        The others, in their order.
+    """
     trees: dict[str, Tree] = {}
     found: list[Member] = []
     for job in jobs:

@@ -33,9 +33,15 @@ GONE = [getattr(errno, name) for name in LOST if hasattr(errno, name)]
 
 
 def guarded(job: Job, do: Callable[[Path], Outcome], before: float = 0.0) -> Outcome:
-    """Do something for a scan in a folder of its own for unfinished files; every error becomes an outcome.
+    """Do something for a scan in a folder of its own for unfinished files, which is gone afterwards.
 
-    ``before`` are the seconds that were spent on it already.
+    Parameters
+    ----------
+    job: Job
+    do: callable
+        Is given the folder; what it raises becomes an outcome, see :func:`outcome_of`.
+    before: float
+        Seconds that were spent on the scan already; they count in the outcome.
     """
     start = time.perf_counter()
     work = Path(job.work) / secrets.token_hex(4)
@@ -51,7 +57,14 @@ def guarded(job: Job, do: Callable[[Path], Outcome], before: float = 0.0) -> Out
 
 
 def outcome_of(error: Exception, job: Job) -> Outcome:
-    """What an error makes of a scan."""
+    """What an error makes of a scan.
+
+    Returns
+    -------
+    Outcome
+        Refused for an input that is at fault, without a face for a head that shows none, failed for anything else; or
+        a :class:`.batch.status.Mishap`, where the disk of the results is at fault and not the scan.
+    """
     sentence = str(error)
     if isinstance(error, MemoryError):
         return Outcome(Status.FAILED, "There was not enough memory: use fewer workers, or crop the scan to the head.")
@@ -76,7 +89,23 @@ def _of_the_disk(error: BaseException | None) -> Mishap | None:
 
 
 def write_result(member: Member, made: Made, seconds: float, work: Path) -> Outcome:
-    """Write what was made of a scan, unless an audit still finds the face in it."""
+    """Write what was made of a scan, unless an audit still finds the face in it.
+
+    Parameters
+    ----------
+    member: Member
+    made: tuple
+        Report, and what writes the result; see :meth:`.members.SeriesMember.deface`.
+    seconds: float
+        That it took until now.
+    work: Path
+        Folder for unfinished files, on the disk of the output.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written, or a file of its name is not of this batch.
+    """
     start, job = time.perf_counter(), member.job
     report, write = made
     report["batch"] = {"run": job.run, "scan": job.name, "attempt": job.attempt}
@@ -115,7 +144,7 @@ def _publish(job: Job, part: Path, report_part: Path) -> dict | None:
 
 
 def software() -> dict[str, str]:
-    """Versions of what takes part."""
+    """Name → version of what takes part; ``system`` is the name of the operating system."""
     import numpy
     import scipy
     import SimpleITK

@@ -30,7 +30,13 @@ NO_CT = "It is no CT ({}), and its study has no CT in which a head was found, so
 
 
 def run_job(job: Job) -> Outcome:
-    """Do a job; every error becomes an outcome. Results that an earlier attempt left complete are not touched."""
+    """Do a job. Results that an earlier attempt left complete are not touched.
+
+    Returns
+    -------
+    Outcome
+        Of its own scan, with those of its study; every error becomes one.
+    """
     outcomes = {one.scan: done for one in job.whole if (done := finished_before(one)) is not None}
     left = [one for one in job.whole if one.scan not in outcomes]
     if left:
