@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import gui
@@ -49,8 +50,9 @@ def phantom():
 
 @pytest.fixture(scope="session")
 def scans(phantom, real_data, tmp_path_factory):
-    """A scan by its name: the phantom, or one of the real ones."""
+    """A scan by its name: the phantom, or one of the real ones; each is read once."""
 
+    @cache
     def find(name):
         if name == "phantom":
             return phantom
@@ -88,10 +90,14 @@ def deface(panel):
 
 def farthest_tissue(image, face):
     """A ball of 12 mm around the voxel of tissue farthest from the face: scalp, shoulder or couch; bool, (z, y, x)."""
-    spacing = image.GetSpacing()[::-1]
-    tissue = np.argwhere(sitk.GetArrayViewFromImage(image) > -100) * spacing
-    far = tissue[np.argmax(np.linalg.norm(tissue - np.argwhere(face).mean(axis=0) * spacing, axis=1))]
-    return np.linalg.norm(np.moveaxis(np.indices(face.shape), 0, -1) * spacing - far, axis=-1) < 12.0
+
+    def squared_mm(voxel):
+        return sum(((places - at) * mm) ** 2 for places, at, mm in zip(axes, voxel, image.GetSpacing()[::-1]))
+
+    axes = np.ogrid[tuple(slice(n) for n in face.shape)]
+    tissue = sitk.GetArrayViewFromImage(image) > -100
+    far = np.where(tissue, squared_mm([places.mean() for places in np.nonzero(face)]), -1.0).argmax()
+    return squared_mm(np.unravel_index(far, face.shape)) < 12.0**2
 
 
 def backgrounds():

@@ -268,7 +268,7 @@ ctkPathLineEdit = stand_in(
 
 def _combo_init(self, parent=None):
     QtWidgets.QWidget.__init__(self, parent)
-    self._scene, self._ids, self._observed, self._shown, self._attributes = None, [], [], None, []
+    self._scene, self._ids, self._names, self._observed, self._shown, self._attributes = None, [], [], [], None, []
     self._box = QtWidgets.QComboBox()
     self._box.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     _in_a_row(self, self._box)
@@ -298,7 +298,7 @@ def _stop_observing(observed):
     observed.clear()
 
 
-def _combo_nodes(self, going):
+def _combo_nodes(self):
     """What fits, in the order of the scene. Every change of a scene asks that of every selector: it has to be quick."""
     types, hidden, attributes = tuple(self.nodeTypes or ()), bool(self.showHidden), self._attributes
     with_children = bool(self.showChildNodeTypes)
@@ -307,7 +307,6 @@ def _combo_nodes(self, going):
         node
         for node in nodes
         if (any(map(node.IsA, types)) if with_children else node.GetClassName() in types)
-        and node is not going
         and (hidden or not node.GetHideFromEditors())
         and all(_combo_has(node, *wanted) for wanted in attributes)
     ]
@@ -320,15 +319,18 @@ def _combo_has(node, kind, name, value):
 
 
 def _combo_refresh(self, *_, going=None):
-    nodes = self._fitting(going)
+    nodes = [node for node in self._nodes() if node is not going]
+    ids = [None] * bool(self.noneEnabled) + [node.GetID() for node in nodes]
+    names = ["None"] * bool(self.noneEnabled) + [node.GetName() or "" for node in nodes]
     current, row = self._shown, self._box.currentIndex()
+    if (ids, names) == (self._ids, self._names) and current in ids:
+        return
     self._box.blockSignals(True)
     self._box.clear()
-    none = [None] * bool(self.noneEnabled)
-    self._ids = [*none, *(node.GetID() for node in nodes)]
-    self._box.addItems([*("None" for _ in none), *(node.GetName() or "" for node in nodes)])
-    neighbour = min(max(row - 1, 0), len(self._ids) - 1)
-    self._box.setCurrentIndex(self._ids.index(current) if current in self._ids else neighbour)
+    self._ids, self._names = ids, names
+    self._box.addItems(names)
+    neighbour = min(max(row - 1, 0), len(ids) - 1)
+    self._box.setCurrentIndex(ids.index(current) if current in ids else neighbour)
     self._box.blockSignals(False)
     self._tell()
 
@@ -372,7 +374,7 @@ qMRMLNodeComboBox = stand_in(
     },
     setMRMLScene=_combo_scene,
     mrmlScene=lambda self: self._scene,
-    _fitting=_combo_nodes,
+    _nodes=_combo_nodes,
     _refresh=_combo_refresh,
     _tell=_combo_tell,
     _currentID=_combo_current_id,
