@@ -130,6 +130,7 @@ class CTDefaceEvalWidget(TaskPanel):
 
     def onParametersChanged(self, caller=None, event=None):
         self.headsPanel.error = ""
+        self.evaluationPanel.forgetOthers()
         self.updateGUI()
         if self.parent.isEntered:
             self.headsPanel.showSoon()

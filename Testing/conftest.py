@@ -20,6 +20,17 @@ def pytest_ignore_collect(collection_path, config):
         return "pytestmark = pytest.mark.gui\n" in collection_path.read_text(encoding="utf-8") or None
 
 
+@pytest.fixture
+def light_evaluations(monkeypatch):
+    """Evaluations in four views of coarse skins, for tests of anything but how finely a head is drawn and fitted."""
+    from CTDefaceEvalLib import detection, facial_shape, sweep, views
+
+    monkeypatch.setitem(views.PRESETS, "quick", views.ViewGrid((-20, 10), (0, 15), ("top",)))
+    monkeypatch.setattr(sweep, "REPORT_VIEWS", sweep.REPORT_VIEWS[:1])
+    monkeypatch.setattr(detection, "GRID_MM", 2.5)
+    monkeypatch.setattr(facial_shape, "FIT_STEPS", 20)
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """Path of a real scan by file name; skips the test where the scans are not at hand.

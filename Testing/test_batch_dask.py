@@ -10,14 +10,16 @@ import time
 import batch_cases
 import processes
 import pytest
+import SimpleITK as sitk
 from batch_cases import make_archive, problems
 from CTDefaceLib import batch
 from CTDefaceLib.batch import cluster as dask_runner
 from CTDefaceLib.batch.job import WORK_FOLDER, Job, Outcome
 from CTDefaceLib.batch.runner import Resources
-from CTDefaceLib.batch.status import Status
+from CTDefaceLib.batch.status import FINISHED, Status
 from CTDefaceLib.errors import CTDefaceError
 from dask_cluster import dask_cluster
+from scipy import ndimage
 
 pytest.importorskip("distributed", reason="needs Dask: pip install 'ctdeface[cluster]'")
 pytestmark = [
@@ -80,7 +82,7 @@ def test_a_scan_that_takes_too_long_is_given_up(cluster, tmp_path):
 
 def test_a_cluster_that_goes_away_is_one_sentence(tmp_path):
     jobs = [Job(number, 1, "", "", "", str(tmp_path / "work" / "1"), "run") for number in (1, 2, 3)]
-    with dask_cluster(tmp_path, ENVIRONMENT) as (address, process):
+    with dask_cluster(tmp_path, ENVIRONMENT, workers=1) as (address, process):
         with pytest.raises(CTDefaceError, match="it goes on where it was"):
             list(dask_runner.on_dask(jobs, lambda *_: process.kill(), Resources(scheduler=address), run=sleep))
 
@@ -115,10 +117,26 @@ def test_a_cluster_that_only_lets_in_who_has_its_certificate(tmp_path, folders):
     source, output, private = folders
     expected = make_archive(source, good=2, bad=[], copies=0)
     before = batch_cases.hashes(source)
-    with dask_cluster(tmp_path, secure, "tls://") as (address, _):
+    with dask_cluster(tmp_path, secure, "tls://", workers=1) as (address, _):
         assert address.startswith("tls://")
         run = start_batch(source, output, address, {**ENVIRONMENT, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"})
         assert "cannot be reached" in run.communicate()[1] and run.returncode == 1
         run = start_batch(source, output, address, secure)
         assert run.wait() == 0, run.communicate()[1]
     assert problems(expected, source, output, private, before) == []
+
+
+def test_a_study_has_one_face_on_a_cluster_too(cluster, folders):
+    source, output, private = folders
+    first = batch_cases.head("upper_lip")
+    for number, image in enumerate((first, first + 10), 1):
+        batch_cases.write(source / f"sub-1_run-{number}_ct.nii", image)
+    batch.run(source, output, choices=batch.Choices(ending=".nii"), scheduler=cluster[0], gallery=False)
+    regions = []
+    for place, row in batch_cases.records(private).items():
+        assert row["status"] in FINISHED, row["sentence"]
+        old, new = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (
+            source / place, output / f"{row['output']}.nii"
+        ))  # fmt: skip
+        regions.append(ndimage.binary_closing(old != new, iterations=2))
+    assert len(regions) == 2 and (regions[0] ^ regions[1]).sum() < 0.02 * regions[0].sum()

@@ -15,7 +15,9 @@ import SimpleITK as sitk
 from batch_cases import another, head, like, records, touched
 from CTDefaceLib import batch
 from CTDefaceLib.batch import Choices
+from CTDefaceLib.batch.bids import side_car
 from CTDefaceLib.batch.job import Outcome
+from CTDefaceLib.batch.pet import REQUIRED, pet_fields
 from CTDefaceLib.batch.planning import MOST_DEATHS
 from CTDefaceLib.batch.runners import RUNNERS, Place
 from CTDefaceLib.batch.status import FINISHED, Mishap, Status
@@ -26,7 +28,7 @@ from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.structures import read_structures
 from CTDefaceLib.study.reference import of_most
 from CTDefaceLib.study.register import Pose
-from pydicom.uid import MRImageStorage, generate_uid
+from pydicom.uid import MRImageStorage, PositronEmissionTomographyImageStorage, generate_uid
 from scipy import ndimage
 from stored_phantoms import stored_phantom
 from test_dicom_references import item
@@ -283,6 +285,51 @@ def test_a_bids_dataset_becomes_one(dataset, tmp_path, capsys):
         dataset / "sub-Doe/ses-1/anat/sub-Doe_ses-1_T1w.nii.gz", output / f"{t1w['output']}.nii.gz"
     ))  # fmt: skip
     assert 0.01 < (old != new).mean() < 0.4
+
+
+def pet(folder, **changes):
+    """Two slices of a PET as a scanner writes them; returns the files."""
+    tracer = item(
+        Radiopharmaceutical="FDG", RadiopharmaceuticalStartTime="235500.00", RadionuclideTotalDose="370000000",
+        RadionuclideCodeSequence=[item(CodeValue="C-111A1", CodingSchemeDesignator="SRT", CodeMeaning="^18^Fluorine")],
+    )  # fmt: skip
+    tags = dict(
+        SOPClassUID=PositronEmissionTomographyImageStorage, Modality="PT", Manufacturer="Maker", Units="BQML",
+        ManufacturerModelName="Ring 1", InstitutionName="Otherville", DecayCorrection="START",
+        ActualFrameDuration="120000", AttenuationCorrectionMethod="measured,AC_CT", ReconstructionMethod="OSEM3D 4i21s",
+        ConvolutionKernel="XYZ Gauss2.00", AcquisitionTime="005500.00", RescaleIntercept=0,
+        RadiopharmaceuticalInformationSequence=[tracer],
+    )  # fmt: skip
+    return dicom_files.write_series(folder, head()[:, :, :2], **{**tags, **changes})
+
+
+def test_the_side_car_of_a_pet_has_what_its_headers_say(tmp_path):
+    files = list(map(str, pet(tmp_path / "1")))
+    later = pydicom.dcmread(files[0])
+    later.AcquisitionTime = "005700"  # the next bed
+    later.save_as(files[0])
+    found = side_car(tmp_path / "1", "PT", True, pet_fields(files))
+    assert {name: value for name, value in found.items() if name in REQUIRED} == {
+        "Manufacturer": "Maker", "ManufacturersModelName": "Ring 1", "Units": "Bq/mL", "TracerName": "FDG",
+        "TracerRadionuclide": "F18", "InjectedRadioactivity": 3.7e8, "InjectedRadioactivityUnits": "Bq",
+        "TimeZero": "00:00:00", "ScanStart": 3600.0, "InjectionStart": 0.0, "FrameTimesStart": [3600.0],
+        "FrameDuration": [120.0], "ImageDecayCorrected": True, "ImageDecayCorrectionTime": 3600.0,
+        "ReconMethodName": "OSEM3D 4i21s", "ReconMethodParameterLabels": ["iterations", "subsets"],
+        "ReconMethodParameterUnits": ["none", "none"], "ReconMethodParameterValues": [4, 21],
+        "ReconFilterType": "XYZ Gauss", "ReconFilterSize": 2.0, "AttenuationCorrection": "measured,AC_CT",
+    }  # fmt: skip
+    assert found["side_car_lacks"] == [
+        "InjectedMass", "InjectedMassUnits", "SpecificRadioactivity", "SpecificRadioactivityUnits",
+        "ModeOfAdministration", "AcquisitionMode",
+    ]  # fmt: skip
+    text = json.dumps(found)
+    assert not any(word in text for word in ("Doe", "4711", "Otherville", "2355", "0055"))
+    tags = dict(RadiopharmaceuticalInformationSequence=None, DecayCorrection="NONE", ReconstructionMethod=None)
+    bare = pet_fields(list(map(str, pet(tmp_path / "2", ConvolutionKernel="All-pass", **tags))))
+    assert bare["ImageDecayCorrected"] is False and bare["ScanStart"] == 0.0 and "InjectionStart" not in bare
+    assert (bare["ReconFilterType"], bare["ReconFilterSize"]) == ("none", 0) and "TracerName" not in bare
+    odd = dict(ActualFrameDuration=None, AcquisitionTime="", SeriesTime=None, DecayCorrection=None)
+    assert "ScanStart" not in pet_fields(list(map(str, pet(tmp_path / "3", **odd))))
 
 
 @pytest.mark.slow

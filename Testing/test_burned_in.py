@@ -15,6 +15,7 @@ from CTDefaceLib.batch.status import Status
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom import burned_in
 from CTDefaceLib.errors import InputError
+from CTDefaceLib.volume_io import read_ct
 
 TOP = (slice(2, 10), slice(4, 60))
 """Where a text stands in a slice of the coarse head."""
@@ -27,7 +28,7 @@ def reader(monkeypatch):
 
     def read(picture):
         looked.append(picture.shape)
-        return [("DOE JANE", 0.9)] if (picture[TOP] == 255).all() else [("0", 0.99), ("R", 0.9), ("Doe", 0.2)]
+        return [("DOE JANE", 0.9)] if (picture[TOP] == 255).all() else [("0000", 0.99), ("R", 0.9), ("dio", 0.7)]
 
     monkeypatch.setattr(burned_in, "check_reader", lambda: None)
     monkeypatch.setattr("CTDefaceLib.dicom.deface.check_reader", lambda: None)
@@ -118,3 +119,12 @@ def test_the_real_reader():
         marked[1][np.array(picture) > 128] = 3071
         with pytest.raises(InputError, match="slice 2 of 4"):
             burned_in.refuse_text(batch_cases.like(marked, fine))
+
+
+@pytest.mark.slow
+def test_the_real_reader_passes_a_real_head(real_data):
+    """Whose teeth, holder and rings it reads, too: as 00000 and, unsure of it, as dio and 010."""
+    pytest.importorskip("rapidocr", reason="pip install ctdeface[text]")
+    pytest.importorskip("onnxruntime", reason="pip install ctdeface[text]")
+    for name, slices in (("head_ct_brain_fov.nii.gz", slice(1, 5)), ("head_ct_full_face_lowres.nii.gz", slice(26, 30))):
+        burned_in.refuse_text(read_ct(real_data(name))[:, :, slices])

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import gui
@@ -26,6 +27,7 @@ from CTDefaceSlicer.shared.process import BackgroundProcess
 from CTDefaceSlicer.tasks import Task
 from gui import dialogs, run_for, wait
 from stored_phantoms import stored_phantom
+from vtk.util.numpy_support import vtk_to_numpy
 
 import qt  # isort: skip
 
@@ -48,8 +50,9 @@ def phantom():
 
 @pytest.fixture(scope="session")
 def scans(phantom, real_data, tmp_path_factory):
-    """A scan by its name: the phantom, or one of the real ones."""
+    """A scan by its name: the phantom, or one of the real ones; each is read once."""
 
+    @cache
     def find(name):
         if name == "phantom":
             return phantom
@@ -87,10 +90,14 @@ def deface(panel):
 
 def farthest_tissue(image, face):
     """A ball of 12 mm around the voxel of tissue farthest from the face: scalp, shoulder or couch; bool, (z, y, x)."""
-    spacing = image.GetSpacing()[::-1]
-    tissue = np.argwhere(sitk.GetArrayViewFromImage(image) > -100) * spacing
-    far = tissue[np.argmax(np.linalg.norm(tissue - np.argwhere(face).mean(axis=0) * spacing, axis=1))]
-    return np.linalg.norm(np.moveaxis(np.indices(face.shape), 0, -1) * spacing - far, axis=-1) < 12.0
+
+    def squared_mm(voxel):
+        return sum(((places - at) * mm) ** 2 for places, at, mm in zip(axes, voxel, image.GetSpacing()[::-1]))
+
+    axes = np.ogrid[tuple(slice(n) for n in face.shape)]
+    tissue = sitk.GetArrayViewFromImage(image) > -100
+    far = np.where(tissue, squared_mm([places.mean() for places in np.nonzero(face)]), -1.0).argmax()
+    return squared_mm(np.unravel_index(far, face.shape)) < 12.0**2
 
 
 def backgrounds():
@@ -804,6 +811,29 @@ def test_the_console_lines_without_a_window(scans, name, tmp_path):
     assert done.stdout.strip() == "ct face mask / ct defaced", done.stderr
     assert not done.stderr.strip()
     assert (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("reach", [(2, 9, 3, 8, 1, 5), (-3, 4, 2, 30, 4, 9), (40, 44, 0, 3, 0, 3)])
+@pytest.mark.parametrize("moved", [0.0, 0.25])
+def test_mask_on_the_grid_of_the_volume_is_what_resampling_gives(reach, moved):
+    """Where a labelmap has the grid of the volume, it is taken as it is, however far it reaches."""
+    shape = (7, 11, 13)
+    volume = nodes.addVolume(np.zeros(shape, np.int16), (0.5, 0.6, 2.0), (3.0, -9.0, 5.0), np.eye(3), "CT")
+    other = nodes.addVolume(np.zeros(shape, np.int16), (0.5, 0.6, 2.0), (3.0 + moved, -9.0, 5.0), np.eye(3), "Grid")
+    labelmap = slicer.vtkOrientedImageData()
+    labelmap.SetExtent(*reach)
+    labelmap.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    values = vtk_to_numpy(labelmap.GetPointData().GetScalars())
+    values[:] = np.random.default_rng(0).integers(0, 2, len(values))
+    matrix = vtk.vtkMatrix4x4()
+    other.GetIJKToRASMatrix(matrix)
+    labelmap.SetImageToWorldMatrix(matrix)
+    mask = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    mask.AddSegmentFromBinaryLabelmapRepresentation(labelmap, nodes.FACE_NAME)
+    expected = slicer.util.arrayFromSegmentBinaryLabelmap(mask, nodes.faceSegmentID(mask), volume)
+    found = nodes.faceMask(mask, volume)
+    assert found.shape == shape and np.array_equal(found, expected > 0)
+    assert found.any() == (reach[0] < 13)
 
 
 def test_oblique_and_transformed_volumes_keep_their_place(panel, phantom):

@@ -31,7 +31,7 @@ LOCALIZER = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
 
 @pytest.fixture(scope="module")
 def head():
-    return scan(field_of_view="upper_lip").image
+    return scan(field_of_view="upper_lip", spacing=(2.0, 2.0, 3.0)).image
 
 
 def by_place(folder):

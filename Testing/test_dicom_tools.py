@@ -60,10 +60,14 @@ def test_dcm2niix(series, tmp_path):
 
 
 def complaints(program, path):
-    """What dciodvfy says of a file, without values."""
+    """What dciodvfy says of a file, without values; elements and modules that it names are none."""
     result = subprocess.run([program, path], capture_output=True, text=True, errors="replace")
     lines = (result.stdout + result.stderr).splitlines()
-    return {re.sub("<[^>]*>", "", line) for line in lines if line.startswith(("Error", "Warning"))}
+    return {
+        re.sub("(?<!Element=)(?<!Module=)<[^>]*>|[0-9.]{20,}", "", line)
+        for line in lines
+        if line.startswith(("Error", "Warning"))
+    }
 
 
 def test_dciodvfy_finds_nothing_new(series):

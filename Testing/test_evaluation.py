@@ -7,13 +7,14 @@ import numpy as np
 import poor_defacings
 import pytest
 import SimpleITK as sitk
-from CTDefaceEvalLib import attacks, detection, sweep
+from CTDefaceEvalLib import attacks, sweep
 from CTDefaceEvalLib.evaluation import check_pair, evaluate
 from CTDefaceEvalLib.findings import (
     BACK,
     BOUND,
     CONTROL,
     DEFACED,
+    NOTHING_KEPT,
     Evaluation,
     Evidence,
     Face,
@@ -24,7 +25,7 @@ from CTDefaceEvalLib.findings import (
 )
 from CTDefaceEvalLib.recognition import SAME_PERSON, gallery_of, kept_gallery, likeness
 from CTDefaceEvalLib.settings import Settings
-from CTDefaceEvalLib.verdict import is_recognised, judge
+from CTDefaceEvalLib.verdict import cost_of_keeping, is_recognised, judge
 from CTDefaceEvalLib.views import PRESETS, ViewGrid, head_pose
 from CTDefaceLib.anatomy.hounsfield import BONE_HU
 from CTDefaceLib.errors import Cancelled, CTDefaceError, InputError, NoFaceError
@@ -33,6 +34,8 @@ from CTDefaceLib.pipeline import DefaceParameters, deface
 from scipy import ndimage
 from stored_phantoms import stored_phantom
 
+pytestmark = pytest.mark.usefixtures("light_evaluations")
+
 GRID = ViewGrid((-30, 0, 30), (-15, 0, 15), ("top",))
 OTHER = np.array([0.0, 1.0, 0.0])
 GALLERY = np.array([0.0, 0.0, 1.0])
@@ -40,14 +43,6 @@ GALLERY = np.array([0.0, 0.0, 1.0])
 
 def phantom(person, **changes):
     return stored_phantom(PhantomParameters(person=person, spacing=(2.0, 2.0, 2.0), matrix=(110, 130), **changes)).image
-
-
-@pytest.fixture(autouse=True)
-def few_and_light_pictures(monkeypatch):
-    """What is tested is not how finely the head is drawn."""
-    monkeypatch.setitem(PRESETS, "quick", ViewGrid((-20, 10), (0, 15), ("top",)))
-    monkeypatch.setattr(sweep, "REPORT_VIEWS", sweep.REPORT_VIEWS[:1])
-    monkeypatch.setattr(detection, "GRID_MM", 2.5)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +139,27 @@ def test_where_no_gallery_of_people_is_kept_the_findings_say_so():
     assert not any("gallery" in finding for finding in judge(evidence).findings)
     evidence.scale.is_kept, evidence.likeness = False, {}
     assert not any("gallery" in finding for finding in judge(evidence).findings)
+
+
+def test_what_keeping_costs():
+    """The bound with what is kept in the head against that without; it decides nothing by itself."""
+    assert cost_of_keeping(made_up()) == ""
+
+    def sentence(bare, **others):
+        evidence = made_up(**others)
+        evidence.subjects.append(subject := Subject(NOTHING_KEPT, NOTHING_KEPT, 0.0, sightings(0, bare)))
+        if evidence.likeness:
+            own = evidence.original.embeddings("m")
+            evidence.likeness[NOTHING_KEPT] = likeness(own, subject.embeddings("m"), GALLERY)
+        return judge(evidence).level, cost_of_keeping(evidence)
+
+    away, half = (0.0, 1.0, 0.0), (0.5, 1.0, 0.0)
+    level, said = sentence(away, bound=half)
+    assert level is Level.NOT_RECOGNISABLE and said.startswith("Keeping structures costs 45% of likeness: with them")
+    assert "without them 0% (95 %" in said and said.endswith("one person from 60% on.")
+    assert sentence(half, bound=half)[1].startswith("Keeping structures costs nothing that is seen")
+    assert sentence(TOWARDS)[0] is Level.NOT_RECOGNISABLE, "what would have been is nothing that is shared"
+    assert "could not be measured" in sentence(away, known=False)[1]
 
 
 def test_levels_are_the_words_that_users_and_records_see():

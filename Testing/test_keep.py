@@ -9,13 +9,18 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from coarse_phantoms import mask_of, scan, voxels
+from CTDefaceLib.anatomy.face_map import moved_image
+from CTDefaceLib.audits import Level
+from CTDefaceLib.commands.choices import AUDITS
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.files import SEGMENTATION, STRUCTURE_SET
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.phantom import Label
 from CTDefaceLib.pipeline import DefaceParameters, deface
 from CTDefaceLib.removal.keep import Structure, keep
-from CTDefaceLib.structures import read_structures, split_choice
+from CTDefaceLib.structures import is_listed, read_structures, split_choice
+from CTDefaceLib.study.apply import Face, apply
+from CTDefaceLib.study.register import Pose
 from scipy import ndimage
 from test_dicom import by_place
 from test_dicom_references import item
@@ -76,6 +81,47 @@ def test_the_report_names_its_volume_and_its_price():
     assert result.report["kept"]["Mandible"]["in_region"] == pytest.approx(plain[inside].mean(), abs=0.02)
     assert any("what they show of it stays" in warning for warning in result.report["warnings"])
     assert "kept" not in deface(s.image, SEED).report
+
+
+def test_what_would_have_gone_is_known_in_every_series():
+    """Its bound is what keeping something is measured against, see :mod:`CTDefaceLib.audits`."""
+    s, inside, result = with_jaw()
+    plain = deface(s.image, SEED)
+    assert np.array_equal(voxels(result.bare), voxels(s.region())) and plain.bare is None
+    shift = np.array([3.0, -2.0, 4.0])
+    moved = apply(Face(s.image, result, SEED), moved_image(s.image, np.eye(3), shift), pose=Pose(np.eye(3), shift))
+    assert (voxels(moved.bare) & ~voxels(moved.region) & inside).sum() > 1000
+    own = apply(Face(s.image, plain, SEED), s.image, kept=[Structure("x", mask_of(inside, s.image))])
+    assert np.array_equal(voxels(own.bare), voxels(s.region())) and (voxels(own.region) < voxels(own.bare)).any()
+
+
+SEEN = []
+
+
+def audit(original, defaced, bare):
+    """An audit that finds a face wherever something is kept, and remembers what it was shown."""
+    SEEN.append((original, defaced, bare))
+    level, sentence = (Level.NOT_ALL_TRIED, "Nothing.") if bare is None else (Level.RECOVERABLE, "There it is.")
+    return {"verdict": str(level), "sentence": sentence}
+
+
+@pytest.mark.slow
+def test_an_audit_sees_it_and_may_hold_the_result_back(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(AUDITS, "quick", f"{__name__}:audit")
+    s = scan(field_of_view="upper_lip")
+    source, jaws = tmp_path / "head.nrrd", tmp_path / "jaw.nrrd"
+    sitk.WriteImage(s.image, str(source))
+    bone = s.labelled(Label.BONE)
+    bone[:, 60:] = False
+    sitk.WriteImage(mask_of(bone, s.image), str(jaws))
+    command = ["deface", str(source), str(tmp_path / "out.nrrd"), "--audit", "quick"]
+    assert main([*command, "--keep", str(jaws)]) == 1
+    assert "There it is. It was not written." in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["head.nrrd", "jaw.nrrd"]
+    assert voxels(SEEN[-1][2]).any()
+    assert main(command) == 0
+    assert json.loads((tmp_path / "out.json").read_text())["audit"]["sentence"] == "Nothing."
+    assert "audit: Nothing." in capsys.readouterr().err and SEEN[-1][2] is None
 
 
 def test_what_lies_deep_costs_nothing():
@@ -154,6 +200,36 @@ def test_label_maps(tmp_path):
         assert [one.name for one in read_structures(f"{tmp_path / 'labels.nii.gz'}:{choice}")] == names
     with pytest.raises(InputError, match="no structure “Brain”.* has Parotid_L, PTV 60"):
         read_structures(f"{tmp_path / 'labels.nii.gz'}:Brain")
+
+
+@pytest.mark.parametrize(
+    "listed, names, others",
+    [
+        (
+            "nodes",
+            "parotid_gland_left submandibular_gland_right thyroid_gland LN_Neck_IIA_L LNN_Neck_VI_L Glnd_Submand_L "
+            "Parotid_R Neck_IV Level_Ib Lymph-Node_4",
+            "brain mandible Neck_Muscle vertebrae_C3 LNT Glottis",
+        ),
+        (
+            "jaw",
+            "mandible teeth_lower Bone_Mandible Tooth_21 lower_jawbone upper_left_central_incisor_fdi121 "
+            "lower_right_first_molar_fdi146",
+            "skull hyoid hard_palate",
+        ),
+        (
+            "orbits",
+            "eye_left eye_lens_right optic_nerve_left OpticNrv_R Lens_L Glnd_Lacrimal_R Retina_L Orbit "
+            "lateral_rectus_muscle_left eyeball_left",
+            "OpticChiasm brainstem sinus_frontal",
+        ),
+        ("targets", "GTVp CTV_High PTV_7000 ITV IGTV PTV!_5400", "Optics Body"),
+    ],
+)
+def test_usual_lists_know_the_names_that_others_give(listed, names, others):
+    """TotalSegmentator's, those of TG-263, and plain ones."""
+    assert [name for name in names.split() if not is_listed(name, listed)] == []
+    assert [name for name in others.split() if is_listed(name, listed)] == []
 
 
 def test_segmentations_that_slicer_saves(tmp_path):

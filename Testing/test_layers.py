@@ -37,18 +37,18 @@ ROOMS = {
     "removal": "anatomy errors phantom",
     "parameters": "errors files removal segmenters",
     "pipeline": "anatomy errors parameters progress removal segmenters version",
-    "dicom": "anatomy errors files parameters pipeline private processes progress removal scan version walk",
+    "dicom": "anatomy audits errors files parameters pipeline private processes progress removal scan version walk",
     "volume_io": "dicom errors files nifti nifti_geometry processes scan stored_data",
     "structures": "dicom errors removal stored_data volume_io",
-    "study": "anatomy dicom errors files nifti nifti_geometry parameters pipeline private progress removal scan "
+    "study": "anatomy audits dicom errors files nifti nifti_geometry parameters pipeline private progress removal scan "
     "stored_data version volume_io",
     "batch": "anatomy audits dicom errors files nifti_geometry parameters patience pipeline private processes progress "
     "removal render scan segmenters stored_data structures study version volume_io walk",
     "pacs": "batch dicom errors files parameters private processes study",
     "worker": "anatomy batch dicom errors files parameters phantom pipeline private processes progress removal render "
     "scan segmenters study tasks version volume_io",
-    "commands": "batch dicom errors files nifti_geometry pacs parameters phantom pipeline private progress render scan "
-    "segmenters stored_data structures study version volume_io",
+    "commands": "audits batch dicom errors files nifti_geometry pacs parameters phantom pipeline private progress "
+    "render scan segmenters stored_data structures study version volume_io",
     "__init__": "parameters pipeline structures version volume_io",
     "__main__": "commands",
 }
@@ -75,7 +75,7 @@ EXCEPTIONS = {
 }
 """Single arrows that are allowed although their rooms are not, and why."""
 
-BY_NAME = {"CTDefaceLib.commands.main": "CTDefaceEvalLib.cli", "CTDefaceLib.commands.batch": "CTDefaceEvalLib.audit"}
+BY_NAME = {"CTDefaceLib.commands.main": "CTDefaceEvalLib.cli", "CTDefaceLib.commands.choices": "CTDefaceEvalLib.audit"}
 """Where CTDefaceLib names the evaluation, which may not be installed, as text."""
 
 SHIPPED = {"numpy", "scipy", "SimpleITK", "pydicom", "vtk", "requests"}

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 import slicer
 from coarse_phantoms import mask_of, scan, voxels
 from CTDefaceLib.errors import InputError
+from CTDefaceLib.structures import LISTS
 from CTDefaceLib.volume_io import read_ct
 from CTDefaceSlicer.shared import nodes
 from gui import wait
@@ -157,6 +158,32 @@ def test_what_stays_is_outlined_before_and_after_and_listed(panel, head, monkeyp
     assert rows(ui.keepTable)[0][2].startswith("33.4 mL")
 
 
+def test_usual_lists_are_ticked_at_once(quick, head):
+    ui, volume = quick.ui, gui.volume(head, "CT")
+    some = box(slicer.util.arrayFromVolume(volume).shape, 10, slice(10, 20), slice(25, 40))
+    names = ("mandible", "Parotid_L", "brain", "teeth_lower", "GTVp", "eye_left")
+    ui.inputSelector.setCurrentNode(volume)
+    wait(lambda: not ui.defaceCollapsibleButton.collapsed)
+    ui.keepCollapsibleButton.collapsed = False
+    assert not ui.keepJawButton.visible
+    ui.keepSelector.setCurrentNode(segmentation(volume, **dict.fromkeys(names, some)))
+    buttons = {"nodes": ui.keepNodesButton, "jaw": ui.keepJawButton, "orbits": ui.keepOrbitsButton}
+    buttons["targets"] = ui.keepTargetsButton
+    assert set(buttons) == set(LISTS) and all(button.visible and button.enabled for button in buttons.values())
+    ticked = lambda: [name for isTicked, name, _remark in rows(ui.keepTable) if isTicked]  # noqa: E731
+    buttons["jaw"].click()
+    assert ticked() == ["mandible", "teeth_lower"] and not ui.keepJawButton.enabled, "they are all ticked"
+    buttons["orbits"].click()
+    buttons["targets"].click()
+    assert ticked() == ["mandible", "teeth_lower", "GTVp", "eye_left"]
+    tick(ui.keepTable, 0, False)
+    assert ui.keepJawButton.enabled and ui.keepNodesButton.enabled
+    segments = quick.parameterNode.keptSegmentation.GetSegmentation()
+    segments.RemoveSegment(segments.GetSegmentIdBySegmentName("Parotid_L"))
+    wait(lambda: ui.keepTable.rowCount == 5)
+    assert not ui.keepNodesButton.enabled, "there is none"
+
+
 def test_what_was_drawn_on_one_patient_is_kept_in_no_other(quick, head):
     ui = quick.ui
     _volume, node = drawn(head)
@@ -279,6 +306,81 @@ def test_the_further_series_are_saved_with_the_scene(quick, head, tmp_path):
     slicer.mrmlScene.RemoveNode(slicer.util.getNode("Other"))
     wait(lambda: ui.furtherTable.rowCount == 1)
     assert quick.furtherPanel.ticked() == []
+
+
+def perfusion(images, name):
+    """A volume that shows the time points of a sequence, 1.5 s apart, and the browser that chooses them."""
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+    sequence.SetIndexUnit("s")
+    for number, image in enumerate(images):
+        node = gui.volume(image, name)
+        sequence.SetDataNodeAtValue(node, str(1.5 * number))
+        slicer.mrmlScene.RemoveNode(node)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", name)
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    return browser.GetProxyNode(sequence), browser
+
+
+def test_all_time_points_of_a_sequence_get_the_face(quick, head, tmp_path):
+    ui = quick.ui
+    volume, browser = perfusion([head + number for number in range(3)], "Perfusion")
+    other, second = perfusion([head - number for number in range(2)], "Other")
+    patient("Doe", volume, other)
+    ui.inputSelector.setCurrentNode(volume)
+    assert [row[:2] for row in rows(ui.furtherTable)] == [
+        (True, "Perfusion: all 3 time points"), (True, "Other (2 time points)"),
+    ]  # fmt: skip
+    assert rows(ui.furtherTable)[0][2].startswith("Same grid")
+    deface(quick)
+    result = ui.defacedSelector.currentNode()
+    assert result.GetName() == "Perfusion defaced" and quick.logic.results(volume) == [result]
+    own, further = quick.logic.furtherResults(result)
+    assert (own.GetName(), further.GetName()) == ("Perfusion defaced, all times", "Other defaced")
+    assert [row[2] for row in rows(ui.furtherTable)] == [f"Done: {one.GetName()}" for one in (own, further)]
+    for node, chooser, step in ((own, browser, 1), (further, second, -1)):
+        for number in range(chooser.GetNumberOfItems()):
+            chooser.SetSelectedItemNumber(number)
+            array = slicer.util.arrayFromVolume(node)
+            assert (array[:, :20] == -1000).all(), number
+            assert np.array_equal(array[:, 30:], sitk.GetArrayFromImage(head)[:, 30:] + step * number)
+            assert quick.logic.isResult(node) and quick.logic.originalOf(node) in (volume, other)
+    everything = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    assert len([node for node in everything if not node.GetHideFromEditors()]) == 5
+    browser.SetSelectedItemNumber(0)
+    slicer.mrmlScene.RemoveNode(further)
+    wait(lambda: len(slicer.util.getNodesByClass("vtkMRMLSequenceNode")) == 3)
+    second.SetSelectedItemNumber(0)
+    assert [row[2].startswith("Done") for row in rows(ui.furtherTable)] == [True, False], "it does not come back"
+    ui.exportKindComboBox.currentIndex = 0
+    ui.exportPathLineEdit.currentPath = str(tmp_path / "saved" / "out.nrrd")
+    ui.exportButton.click()
+    wait(lambda: not quick.busy)
+    assert "Several time points can be written as .nii" in ui.exportHintLabel.text
+    with pytest.raises(InputError, match="several time points"):
+        quick.logic.exportSeries(own, tmp_path / "series")
+
+
+def test_time_points_by_the_real_worker(panel, head, tmp_path):
+    images = [head + 5 * number for number in range(3)]
+    volume, browser = perfusion(images, "Perfusion")
+    mask = panel.logic.segmentFace(volume)
+    result = panel.logic.deface(volume, mask)
+    own = panel.logic.defaceFurther(volume, mask, volume)
+    report = panel.logic.report(own)
+    assert (report["modality"], report["time_points"], report["registered"] if "registered" in report else None) == (
+        "CT", 3, None,
+    )  # fmt: skip
+    panel.logic.exportVolume(own, tmp_path / "out.nii.gz")
+    whole = sitk.ReadImage(str(tmp_path / "out.nii.gz"))
+    assert whole.GetSize()[3] == 3 and whole.GetSpacing()[3] == 1.5
+    new, old = sitk.GetArrayFromImage(whole), np.array([sitk.GetArrayFromImage(image) for image in images])
+    changed = new != old
+    assert changed[0].sum() > 100 and (changed.any(axis=0) & ~changed[0]).sum() < 0.1 * changed[0].sum()
+    first = slicer.util.arrayFromVolume(result) != old[0]
+    assert (first ^ changed[0]).sum() < 0.1 * first.sum(), "the region of the result itself"
+    browser.SetSelectedItemNumber(2)
+    assert np.array_equal(slicer.util.arrayFromVolume(own), new[2])
 
 
 def test_with_the_real_worker(panel, head):

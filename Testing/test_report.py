@@ -12,7 +12,7 @@ import numpy as np
 import poor_defacings
 import pytest
 import SimpleITK as sitk
-from CTDefaceEvalLib import charts, cli, companions, detection, report
+from CTDefaceEvalLib import charts, cli, companions, report
 from CTDefaceEvalLib.evaluation import evaluate
 from CTDefaceEvalLib.face_models import load_model
 from CTDefaceEvalLib.pages import FACE_NOTICE
@@ -27,13 +27,9 @@ from stored_phantoms import stored_phantom
 pytest.importorskip("dlib")
 
 
+pytestmark = pytest.mark.usefixtures("light_evaluations")
+
 JOINED = ("greatest", "least", "mean")
-
-
-@pytest.fixture(autouse=True)
-def light_pictures(monkeypatch):
-    """What is tested is not how finely the head is drawn."""
-    monkeypatch.setattr(detection, "GRID_MM", 2.5)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +102,7 @@ def test_what_lies_beside_is_found_and_the_report_says_so(folder, others, tmp_pa
     assert "@media print" in html and FACE_NOTICE in html and result.verdict.sentence in html
     with open(tmp_path / "report.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 9 * len(result.subjects)
+    assert len(rows) == len(result.grid) * len(result.subjects)
     numbers = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     found = [row for row in rows if row["subject"] == "original" and row["score"]]
     assert len(found) == numbers["subjects"][0]["models"]["dlib-hog"]["views_found"]

@@ -12,6 +12,8 @@ from coarse_phantoms import mask_of, scan, voxels
 from CTDefaceLib.anatomy.face_map import moved_image
 from CTDefaceLib.anatomy.grids import values_at
 from CTDefaceLib.anatomy.hounsfield import HALFWAY_HU
+from CTDefaceLib.audits import Level
+from CTDefaceLib.commands.choices import AUDITS
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.files import OTHER_IMAGES
 from CTDefaceLib.errors import InputError
@@ -332,6 +334,35 @@ def _unchanged(old: pydicom.Dataset, new: pydicom.Dataset, pose: Pose) -> np.nda
 def test_one_series_of_a_study_alone(stroke, tmp_path):
     assert main(["deface", str(stroke), str(tmp_path / "out"), "--series", "3"]) == 0
     assert all(path.name.startswith("IM") for path in (tmp_path / "out").iterdir())
+
+
+SHOWN = []
+
+
+def audit(original, defaced, bare):
+    """An audit that still finds the face in every second volume that it is shown."""
+    SHOWN.append(original)
+    level = Level.FACE_FOUND if len(SHOWN) % 2 else Level.NOT_ALL_TRIED
+    return {"verdict": str(level), "sentence": f"Volume {len(SHOWN)}."}
+
+
+@pytest.mark.slow
+def test_an_audit_holds_back_single_series_of_a_study(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(AUDITS, "quick", f"{__name__}:audit")
+    image = scan(field_of_view="upper_lip").image
+    common = dict(FrameOfReferenceUID=generate_uid(), StudyInstanceUID=generate_uid())
+    for number in (2, 3):
+        dicom_files.write_series(tmp_path / "in" / str(number), image + number, SeriesNumber=number, **common)
+    command = ["deface", str(tmp_path / "in"), str(tmp_path / "out"), "--audit", "quick"]
+    assert main(command) == 3
+    report = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert [one["why"] for one in report["refused"]] == ["Volume 1. It was not written."]
+    assert report["face_from"].startswith("series 2")
+    assert [one["audit"]["sentence"] for one in report["series"]] == ["Volume 2."]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["series-003"]
+    capsys.readouterr()
+    assert main([*command[:2], str(tmp_path / "one"), *command[3:], "--series", "2"]) == 1
+    assert "Volume 3. It was not written." in capsys.readouterr().err and not (tmp_path / "one").exists()
 
 
 def test_a_study_without_a_ct_is_refused(tmp_path, capsys):

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from coarse_phantoms import scan, voxels
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import InputError
-from CTDefaceLib.study.time_series import time_points, time_series, write_time_series
+from CTDefaceLib.study.time_series import join_times, time_points, time_series, write_time_series
 from CTDefaceLib.study.volumes import read_mask
 from test_study import mr, sharp, turned
 
@@ -90,6 +90,20 @@ def test_time_points_lie_where_their_header_or_the_user_says(tmp_path):
         path.write_bytes(odd)
         with pytest.raises(InputError, match="truncated"):
             next(time_points(time_series(path, orientation="LPS")))
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_volumes_become_time_points(tmp_path, ending):
+    path = tmp_path / f"p{ending}"
+    join_times(map(small, range(3)), 3, path, 1.5)
+    whole = sitk.ReadImage(str(path))
+    assert whole.GetSize() == (6, 5, 4, 3) and whole.GetSpacing()[3] == 1.5 and whole.GetPixelID() == sitk.sitkInt16
+    for number, image in enumerate(time_points(time_series(path))):
+        assert np.array_equal(voxels(image), voxels(small(number))) and np.allclose(
+            image.GetOrigin(), small(0).GetOrigin(), atol=1e-4
+        )
+    with pytest.raises(InputError, match="as .nii or .nii.gz"):
+        join_times([small(0)], 1, tmp_path / "p.nrrd")
 
 
 @pytest.mark.parametrize("spoil", [lambda b: b[:-60], lambda b: b[:-400] + bytes(60) + b[-340:]])

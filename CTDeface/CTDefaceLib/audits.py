@@ -1,17 +1,19 @@
 """Audits: the seam between a batch and whoever looks for the face in what it has made.
 
-An audit is named ``"module:function"``. The function takes the volume and its defaced version, in Hounsfield units. It
-returns a dict with ``verdict``, one of the words of :class:`Level`, and ``sentence``, which says the same to the user.
-Its module may have a function ``check()`` that raises CTDefaceError when something is missing.
+An audit is named ``"module:function"``. The function takes the volume and its defaced version, in Hounsfield units, and
+the region as it would be with nothing kept, None where nothing is. It returns a dict with ``verdict``, one of the words
+of :class:`Level`, and ``sentence``, which says the same to the user, and what keeping something costs. Its module may
+have a function ``check()`` that raises CTDefaceError when something is missing.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError
+from .errors import FaceLeftError, InputError
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -56,7 +58,31 @@ def check_audit(audit: str) -> None:
         check()
 
 
-def audited(audit: str, original: sitk.Image, defaced: sitk.Image) -> dict[str, Any]:
-    """Call the audit ``"module:function"`` with both volumes; it returns a dict with ``verdict`` and ``sentence``."""
+def audited(audit: str, original: sitk.Image, defaced: sitk.Image, bare: sitk.Image | None = None) -> dict[str, Any]:
+    """Call the audit ``"module:function"``, with the region as it would be with nothing kept where something is."""
     module, _, function = audit.partition(":")
-    return getattr(importlib.import_module(module), function)(original, defaced)
+    return getattr(importlib.import_module(module), function)(original, defaced, bare)
+
+
+def worst(audits: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of what the audits of several volumes of one scan found, that which decides."""
+    return next((one for one in audits if one["verdict"] in FACE_LEFT), audits[0])
+
+
+def why_held_back(report: dict[str, Any]) -> str:
+    """Why a result must not be written, by its report; empty where nothing was found, or nobody looked.
+
+    That nobody could tell becomes a warning of the report.
+    """
+    audit = report.get("audit")
+    if audit is None:
+        return ""
+    if audit["verdict"] == Level.NOT_EVALUABLE and audit["sentence"] not in report["warnings"]:
+        report["warnings"].append(audit["sentence"])
+    return audit["sentence"] if audit["verdict"] in FACE_LEFT else ""
+
+
+def hold_back(report: dict[str, Any]) -> None:
+    """Raise FaceLeftError where a result must not be written, see :func:`why_held_back`."""
+    if why := why_held_back(report):
+        raise FaceLeftError(f"{why} It was not written.")

@@ -21,6 +21,10 @@ class NoFaceError(CTDefaceError):
     """The volume is a CT, but no face is in view."""
 
 
+class FaceLeftError(CTDefaceError):
+    """An audit still finds the face in the result, so nothing was written."""
+
+
 class OutputError(CTDefaceError):
     """The result could not be written; nothing half-done was left behind."""
 

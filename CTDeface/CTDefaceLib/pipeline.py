@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -65,6 +65,8 @@ class DefaceResult:
         Where the head lies.
     surface: Surface
         The new skin, which other series of this patient take as well.
+    bare: SimpleITK.Image or None
+        What would have been filled with nothing kept, uint8; None where nothing is kept.
     """
 
     image: sitk.Image
@@ -73,6 +75,7 @@ class DefaceResult:
     report: dict[str, Any]
     cylinder: Cylinder
     surface: Surface
+    bare: sitk.Image | None = None
 
 
 def segment(
@@ -233,10 +236,13 @@ def deface(
         keep_bone=parameters.keeps_bone,
         donor=face_donor(cylinder, parameters.person) if parameters.fill == "face" else None,
     )
-    surface = new_skin(kept=stays)
-    region = _region(image, mask, surface, parameters)
+    surface, bare = new_skin(), None
     if stays:
-        found = stays.report(_region(image, mask, new_skin(), parameters))
+        bare = _region(image, mask, surface, parameters)
+        surface = replace(new_skin(kept=stays), bare=surface)
+    region = _region(image, mask, surface, parameters)
+    if stays and bare is not None:
+        found = stays.report(bare)
         notes = {**notes, "kept": found, "warnings": [*notes["warnings"], *_price(found)]}
     if not parameters.as_is:
         unreached = unreached_ml(mask, region, surface)
@@ -263,7 +269,7 @@ def deface(
     report["warnings"] = [*notes["warnings"]] + report["warnings"] + parameters.weaknesses
     report["seconds"] = round(time.perf_counter() - start, 2)
     step(1.0, "Result ready")
-    return DefaceResult(defaced, mask, region, report, cylinder, surface)
+    return DefaceResult(defaced, mask, region, report, cylinder, surface, bare)
 
 
 def _region(image: sitk.Image, mask: sitk.Image, surface: Surface, parameters: DefaceParameters) -> sitk.Image:

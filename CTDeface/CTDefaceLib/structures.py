@@ -26,11 +26,17 @@ from .stored_data import suffix
 from .volume_io import IMAGE_IO, read_stored
 
 LISTS = {
-    "nodes": ("*node*", "ln", "ln[_ ]*", "*gland*", "*glnd*", "parotid*", "submand*", "sublingual*", "thyroid*"),
-    "jaw": ("*mandib*", "*teeth*", "*tooth*", "*jaw*"),
-    "orbits": ("*orbit*", "*eye*", "*lens*", "*globe*", "*optic*n*rv*", "*lacrimal*"),
-    "targets": ("gtv*", "ctv*", "itv*", "ptv*"),
-}
+    "nodes": (
+        "*node*", "*lymph*", "ln", "ln[_ ]*", "lnn[_ ]*", "level[_ ][iv]*", "neck[_ ][iv]*", "*gland*", "*glnd*",
+        "parotid*", "submand*", "sublingual*", "thyroid*",
+    ),
+    "jaw": ("*mandib*", "*teeth*", "*tooth*", "*jaw*", "*incisor*", "*canine*", "*molar*"),
+    "orbits": (
+        "*orbit*", "*eye*", "*lens*", "*globe*", "*optic*n*rv*", "*lacrimal*", "*retina*", "*cornea*",
+        "*rectus_muscle*", "*oblique_muscle*", "levator_palpebrae*",
+    ),
+    "targets": ("gtv*", "ctv*", "itv*", "ptv*", "igtv*", "ictv*"),
+}  # fmt: skip
 """Usual lists → what their structures are called: in TG-263, by TotalSegmentator, and in plain words."""
 
 MOST_NAMED = 20
@@ -134,6 +140,11 @@ def split_choice(choice: str) -> tuple[Path, list[str]]:
         if choice[:end] and path.exists():
             return path, [name.strip() for name in choice[end + 1 :].split(",") if name.strip()]
     raise InputError("There is no file of this name with structures; check its path.")
+
+
+def is_listed(name: str, listed: str) -> bool:
+    """Whether a structure of some name is in one of the usual lists."""
+    return any(fnmatchcase(name.lower(), pattern) for pattern in LISTS[listed])
 
 
 def _named(found: Sequence[Named], names: Sequence[str]) -> tuple[list[Named], list[str]]:

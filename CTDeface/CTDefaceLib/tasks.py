@@ -139,24 +139,42 @@ class Deface:
 class Apply:
     """Give another image the new skin of the head in the volume of the job: the result are the voxels of that image.
 
+    The result is an array of shape (times, slices, rows, columns), the report that of the first time point.
+
     Attributes
     ----------
     face: Deface
         What made the new skin; it is made again where the worker does not remember it.
-    other: Volume
-        The other image, on any grid.
+    others: list of Volume
+        The other image on any grid, or its time points, which get one region.
     modality: str
         As in DICOM; empty where nobody knows.
     """
 
     face: Deface
-    other: Volume
+    others: Sequence[Volume]
     modality: str = ""
 
 
 @dataclass(frozen=True)
 class Write:
     """Write the volume of the job to the result, in the format of its name."""
+
+
+@dataclass(frozen=True)
+class WriteTimes:
+    """Write the time points of a sequence to the result, one NIfTI file.
+
+    Attributes
+    ----------
+    volumes: list of Volume
+        On one grid.
+    seconds: float
+        From one to the next; 0 where nobody knows.
+    """
+
+    volumes: Sequence[Volume]
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,9 @@ def offset_of(values: np.ndarray) -> int:
 
 def _share(values: np.ndarray, low: float, high: float) -> float:
     """Which share of values, in order, lies between two."""
-    first, last = np.searchsorted(values, [low, high])
+    first, last = np.searchsorted(
+        values, np.array([low, high], values.dtype)
+    )  # of another type, all would be converted
     return float(last - first) / values.size
 
 

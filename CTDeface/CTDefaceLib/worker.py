@@ -166,14 +166,31 @@ class Faces:
         return _saved(self._find(task, *_given(task, call), call.progress), call)
 
     def apply(self, task: tasks.Apply, call: Call) -> dict[str, Any]:
-        from .progress import part
-        from .study.volumes import deface_companion
+        import numpy as np
+        import SimpleITK as sitk
 
-        given, other = _given(task.face, call), tasks.read_volume(task.other)
+        from .progress import part
+        from .study.volumes import deface_companion, deface_times
+
+        given = _given(task.face, call)
         if not task.face.key or task.face.key != self._key:
             self._find(task.face, *given, part(call.progress, 0.0, 0.5))
         assert self._face is not None
-        return _saved(deface_companion(self._face, other, task.modality, part(call.progress, 0.5, 1.0)), call)
+        count, progress = len(task.others), part(call.progress, 0.5, 1.0)
+        images = map(tasks.read_volume, task.others)
+        if count == 1:
+            made = iter([deface_companion(self._face, next(images), task.modality, progress=progress)])
+        else:
+            made = deface_times(self._face, images, count, task.modality, progress)
+        report: dict[str, Any] = {}
+        for number, result in enumerate(made):
+            values = sitk.GetArrayViewFromImage(result.image)
+            if not number:
+                report = result.report
+                written = np.lib.format.open_memmap(call.result, "w+", values.dtype, (count, *values.shape))
+            written[number] = values
+        written.flush()
+        return report
 
     def _find(
         self, task: tasks.Deface, image: sitk.Image, mask: sitk.Image, kept: list[Structure], progress: Progress
@@ -213,6 +230,13 @@ def write(task: tasks.Write, call: Call) -> dict[str, Any]:
     from .volume_io import save_volume
 
     save_volume(call.volume(), Path(call.result))
+    return {}
+
+
+def write_times(task: tasks.WriteTimes, call: Call) -> dict[str, Any]:
+    from .study.time_series import join_times
+
+    join_times(map(tasks.read_volume, task.volumes), len(task.volumes), Path(call.result), task.seconds)
     return {}
 
 
@@ -270,6 +294,7 @@ def table() -> Table:
         tasks.Deface: faces.deface,
         tasks.Apply: faces.apply,
         tasks.Write: write,
+        tasks.WriteTimes: write_times,
         tasks.WriteSeries: write_series,
         tasks.RunBatch: run_batch,
         tasks.MakePhantom: make_phantom,

@@ -4,6 +4,7 @@ from CTDefaceLib.errors import Cancelled
 from slicer.i18n import tr as _
 
 from . import study
+from .sequences import sequenceOf
 from .shared import hints
 from .shared.check_table import CheckTable, Row
 from .shared.step_panel import StepPanel
@@ -42,7 +43,7 @@ class FurtherPanel(StepPanel):
         hints.show(ui.furtherHintLabel, hint if unsure else "")
 
     def _row(self, other):
-        way, name = study.wayTo(self.parameters.inputVolume, other), other.GetName()
+        way, name = study.wayTo(self.parameters.inputVolume, other), self._nameOf(other)
         if way is study.Way.NOT_TAKEN:
             return Row(other.GetID(), name, None, way.explanation())
         isTicked, result = other in self.ticked(), self._resultOf(other)
@@ -51,6 +52,16 @@ class FurtherPanel(StepPanel):
         if isTicked and other.GetID() in self._refused:
             return Row(other.GetID(), name, True, self._refused[other.GetID()], False)
         return Row(other.GetID(), name, isTicked, way.explanation())
+
+    def _nameOf(self, other):
+        """Name of a volume, with how many time points there are where it shows those of a sequence."""
+        sequence = sequenceOf(other)
+        if sequence is None:
+            return other.GetName()
+        count = sequence.GetNumberOfDataNodes()
+        isInput = other is self.parameters.inputVolume
+        text = _("{name}: all {count} time points") if isInput else _("{name} ({count} time points)")
+        return text.format(name=other.GetName(), count=count)
 
     def ticked(self):
         """The volumes that go along: those of the same patient, and what the user has changed of that."""

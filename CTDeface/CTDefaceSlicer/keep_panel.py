@@ -1,5 +1,6 @@
 """Of step 5 of the CTDeface panel: what must stay, segments of a segmentation that are ticked."""
 
+from CTDefaceLib.structures import is_listed
 from slicer.i18n import tr as _
 
 from .kept import drawnOn, segmentsOffered
@@ -19,6 +20,14 @@ class KeepPanel(StepPanel):
     def __init__(self, panel):
         super().__init__(panel)
         self._table = CheckTable(self.ui.keepTable, [_("Stays"), _("Costs")], self.onTicked)
+        self._buttons = {
+            "nodes": self.ui.keepNodesButton,
+            "jaw": self.ui.keepJawButton,
+            "orbits": self.ui.keepOrbitsButton,
+            "targets": self.ui.keepTargetsButton,
+        }  # by the lists of CTDefaceLib.structures
+        for listed, button in self._buttons.items():
+            button.connect("clicked()", lambda listed=listed: self.onListed(listed))
         self.ui.keepCollapsibleButton.connect("contentsCollapsed(bool)", lambda _isCollapsed: self._table.fit())
 
     def update(self):
@@ -31,8 +40,11 @@ class KeepPanel(StepPanel):
             for segmentID, name in self._offered()
         ]
         self._table.show(rows)
-        for widget in (ui.keepTable, ui.keepMarginLabel, ui.keepMarginSlider):
+        for widget in (ui.keepTable, ui.keepMarginLabel, ui.keepMarginSlider, ui.keepListsLabel):
             widget.visible = bool(rows)
+        for listed, button in self._buttons.items():
+            button.visible = bool(rows)
+            button.enabled = bool(set(self._listed(listed)) - set(parameters.keptSegmentIDs))
         ui.keepMarginSlider.enabled = parameters.kept() is not None
         hint, problem = "", ""
         if segmentationNode is not None and not rows:
@@ -49,14 +61,22 @@ class KeepPanel(StepPanel):
         node = self.parameters.keptSegmentation
         return [] if node is None else segmentsOffered(node, node in self.logic.masks())
 
+    def _listed(self, listed):
+        """IDs of the segments whose names are in a usual list."""
+        return [segmentID for segmentID, name in self._offered() if is_listed(name, listed)]
+
     def onTicked(self, segmentID, isTicked):
-        """Keep a segment, or no longer, in the order in which the segmentation has them."""
-        kept = (
-            {*self.parameters.keptSegmentIDs, segmentID}
-            if isTicked
-            else {*self.parameters.keptSegmentIDs} - {segmentID}
-        )
-        self.parameters.keptSegmentIDs = [one for one, _name in self._offered() if one in kept]
+        """Keep a segment, or no longer."""
+        before = {*self.parameters.keptSegmentIDs}
+        self._keep(before | {segmentID} if isTicked else before - {segmentID})
+
+    def onListed(self, listed):
+        """Keep all segments of a usual list as well."""
+        self._keep({*self.parameters.keptSegmentIDs, *self._listed(listed)})
+
+    def _keep(self, segmentIDs):
+        """Keep these segments, in the order in which the segmentation has them."""
+        self.parameters.keptSegmentIDs = [one for one, _name in self._offered() if one in segmentIDs]
 
     def show(self):
         """Outline what stays in the slices, and nothing else of its segmentation."""

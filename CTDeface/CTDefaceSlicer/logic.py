@@ -16,11 +16,11 @@ from CTDefaceLib.dicom.pseudonyms import TABLE
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.files import check_folder, check_output, written_folder, written_whole
 from CTDefaceLib.private import SECRET, make_private_folder, private_folder
-from CTDefaceLib.volume_io import check_volume_name, suffix
+from CTDefaceLib.volume_io import NIFTI, check_volume_name, suffix
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from . import database, study
+from . import database, sequences, study
 from .parameters import CTDefaceParameterNode, takeOldChoices
 from .shared import nodes, views
 from .shared.process import BackgroundProcess
@@ -34,6 +34,9 @@ MADE_FROM = PROVENANCE + "madeFrom"
 
 FACE_FROM = PROVENANCE + "faceFrom"
 """Role of the reference from the result of a further series to that of the CT that its face was found in."""
+
+TIMES = PROVENANCE + "times"
+"""Attribute of the result of a sequence: how many time points it has."""
 
 
 def reportOf(path):
@@ -145,25 +148,39 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         """Give another volume of the same head, on any grid and of another modality, the face that
         :meth:`deface` made with the same arguments. Returns a new volume node, named after it.
 
-        :param other: a CT, MR or PET; it is registered where the head lies elsewhere in it.
+        :param other: a CT, MR or PET; it is registered where the head lies elsewhere in it. Of one that shows the time
+            points of a sequence, all get one region, and the new volume shows them together with it; this may be
+            ``volumeNode`` itself.
         :raises InputError: if it is not of this head, or shows more of the face.
         """
         if other.GetImageData() is None or study.wayTo(volumeNode, other) is study.Way.NOT_TAKEN:
             raise InputError(study.Way.NOT_TAKEN.explanation())
         face = self._defaceTask(volumeNode, maskNode, parameters, kept)
-        image = self.process.volumeMessage("other", other)
         source = self.findResult(volumeNode, maskNode, parameters, kept)
+        sequence = sequences.sequenceOf(other)
+        if sequence is None:
+            images = [self.process.volumeMessage("other", other)]
+        else:
+            points = enumerate(sequences.timePoints(sequence))
+            images = [self.process.volumeMessage(f"other-{number}-", point) for number, point in points]
 
         def finish(report, path):
             nodes.checkPresent(other)
-            made = f"{nodes.fingerprint(other)} with {face.key}"
-            node = self._addResult(other, {MADE_FROM: made}, array=np.load(path, mmap_mode="r"))
+            arrays = np.load(path, mmap_mode="r")
+            made = {MADE_FROM: f"{nodes.fingerprint(other)} with {face.key}"}
+            if sequence is None:
+                node = self._addResult(other, made, arrays[0])
+            else:
+                name = _("{name} defaced, all times") if other is volumeNode else ""
+                node = self._addResult(other, {**made, TIMES: str(len(arrays))}, arrays[0], name)
             self._setReport(node, self._withMask(report, maskNode))
             if source is not None:
                 node.SetNodeReferenceID(FACE_FROM, source.GetID())
+            if sequence is not None:
+                sequences.addLike(other, node, arrays)
             return node
 
-        return self.process.run(tasks.Apply(face, image, nodes.modality(other)), volumeNode, finish, **callbacks)
+        return self.process.run(tasks.Apply(face, images, nodes.modality(other)), volumeNode, finish, **callbacks)
 
     def _defaceTask(self, volumeNode, maskNode, parameters, kept):
         """The task that replaces the face in a volume."""
@@ -201,10 +218,12 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         slicer.mrmlScene.RemoveNode(resultNode)
         return node
 
-    def _addResult(self, original, attributes, array=None):
+    def _addResult(self, original, attributes, array=None, name=""):
         """A volume node beside the one that it was made from, named after it."""
-        name = _("{name} defaced").format(name=original.GetName())
-        for older in self.results(original):
+        name = (name or _("{name} defaced")).format(name=original.GetName())
+        for older in self._madeFrom(original, TIMES in attributes):
+            if older.GetHideFromEditors():
+                continue
             if older.GetName() == older.GetAttribute(PROVENANCE + "name"):
                 older.SetName(nodes.freeName(_("{name} (older)").format(name=name)))
         name = nodes.freeName(name)
@@ -281,10 +300,11 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         return next((node for node in reversed(self.results(volumeNode)) if node is not without), None)
 
     def removeOrphans(self):
-        """Remove the hidden volumes whose original is gone."""
+        """Remove the hidden volumes whose original is gone, and the time points of results that are."""
         for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
             if self.isResult(node) and node.GetHideFromEditors() and self.originalOf(node) is None:
                 slicer.mrmlScene.RemoveNode(node)
+        sequences.removeUnseen(self.isResult)
         views.removeOrphans()
 
     def report(self, node):
@@ -303,12 +323,16 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
     def exportVolume(self, volumeNode, path, overwrite=False, **callbacks):
         """Write a defaced volume to a file, and beside it, as .json, how it was made. Appears whole or not at all.
 
-        :raises InputError: if the volume is no result of CTDeface.
+        Of a volume that shows the time points of a sequence, all are written, into one NIfTI file.
+
+        :raises InputError: if the volume is no result of CTDeface, or has several time points and no name of NIfTI.
         :raises OutputError: if the file exists and ``overwrite`` is not set, or it cannot be written.
         """
         self._checkResult(volumeNode)
         path = str(path)
         check_volume_name(path)
+        if sequences.sequenceOf(volumeNode) is not None and suffix(path) not in NIFTI:
+            raise InputError(_("Several time points can be written as .nii or .nii.gz: choose one of these endings."))
         reportPath = reportOf(path)
         for output in (path, reportPath):
             check_output(output, overwrite)
@@ -319,7 +343,13 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                 shutil.copyfile(file, part)
             return path
 
-        return self.process.run(tasks.Write(), volumeNode, finish, suffix(path), **callbacks)
+        sequence = sequences.sequenceOf(volumeNode)
+        if sequence is None:
+            return self.process.run(tasks.Write(), volumeNode, finish, suffix(path), **callbacks)
+        points = enumerate(sequences.timePoints(sequence))
+        images = [self.process.volumeMessage(f"time-{number}-", point) for number, point in points]
+        task = tasks.WriteTimes(images, sequences.secondsBetween(sequence))
+        return self.process.run(task, finish=finish, suffix=suffix(path), **callbacks)
 
     def exportSeries(self, volumeNode, folder=None, retain=None, private=None, **callbacks):
         """Write a defaced volume as a DICOM series, file by file as the one that its original was loaded from.
@@ -335,6 +365,13 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         :raises CTDefaceError: if the volume or its DICOM files are not what they were, or the folder is not empty.
         """
         self._checkResult(volumeNode)
+        if sequences.sequenceOf(volumeNode) is not None:
+            raise InputError(
+                _(
+                    "“{name}” has several time points: export it as a file, or deface its DICOM files with "
+                    "ctdeface deface."
+                ).format(name=volumeNode.GetName())
+            )
         original = self.originalOf(volumeNode)
         if original is None:
             raise InputError(_("The original of this volume is no longer in the scene: load it and deface it again."))
@@ -431,11 +468,15 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         return f"{nodes.fingerprint(volumeNode)} {nodes.faceFingerprint(maskNode)} {choices}"
 
     @staticmethod
-    def _madeFrom(volumeNode):
-        """The previews and results of a volume, in the order in which they came into the scene."""
+    def _madeFrom(volumeNode, ofAllTimes=False):
+        """The previews and results of a volume, in the order in which they came into the scene.
+
+        :param ofAllTimes: rather those of all time points of its sequence.
+        """
         if volumeNode is None:
             return []
         made = [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n.GetAttribute(MADE_FROM)]
+        made = [node for node in made if bool(node.GetAttribute(TIMES)) is ofAllTimes]
         return [node for node in made if node.GetNodeReference(PROVENANCE + "original") is volumeNode]
 
     @staticmethod

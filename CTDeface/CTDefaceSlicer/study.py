@@ -7,6 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import database
+from .sequences import sequenceOf
 from .shared import nodes
 
 TAKEN = ("", "CT", "MR", "PT", "NM")
@@ -67,6 +68,8 @@ def patientOf(volumeNode):
 
 def isSamePatient(one, other):
     """Whether the scene says that two volumes are of one patient."""
+    if one is other:
+        return True
     patient = patientOf(one)
     return patient is not None and patient == patientOf(other)
 
@@ -81,15 +84,17 @@ def patientKey(volumeNode):
 def furtherVolumes(volumeNode, isResult):
     """The other volumes of the scene that may show the same head, those of the same patient first.
 
+    The volume itself is one of them where it shows the time points of a sequence: there are others.
+
     :param isResult: whether a volume was made by CTDeface.
     """
     found = [
         node
         for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
         if node.GetClassName() == "vtkMRMLScalarVolumeNode"
-        and node is not volumeNode
+        and (node is not volumeNode or sequenceOf(node) is not None)
         and not node.GetHideFromEditors()
         and not isResult(node)
         and node.GetImageData() is not None
     ]
-    return sorted(found, key=lambda node: not isSamePatient(volumeNode, node))
+    return sorted(found, key=lambda node: (not isSamePatient(volumeNode, node), node is not volumeNode))

@@ -1,7 +1,8 @@
 """What an evaluation compares with: the least that any fill leaves, and what no defacing is to blame for.
 
 **The bound.** Whatever the region was filled with, an attacker who knows the region exactly is left with the voxels
-outside it. So the region is emptied, and what remains is recognised or not: that bounds every attack on the fill.
+outside it. So the region is emptied, and what remains is recognised or not: that bounds every attack on the fill. Where
+something was kept, the region as it would be without is emptied as well: the difference is what keeping it costs.
 
 **The blank front.** The outline of a head, its ears and the field of view alone link pictures. The original with
 everything in front of the ears cut off shows how much of the resemblance is that.
@@ -35,6 +36,11 @@ def region_emptied(original: sitk.Image, defaced: sitk.Image) -> sitk.Image | No
     return _with_air(defaced, ndimage.binary_closing(changed, np.ones((3, 3, 3), dtype=bool)) | changed)
 
 
+def emptied(original: sitk.Image, region: sitk.Image) -> sitk.Image:
+    """The original with a region (a mask on its grid) set to air."""
+    return _with_air(original, sitk.GetArrayViewFromImage(region) > 0)
+
+
 def front_blanked(original: sitk.Image, cylinder: Cylinder) -> sitk.Image:
     """The head that a cylinder lies around, with everything in front of the ears set to air, a flat cut."""
     anterior = cylinder.depth_mm - cylinder.head.coordinates(1)
@@ -44,6 +50,6 @@ def front_blanked(original: sitk.Image, cylinder: Cylinder) -> sitk.Image:
 def _with_air(image: sitk.Image, where: np.ndarray) -> sitk.Image:
     values = sitk.GetArrayFromImage(image)
     values[where] = max(PURE_AIR_HU, float(values.min()))
-    emptied = sitk.GetImageFromArray(values)
-    emptied.CopyInformation(image)
-    return emptied
+    result = sitk.GetImageFromArray(values)
+    result.CopyInformation(image)
+    return result

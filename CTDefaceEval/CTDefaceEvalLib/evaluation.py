@@ -26,10 +26,22 @@ from CTDefaceLib.progress import IsCancelled, Progress, never, silent
 from . import attacks
 from .attacks import Recovery, around_head
 from .companions import pictures_beside, volumes_beside
-from .controls import front_blanked, region_emptied
+from .controls import emptied, front_blanked, region_emptied
 from .face_models import ADVICE_ONLY, Face, FaceModel, load_model
 from .facial_shape import FacialShape, OwnFace, facial_shape, own_face
-from .findings import BACK, BOUND, CONTROL, DEFACED, ORIGINAL, Evaluation, Evidence, Likeness, Scale, Subject
+from .findings import (
+    BACK,
+    BOUND,
+    CONTROL,
+    DEFACED,
+    NOTHING_KEPT,
+    ORIGINAL,
+    Evaluation,
+    Evidence,
+    Likeness,
+    Scale,
+    Subject,
+)
 from .memory import SubjectMemory
 from .recognition import likeness
 from .settings import Settings
@@ -59,6 +71,7 @@ def evaluate(
     defaced: sitk.Image,
     settings: Settings | None = None,
     *,
+    bare: sitk.Image | None = None,
     others: Iterable[sitk.Image] | None = None,
     beside: str | os.PathLike | None = None,
     ignore: Sequence[str | os.PathLike] = (),
@@ -76,6 +89,9 @@ def evaluate(
         CTs in Hounsfield units on one grid. The original may be None; similarity is then unknown.
     settings: Settings or None
         Models, views and attacks; the defaults when None.
+    bare: sitk.Image or None
+        Where something was kept, the region as it would be without: its bound is measured too, as
+        :data:`.findings.NOTHING_KEPT`.
     others: iterable of sitk.Image or None
         CTs of other heads for the scale of similarity; three synthetic heads when None.
     beside, ignore: path or None, sequence of path
@@ -109,8 +125,11 @@ def evaluate(
     if beside is not None:
         attempts = itertools.chain(volumes_beside(beside, defaced, ignore), attempts)
         pictures = pictures_beside(beside, sweep.models, ignore)
-    if original is not None and (emptied := region_emptied(original, defaced)) is not None:
-        attempts = itertools.chain([Recovery(BOUND, BOUND, around_head(emptied, sweep.pose))], attempts)
+    if original is not None and bare is not None:
+        free = Recovery(NOTHING_KEPT, NOTHING_KEPT, around_head(emptied(original, bare), sweep.pose))
+        attempts = itertools.chain([free], attempts)
+    if original is not None and (bound := region_emptied(original, defaced)) is not None:
+        attempts = itertools.chain([Recovery(BOUND, BOUND, around_head(bound, sweep.pose))], attempts)
     models = [{"name": model.name, "licence": model.licence} for model in sweep.models]
     name = reference.recogniser.name if reference.recogniser else None
     if face is not None and (shape := facial_shape(face, defaced)) is not None:
@@ -122,7 +141,7 @@ def evaluate(
         alike = reference.likeness_to(subject)
         if alike is not None:
             evidence.likeness[subject.name] = alike
-        if answered is not None and subject.kind not in (ORIGINAL, BACK, CONTROL):
+        if answered is not None and subject.kind not in (ORIGINAL, BACK, CONTROL, NOTHING_KEPT):
             answered(subject.name, alike, is_this_person(evidence, subject))
     evaluation = Evaluation(**vars(evidence), verdict=judge(evidence), seconds=time.perf_counter() - start)
     if not keep_memory:

@@ -142,7 +142,7 @@ def own_face(
     if len(points) == 0:
         return None
     faces = (face for face in map(_face_of, others or ()) if face is not None)
-    return OwnFace(cylinder, skin, cKDTree(points), synthetic_faces() if others is None else tuple(faces))
+    return OwnFace(cylinder, skin, tree_of(points), synthetic_faces() if others is None else tuple(faces))
 
 
 def facial_shape(face: OwnFace, image: sitk.Image, iso: float = TISSUE_HU) -> FacialShape | None:
@@ -227,6 +227,14 @@ def points_of(skin: np.ndarray, depth_mm: float, eye_height: float, finer: int =
     return np.stack([radius * np.sin(angle), depth_mm - radius * np.cos(angle), height], axis=-1)
 
 
+def tree_of(points: np.ndarray) -> cKDTree:
+    """A tree that finds the nearest of the points of a skin, (n, 3) mm.
+
+    A simple one with large leaves: of points on a surface, for others far from it, it is four times as quick.
+    """
+    return cKDTree(points, leafsize=64, balanced_tree=False, compact_nodes=False)
+
+
 def distances(skin: np.ndarray, other: cKDTree) -> np.ndarray:
     """Distance in mm of each point of a skin to another, after a rigid fit of the latter; (n,)."""
     rotation, shift = fitted(skin, other)
@@ -262,7 +270,7 @@ def _face_of(image: sitk.Image) -> cKDTree | None:
     except NoFaceError:
         return None
     points = points_of(face_skin(image, cylinder), cylinder.depth_mm, cylinder.landmarks.eye_height)
-    return cKDTree(points) if len(points) else None
+    return tree_of(points) if len(points) else None
 
 
 @cache
@@ -270,4 +278,4 @@ def synthetic_faces() -> tuple[cKDTree, ...]:
     """The faces of OTHER_FACES as points, made once in a process."""
     with np.load(OTHER_FACES) as kept:
         places = zip(kept["skin"].astype(float), kept["depth_mm"].tolist(), kept["eye_height"].tolist())
-        return tuple(cKDTree(points_of(*place)) for place in places)
+        return tuple(tree_of(points_of(*place)) for place in places)

@@ -26,6 +26,7 @@ __all__ = [
     "BOUND",
     "CONTROL",
     "DEFACED",
+    "NOTHING_KEPT",
     "ORIGINAL",
     "PHOTO",
     "Cohort",
@@ -47,8 +48,10 @@ __all__ = [
 ORIGINAL, DEFACED = "original", "defaced"
 """Names and kinds of the two subjects that no attack has made; the former is the name of a cohort's method, too."""
 BACK, CONTROL, BOUND = "back of the head", "front cut off", "region emptied"
+NOTHING_KEPT = "region emptied, nothing kept"
 """Names and kinds of what is compared with (:mod:`.controls`): the original from behind, the original without its
-front, and the defaced volume with all that was changed emptied, which bounds every attack on the fill."""
+front, the defaced volume with all that was changed emptied, which bounds every attack on the fill, and what that would
+be had nothing been kept."""
 PHOTO = "photo"
 """The method of those rows of a cohort's table that name a picture of a patient's face, not a volume."""
 
@@ -185,7 +188,8 @@ class Evidence:
     recogniser: str or None
         The model whose embeddings are compared; None without an original or a model that embeds.
     subjects: list of Subject
-        The original and its controls where there is one, the defaced volume, the bound, and the recoveries.
+        The original and its controls where there is one, the defaced volume, the bound, what it would be with nothing
+        kept, and the recoveries.
     scale: Scale
     pictures_beside: list of str
         A sentence for each picture beside the scan that shows a face.
@@ -220,7 +224,8 @@ class Evidence:
     @property
     def recoveries(self) -> list[Subject]:
         """The bound, what attacks have made and what lies beside the scan."""
-        return [subject for subject in self.subjects if subject.name not in (ORIGINAL, DEFACED, BACK, CONTROL)]
+        others = (ORIGINAL, DEFACED, BACK, CONTROL, NOTHING_KEPT)
+        return [subject for subject in self.subjects if subject.name not in others]
 
     def similarities(self, subject: Subject) -> dict[View, float]:
         """Cosine between the face of the original and what is seen in the same view, in the views compared."""

@@ -119,7 +119,7 @@ class Sweep:
 
 def _shape(skin: Skin) -> bytes | None:
     """The same for the same surface; None for a volume rendering."""
-    from vtk.util.numpy_support import vtk_to_numpy
+    from vtkmodules.util.numpy_support import vtk_to_numpy
 
     if skin.IsA("vtkVolume"):
         return None

@@ -6,7 +6,19 @@ import math
 
 from .face_models import ADVICE_ONLY
 from .facial_shape import FacialShape
-from .findings import BOUND, CONTROL, DEFACED, ORIGINAL, Evaluation, Evidence, Level, Likeness, Subject, Verdict
+from .findings import (
+    BOUND,
+    CONTROL,
+    DEFACED,
+    NOTHING_KEPT,
+    ORIGINAL,
+    Evaluation,
+    Evidence,
+    Level,
+    Likeness,
+    Subject,
+    Verdict,
+)
 from .recognition import SAME_PERSON
 
 EVALUABLE_SHARE = 0.2
@@ -15,6 +27,8 @@ judgement; no other value is on record."""
 FOUND_SHARE = 0.25
 """Share of the original's own views from which on a face counts as found; a bare facial skull stays below. Fitted with
 the evaluation of one head, head_ct_brain_fov.nii.gz, defaced in eight ways; 0.1 and 0.25 were tried."""
+LEAST_COST = 0.005
+"""Likeness below which keeping something costs nothing: what rounds to 0 %. A choice."""
 LEAST_VIEWS, FULL_GRID = 2, 20
 """So many views have to show a face in a grid of at least so many, one in a smaller grid: of 70 views of a defaced
 head, or of the back of one, one is a false alarm now and then."""
@@ -162,6 +176,28 @@ def _recoverable(evidence: Evidence, recovered: list[Subject], kinds: list[str])
     return (
         f"The defaced scan itself is not recognised, but what is shared gives the face back to anybody who knows how: "
         f"{', '.join(kinds)}."
+    )
+
+
+def cost_of_keeping(evidence: Evidence) -> str:
+    """What keeping something costs: the bound with it in the head against the bound without, in one sentence.
+
+    Empty where nothing was kept.
+    """
+    if evidence.subject(NOTHING_KEPT) is None:
+        return ""
+    kept, bare = (evidence.likeness.get(name) for name in (BOUND, NOTHING_KEPT))
+    if kept is None or bare is None:
+        return "What keeping structures costs could not be measured with these models."
+    with_it, without = (_interval_text(one) for one in (kept, bare))
+    if kept.value - bare.value < LEAST_COST:
+        return (
+            f"Keeping structures costs nothing that is seen: what was left untouched has likeness {with_it} with them, "
+            f"and {without} without them."
+        )
+    return (
+        f"Keeping structures costs {kept.value - bare.value:.0%} of likeness: with them what was left untouched has "
+        f"{with_it}, without them {without}, one person from {SAME_PERSON:.0%} on."
     )
 
 

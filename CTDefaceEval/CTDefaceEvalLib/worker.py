@@ -217,7 +217,7 @@ def download_models(task: tasks.DownloadModels, call: Call) -> dict[str, Any]:
 def surface_arrays(surface: vtk.vtkPolyData) -> dict[str, Any]:
     """Points and normals (n, 3) float32 and triangles (m, 3) int64 of a vtkPolyData, the former two in LPS."""
     import numpy as np
-    from vtk.util.numpy_support import vtk_to_numpy
+    from vtkmodules.util.numpy_support import vtk_to_numpy
 
     if surface.GetNumberOfPoints() == 0:
         return {"points": np.zeros((0, 3), np.float32), "normals": np.zeros((0, 3), np.float32), "triangles": []}

@@ -35,6 +35,7 @@ class EvaluationPanel(StepPanel):
         super().__init__(panel)
         ui, turn = self.ui, panel.headsPanel.turnTo
         self.outcome = None
+        self._volumes = None, None  # that the outcome is of
         self._mapped = None  # what the heat maps show
         self._best = None  # of the attack that runs: whether the person was given back, likeness, and by what
         self._secondsEach = 0.0  # what the last sweep took for a picture of the defaced head
@@ -46,8 +47,13 @@ class EvaluationPanel(StepPanel):
         ui.resultsButton.connect("clicked()", self.onResults)
 
     def forget(self):
-        """Drop what came out: other volumes are chosen."""
+        """Drop what came out."""
         self.outcome, self.error = None, ""
+
+    def forgetOthers(self):
+        """Drop what came out of other volumes than those that are chosen, before anybody takes it for theirs."""
+        if self._volumes != (self.parameters.originalVolume, self.parameters.defacedVolume):
+            self.forget()
 
     def update(self, missing):
         """Enable what can be done now, and show what is missing.
@@ -153,6 +159,7 @@ class EvaluationPanel(StepPanel):
                 self._secondsEach = (time.monotonic() - begun[0]) / len(PRESETS[preset])
             present = parameters.originalVolume, parameters.defacedVolume
             if present == (original, defaced) and self.logic.headsKey(original, defaced) == key:
+                self._volumes = present
                 self._take(outcome, original)
 
         self.panel.run(task, start, done, bar)

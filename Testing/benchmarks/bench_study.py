@@ -1,11 +1,14 @@
-"""Time and memory of a study against those of one of its series, and of many time points against those of few.
+"""A stroke study: what its defaced series together show of the face, and what it costs beside one of its series.
 
-    python Testing/benchmarks/bench_study.py [--series 4] [--times 20] [--matrix 256]
+    python Testing/benchmarks/bench_study.py [--matrix 256] [--times 20]
 
-Makes a synthetic head as DICOM series with noise of their own, and as NIfTI with time. Each run is a process of its
-own.
-A study should take the time of one series plus, for each further one, that of reading, filling and writing it; memory
-should be that of the largest series or time point.
+Makes a synthetic stroke study (three kernels, a CTA, a tilted thick series, a perfusion, another day turned by 10°, an
+MR, and somebody else's series) as DICOM, and a perfusion as NIfTI with time. Each run is a process of its own.
+
+- All series together should show no more of the removed tissue than one of them (at most 0.5 % more), their surfaces
+  lie within a voxel of the new skin, and somebody else's series be refused.
+- A study should take the time of its head once, plus, for each series, that of reading, filling and writing it; memory
+  should be that of its largest series or time point. The same goes for a batch by study, and for time points.
 """
 
 from __future__ import annotations
@@ -23,60 +26,100 @@ from peak_memory import peak_bytes
 
 sys.path[:0] = [str(ROOT / "CTDeface"), str(ROOT / "Testing")]
 
-import dicom_files  # noqa: E402
 import numpy as np  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
 from CTDefaceLib.commands.main import main as ctdeface  # noqa: E402
-from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
+from CTDefaceLib.dicom.deface import HeaderWriter, write_series  # noqa: E402
+from CTDefaceLib.dicom.defaced_stack import DefacedStack  # noqa: E402
+from CTDefaceLib.dicom.stack import read_stack  # noqa: E402
+from CTDefaceLib.pipeline import DefaceParameters, deface  # noqa: E402
+from CTDefaceLib.study.deface import read_study  # noqa: E402
+from stroke_study import CTS, OTHER_DAY, STRANGER, StrokeStudy, make_study, series_in, skin_off, still_shown  # noqa: E402
+
+SEED = "1"
 
 
-def noisy(image: sitk.Image, seed: int) -> sitk.Image:
-    """The head at another time."""
-    rng = np.random.default_rng(seed)
-    values = sitk.GetArrayFromImage(image) + rng.normal(0.0, 5.0, image.GetSize()[::-1])
-    out = sitk.GetImageFromArray(np.rint(values).astype(np.int16))
-    out.CopyInformation(image)
-    return out
+def copy(source: str, output: str) -> int:
+    """Read and write all series of a study, and nothing else."""
+    for number, series in enumerate(read_study(source).series):
+        stacks = []
+        for stack in series.stacks:
+            size = read_stack(stack).GetSize()
+            nothing = [np.zeros(0, np.float32)] * size[2]
+            stacks.append(DefacedStack(stack, np.zeros(size[::-1], bool), nothing))
+        folder = Path(output) / str(number)
+        folder.mkdir(parents=True)
+        write_series(series, stacks, folder, HeaderWriter(series.uids, None, True, None))
+    return 0
 
 
-def make(folder: Path, matrix: int, series: int, times: int) -> None:
-    spacing = 256.0 / matrix
-    image = make_phantom(PhantomParameters(matrix=(matrix, matrix), spacing=(spacing, spacing, 2.0))).image
-    tags = dict(FrameOfReferenceUID="1.2.3", StudyInstanceUID="1.2.4")
-    for number in range(1, series + 1):
-        dicom_files.write_series(folder / "study" / str(number), noisy(image, number), SeriesNumber=number, **tags)
-    for count in (2, times):
-        joined = sitk.JoinSeries([noisy(image, number) for number in range(count)])
-        sitk.WriteImage(joined, str(folder / f"{count}.nii.gz"))
+def batch(source: str, output: str) -> int:
+    return ctdeface(["batch", source, output, "--format", ".dicom", "--workers", "0", "--no-gallery", "--seed", SEED])
+
+
+JOBS = {"copy": copy, "batch": batch, "deface": lambda *job: ctdeface(["deface", *job, "--seed", SEED])}
+
+
+def measured(kind: str, source: Path, output: Path) -> dict:
+    """One run in a process of its own."""
+    command = [sys.executable, __file__, "--job", kind, str(source), str(output)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def told(what: str, found: dict) -> None:
+    seconds, busy, peak = found["seconds"], found["busy"], found["peak"] / 1e6
+    print(
+        f"{what:30s} {seconds:6.1f} s, {busy:6.1f} s of processors   peak {peak:5.0f} MB   status {found['status']}",
+        flush=True,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--series", type=int, default=4)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--matrix", type=int, default=256)
-    parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.job:
-        start = time.perf_counter()
-        status = ctdeface(["deface", *args.job])
-        print(json.dumps({"status": status, "seconds": time.perf_counter() - start, "peak": peak_bytes()}))
+        start, busy = time.perf_counter(), time.process_time()
+        status = JOBS[args.job[0]](*args.job[1:])
+        seconds, busy = time.perf_counter() - start, time.process_time() - busy
+        print(json.dumps({"status": status, "seconds": seconds, "busy": busy, "peak": peak_bytes()}))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make(folder, args.matrix, args.series, args.times)
-        jobs = {
-            "one series": (folder / "study" / "1", folder / "one"),
-            f"{args.series} series": (folder / "study", folder / "all"),
-            "2 time points": (folder / "2.nii.gz", folder / "two.nii.gz"),
-            f"{args.times} time points": (folder / f"{args.times}.nii.gz", folder / "many.nii.gz"),
-        }
-        for what, job in jobs.items():
-            command = [sys.executable, __file__, "--job", *map(str, job)]
-            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            print(
-                f"{what:16s} {found['seconds']:7.1f} s   peak {found['peak'] / 1e6:6.0f} MB   status {found['status']}"
+        study = make_study(folder / "study", args.matrix, args.times)
+        told("one series", measured("deface", study.folder / "2", folder / "one"))
+        told("its reading and writing only", measured("copy", study.folder / "2", folder / "one copy"))
+        told("all, read and written only", measured("copy", study.folder, folder / "copy"))
+        told(f"all {len(read_study(study.folder).series)} series", measured("deface", study.folder, folder / "all"))
+        told("the same as a batch", measured("batch", study.folder, folder / "batch"))
+        for count in (2, args.times):
+            slab = study.first[:, :, ::4]
+            sitk.WriteImage(
+                sitk.JoinSeries([slab + 3 * number for number in range(count)]), str(folder / f"{count}.nii")
             )
+            told(f"{count} time points", measured("deface", folder / f"{count}.nii", folder / f"{count}_out.nii"))
+        for what, output in (("study", folder / "all"), ("batch", folder / "batch")):
+            show(what, study, output)
+
+
+def show(what: str, study: StrokeStudy, output: Path) -> None:
+    """What the series of a result have of the face, and where their skin is."""
+    result = deface(study.first, DefaceParameters(seed=int(SEED)))
+    outputs = series_in(output)
+    if what == "batch":
+        del outputs[OTHER_DAY]  # a study of its own there, with a face of its own
+    single, together = still_shown(study, result.region, outputs)
+    print(f"\n{what}: removed tissue that is still shown")
+    for number, share in single.items():
+        off = ""
+        if number in CTS:
+            surface = result.surface.moved(*study.pose_of(number))
+            off = f"   skin within {skin_off(outputs[number], surface):.2f} mm (95 %) of the new one"
+        print(f"  series {number:2d} {CTS.get(number, ''):12s} {share:8.3%}{off}")
+    print(f"  all together          {together:8.3%}, {together - single[2]:.3%} more than one of them")
+    print(f"  somebody else's series {'was refused' if STRANGER not in outputs else 'IS THERE'}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from CTDefaceEvalSlicer import evaluation_panel, head_views  # noqa: E402
 from CTDefaceEvalSlicer.tasks import Task as EvalTask  # noqa: E402
 from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
 from CTDefaceLib.volume_io import read_ct  # noqa: E402
-from CTDefaceSlicer.shared import nodes  # noqa: E402
+from CTDefaceSlicer.shared import nodes, views  # noqa: E402
 from CTDefaceSlicer.tasks import Task  # noqa: E402
 from vtk.util.numpy_support import vtk_to_numpy  # noqa: E402
 
@@ -62,20 +62,13 @@ class Watch:
         return self.longest, self.busiest
 
 
-def edit(panel):
-    """Grow the mask as a brush does, and come back from the Segment Editor."""
+def brush(panel):
+    """Grow the mask as a brush in the Segment Editor does, which is no work of this module."""
     mask, volume = panel.parameterNode.faceMask, panel.parameterNode.inputVolume
     gui.host.select_module("SegmentEditor")
     array = nodes.faceMask(mask, volume)
     array[:, 1:] |= array[:, :-1]
     slicer.util.updateSegmentBinaryLabelmapFromArray(array, mask, nodes.faceSegmentID(mask), volume)
-    gui.host.select_module("CTDeface")
-
-
-def other_input(image):
-    """Go back to CTDeface, and choose the scan of another patient."""
-    gui.host.select_module("CTDeface")
-    slicer.util.getModuleWidget("CTDeface").ui.inputSelector.setCurrentNode(gui.volume(image, "Other"))
 
 
 def win_back(evaluation):
@@ -113,7 +106,8 @@ def run(image, drawing):
     step("deface", ui.defaceButton.click, lambda: ui.defacedSelector.currentNode() is not None)
     step("after, again", ui.afterRadioButton.click, lambda: True)
     step("side by side, again", ui.compareButton.click, lambda: True)
-    step("edit", lambda: edit(panel), lambda: panel.task is Task.PREVIEW)
+    brush(panel)
+    step("back from an edit", lambda: gui.host.select_module("CTDeface"), lambda: panel.task is Task.PREVIEW)
     step("preview of the edit", lambda: None, lambda: not panel.busy and panel.currentResult() is not None)
     evaluation = slicer.util.getModuleWidget("CTDefaceEval")
     step("evaluation", ui.evaluateButton.click, lambda: evaluation.headsPanel.head is not None)
@@ -125,7 +119,9 @@ def run(image, drawing):
     step("numbers and curves", evaluation.ui.resultsButton.click, lambda: True)
     step("back", lambda: gui.host.select_module("CTDeface"), lambda: True)
     step("evaluation, again", lambda: gui.host.select_module("CTDefaceEval"), lambda: head_views.shownHeads() >= 2)
-    step("another input", lambda: other_input(image), lambda: panel.parameterNode.inputVolume.GetName() == "Other")
+    other = gui.volume(image, "Other")
+    gui.host.select_module("CTDeface")
+    step("another input", lambda: ui.inputSelector.setCurrentNode(other), lambda: views.rendering(other) is not None)
     panel.stop()
     evaluation.stop()
     watch.timer.stop()

@@ -429,6 +429,7 @@ def start(with_main_window: bool = True):
         "Cameras": slicer.vtkSlicerCamerasModuleLogic(),
         "ViewControllers": slicer.vtkSlicerViewControllersLogic(),
         "Markups": slicer.vtkSlicerMarkupsLogic(),
+        "Sequences": slicer.vtkSlicerSequencesLogic(),
     }.items():
         add_logic_module(name, module_logic)
     editor = types.ModuleType("SegmentEditor")

@@ -268,7 +268,7 @@ ctkPathLineEdit = stand_in(
 
 def _combo_init(self, parent=None):
     QtWidgets.QWidget.__init__(self, parent)
-    self._scene, self._ids, self._observed, self._shown, self._attributes = None, [], [], None, []
+    self._scene, self._ids, self._names, self._observed, self._shown, self._attributes = None, [], [], [], None, []
     self._box = QtWidgets.QComboBox()
     self._box.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     _in_a_row(self, self._box)
@@ -298,29 +298,39 @@ def _stop_observing(observed):
     observed.clear()
 
 
-def _combo_fits(self, node):
-    types = self.nodeTypes or ()
-    if node.GetHideFromEditors() and not self.showHidden:
-        return False
-    for kind, name, value in self._attributes:
-        if node.IsA(kind) and (node.GetAttribute(name) is None or value not in (None, node.GetAttribute(name))):
-            return False
-    if self.showChildNodeTypes:
-        return any(node.IsA(kind) for kind in types)
-    return node.GetClassName() in types
+def _combo_nodes(self):
+    """What fits, in the order of the scene. Every change of a scene asks that of every selector: it has to be quick."""
+    types, hidden, attributes = tuple(self.nodeTypes or ()), bool(self.showHidden), self._attributes
+    with_children = bool(self.showChildNodeTypes)
+    nodes = map(self._scene.GetNthNode, range(self._scene.GetNumberOfNodes())) if self._scene else ()
+    return [
+        node
+        for node in nodes
+        if (any(map(node.IsA, types)) if with_children else node.GetClassName() in types)
+        and (hidden or not node.GetHideFromEditors())
+        and all(_combo_has(node, *wanted) for wanted in attributes)
+    ]
+
+
+def _combo_has(node, kind, name, value):
+    """Whether a node of a kind has an attribute, with a value if one is given; nodes of other kinds need not."""
+    there = node.GetAttribute(name) if node.IsA(kind) else value or ""
+    return there is not None and value in (None, there)
 
 
 def _combo_refresh(self, *_, going=None):
-    scene = self._scene
-    nodes = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())] if scene else []
-    nodes = [node for node in nodes if node is not going and self._fits(node)]
+    nodes = [node for node in self._nodes() if node is not going]
+    ids = [None] * bool(self.noneEnabled) + [node.GetID() for node in nodes]
+    names = ["None"] * bool(self.noneEnabled) + [node.GetName() or "" for node in nodes]
     current, row = self._shown, self._box.currentIndex()
+    if (ids, names) == (self._ids, self._names) and current in ids:
+        return
     self._box.blockSignals(True)
     self._box.clear()
-    self._ids = [None] * bool(self.noneEnabled) + [node.GetID() for node in nodes]
-    self._box.addItems(["None"] * bool(self.noneEnabled) + [node.GetName() or "" for node in nodes])
-    neighbour = min(max(row - 1, 0), len(self._ids) - 1)
-    self._box.setCurrentIndex(self._ids.index(current) if current in self._ids else neighbour)
+    self._ids, self._names = ids, names
+    self._box.addItems(names)
+    neighbour = min(max(row - 1, 0), len(ids) - 1)
+    self._box.setCurrentIndex(ids.index(current) if current in ids else neighbour)
     self._box.blockSignals(False)
     self._tell()
 
@@ -364,7 +374,7 @@ qMRMLNodeComboBox = stand_in(
     },
     setMRMLScene=_combo_scene,
     mrmlScene=lambda self: self._scene,
-    _fits=_combo_fits,
+    _nodes=_combo_nodes,
     _refresh=_combo_refresh,
     _tell=_combo_tell,
     _currentID=_combo_current_id,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..dicom.write import CLEAN_VISUAL_FEATURES, METHOD
 from ..stored_data import suffix
 from ..version import __version__
+from .pet import missing_fields
 
 DATATYPES = ("anat", "ct", "dwi", "fmap", "func", "perf", "pet")
 """Folders of BIDS for kinds of images."""
@@ -71,13 +72,21 @@ MOST_BYTES = 1_000_000
 
 
 def entity(place: str, name: str) -> str:
-    """The last value of an entity, such as ``sub``, in a path; empty where it has none."""
+    """The last value of an entity in a path; empty where it has none.
+
+    Parameters
+    ----------
+    place: str
+        Path with ``/``.
+    name: str
+        Of the entity, such as ``sub``.
+    """
     found = re.findall(rf"(?:^|[/_]){name}-([A-Za-z0-9]+)", place)
     return found[-1] if found else ""
 
 
 def subject_and_session(place: str) -> tuple[str, str]:
-    """Whose scan it is, and of which session; empty where the path does not say."""
+    """What stands after ``sub-`` and ``ses-`` in the path of a scan; empty where nothing does."""
     return entity(place, "sub"), entity(place, "ses")
 
 
@@ -123,7 +132,7 @@ def bids_name(place: str, modality: str, subject: str, session: str, code: Calla
     return "/".join([*whose, folder, "_".join([*whose, *entities, ending])])
 
 
-def side_car(source: Path, modality: str, checked: bool) -> dict[str, Any]:
+def side_car(source: Path, modality: str, checked: bool, technique: Mapping[str, Any]) -> dict[str, Any]:
     """What BIDS wants to be told of a result: how its image was made, and how it was de-identified.
 
     Parameters
@@ -134,16 +143,25 @@ def side_car(source: Path, modality: str, checked: bool) -> dict[str, Any]:
         As in DICOM.
     checked: bool
         The face is gone and the checks found nothing wrong.
+    technique: mapping
+        Fields that its DICOM headers have.
+
+    Returns
+    -------
+    dict
+        Of a PET also ``side_car_lacks``: what BIDS asks for and nobody says.
     """
     value, meaning = CLEAN_VISUAL_FEATURES
     code = {"CodeValue": value, "CodingSchemeDesignator": "DCM", "CodeMeaning": meaning}
+    found = {**technique, **_technical(source)}
     return {
         "Description": "The face is replaced by another skin; all else is as it was.",
         "Modality": modality,
         "SkullStripped": False,
-        **_technical(source),
+        **found,
         "DeidentificationMethod": [METHOD],
         **({"DeidentificationMethodCodeSequence": [code]} if checked else {}),
+        **({"side_car_lacks": missing_fields(found)} if modality == "PT" else {}),
     }
 
 

@@ -88,7 +88,14 @@ class Choices:
 
 
 def check_format(choices: Choices) -> None:
-    """Refuse a format that cannot be written, or headers that cannot be cleaned as chosen (CTDefaceError)."""
+    """Refuse results that cannot be written as chosen.
+
+    Raises
+    ------
+    CTDefaceError
+        When the format is not known, headers cannot be cleaned as chosen, or what only DICOM has is asked of another
+        format (InputError).
+    """
     if choices.ending != DICOM:
         check_volume_name("x" + choices.ending)
         if choices.headers != "keep":
@@ -108,7 +115,18 @@ def keep_choices(record: Record, parameters: DefaceParameters, choices: Choices,
 
     Parameters
     ----------
-    redo: scans are done again, for which other parameters are welcome
+    record: Record
+    parameters: DefaceParameters
+    choices: Choices
+    redo: bool
+        Scans are done again, for which other parameters are welcome.
+
+    Raises
+    ------
+    InputError
+        When the batch was begun with other choices.
+    CTDefaceError
+        When the record cannot be read or written.
     """
     now = json.loads(json.dumps({**asdict(parameters), **asdict(choices)}))
     before = json.loads(record.get("choices") or "null")
@@ -125,5 +143,5 @@ def keep_choices(record: Record, parameters: DefaceParameters, choices: Choices,
 
 
 def first_parameters(record: Record) -> dict:
-    """The parameters that the batch was begun with."""
+    """The parameters that the batch was begun with, see :class:`CTDefaceLib.pipeline.DefaceParameters`."""
     return {name: value for name, value in json.loads(record.get("choices")).items() if name in PARAMETERS}

@@ -58,7 +58,7 @@ def on_dask(
     Raises
     ------
     CTDefaceError
-        when Dask is not installed, the cluster cannot be reached, its workers lack CTDeface or do not see the output
+        When Dask is not installed, the cluster cannot be reached, its workers lack CTDeface or do not see the output
     """
     try:
         import distributed

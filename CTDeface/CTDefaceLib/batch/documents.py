@@ -16,7 +16,24 @@ Found = dict[str, list]
 
 @quietly()
 def find_documents(root: Path, tops: list[str], ignore: tuple[Path, ...], before: Found) -> Found:
-    """What lies below some folders of a root; those that have not changed since ``before`` are not read again."""
+    """Look for what goes along with the images of DICOM studies.
+
+    Parameters
+    ----------
+    root: Path
+        Folder that the places start at.
+    tops: list of str
+        Folders below it that are looked into, with all that lies in them; one that is missing holds nothing.
+    ignore: tuple of Path
+        Folders that are not looked into.
+    before: dict
+        What was found before: folders that have not changed since are not read again.
+
+    Returns
+    -------
+    dict
+        As :data:`Found`.
+    """
     found: Found = {}
     for top in tops:
         for folder, names in files_below(root / top, ignore) if (root / top).is_dir() else ():
@@ -28,7 +45,20 @@ def find_documents(root: Path, tops: list[str], ignore: tuple[Path, ...], before
 
 
 def by_study(root: Path, found: Found) -> dict[str, list[str]]:
-    """Study instance UID → paths of its documents."""
+    """Documents by their study.
+
+    Parameters
+    ----------
+    root: Path
+        Folder that the places start at.
+    found: dict
+        Of :func:`find_documents`.
+
+    Returns
+    -------
+    dict
+        Study instance UID → paths, in the order of the folders.
+    """
     studies: dict[str, list[str]] = {}
     for place, (_, files) in sorted(found.items()):
         for name, study in files:

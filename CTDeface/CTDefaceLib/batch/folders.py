@@ -37,10 +37,17 @@ IN_USE = "Another batch is writing into this output folder: wait for its end, or
 def make_folders(source: Path, output: Path, private: Path) -> None:
     """Make the folders of a batch where they are missing.
 
+    Parameters
+    ----------
+    source: Path
+        The scans: a folder or a table.
+    output, private: Path
+        What can be shared, and what must not be.
+
     Raises
     ------
     OutputError
-        when they cannot be made, or one lies where it must not
+        When they cannot be made, or one lies where it must not.
     """
     if source.is_dir() and output.exists() and os.path.samefile(source, output):
         raise OutputError("The output folder is the input folder; choose another one.")
@@ -100,7 +107,19 @@ def unfinished_work(output: Path, run: str) -> Iterator[None]:
 
 
 def write_passed_over(passed_over: list[tuple[str, str]], private: Path) -> None:
-    """Write the table of what was passed over, path and reason of each (OutputError); none for nothing."""
+    """Write the table of what was passed over into the private folder; none where nothing was.
+
+    Parameters
+    ----------
+    passed_over: list of tuple
+        Path and reason of each.
+    private: Path
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written.
+    """
     with output_errors("The table of what was passed over could not be written"):
         if not passed_over:
             (private / PASSED_OVER).unlink(missing_ok=True)

@@ -50,10 +50,10 @@ class FoundScan:
 
 
 def joined(folders: Iterable[str]) -> str:
-    """The path of a scan that lies in several folders."""
+    """The path of a scan that lies in these folders, see :attr:`FoundScan.path`."""
     return SEVERAL.join(folders)
 
 
 def folders_of(path: str) -> list[str]:
-    """The folders of such a path, or the one path that it is."""
+    """The folders of a path made by :func:`joined`; else the one path that it is."""
     return path.split(SEVERAL)

@@ -27,15 +27,27 @@ def write_gallery(rows: Iterable[sqlite3.Row], folder: Path, run: str, originals
 
     Parameters
     ----------
-    rows: of the record, see :mod:`.batch.record`
-    folder: made where it is missing
-    run: tells batches apart; decisions are remembered by it
-    originals: whether pictures of the originals belong into it; the page warns of them. Otherwise those that an earlier
-        run made are deleted
+    rows: iterable of sqlite3.Row
+        Of the record, see :mod:`.batch.record`.
+    folder: Path
+        Made where it is missing.
+    run: str
+        Tells batches apart; decisions are remembered by it.
+    originals: bool
+        Whether pictures of the originals belong into it; the page warns of them. Otherwise those that an earlier run
+        made are deleted.
 
     Returns
     -------
-    Path of the page
+    Path
+        Of the page.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot be made.
+    OSError
+        When the page cannot be written.
     """
     make_private_folder(folder)
     pictures: dict[str, list[str]] = {}

@@ -43,10 +43,23 @@ def write_pictures(original: sitk.Image, result: DefaceResult, folder: Path, ste
 
     Parameters
     ----------
-    original: CT that the result was made of; the face mask is drawn as outline in a sagittal slice through its middle
-    folder: made where it is missing
-    originals: also write what shows the face; otherwise ``-after-slice`` takes the place of ``-before-slice``, with the
-        outline of the filled region, since that of the mask is the face in profile
+    original: SimpleITK.Image
+        CT that the result was made of; the face mask is drawn as outline in a sagittal slice through its middle.
+    result: DefaceResult
+    folder: Path
+        Made where it is missing.
+    stem: str
+        How the names begin.
+    originals: bool
+        Also write what shows the face; otherwise ``-after-slice`` takes the place of ``-before-slice``, with the
+        outline of the filled region, since that of the mask is the face in profile.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot be made.
+    OSError
+        When a picture cannot be written.
     """
     make_private_folder(folder)
     before, after = _coarse(original), _coarse(result.image)
@@ -108,15 +121,16 @@ def _square(part: sitk.Image, interpolator: int) -> sitk.Image:
 
 
 def jpeg_bytes(picture: np.ndarray) -> bytes:
-    """A (rows, columns, 3) uint8 picture as the bytes of a JPEG file."""
-    import vtk
-    from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    """A picture, (rows, columns, 3) uint8 RGB, as the bytes of a JPEG file."""
+    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkIOImage import vtkJPEGWriter
 
     rows, columns, colours = picture.shape
-    data = vtk.vtkImageData()
+    data = vtkImageData()
     data.SetDimensions(columns, rows, 1)
     data.GetPointData().SetScalars(numpy_to_vtk(picture[::-1].reshape(-1, colours).copy(), deep=True))
-    writer = vtk.vtkJPEGWriter()
+    writer = vtkJPEGWriter()
     writer.SetInputData(data)
     writer.SetQuality(JPEG_QUALITY)
     writer.WriteToMemoryOn()

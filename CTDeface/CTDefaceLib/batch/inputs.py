@@ -47,17 +47,22 @@ def find_scans(
 
     Parameters
     ----------
-    source: folder, or CSV file with the column ``input`` and, if wanted, ``patient``, ``study`` and ``output``; paths
-        in it are relative to the table's folder
-    ignore: folders that are not searched
-    known: what an earlier run found at a path, so that unchanged files need not be read again
-    passed_over: is told of what can hold scans and was not looked into
-    others: SOP classes of DICOM images besides those of a CT whose series are scans, too
+    source: path
+        Folder, or CSV file with the column ``input`` and, if wanted, ``patient``, ``study`` and ``output``; paths in it
+        are relative to the table's folder.
+    ignore: tuple of Path
+        Folders that are not searched.
+    known: callable
+        Gives what an earlier run found at a path, so that unchanged files need not be read again.
+    passed_over: callable
+        Is given the path of what can hold scans and was not looked into, and why.
+    others: collection of str
+        SOP classes of DICOM images besides those of a CT whose series are scans, too.
 
     Raises
     ------
     InputError
-        when there is no such folder or table, or the table is not usable
+        When there is no such folder or table, or the table is not usable
     """
     source, root = Path(source), root_of(source)
     if source.is_dir():
@@ -69,7 +74,13 @@ def find_scans(
 
 
 def root_of(source: str | os.PathLike) -> Path:
-    """The folder that places are relative to; InputError where there is neither a folder nor a table."""
+    """The folder that the places of a batch start at: the input itself, or that of a table.
+
+    Raises
+    ------
+    InputError
+        When the input is neither a folder nor a table (``.csv``).
+    """
     source = Path(source)
     if source.is_dir():
         return source

@@ -115,7 +115,22 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a scan: its status, its sentence, and the report if it is done; and of the others of its job."""
+    """What became of a scan, and of the others of its job.
+
+    Attributes
+    ----------
+    status: Status or Mishap
+    sentence: str
+        Why, for the user; empty where there is nothing to say.
+    seconds: float or None
+        That it took.
+    report: dict or None
+        Of the result; None where there is none.
+    details: str
+        Of an error that nobody expected, for whoever looks for its cause.
+    study: tuple of Outcome
+        Of the other scans of the job, in its order.
+    """
 
     status: Status | Mishap
     sentence: str = ""
@@ -125,13 +140,19 @@ class Outcome:
     study: tuple[Outcome, ...] = ()
 
     def of_each(self, job: Job) -> list[tuple[Job, Outcome]]:
-        """What became of each scan of a job; of all the same where nothing is told of the others."""
+        """What became of each scan of a job, itself first; of all the same where nothing is told of the others."""
         others = self.study or (self,) * len(job.study)
         return list(zip(job.whole, (self, *others)))
 
 
 def finished_before(job: Job) -> Outcome | None:
-    """The outcome of an earlier attempt whose result is complete although nobody noted it."""
+    """The outcome of an earlier attempt whose result is complete although nobody noted it.
+
+    Returns
+    -------
+    Outcome or None
+        None where the scan is to be done; failed where a file of the result's name is not of this batch.
+    """
     if not os.path.lexists(job.output):
         return None
     made = report_of(job)
@@ -153,5 +174,6 @@ def report_of(job: Job) -> dict | None:
 
 
 def finished(report: dict) -> Outcome:
+    """The outcome of a scan with this report: done, with warnings where the report has some."""
     warnings = report["warnings"]
     return Outcome(Status.WARNED if warnings else Status.DONE, " ".join(warnings), report["seconds"], report)

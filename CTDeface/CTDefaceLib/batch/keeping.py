@@ -85,7 +85,20 @@ def kept_structures(
 
 
 def files_beside(where: str, path: str) -> list[Path]:
-    """The files, or folders with masks, of a choice for the scan at a path; without the scan itself."""
+    """The files, or folders with masks, of a choice for one scan.
+
+    Parameters
+    ----------
+    where: str
+        Pattern, from the folder of the scan; ``{name}`` stands for its name without ending.
+    path: str
+        Of the scan, see :mod:`.found_scan`.
+
+    Returns
+    -------
+    list of Path
+        In the order of their names, without the scan itself.
+    """
     scan = Path(folders_of(path)[0])
     name = scan.name[: -len(suffix(scan))] if suffix(scan) in IMAGE_IO else scan.name
     pattern = os.path.join(glob.escape(str(scan.parent)), where.replace("{name}", glob.escape(name)))
@@ -93,7 +106,16 @@ def files_beside(where: str, path: str) -> list[Path]:
 
 
 def without_kept(root: Path, scans: list[FoundScan], keep: Sequence[str]) -> list[FoundScan]:
-    """The scans that are no structures of another one."""
+    """The scans that are no structures of another one.
+
+    Parameters
+    ----------
+    root: Path
+        Folder that the places start at.
+    scans: list of FoundScan
+    keep: sequence of str
+        Choices.
+    """
     patterns = [where for where, _ in map(_split, keep) if where != DOCUMENTS]
     kept = {
         os.path.normcase(os.path.abspath(file))

@@ -16,6 +16,17 @@ HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, getattr(errno, "EDEADLOCK
 def lock(path: Path, busy: str) -> int:
     """Hold the lock of a file, made where it is missing, until its descriptor is closed.
 
+    Parameters
+    ----------
+    path: Path
+    busy: str
+        The sentence for the user when another process holds it.
+
+    Returns
+    -------
+    int
+        The open descriptor.
+
     Raises
     ------
     CTDefaceError

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..dicom.deface import HeaderWriter, write_documents, write_series
-from ..dicom.defaced_stack import deface_stacks, first_volume, is_checked
+from ..dicom.defaced_stack import Look, deface_stacks, first_volume, is_checked
 from ..dicom.files import OTHER_IMAGES, read_dataset
 from ..dicom.references import KEPT_KINDS, referring
 from ..dicom.tree import Series, Tree, choose_series, tree_of
@@ -35,9 +35,7 @@ from ..volume_io import NIFTI, read_placed, read_scan, read_stored, save_volume
 from .found_scan import folders_of
 from .job import DICOM, Job
 from .keeping import NothingToKeepError, kept_structures
-
-Look = Callable[[sitk.Image, DefaceResult], None]
-"""Is given a volume and what its defacing made of it."""
+from .pet import pet_fields
 
 Kept = tuple[list[Structure], list[str]]
 """What must stay in a scan, and sentences on what was not found for it."""
@@ -86,13 +84,28 @@ class SeriesMember:
         """What of its study can be taken along with it."""
         return referring(self.job.documents, self.series) if self.job.take_along else []
 
+    def technique(self) -> dict[str, Any]:
+        """What its headers say of how it was made, by the names of BIDS."""
+        return pet_fields(self.series.files) if self.modality == "PT" else {}
+
     @property
     def rank(self) -> tuple:
         """The lower, the better the head is likely to be seen."""
         return series_rank(self.series)
 
     def kept(self, lead: Member | None = None) -> Kept:
-        """What must stay in it; beside another scan, whose structures stay in all, what it has besides."""
+        """What must stay in it.
+
+        Parameters
+        ----------
+        lead: Member or None
+            Another scan, whose structures stay in all: then only what this one has besides.
+
+        Raises
+        ------
+        InputError
+            When a file cannot be read, or nothing that must stay is found for the first (NothingToKeepError).
+        """
         structures = referring(self.job.documents, self.series, KEPT_KINDS) if self.job.keep else []
         if isinstance(lead, SeriesMember):
             known = referring(self.job.documents, lead.series, KEPT_KINDS)
@@ -100,7 +113,7 @@ class SeriesMember:
         return _kept(self.job, structures, read_stored, lead)
 
     def image(self) -> sitk.Image:
-        """Its volume, or the first of several, on a regular grid."""
+        """Its volume in Hounsfield units, where it is a CT, or the first of several, on a regular grid."""
         return first_volume(self.series)
 
     def deface(self, how: Lead | Follow, look: Look, uids: Collection[str], documents: Sequence[str] = ()) -> Made:
@@ -109,11 +122,23 @@ class SeriesMember:
         Parameters
         ----------
         how: Lead or Follow
+            Finds the face, or lays the skin of another scan on it.
         look: callable
+            Is given each volume and what its defacing made of it.
         uids: collection of str
             Those of all of the study that get new ones.
         documents: sequence of str
-            What is written with it.
+            Paths of what is written with it.
+
+        Returns
+        -------
+        tuple
+            The report, and what writes the result under a name.
+
+        Raises
+        ------
+        CTDefaceError
+            When it cannot be read or defaced.
         """
         parameters = DefaceParameters(**self.job.parameters)
         if suffix(self.job.output) != DICOM:
@@ -172,6 +197,10 @@ class VolumeMember:
     def times(self) -> TimeSeries | None:
         """Where the file holds several time points."""
         return time_series(self.job.path, **self._said)
+
+    def technique(self) -> dict[str, Any]:
+        """As of :class:`SeriesMember`; side-cars say it."""
+        return {}
 
     @property
     def rank(self) -> tuple:
@@ -257,7 +286,19 @@ def _volume(scan: Scan, result: DefaceResult, look: Look) -> Made:
 
 
 def members_of(jobs: Sequence[Job], refuse: Callable[[Job, Exception], None]) -> list[Member]:
-    """The scans of some jobs, each folder looked at once; ``refuse`` is told which cannot be read, and why."""
+    """The scans of some jobs, each folder looked at once.
+
+    Parameters
+    ----------
+    jobs: sequence of Job
+    refuse: callable
+        Is given each job whose scan cannot be read, and the error.
+
+    Returns
+    -------
+    list of Member
+        The others, in their order.
+    """
     trees: dict[str, Tree] = {}
     found: list[Member] = []
     for job in jobs:

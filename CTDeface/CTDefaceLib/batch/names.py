@@ -18,13 +18,30 @@ PSEUDONYM_LENGTH = 10
 
 
 def pseudonym(secret: bytes, kind: str, text: str) -> str:
-    """Ten lower-case letters and digits that nobody can trace back to `text` without the secret (HMAC-SHA-256)."""
+    """Ten lower-case letters and digits that nobody can trace back to a text without the secret (HMAC-SHA-256).
+
+    Parameters
+    ----------
+    secret: bytes
+    kind: str
+        The same text of another kind (``"patient"``, ``"study"``, ``"folder"``, …) gets another pseudonym.
+    text: str
+    """
     digest = hmac.new(secret, name_bytes(f"{kind}\0{text}"), "sha256").digest()
     return base64.b32encode(digest).decode().lower()[:PSEUDONYM_LENGTH]
 
 
 def output_name(scan: FoundScan, layout: str, names: str, secret: bytes) -> str:
-    """Name of a result below the output folder, with ``/`` and without ending; not yet unique."""
+    """Name of a result below the output folder, with ``/`` and without ending; not yet unique.
+
+    Parameters
+    ----------
+    scan: FoundScan
+    layout, names: str
+        Of :class:`.choices.Choices`.
+    secret: bytes
+        For pseudonyms.
+    """
     if scan.output:
         return scan.output
     place = PurePosixPath(scan.place.replace(":", ""))

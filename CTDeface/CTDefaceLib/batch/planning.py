@@ -148,7 +148,19 @@ def _seed(*of: object) -> int:
 
 
 def take_up(batch: Batch, report: Report) -> None:
-    """What an earlier run left: note results that are complete, and let the rest be done again."""
+    """What an earlier run left: note results that are complete, and let the rest be done again.
+
+    Parameters
+    ----------
+    batch: Batch
+    report: callable
+        Is given events of :mod:`.batch.progress`.
+
+    Raises
+    ------
+    CTDefaceError
+        When the record cannot be read or written.
+    """
     record = batch.record
     for number in record.ids(Status.RUNNING):
         left = batch.job(number, start=False)
@@ -167,12 +179,29 @@ def take_up(batch: Batch, report: Report) -> None:
 
 
 def look_for_scans(batch: Batch, source: Path, report: Report) -> int:
-    """Take up what there is now; how many places that can hold a scan were passed over.
+    """Take up the scans that there are now.
+
+    Parameters
+    ----------
+    batch: Batch
+    source: Path
+        Folder or table with the scans.
+    report: callable
+        Is given events of :mod:`.batch.progress`.
+
+    Returns
+    -------
+    int
+        How many places that can hold a scan were passed over.
 
     Raises
     ------
     InputError
-        when the secret is another one than before, or there is no scan
+        When the secret is another one than before, the table cannot be read, or there is no scan.
+    OutputError
+        When the secret or the table of what was passed over cannot be written.
+    CTDefaceError
+        When the record cannot be read or written.
     """
     secret = make_secret(batch.secret) if batch.choices.need_secret or batch.secret.is_file() else b""
     mark = hashlib.sha256(secret).hexdigest()
@@ -224,9 +253,27 @@ def plan(
     secret: str | os.PathLike | None = None,
     report: Report = lambda event: None,
 ) -> list[tuple[str, str, str]]:
-    """What :func:`.batch.run` would do, without writing anything: place, name of the result, and status of each scan.
+    """What :func:`.batch.run` would do, without writing anything.
 
-    Pseudonyms are empty as long as there is no secret to make them with. ``report`` is told what is passed over.
+    Parameters
+    ----------
+    source, output, choices, private, secret
+        As of :func:`.batch.run`.
+    report: callable
+        Is given what is passed over, as events of :mod:`.batch.progress`.
+
+    Returns
+    -------
+    list of tuple
+        Place, name of the result, and status of each scan. Pseudonyms are empty as long as there is no secret to make
+        them with.
+
+    Raises
+    ------
+    InputError
+        When there is no scan, or the table cannot be read.
+    CTDefaceError
+        When there is a record that cannot be read.
     """
     choices, output = choices or Choices(), Path(output)
     private = Path(private) if private else private_folder(output)

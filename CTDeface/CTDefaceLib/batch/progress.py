@@ -35,21 +35,42 @@ class Event(str, Enum):
 
 
 def planned(counts: dict[str, int], left: int) -> dict:
-    """So many scans by status, and so many of them left to do."""
+    """The event that says how many scans there are by the word of their status, and how many of them are left to do."""
     return {"event": Event.PLANNED.value, "total": sum(counts.values()), "left": left, "counts": counts}
 
 
 def started(scan: str, number: int, worker: str, source: str) -> dict:
-    """A scan (the name of its result, and its number in the record) went to a worker.
+    """The event that says that a scan went to a worker.
 
-    ``source`` is the scan's own name, that of its file or folder: it may name the patient, so it is for the eyes of
-    whoever runs the batch, and for no file.
+    Parameters
+    ----------
+    scan: str
+        Name of its result.
+    number: int
+        In the record.
+    worker: str
+        Name of the worker.
+    source: str
+        The scan's own name, that of its file or folder: it may name the patient, so it is for the eyes of whoever runs
+        the batch, and for no file.
     """
     return {"event": Event.STARTED.value, "scan": scan, "worker": worker, "number": number, "source": source}
 
 
 def ended(scan: str, number: int, status: str, sentence: str, seconds: float | None) -> dict:
-    """What became of a scan, why, and how long it took."""
+    """The event that says what became of a scan.
+
+    Parameters
+    ----------
+    scan, number
+        As of :func:`started`.
+    status: str
+        Word of a :class:`.batch.status.Status`.
+    sentence: str
+        Why; can be empty.
+    seconds: float or None
+        That it took.
+    """
     return {
         "event": Event.ENDED.value,
         "scan": scan,
@@ -61,7 +82,7 @@ def ended(scan: str, number: int, status: str, sentence: str, seconds: float | N
 
 
 def note(text: str) -> dict:
-    """A sentence for the user."""
+    """The event that is a sentence for the user."""
     return {"event": Event.NOTE.value, "text": text}
 
 

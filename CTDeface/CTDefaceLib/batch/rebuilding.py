@@ -28,10 +28,23 @@ NO_SECRET = (
 def begin_again(record: Record, output: Path, secret: Path, parameters: DefaceParameters, choices: Choices) -> None:
     """Note in an empty record which batch it is of, and with which choices that was begun, as far as results tell it.
 
+    Parameters
+    ----------
+    record: Record
+    output: Path
+        Folder with the results.
+    secret: Path
+        File of the secret.
+    parameters: DefaceParameters
+    choices: Choices
+        Of this run, for what the results do not tell.
+
     Raises
     ------
     InputError
-        when there are results, but no secret
+        When there are results, but no secret.
+    CTDefaceError
+        When the record cannot be written.
     """
     left = _read(output / SUMMARY) or {}
     run = left.get("run") or next((report["batch"]["run"] for report in map(_read, _reports(output)) if report), "")
@@ -45,7 +58,7 @@ def begin_again(record: Record, output: Path, secret: Path, parameters: DefacePa
 
 
 def take_up_results(batch: Batch) -> int:
-    """Note as finished the scans whose results are complete; the number of them."""
+    """Note as finished the waiting scans of a batch whose results are complete, and return the number of them."""
     found = 0
     for number in batch.record.ids(Status.WAITING):
         job = batch.job(number, start=False)

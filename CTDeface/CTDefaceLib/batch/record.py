@@ -112,14 +112,18 @@ class Record:
 
     Parameters
     ----------
-    path: of the SQLite file; made where it is missing
-    read_only: a copy in memory, of a batch that may be running, or of one that was never begun
-    anew: an empty one; a file that is there gets the ending ``.damaged``
+    path: Path
+        Of the SQLite file; made where it is missing.
+    read_only: bool
+        A copy in memory, of a batch that may be running, or of one that was never begun.
+    anew: bool
+        An empty one; a file that is there gets the ending ``.damaged``.
 
     Raises
     ------
     CTDefaceError
-        when another process runs this batch, or the file cannot be used
+        When another process runs this batch, or the file cannot be used; by all methods, when it cannot be read or
+        written any more.
     """
 
     def __init__(self, path: Path, read_only: bool = False, anew: bool = False):
@@ -188,7 +192,8 @@ class Record:
 
         Returns
         -------
-        Names of the results whose files changed since
+        list of str
+            Names of the results whose files changed since.
         """
         present, changed = set(), []
         with record_errors(), self._db:

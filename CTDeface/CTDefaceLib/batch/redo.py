@@ -22,12 +22,17 @@ def redo_sent_back(decisions: Path, record: Record, parameters: DefaceParameters
 
     Parameters
     ----------
-    decisions: CSV file that the gallery saved
+    decisions: Path
+        CSV file that the gallery saved.
+    record: Record
+    parameters: DefaceParameters
+    report: callable
+        Is given events of :mod:`.batch.progress`.
 
     Raises
     ------
     InputError
-        when the file cannot be read, or is of another batch
+        When the file cannot be read, or is of another batch; then nothing is done again.
     """
     new = asdict(parameters)
     numbers, followed = [], 0

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ..audits import FACE_LEFT, Level
+from ..audits import why_held_back
 from ..dicom.defaced_stack import is_checked
 from ..errors import CTDefaceError, InputError, NoFaceError, OutputError, memory_errors
 from ..files import make_folder, output_errors, put_in_place
@@ -33,9 +33,15 @@ GONE = [getattr(errno, name) for name in LOST if hasattr(errno, name)]
 
 
 def guarded(job: Job, do: Callable[[Path], Outcome], before: float = 0.0) -> Outcome:
-    """Do something for a scan in a folder of its own for unfinished files; every error becomes an outcome.
+    """Do something for a scan in a folder of its own for unfinished files, which is gone afterwards.
 
-    ``before`` are the seconds that were spent on it already.
+    Parameters
+    ----------
+    job: Job
+    do: callable
+        Is given the folder; what it raises becomes an outcome, see :func:`outcome_of`.
+    before: float
+        Seconds that were spent on the scan already; they count in the outcome.
     """
     start = time.perf_counter()
     work = Path(job.work) / secrets.token_hex(4)
@@ -51,7 +57,14 @@ def guarded(job: Job, do: Callable[[Path], Outcome], before: float = 0.0) -> Out
 
 
 def outcome_of(error: Exception, job: Job) -> Outcome:
-    """What an error makes of a scan."""
+    """What an error makes of a scan.
+
+    Returns
+    -------
+    Outcome
+        Refused for an input that is at fault, without a face for a head that shows none, failed for anything else; or
+        a :class:`.batch.status.Mishap`, where the disk of the results is at fault and not the scan.
+    """
     sentence = str(error)
     if isinstance(error, MemoryError):
         return Outcome(Status.FAILED, "There was not enough memory: use fewer workers, or crop the scan to the head.")
@@ -75,21 +88,33 @@ def _of_the_disk(error: BaseException | None) -> Mishap | None:
     return Mishap.NO_ROOM if number in FULL else Mishap.DISK_GONE if number in GONE else None
 
 
-def write_result(member: Member, made: Made, audits: list[dict], seconds: float, work: Path) -> Outcome:
-    """Write what was made of a scan, unless an audit still finds the face in it."""
+def write_result(member: Member, made: Made, seconds: float, work: Path) -> Outcome:
+    """Write what was made of a scan, unless an audit still finds the face in it.
+
+    Parameters
+    ----------
+    member: Member
+    made: tuple
+        Report, and what writes the result; see :meth:`.members.SeriesMember.deface`.
+    seconds: float
+        That it took until now.
+    work: Path
+        Folder for unfinished files, on the disk of the output.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be written, or a file of its name is not of this batch.
+    """
     start, job = time.perf_counter(), member.job
     report, write = made
-    left = next((audit for audit in audits if audit["verdict"] in FACE_LEFT), None)
-    if audits:
-        report["audit"] = left or audits[0]
     report["batch"] = {"run": job.run, "scan": job.name, "attempt": job.attempt}
     report["software"] = software()
-    if left is not None:
-        return Outcome(Status.HELD_BACK, left["sentence"], None, report)
-    if audits and audits[0]["verdict"] == Level.NOT_EVALUABLE:
-        report["warnings"].append(audits[0]["sentence"])
+    if why := why_held_back(report):
+        return Outcome(Status.HELD_BACK, why, None, report)
     if job.bids:
-        report = {**side_car(Path(folders_of(job.path)[0]), member.modality, is_checked(report)), **report}
+        path = Path(folders_of(job.path)[0])
+        report = {**side_car(path, member.modality, is_checked(report), member.technique()), **report}
     part, report_part = work / f"result{suffix(job.output)}", work / "report.json"
     write(part)
     report["seconds"] = round(seconds + time.perf_counter() - start, 2)
@@ -119,7 +144,7 @@ def _publish(job: Job, part: Path, report_part: Path) -> dict | None:
 
 
 def software() -> dict[str, str]:
-    """Versions of what takes part."""
+    """Name → version of what takes part; ``system`` is the name of the operating system."""
     import numpy
     import scipy
     import SimpleITK

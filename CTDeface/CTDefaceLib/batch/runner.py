@@ -71,17 +71,21 @@ class Runner(Protocol):
 
         Parameters
         ----------
-        jobs: asked for one by one
-        started: is called when a worker takes a job
-        run: what to do with a job, in the worker
+        jobs: iterable of Job
+            Asked for one by one.
+        started: callable
+            Is given the name of the worker that takes a job, and the job.
+        resources: Resources
+        run: callable
+            What to do with a job, in the worker.
 
         Raises
         ------
         CTDefaceError
-            when nothing can be done there
+            When nothing can be done there.
         """
 
 
 def too_long(seconds: float) -> str:
-    """The sentence of a scan that was given up."""
+    """The sentence of a scan that was given up after so many seconds."""
     return f"It took longer than {seconds:g} s."

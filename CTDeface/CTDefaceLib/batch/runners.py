@@ -29,7 +29,7 @@ def in_process(
     resources: Resources,
     run: Callable[[Job], Outcome] = run_job,
 ) -> Results:
-    """One after the other, here."""
+    """One after the other, in this process; parameters as of :class:`.runner.Runner`."""
     for job in jobs:
         started("this process", job)
         yield job, run(job)
@@ -57,7 +57,24 @@ def choose(
     scheduler: str | None,
     timeout: float | None,
 ) -> tuple[Place, Resources]:
-    """Where to run, and with what; numbers that are None are chosen for this machine. See :func:`.batch.run`."""
+    """Where to run, and with what.
+
+    Parameters
+    ----------
+    parameters: DefaceParameters
+        A trained model needs more memory, and can use graphics cards.
+    workers, threads: int or None
+        Processes, 0 for this one, and threads of each; chosen for this machine where None.
+    scheduler: str or None
+        Address of a Dask scheduler.
+    timeout: float or None
+        Seconds for each scan, 0 for no limit; :data:`.runner.LONGEST_SECONDS` where None.
+
+    Raises
+    ------
+    InputError
+        For a segmenter that there is not.
+    """
     timeout = LONGEST_SECONDS if timeout is None else timeout or None
     if scheduler:
         return Place.DASK, Resources(scheduler=scheduler, timeout=timeout)
@@ -83,7 +100,15 @@ def graphics_cards() -> list[str]:
 
 
 def fitting_workers(has_model: bool = False, cards: int = 0) -> int:
-    """How many workers this machine has room for: by processors and free memory; one for each graphics card."""
+    """How many workers this machine has room for: by processors and free memory.
+
+    Parameters
+    ----------
+    has_model: bool
+        Each loads a trained model, which takes memory.
+    cards: int
+        Graphics cards; with any there is one worker for each at most.
+    """
     each = BYTES_PER_WORKER + BYTES_PER_MODEL * has_model
     most = processes.processors()
     return max(1, min(most, int(processes.free_memory() // each), cards or most))

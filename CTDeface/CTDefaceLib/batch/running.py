@@ -69,31 +69,51 @@ def run(
 
     Parameters
     ----------
-    source: folder that is searched with its sub-folders, or CSV table, see :func:`.batch.inputs.find_scans`
-    output: folder for the results, made where it is missing
-    parameters: of the defacing; with a seed, each scan gets its own from it
-    choices: names, format and audit
-    private: folder for record, secret and gallery (default: :func:`private_folder`); best on a local disk
-    secret: file with the secret of the pseudonyms and of all that is random (default: in the private folder), made
-        where it is missing
-    workers: number of processes; 0 works in this one, None takes as many as fit, see
-        :func:`.batch.runners.fitting_workers`
-    threads: that each of them uses (default: the processors shared out among them)
-    scheduler: address of a Dask scheduler whose workers do the scans instead
-    timeout: seconds after which the process that works on a scan is killed; needs workers or a scheduler, for which the
-        default is :data:`.batch.runner.LONGEST_SECONDS`; 0 for never
-    retry_failed: try failed and timed out scans again
-    redo: CSV file with decisions from the gallery; what was sent back is done again, with the present parameters
-    rebuild: make a damaged record anew; finished results are taken up from their reports, by the secret
-    gallery: make pictures and the page
-    originals: pictures of the faces, too
-    report: is called with what happens, see :mod:`.batch.progress`
-    tell: what ``report`` was called up to version 0.1
+    source: path
+        Folder that is searched with its sub-folders, or CSV table, see :func:`.batch.inputs.find_scans`.
+    output: path
+        Folder for the results, made where it is missing.
+    parameters: DefaceParameters or None
+        Of the defacing; with a seed, each scan gets its own from it.
+    choices: Choices or None
+        Names, format and audit.
+    private: path or None
+        Folder for record, secret and gallery, best on a local disk; :func:`private_folder` when None.
+    secret: path or None
+        File with the secret of the pseudonyms and of all that is random, made where it is missing; in the private
+        folder when None.
+    workers: int or None
+        Number of processes; 0 works in this one, None takes as many as fit, see
+        :func:`.batch.runners.fitting_workers`.
+    threads: int or None
+        That each of them uses; the processors shared out among them when None.
+    scheduler: str or None
+        Address of a Dask scheduler whose workers do the scans instead.
+    timeout: float or None
+        Seconds after which the process that works on a scan is killed; needs workers or a scheduler, for which the
+        default is :data:`.batch.runner.LONGEST_SECONDS`; 0 for never.
+    retry_failed: bool
+        Try failed and timed out scans again.
+    redo: path or None
+        CSV file with decisions from the gallery; what was sent back is done again, with the present parameters.
+    rebuild: bool
+        Make a damaged record anew; finished results are taken up from their reports, by the secret.
+    gallery, originals: bool
+        Make pictures and the page; also of the faces.
+    report: callable
+        Is given what happens, see :mod:`.batch.progress`.
+    tell: callable or None
+        What ``report`` was called up to version 0.1.
+
+    Returns
+    -------
+    Summary
+        How many scans have each status now.
 
     Raises
     ------
     CTDefaceError
-        when the batch cannot begin or go on: no scans, other choices than before, running already, disk full
+        When the batch cannot begin or go on: no scans, other choices than before, running already, disk full.
     """
     start = time.monotonic()
     report = tell or report

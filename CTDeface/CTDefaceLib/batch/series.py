@@ -134,7 +134,7 @@ def dicom_scans(
 
 
 def stamp_of(path: Path) -> str:
-    """Changes when a file, or one in a folder, changes."""
+    """A text that changes when a file, or one in a folder, gets another name, size or time."""
     try:
         stats = in_time(_sizes_and_times, path)
     except OSError:
@@ -156,7 +156,7 @@ def _size_and_time(file: os.DirEntry | Path) -> tuple[int, int]:
 
 
 def header_of(path: str | os.PathLike) -> pydicom.Dataset | None:
-    """As :func:`.dicom.files.dicom_header`; None for what cannot be read, too."""
+    """As :func:`.dicom.files.dicom_header`, of the tags that tell series apart; None for what cannot be read, too."""
     try:
         return dicom_header(path, TREE_TAGS)
     except OSError:

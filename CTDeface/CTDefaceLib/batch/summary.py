@@ -48,7 +48,13 @@ class Summary:
 
 
 def write_results(batch: Batch) -> None:
-    """Write summary, table and gallery (OutputError)."""
+    """Write summary, table and, where it is wanted, the gallery of a batch.
+
+    Raises
+    ------
+    OutputError
+        When one of them cannot be written.
+    """
     record, private = batch.record, batch.private
     with output_errors("The summary could not be written"):
         write_whole(batch.output / SUMMARY, json.dumps(_provenance(batch), indent=2) + "\n")

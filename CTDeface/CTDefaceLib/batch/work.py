@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..dicom.deface import uids_of
+from ..dicom.defaced_stack import look_away
 from ..dicom.files import read_dataset
 from ..errors import CTDefaceError, InputError
 from ..removal.keep import Structure
@@ -20,7 +21,7 @@ from ..study.follow import Follow, Lead
 from ..study.reference import of_most
 from ..study.register import Pose
 from .job import Job, Outcome, finished_before
-from .looks import look_at, look_away
+from .looks import look_at
 from .members import Made, Member, members_of
 from .results import guarded, outcome_of, write_result
 from .status import FINISHED, Mishap, Status
@@ -29,7 +30,13 @@ NO_CT = "It is no CT ({}), and its study has no CT in which a head was found, so
 
 
 def run_job(job: Job) -> Outcome:
-    """Do a job; every error becomes an outcome. Results that an earlier attempt left complete are not touched."""
+    """Do a job. Results that an earlier attempt left complete are not touched.
+
+    Returns
+    -------
+    Outcome
+        Of its own scan, with those of its study; every error becomes one.
+    """
     outcomes = {one.scan: done for one in job.whole if (done := finished_before(one)) is not None}
     left = [one for one in job.whole if one.scan not in outcomes]
     if left:
@@ -45,9 +52,9 @@ def run_job(job: Job) -> Outcome:
 class _Begun:
     """A CT that the face was found in: what was found, and what is to be written."""
 
-    def __init__(self, member: Member, lead: Lead, made: Made, audits: list[dict], seconds: float):
+    def __init__(self, member: Member, lead: Lead, made: Made, seconds: float):
         assert lead.face is not None
-        self.member, self.face, self.made, self.audits, self.seconds = member, lead.face, made, audits, seconds
+        self.member, self.face, self.made, self.seconds = member, lead.face, made, seconds
         self.poses: dict[int, Pose | None] = {}
         self.strangers: dict[int, InputError] = {}
 
@@ -75,7 +82,7 @@ class _Study:
             job = begun.member.job
             self._outcomes[job.scan] = guarded(
                 job,
-                lambda work: write_result(begun.member, begun.made, begun.audits, begun.seconds, work),
+                lambda work: write_result(begun.member, begun.made, begun.seconds, work),
                 begun.seconds,
             )
         for member in self._members:
@@ -113,13 +120,13 @@ class _Study:
         job, found = member.job, []
 
         def find(work: Path) -> Outcome:
-            start, audits = time.perf_counter(), list[dict]()
+            start = time.perf_counter()
             kept, missing = member.kept()
             lead = Lead(job.key, job.patient, kept)
-            look = look_at(job, member.modality, audits) if self._is_left(member) else look_away
+            look = look_at(job, member.modality) if self._is_left(member) else look_away
             made = member.deface(lead, look, self._uids, self._documents[job.scan])
             made[0]["warnings"] += missing
-            found.append(_Begun(member, lead, made, audits, time.perf_counter() - start))
+            found.append(_Begun(member, lead, made, time.perf_counter() - start))
             return Outcome(Status.DONE)
 
         outcome = guarded(job, find)
@@ -148,12 +155,12 @@ class _Study:
         job = member.job
 
         def do(work: Path) -> Outcome:
-            start, audits = time.perf_counter(), list[dict]()
+            start = time.perf_counter()
             if job.scan in begun.strangers:
                 raise begun.strangers[job.scan]
             how = _follow(begun, member, member.kept(begun.member)[0])
-            made = member.deface(how, look_at(job, member.modality, audits), self._uids, self._documents[job.scan])
-            return write_result(member, made, audits, time.perf_counter() - start, work)
+            made = member.deface(how, look_at(job, member.modality), self._uids, self._documents[job.scan])
+            return write_result(member, made, time.perf_counter() - start, work)
 
         return guarded(job, do)
 

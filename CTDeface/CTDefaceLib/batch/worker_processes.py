@@ -40,6 +40,11 @@ def in_worker_processes(
 
     Each worker is a pool of one process, so that killing one that takes too long, or one that dies, costs no other
     scan. They end with this process, however it ends. Parameters as of :class:`.runner.Runner`.
+
+    Raises
+    ------
+    CTDefaceError
+        When there is no Python to start them with.
     """
     if not os.path.isfile(interpreter()):
         raise CTDefaceError(NO_INTERPRETER)

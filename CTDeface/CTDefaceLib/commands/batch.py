@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..batch.job import DICOM
     from ..batch.runner import LONGEST_SECONDS
     from ..volume_io import WRITABLE
-    from .choices import add_headers, add_parameters, add_take_along
+    from .choices import add_audit, add_headers, add_parameters, add_take_along
     from .reading import add_lying
 
     parser.add_argument(
@@ -105,11 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="what pseudonyms and all that is random are made with: the same in another batch; made where missing",
     )
-    names.add_argument(
-        "--audit",
-        choices=["quick"],
-        help="look for the face in each result, and hold the scan back where it is still found",
-    )
+    add_audit(names)
     names.add_argument("--no-gallery", dest="gallery", action="store_false", help="no pictures, no page")
     names.add_argument(
         "--no-originals", dest="originals", action="store_false", help="no pictures of faces in the page"
@@ -162,7 +158,7 @@ def run(args: argparse.Namespace) -> int:
     from .. import batch
     from ..batch.progress import batch_display
     from ..files import on_one_line
-    from .choices import parameters_from, retained_from
+    from .choices import AUDITS, parameters_from, retained_from
     from .terminal import warn
 
     parameters = parameters_from(args)
@@ -205,10 +201,6 @@ def run(args: argparse.Namespace) -> int:
     if summary.passed_over:
         warn(f"{summary.passed_over} places were passed over; {batch.PASSED_OVER} in the private folder lists them.")
     return 0 if summary.all_done else 3
-
-
-AUDITS = {"quick": "CTDefaceEvalLib.audit:quick"}
-"""Name → function of a module that stands on this library and may be missing."""
 
 
 def _workers(text: str) -> int:

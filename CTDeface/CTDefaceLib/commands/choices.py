@@ -131,6 +131,20 @@ def parameters_from(args: argparse.Namespace) -> DefaceParameters:
     return DefaceParameters(**{name: value for name, value in chosen.items() if value is not None})
 
 
+AUDITS = {"quick": "CTDefaceEvalLib.audit:quick"}
+"""Name → function of a module that stands on this library and may be missing."""
+
+
+def add_audit(group: argparse._ActionsContainer) -> None:
+    """Whether somebody looks for the face in the results; :data:`AUDITS` says who."""
+    group.add_argument(
+        "--audit",
+        choices=list(AUDITS),
+        help="look for the face in each result, and hold it back where it is still found; with --keep, says what that "
+        "costs",
+    )
+
+
 def add_take_along(group: argparse._ArgumentGroup) -> None:
     """What else of a DICOM study is written."""
     group.add_argument(

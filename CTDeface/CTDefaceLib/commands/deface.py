@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import InputError, OutputError
-from .choices import add_headers, add_parameters, add_take_along, parameters_from, retained_from
+from .choices import AUDITS, add_audit, add_headers, add_parameters, add_take_along, parameters_from, retained_from
 from .outputs import check_outputs, save_report, tell
 from .reading import add_reading, reading_from
 from .terminal import Progress
@@ -35,7 +35,7 @@ examples:
   ctdeface deface head.nii.gz out.nii.gz --companion t1.nii.gz pet.nii.gz
   ctdeface deface head.nii.gz out.nii.gz --apply-mask corrected.nii.gz
   ctdeface deface head.nii.gz out.nii.gz --keep labels.nii.gz:3,7 --keep-margin 4
-  ctdeface deface "DICOM/series 4" out --keep plan.dcm:targets,nodes,Mandible
+  ctdeface deface "DICOM/series 4" out --keep plan.dcm:targets,nodes,Mandible --audit quick
   ctdeface deface head.nii.gz out.nii.gz --segmenter totalsegmentator
   ctdeface deface head.nii.gz out.nii.gz --segmenter cta-deface --weights Dataset001_DEFACE
 
@@ -122,6 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument(
         "--patient", metavar="ID", help="tells patients apart with --secret, where neither DICOM nor sub-ID in IN does"
     )
+    add_audit(files)
     files.add_argument("--overwrite", action="store_true", help="replace output files that exist; never the input")
     add_reading(parser)
     add_dicom(parser)
@@ -179,6 +180,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_volume(args: argparse.Namespace) -> int:
     """A volume file or a DICOM series in, a volume file out, and the same new skin for its companions."""
+    from ..audits import check_audit
     from ..files import written_whole
     from ..scan import Source
     from ..segmenters import check_ready
@@ -195,13 +197,16 @@ def _run_volume(args: argparse.Namespace) -> int:
     _check_formats(args, outputs)
     check_outputs(args, args.input, outputs, args.overwrite)
     check_ready(parameters.segmenter, parameters.choice)
+    audit = AUDITS.get(args.audit, "")
+    if audit:
+        check_audit(audit)
     with Progress() as progress:
         progress(0.0, "Reading")
         reading = reading_from(args, args.input)
         read = partial(read_stored, form=args.form or "", orientation=args.orientation or "")
         kept, mask = read_all(args.keep, read), read_mask(args.apply_mask, read) if args.apply_mask else None
         face, scan = find_face(
-            args.input, parameters, mask=mask, kept=kept, secret=secret, patient=patient, reading=reading,
+            args.input, parameters, mask=mask, kept=kept, secret=secret, patient=patient, reading=reading, audit=audit,
             progress=progress,
         )  # fmt: skip
         report = face.result.report
@@ -215,7 +220,7 @@ def _run_volume(args: argparse.Namespace) -> int:
                 save_volume(face.result.mask, places["--mask"], scan.geometry)
             if companions:
                 report["companions"] = [
-                    save_companion(face, path, places[name], reading) for name, path in companions.items()
+                    save_companion(face, path, places[name], reading, audit) for name, path in companions.items()
                 ]
             save_face(face, scan, args.input, places["OUT"], reading)
             save_report(report, places["report"])
@@ -315,6 +320,7 @@ def _run_dicom(args: argparse.Namespace) -> int:
             kept=read_all(args.keep),
             no_text=args.no_text,
             how=how,
+            audit=AUDITS.get(args.audit, ""),
         )
         report = deface_folder(args.input, args.output, parameters, series=args.series, **choices, progress=progress)
         save_report(report, part)

@@ -53,6 +53,8 @@ def tell(report: dict) -> None:
         warn(f"left out: {', '.join(report['left_out'])}")
     if "series" in report:
         say(f"One new skin for {len(report['series'])} series, from {report['face_from']}.")
+    if "audit" in report and report["audit"]["sentence"] not in report["warnings"]:
+        warn(f"audit: {report['audit']['sentence']}")
     say(summary(report))
 
 

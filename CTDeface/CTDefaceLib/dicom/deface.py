@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import SimpleITK as sitk
 
+from ..audits import hold_back
 from ..errors import InputError, OutputError
 from ..files import check_folder, written_folder
 from ..pipeline import DefaceParameters, DefaceResult, deface
 from ..progress import IsCancelled, Progress, never, part, silent, stop_if
 from ..removal.keep import Structure
 from .burned_in import check_reader
-from .defaced_stack import DefacedStack, deface_stacks, is_checked
+from .defaced_stack import DefacedStack, Look, deface_stacks, is_checked, look_away
 from .files import OTHER_IMAGES, quietly, read_dataset
 from .headers import Cleaner
 from .pseudonyms import Pseudonyms
@@ -47,6 +48,7 @@ def deface_series(
     kept: Sequence[Structure] = (),
     no_text: bool = False,
     how: Callable[..., DefaceResult] = deface,
+    look: Look = look_away,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> dict:
@@ -77,6 +79,8 @@ def deface_series(
         Look for text that is burned into the pixels, and refuse the series where there is some.
     how: callable
         What defaces a volume: :func:`.pipeline.deface`, or the same with more that it is told.
+    look: callable
+        As of :func:`.defaced_stack.deface_stacks`.
     progress, cancelled: callable, optional
         See :mod:`.progress`.
 
@@ -90,6 +94,8 @@ def deface_series(
     ------
     InputError, NoFaceError
         When a file is damaged, there is not one CT series, or it shows no face.
+    FaceLeftError
+        When ``look`` audits it, and the face is still found.
     OutputError
         When the folder exists or cannot be written.
     """
@@ -107,9 +113,11 @@ def deface_series(
         parameters or DefaceParameters(),
         part(progress, 0.1, 0.8),
         cancelled,
-        how=partial(how, kept=kept, secret=secret, patient=chosen.patient or chosen.study),
-        no_text=no_text,
+        look,
+        partial(how, kept=kept, secret=secret, patient=chosen.patient or chosen.study),
+        no_text,
     )
+    hold_back(report)
     documents = {path: read_dataset(path) for path in (referring(documents_in(tree), chosen) if take_along else ())}
     new = uids_of(documents.values())
     prepare = HeaderWriter(chosen.uids | new, secret, is_checked(report), retain, no_text)

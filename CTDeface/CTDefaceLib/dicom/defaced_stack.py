@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..anatomy.grids import bounding_box, on_image_grid
+from ..audits import worst
 from ..errors import InputError, NoFaceError
 from ..pipeline import DefaceParameters, DefaceResult, deface
 from ..progress import IsCancelled, Progress, part, silent
@@ -19,6 +20,13 @@ from .files import CT
 from .stack import is_regular, oddities, on_regular_grid, on_slices, read_stack, slice_images, to_slices
 from .tree import Series, Stack
 from .volume import as_values
+
+Look = Callable[[sitk.Image, DefaceResult], None]
+"""Is given a volume and what its defacing made of it, and may add to its report."""
+
+
+def look_away(image: sitk.Image, result: DefaceResult) -> None:
+    """For what nobody looks at."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ def deface_stacks(
     parameters: DefaceParameters,
     progress: Progress = silent,
     cancelled: IsCancelled | None = None,
-    look: Callable[[sitk.Image, DefaceResult], None] = lambda image, result: None,
+    look: Look = look_away,
     how: Callable[..., DefaceResult] = deface,
     no_text: bool = False,
 ) -> tuple[list[DefacedStack], dict]:
@@ -171,6 +179,8 @@ def _joined(reports: list[dict]) -> dict:
     joined = dict(max(reports, key=lambda report: len(report["warnings"])))
     for key in ("intracranial_voxels_touched", "seconds"):
         joined[key] = sum(report[key] for report in reports)
+    if audits := [report["audit"] for report in reports if "audit" in report]:
+        joined["audit"] = worst(audits)
     joined["facial_skin_covered"] = min(report["facial_skin_covered"] for report in reports)
     joined["warnings"] = list(dict.fromkeys(text for report in reports for text in report["warnings"]))
     joined["notes"] = list(dict.fromkeys(text for report in reports for text in report["notes"]))

@@ -241,7 +241,7 @@ class Cleaner:
         elif keyword == "BodyPartExamined":
             element.value = body_part(str(element.value or ""), found)
         elif kind in TEXTS and keyword not in TECHNICAL or kind in DATES or kind == "AS":
-            del dataset[element.tag]
+            element.value = None  # some have to be there, if empty
         elif kind in BYTES and keyword not in NEEDED_BYTES or not keyword:
             del dataset[element.tag]
 

@@ -158,17 +158,19 @@ def _points_of(contour: pydicom.Dataset) -> np.ndarray:
 
 def _loops(inside: np.ndarray) -> list[np.ndarray]:
     """The outlines of an area (bool, rows × columns) as closed polygons of (column, row)."""
-    import vtk
-    from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.vtkCommonCore import vtkIdList
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkFiltersCore import vtkMarchingSquares, vtkStripper
 
     padded = np.pad(inside, 1).astype(np.float32)
-    image = vtk.vtkImageData()
+    image = vtkImageData()
     image.SetDimensions(padded.shape[1], padded.shape[0], 1)
     image.GetPointData().SetScalars(numpy_to_vtk(padded.ravel(), deep=True))
-    edges = vtk.vtkMarchingSquares()
+    edges = vtkMarchingSquares()
     edges.SetInputData(image)
     edges.SetValue(0, 0.5)
-    loops = vtk.vtkStripper()
+    loops = vtkStripper()
     loops.SetInputConnection(edges.GetOutputPort())
     loops.SetMaximumLength(1_000_000)
     loops.Update()
@@ -176,7 +178,7 @@ def _loops(inside: np.ndarray) -> list[np.ndarray]:
     if loops.GetOutput().GetNumberOfPoints() == 0:
         return []
     points = vtk_to_numpy(loops.GetOutput().GetPoints().GetData())[:, :2] - 1.0
-    numbers = vtk.vtkIdList()
+    numbers = vtkIdList()
     lines.InitTraversal()
     while lines.GetNextCell(numbers):
         loop = points[[numbers.GetId(k) for k in range(numbers.GetNumberOfIds())]][:-1:POINT_STEP]

@@ -113,6 +113,8 @@ class Surface:
         Whose skin it is; None for the smooth head's.
     kept: Kept or None
         What must stay besides the intracranial space.
+    bare: Surface or None
+        The new skin as it would be with nothing kept, where something is.
     """
 
     cylinder: Cylinder
@@ -123,6 +125,7 @@ class Surface:
     outer: float
     donor: Donor | None = None
     kept: Kept | None = None
+    bare: Surface | None = None
 
     @cached_property
     def reach(self) -> np.ndarray:
@@ -149,7 +152,8 @@ class Surface:
     def moved(self, rotation: np.ndarray, shift: np.ndarray) -> Surface:
         """The same on a head elsewhere in space, see :func:`CTDefaceLib.anatomy.face_map.moved_cylinder`."""
         kept = self.kept.moved(rotation, shift) if self.kept else None
-        return self._with(self.reach, cylinder=moved_cylinder(self.cylinder, rotation, shift), kept=kept)
+        bare = self.bare and self.bare.moved(rotation, shift)
+        return self._with(self.reach, cylinder=moved_cylinder(self.cylinder, rotation, shift), kept=kept, bare=bare)
 
     def wider(self, mm: float) -> Surface:
         """The same new skin over a region that is wider by some mm, for voxels that would reach across its edge.
@@ -160,12 +164,12 @@ class Surface:
         reach = self.reach + np.float32(mm) * self.cylinder.near  # far from the maps it tells in or out alone
         if head.skull_gaps:
             reach = np.minimum(reach, distance_to(head.in_gaps, FAR_MM) - np.float32(WORK_SPACING_MM))
-        return self._with(reach)
+        return self._with(reach, bare=self.bare and self.bare.wider(mm))
 
     def sparing(self, kept: Kept) -> Surface:
         """The same new skin over a region without what must stay besides."""
         both = replace(kept, structures=(*self.kept.structures, *kept.structures)) if self.kept else kept
-        return self._with(np.minimum(self.reach, kept.room(self.cylinder.head)), kept=both)
+        return self._with(np.minimum(self.reach, kept.room(self.cylinder.head)), kept=both, bare=self.bare or self)
 
     def _with(self, reach: np.ndarray, **changes: Any) -> Surface:
         surface = replace(self, **changes)

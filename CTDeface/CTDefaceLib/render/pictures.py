@@ -18,14 +18,15 @@ FRONT_OBLIQUE_SIDE = (("front", 0.0, 0.0), ("oblique", 40.0, 10.0), ("side", 90.
 
 def png_bytes(picture: np.ndarray) -> bytes:
     """A (rows, columns, 3) uint8 picture as the bytes of a PNG file."""
-    import vtk
-    from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkIOImage import vtkPNGWriter
 
     rows, columns, colours = picture.shape
-    data = vtk.vtkImageData()
+    data = vtkImageData()
     data.SetDimensions(columns, rows, 1)
     data.GetPointData().SetScalars(numpy_to_vtk(picture[::-1].reshape(-1, colours).copy(), deep=True))
-    writer = vtk.vtkPNGWriter()
+    writer = vtkPNGWriter()
     writer.SetInputData(data)
     writer.WriteToMemoryOn()
     writer.Write()

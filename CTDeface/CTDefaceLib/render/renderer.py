@@ -47,7 +47,7 @@ def head_center(surface: vtk.vtkPolyData, axes: np.ndarray | None = None) -> np.
     With neck and shoulders in view this is the middle of the head, otherwise the middle of what there is.
     ``axes`` as in :meth:`Renderer.picture`. Raises CTDefaceError when the surface is empty.
     """
-    from vtk.util.numpy_support import vtk_to_numpy
+    from vtkmodules.util.numpy_support import vtk_to_numpy
 
     if surface.GetNumberOfPoints() == 0:
         raise CTDefaceError("There is nothing to draw: no voxel of the volume lies above the level of the surface.")
@@ -69,13 +69,13 @@ def camera_side(yaw: float, pitch: float, axes: np.ndarray) -> tuple[np.ndarray,
 
 def set_light(renderer: vtk.vtkRenderer, name: str) -> None:
     """Light a vtkRenderer by a key of LIGHTS and nothing else. Raises CTDefaceError for an unknown name."""
-    import vtk
+    from vtkmodules.vtkRenderingCore import vtkLight
 
     if name not in LIGHTS:
         raise CTDefaceError(f"There is no light called “{name}”; choose one of {', '.join(LIGHTS)}.")
     renderer.RemoveAllLights()
     for position, strength in LIGHTS[name]:
-        light = vtk.vtkLight()
+        light = vtkLight()
         light.SetLightTypeToCameraLight()
         light.SetPosition(*position)
         light.SetFocalPoint(0.0, 0.0, 0.0)
@@ -90,16 +90,18 @@ class Renderer:
     """
 
     def __init__(self, background: float = BACKGROUND):
-        import vtk
+        from vtkmodules import vtkRenderingFreeType, vtkRenderingVolumeOpenGL2  # noqa: F401, VTK draws by them
+        from vtkmodules.vtkCommonCore import vtkUnsignedCharArray
+        from vtkmodules.vtkRenderingCore import vtkActor, vtkPolyDataMapper, vtkRenderer, vtkTextActor
 
         self._window = _offscreen_window()
-        self._scene = vtk.vtkRenderer()
+        self._scene = vtkRenderer()
         self._scene.SetBackground(background, background, background)
         self._scene.AutomaticLightCreationOff()
         self._window.AddRenderer(self._scene)
-        self._mapper = vtk.vtkPolyDataMapper()
+        self._mapper = vtkPolyDataMapper()
         self._mapper.ScalarVisibilityOff()
-        self._actor = vtk.vtkActor()
+        self._actor = vtkActor()
         self._actor.SetMapper(self._mapper)
         skin = self._actor.GetProperty()
         skin.SetColor(*SKIN_COLOUR)
@@ -107,12 +109,12 @@ class Renderer:
         skin.SetDiffuse(SKIN_DIFFUSE)
         skin.SetSpecular(0.0)
         self._shown = None
-        self._label = vtk.vtkTextActor()
+        self._label = vtkTextActor()
         self._label.GetTextProperty().SetColor(1.0, 1.0, 1.0)
         self._label.SetPosition(8, 6)
         self._scene.AddViewProp(self._label)
         self._light = ""
-        self._pixels = vtk.vtkUnsignedCharArray()
+        self._pixels = vtkUnsignedCharArray()
 
     def picture(
         self,
@@ -199,7 +201,7 @@ class Renderer:
             self._light = name
 
     def _grab(self, columns: int, rows: int) -> np.ndarray:
-        from vtk.util.numpy_support import vtk_to_numpy
+        from vtkmodules.util.numpy_support import vtk_to_numpy
 
         self._window.GetPixelData(0, 0, columns - 1, rows - 1, 0, self._pixels, 0)
         return vtk_to_numpy(self._pixels).reshape(rows, columns, 3)[::-1].copy()
@@ -210,10 +212,10 @@ def _offscreen_window() -> vtk.vtkRenderWindow:
 
     What VTK logs while it looks for an OpenGL is kept off the terminal: a missing screen is normal here.
     """
-    import vtk
+    from vtkmodules.vtkCommonCore import vtkLogger
 
-    verbosity = vtk.vtkLogger.GetCurrentVerbosityCutoff()
-    vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)
+    verbosity = vtkLogger.GetCurrentVerbosityCutoff()
+    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
     try:
         window = _new_window()
         window.SetOffScreenRendering(1)
@@ -224,18 +226,19 @@ def _offscreen_window() -> vtk.vtkRenderWindow:
             raise CTDefaceError(NO_OPENGL)
         return window
     finally:
-        vtk.vtkLogger.SetStderrVerbosity(verbosity)
+        vtkLogger.SetStderrVerbosity(verbosity)
 
 
 def _new_window() -> vtk.vtkRenderWindow:
     """A window of a kind that can be tried here: without the library of X, VTK's own search ends in a crash (9.7)."""
-    import vtk
+    from vtkmodules import vtkRenderingOpenGL2
+    from vtkmodules.vtkRenderingCore import vtkRenderWindow
 
     if sys.platform != "linux" or "VTK_DEFAULT_OPENGL_WINDOW" in os.environ or _is_there(X_LIBRARY):
-        return vtk.vtkRenderWindow()
+        return vtkRenderWindow()
     for kind, libraries in WITHOUT_X.items():
-        if hasattr(vtk, kind) and any(map(_is_there, libraries)):
-            return getattr(vtk, kind)()
+        if hasattr(vtkRenderingOpenGL2, kind) and any(map(_is_there, libraries)):
+            return getattr(vtkRenderingOpenGL2, kind)()
     raise CTDefaceError(NO_OPENGL)
 
 

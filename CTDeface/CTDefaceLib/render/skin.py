@@ -100,17 +100,19 @@ def _largest_body(volume: sitk.Image, iso: float) -> sitk.Image:
 
 
 def _isosurface(volume: sitk.Image, iso: float) -> vtk.vtkPolyData:
-    import vtk
-    from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.vtkCommonCore import vtkPoints
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D, vtkReverseSense
 
     # A frame of air closes the surface where the body leaves the field of view.
     volume = sitk.ConstantPad(volume, [1, 1, 1], [1, 1, 1], float(iso) - 500.0)
     values = sitk.GetArrayViewFromImage(volume)
-    data = vtk.vtkImageData()
+    data = vtkImageData()
     data.SetDimensions(*volume.GetSize())
     data.SetSpacing(*volume.GetSpacing())
     data.GetPointData().SetScalars(numpy_to_vtk(values.ravel(), deep=False))
-    contour = vtk.vtkFlyingEdges3D()
+    contour = vtkFlyingEdges3D()
     contour.SetInputData(data)
     contour.SetValue(0, float(iso))
     contour.ComputeScalarsOff()
@@ -123,7 +125,7 @@ def _isosurface(volume: sitk.Image, iso: float) -> vtk.vtkPolyData:
     direction = np.array(volume.GetDirection()).reshape(3, 3)
     origin = np.array(volume.TransformIndexToPhysicalPoint((0, 0, 0)))
     points = vtk_to_numpy(surface.GetPoints().GetData())
-    placed = vtk.vtkPoints()
+    placed = vtkPoints()
     placed.SetData(numpy_to_vtk((points @ direction.T + origin).astype(np.float32), deep=True))
     surface.SetPoints(placed)
     normals = vtk_to_numpy(surface.GetPointData().GetNormals())
@@ -131,7 +133,7 @@ def _isosurface(volume: sitk.Image, iso: float) -> vtk.vtkPolyData:
     turned.SetName("Normals")
     surface.GetPointData().SetNormals(turned)
     if np.linalg.det(direction) < 0:
-        reverse = vtk.vtkReverseSense()
+        reverse = vtkReverseSense()
         reverse.SetInputData(surface)
         reverse.ReverseCellsOn()
         reverse.Update()
@@ -149,22 +151,25 @@ def skin_volume(image: sitk.Image, iso: float = TISSUE_HU) -> vtk.vtkVolume:
     -------
     vtk.vtkVolume in LPS mm, which :meth:`Renderer.picture` takes in place of a surface
     """
-    import vtk
-    from vtk.util.numpy_support import numpy_to_vtk
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+    from vtkmodules.vtkCommonDataModel import vtkImageData, vtkPiecewiseFunction
+    from vtkmodules.vtkCommonMath import vtkMatrix4x4
+    from vtkmodules.vtkRenderingCore import vtkColorTransferFunction, vtkVolume, vtkVolumeProperty
+    from vtkmodules.vtkRenderingVolumeOpenGL2 import vtkSmartVolumeMapper
 
     values = sitk.GetArrayFromImage(sitk.Cast(image, sitk.sitkFloat32))
-    data = vtk.vtkImageData()
+    data = vtkImageData()
     data.SetDimensions(*image.GetSize())
     data.SetSpacing(*image.GetSpacing())
     data.GetPointData().SetScalars(numpy_to_vtk(values.ravel(), deep=True))
-    mapper = vtk.vtkSmartVolumeMapper()
+    mapper = vtkSmartVolumeMapper()
     mapper.SetInputData(data)
-    opacity, colour = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction()
+    opacity, colour = vtkPiecewiseFunction(), vtkColorTransferFunction()
     start = iso - min(200.0, max(0.0, (iso + 1024.0) / 2.0))
     for level, share in ((start, 0.0), (iso + 100.0, 0.6), (iso + 500.0, 1.0)):
         opacity.AddPoint(level, share)
     colour.AddRGBPoint(start, *SKIN_COLOUR)
-    properties = vtk.vtkVolumeProperty()
+    properties = vtkVolumeProperty()
     properties.SetScalarOpacity(opacity)
     properties.SetColor(colour)
     properties.SetInterpolationTypeToLinear()
@@ -175,9 +180,9 @@ def skin_volume(image: sitk.Image, iso: float = TISSUE_HU) -> vtk.vtkVolume:
     placed = np.eye(4)
     placed[:3, :3] = np.array(image.GetDirection()).reshape(3, 3)
     placed[:3, 3] = image.GetOrigin()
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(placed.ravel())
-    volume = vtk.vtkVolume()
+    matrix = vtkMatrix4x4()
+    matrix.DeepCopy(placed.ravel().tolist())
+    volume = vtkVolume()
     volume.SetMapper(mapper)
     volume.SetProperty(properties)
     volume.SetUserMatrix(matrix)

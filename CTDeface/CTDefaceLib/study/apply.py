@@ -119,7 +119,7 @@ def apply(
         own.check_within(image)
         notes["kept"] = own.report(make_region(surface))
         surface = surface.sparing(own)
-    region = make_region(surface)
+    region, bare = make_region(surface), make_region(surface.bare) if surface.bare else None
     step(0.4, "Filling the region")
     contrast = None
     if modality != CT and bounding_box(region) is not None:
@@ -144,7 +144,7 @@ def apply(
     }
     report["seconds"] = round(time.perf_counter() - start, 2)
     step(1.0, "Result ready")
-    return DefaceResult(filled, mask, region, report, surface.cylinder, surface)
+    return DefaceResult(filled, mask, region, report, surface.cylinder, surface, bare)
 
 
 def _at(face: Face, pose: Pose | None) -> tuple[Surface, sitk.Image, sitk.Image]:

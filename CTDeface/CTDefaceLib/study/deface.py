@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..audits import check_audit, hold_back
 from ..dicom.burned_in import check_reader
 from ..dicom.deface import HeaderWriter, check_table, uids_of, write_documents, write_series
 from ..dicom.defaced_stack import DefacedStack, deface_stacks, first_volume, is_checked
@@ -18,13 +19,14 @@ from ..dicom.headers import Cleaner
 from ..dicom.pseudonyms import Pseudonyms
 from ..dicom.references import documents_in, referring
 from ..dicom.tree import Series, Tree, read_tree
-from ..errors import InputError, NoFaceError
+from ..errors import FaceLeftError, InputError, NoFaceError
 from ..files import check_folder, written_folder
 from ..parameters import DefaceParameters
 from ..pipeline import DefaceResult, deface
 from ..progress import IsCancelled, Progress, part, silent
 from ..removal.keep import Structure
 from .apply import CT, Face
+from .audit import auditing
 from .follow import Follow, Lead
 from .plan import best_first, patient_of
 from .reference import of_most
@@ -52,6 +54,7 @@ def deface_study(
     take_along: bool = False,
     kept: Sequence[Structure] = (),
     no_text: bool = False,
+    audit: str = "",
     how: Callable[..., DefaceResult] = deface,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
@@ -65,6 +68,9 @@ def deface_study(
     output, parameters, secret, retain, table, take_along, kept, no_text
         As in :func:`.dicom.deface.deface_series`. What must stay lies in the space of the CT in which the head is seen
         best.
+    audit: str
+        ``"module:function"`` that looks for the face in each series, see :mod:`.audits`; one in which it is still found
+        is refused.
     how: callable
         What defaces that CT: :func:`.pipeline.deface`, or the same with more that it is told.
 
@@ -80,6 +86,8 @@ def deface_study(
         When the series are of several patients, or a header cannot be cleaned as chosen.
     NoFaceError
         When no head is found in any CT.
+    FaceLeftError
+        When the audit still finds the face in all of them.
     OutputError
         When the folder exists or cannot be written.
     """
@@ -89,11 +97,17 @@ def deface_study(
         Cleaner(retain, Pseudonyms())  # says now what is wrong with the choice
     if no_text:
         check_reader()
+    if audit:
+        check_audit(audit)
     progress, parameters = progress or silent, parameters or DefaceParameters()
     patient = patient_of(tree.series)
     lead = partial(Lead, secret, patient, kept, how)
     refused: list[dict[str, str]] = []
-    begun = _find_face(tree, parameters, lead, no_text, part(progress, 0.0, 0.4), cancelled)
+
+    def one(series: Series, how: Lead | Follow, progress: Progress) -> Done:
+        return deface_stacks(series, parameters, progress, cancelled, auditing(audit, series.modality), how, no_text)
+
+    begun = _find_face(tree, lead, one, part(progress, 0.0, 0.4))
     documents = _documents(tree, take_along)
     new = {uid for one in tree.series for uid in one.uids}
     new |= uids_of(document for document, _ in documents.values())
@@ -106,8 +120,9 @@ def deface_study(
         for number, series in enumerate([begun.series, *others]):
             step = part(progress, 0.4 + 0.6 * number / (1 + len(others)), 0.4 + 0.6 * (number + 1) / (1 + len(others)))
             try:
-                defaced, report = _apply(begun, series, no_text, part(step, 0.0, 0.7), cancelled)
-            except (InputError, NoFaceError) as error:
+                defaced, report = _apply(begun, series, one, part(step, 0.0, 0.7))
+                hold_back(report)
+            except (InputError, NoFaceError, FaceLeftError) as error:
                 refused.append({"name": series.name, "why": str(error)})
                 continue
             prepare = HeaderWriter(new, secret, is_checked(report), retain, no_text, pseudonyms)
@@ -117,6 +132,9 @@ def deface_study(
             reports.append({"name": series.name, "folder": names[series.uid], **report})
             if take_along:
                 kept_stacks[series.uid] = defaced
+            del defaced  # the next series takes its place in memory
+        if not reports:
+            raise FaceLeftError(refused[0]["why"])
         prepare = HeaderWriter(new, secret, True, retain, no_text, pseudonyms)
         with_stacks = {
             path: (document, [stack for uid in uids if uid in kept_stacks for stack in kept_stacks[uid]])
@@ -126,10 +144,17 @@ def deface_study(
         taken, removed = write_documents(shown, folder, prepare)
         if table and retain is not None:
             prepare.pseudonyms.append_to(Path(table))
-    return _joined(tree, reports, refused, taken, removed)
+    return {"face_from": begun.series.name, **_joined(tree, reports, refused, taken, removed)}
 
 
-@dataclass(frozen=True)
+Done = tuple[list[DefacedStack], dict[str, Any]]
+"""What the files of a series get, and its report."""
+
+One = Callable[[Series, Lead | Follow, Progress], Done]
+"""Defaces a series."""
+
+
+@dataclass
 class _Begun:
     """The series that the face was found in.
 
@@ -138,26 +163,24 @@ class _Begun:
     series: Series
     face: Face
         What was found.
-    done: tuple
-        What its files get, and the report.
+    done: tuple or None
+        What its files get, and the report, until that is written.
     poses, strangers: dict
         UID of another CT series → where the head lies in it, or why it is not that head; as far as it was looked for.
     """
 
     series: Series
     face: Face
-    done: tuple[list[DefacedStack], dict]
+    done: Done | None
     poses: dict[str, Pose | None] = field(default_factory=dict)
     strangers: dict[str, InputError] = field(default_factory=dict)
 
 
 def _find_face(
     tree: Tree,
-    parameters: DefaceParameters,
     lead: Callable[[], Lead],
-    no_text: bool,
+    one: One,
     progress: Progress,
-    cancelled: IsCancelled | None,
 ) -> _Begun:
     """The CT series in which the head is seen best, of those with the head of most; and what was found in it.
 
@@ -167,7 +190,7 @@ def _find_face(
     def begin(series: Series) -> _Begun | None:
         leading = lead()
         try:
-            done = deface_stacks(series, parameters, progress, cancelled, how=leading, no_text=no_text)
+            done = one(series, leading, progress)
         except (InputError, NoFaceError):
             return None
         assert leading.face is not None
@@ -196,16 +219,14 @@ def _following(begun: _Begun, series: Series) -> Follow:
     return Follow(begun.face, series.modality, at_rest, trusted=series.modality != CT, before=before)
 
 
-def _apply(
-    begun: _Begun, series: Series, no_text: bool, progress: Progress, cancelled: IsCancelled | None
-) -> tuple[list[DefacedStack], dict]:
+def _apply(begun: _Begun, series: Series, one: One, progress: Progress) -> Done:
     """What the files of a series get, and the report."""
-    if series is begun.series:
-        return begun.done
+    if series is begun.series and begun.done is not None:
+        done, begun.done = begun.done, None
+        return done
     if series.uid in begun.strangers:
         raise begun.strangers[series.uid]
-    how = _following(begun, series)
-    return deface_stacks(series, begun.face.parameters, progress, cancelled, how=how, no_text=no_text)
+    return one(series, _following(begun, series), progress)
 
 
 def _documents(tree: Tree, take_along: bool) -> dict[str, tuple[Any, list[str]]]:
@@ -233,14 +254,13 @@ def _joined(
     taken: list[str],
     removed: list[str],
 ) -> dict[str, Any]:
-    """The report of a study: that of the CT that the face was found in, and what is to be said of all."""
+    """The report of a study: that of its first series, and what is to be said of all."""
 
     def of_all(key: str) -> list[str]:
         return list(dict.fromkeys(text for report in reports for text in report[key]))
 
     return {
         **{key: value for key, value in reports[0].items() if key not in ("name", "folder")},
-        "face_from": reports[0]["name"],
         "notes": [*of_all("notes"), *removed],
         "warnings": of_all("warnings"),
         "intracranial_voxels_touched": sum(report["intracranial_voxels_touched"] for report in reports),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ..audits import check_audit
 from ..dicom.deface import deface_series
 from ..parameters import DefaceParameters
 from ..progress import Progress, silent
+from .audit import auditing
 from .deface import deface_study, read_study
 
 
@@ -17,6 +19,7 @@ def deface_folder(
     parameters: DefaceParameters | None = None,
     *,
     series: str = "",
+    audit: str = "",
     progress: Progress = silent,
     **choices: Any,
 ) -> dict[str, Any]:
@@ -26,6 +29,8 @@ def deface_folder(
     ----------
     source, output, parameters, series
         As in :func:`.dicom.deface.deface_series`.
+    audit: str
+        As in :func:`.deface.deface_study`.
     choices
         Its further ones, which are those of :func:`.deface.deface_study` as well.
 
@@ -36,10 +41,12 @@ def deface_folder(
 
     Raises
     ------
-    InputError, NoFaceError, OutputError
+    InputError, NoFaceError, FaceLeftError, OutputError
         As they do.
     """
     tree = None if series else read_study(source, progress)
     if tree and len(tree.series) > 1:
-        return deface_study(tree, output, parameters, **choices, progress=progress)
-    return deface_series(source, output, parameters, series=series, **choices, progress=progress)
+        return deface_study(tree, output, parameters, audit=audit, **choices, progress=progress)
+    if audit:
+        check_audit(audit)
+    return deface_series(source, output, parameters, series=series, look=auditing(audit), **choices, progress=progress)

@@ -11,6 +11,7 @@ from typing import Any
 
 import SimpleITK as sitk
 
+from ..anatomy.grids import bounding_box
 from ..parameters import DefaceParameters
 from ..pipeline import DefaceResult, deface
 from ..removal.keep import Structure
@@ -49,13 +50,19 @@ class Lead:
         result = self._how(
             image, parameters, kept=self._kept, secret=self._secret, patient=self._patient, **more
         )  # fmt: skip
-        self.face = self.face or Face(image, result, parameters, self._secret, self._patient)
+        self.face = self.face or Face(image, _for_others(result), parameters, self._secret, self._patient)
         return result
 
     def again(self, image: sitk.Image, parameters: DefaceParameters) -> DefaceResult:
         """Deface another time point of the same scan."""
         assert self.face is not None, "the first one comes first"
         return apply(replace(self.face, parameters=parameters), image)
+
+
+def _for_others(result: DefaceResult) -> DefaceResult:
+    """As much of a result as other images need, since a study keeps that to its end: its skin, and its mask's box."""
+    box, nothing = bounding_box(result.mask), sitk.Image(1, 1, 1, sitk.sitkUInt8)
+    return replace(result, image=nothing, region=nothing, bare=None, mask=result.mask[box] if box else result.mask)
 
 
 class Follow:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,13 @@ from ..errors import InputError
 from ..nifti import EXTENSION, TYPES, geometry_in, header_of, is_whole_shift, offset_in, place, stored_type
 from ..nifti_geometry import Geometry
 from ..stored_data import CHUNK, MOST_INFLATED, TRUNCATED, suffix
-from ..volume_io import NIFTI
+from ..volume_io import NIFTI, save_volume
 
 FREE_TEXT = ("unused", "descrip", "aux_file", "intent_name")
 """Fields of a header in which what can name the patient stands."""
+
+UNIT_SECONDS = 8
+"""What NIfTI has for seconds."""
 
 COMPRESSION = 4
 """Of 9, of ``.nii.gz``: smaller files take longer, and gain little. A choice."""
@@ -184,6 +188,48 @@ def write_time_series(
             here, values = change(image)
             stored[here] = series.stored(values)
             file.write(stored.tobytes())
+
+
+def join_times(images: Iterable[sitk.Image], count: int, path: Path, seconds: float = 0.0) -> None:
+    """Write volumes on one grid as the time points of a new file, one after the other.
+
+    Parameters
+    ----------
+    images: iterable of SimpleITK.Image
+    count: int
+        How many there are.
+    path: Path
+        A ``.nii`` or ``.nii.gz``.
+    seconds: float
+        From one to the next; 0 where nobody knows.
+
+    Raises
+    ------
+    InputError
+        When the name is none of NIfTI.
+    """
+    if suffix(path) not in NIFTI:
+        raise InputError("Several time points can be written as .nii or .nii.gz: choose one of these endings.")
+    with _opened(path, writing=True) as file:
+        for number, image in enumerate(images):
+            if not number:
+                file.write(_header_for(image, count, seconds).tobytes() + EXTENSION)
+            file.write(sitk.GetArrayViewFromImage(image).tobytes())
+
+
+def _header_for(image: sitk.Image, count: int, seconds: float) -> np.ndarray:
+    """The header of a file with several time points that lie as a volume does."""
+    with tempfile.TemporaryDirectory() as folder:
+        alone = Path(folder) / "first.nii"
+        save_volume(image[:, :, :1], alone)
+        found = header_of(alone)
+    header = np.zeros((), found.dtype)
+    header[...] = found
+    header["dim"][:5] = [4, *image.GetSize(), count]
+    header["pixdim"][4] = seconds
+    header["xyzt_units"] = int(header["xyzt_units"]) & 7 | UNIT_SECONDS
+    header["vox_offset"] = header["sizeof_hdr"] + len(EXTENSION)
+    return header
 
 
 def _stored(series: TimeSeries, shape: tuple[int, ...]) -> Iterator[np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..anatomy.grids import is_same_grid
+from ..audits import hold_back
 from ..errors import InputError
 from ..nifti_geometry import STATED, told
 from ..parameters import DefaceParameters
@@ -23,7 +24,8 @@ from ..scan import Scan, check_grid, in_hounsfield
 from ..stored_data import suffix
 from ..volume_io import is_oriented, read_placed, read_scan, read_stored, save_volume, stated_modality
 from .apply import CT, Face, apply
-from .register import find_pose
+from .audit import auditing
+from .register import Pose, find_pose
 from .time_series import TimeSeries, time_points, time_series, write_time_series
 
 OF_MR = (
@@ -45,6 +47,7 @@ def find_face(
     secret: bytes | None = None,
     patient: str = "",
     reading: Mapping[str, str] | None = None,
+    audit: str = "",
     progress: Progress = silent,
 ) -> tuple[Face, Scan]:
     """Deface the CT in a file; of several time points the first.
@@ -59,6 +62,9 @@ def find_face(
         As of :func:`.pipeline.deface`.
     reading: mapping, optional
         What a person says of the file, by the names of :func:`.volume_io.read_scan`.
+    audit: str
+        ``"module:function"`` that looks for the face in the result, see :mod:`.audits`; of several time points, in
+        that of the first.
 
     Returns
     -------
@@ -69,6 +75,8 @@ def find_face(
     ------
     InputError, NoFaceError
         When it is no CT of a head, the mask does not lie on it, or the file does not need what is said of it.
+    FaceLeftError
+        When the audit still finds the face.
     """
     reading = reading or {}
     series = _time_series(path, reading)
@@ -85,6 +93,8 @@ def find_face(
     image = scan.image
     on_image = None if mask is None else _mask_on(mask, image)
     result = deface(image, parameters, mask=on_image, kept=kept, secret=secret, patient=patient, progress=progress)
+    auditing(audit)(image, result)
+    hold_back(result.report)
     return Face(image, result, parameters, secret, patient), scan
 
 
@@ -104,6 +114,7 @@ def save_companion(
     source: str | os.PathLike,
     path: Path,
     reading: Mapping[str, str] | None = None,
+    audit: str = "",
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Give another image of the head the same new skin, and write it.
@@ -118,6 +129,8 @@ def save_companion(
         Where to write it.
     reading: mapping, optional
         As in :func:`find_face`; a file that does not need it does without.
+    audit: str
+        As in :func:`find_face`.
 
     Returns
     -------
@@ -128,22 +141,26 @@ def save_companion(
     ------
     InputError
         When it cannot be read, is not of this head, or shows more of the face.
+    FaceLeftError
+        When the audit still finds the face.
     """
     reading = reading or {}
     series = _time_series(source, reading)
     if series is not None:
         modality = modality_in(source, next(time_points(series)))
-        return _save_times(face, series, modality, path, at_rest=False)
+        return _save_times(face, series, modality, path, at_rest=False, audit=audit)
     image, geometry = read_placed(source, **_of_nifti(reading))
     modality = modality_in(source, image)
     for key in image.GetMetaDataKeys():
         image.EraseMetaData(key)
-    result = deface_companion(face, image, modality, progress)
+    result = deface_companion(face, image, modality, audit, progress)
     save_volume(result.image, path, geometry)
     return result.report
 
 
-def deface_companion(face: Face, image: sitk.Image, modality: str = "", progress: Progress = silent) -> DefaceResult:
+def deface_companion(
+    face: Face, image: sitk.Image, modality: str = "", audit: str = "", progress: Progress = silent
+) -> DefaceResult:
     """Give another image of the head the same new skin.
 
     Parameters
@@ -154,6 +171,8 @@ def deface_companion(face: Face, image: sitk.Image, modality: str = "", progress
         The other image, on any grid.
     modality: str
         As in DICOM; where nobody says it, what the values can be.
+    audit: str
+        As in :func:`find_face`.
 
     Returns
     -------
@@ -166,13 +185,62 @@ def deface_companion(face: Face, image: sitk.Image, modality: str = "", progress
         When it is not of this head, or shows more of the face.
     """
     check_grid(image)
-    modality = modality or modality_of(image)
-    if modality == CT:
-        image, _ = in_hounsfield(image)
-    progress(0.0, "Looking for the head")
-    pose = find_pose(face.result.surface, image, modality, at_rest=True)
-    result = apply(face, image, modality, pose, progress=part(progress, 0.3, 1.0))
-    return replace(result, report={"modality": modality, **result.report})
+    times = Times(face, modality or modality_of(image), audit=audit)
+    result = times(image, progress)
+    return replace(result, report={"modality": times.modality, **result.report})
+
+
+def deface_times(
+    face: Face, images: Iterable[sitk.Image], count: int, modality: str = "", progress: Progress = silent
+) -> Iterator[DefaceResult]:
+    """Give the time points of another image the same new skin, in one region.
+
+    Where the head lies is looked for in the first of them. Parameters, and errors, are those of
+    :func:`deface_companion`; ``count`` is how many there are. Reports have the ``modality`` and ``time_points``.
+    """
+    times: Times | None = None
+    for number, image in enumerate(images):
+        if times is None:
+            check_grid(image)
+            times = Times(face, modality or modality_of(image))
+        result = times(image, part(progress, number / count, (number + 1) / count))
+        yield replace(result, report={"modality": times.modality, "time_points": count, **result.report})
+
+
+class Times:
+    """Lays the new skin on one time point of an image after the other, in one region.
+
+    Parameters
+    ----------
+    face: Face
+    modality: str
+        As in DICOM.
+    at_rest: bool
+        Whether it is the CT itself; otherwise where its head lies is looked for in the first time point.
+    audit: str
+        As in :func:`find_face`, of the first time point.
+    """
+
+    def __init__(self, face: Face, modality: str, at_rest: bool = False, audit: str = ""):
+        self._face, self.modality, self._at_rest, self._audit = face, modality, at_rest, audit
+        self._offset: float | None = None
+        self._pose: Pose | None = None
+
+    def __call__(self, image: sitk.Image, progress: Progress = silent) -> DefaceResult:
+        """Deface a time point; the values of the result are on the scale of the image."""
+        is_first = self._offset is None
+        if self._offset is None:
+            self._offset = float(in_hounsfield(image)[0][0, 0, 0] - image[0, 0, 0]) if self.modality == CT else 0.0
+        offset = self._offset
+        image = image + offset if offset else image
+        if is_first and not self._at_rest:
+            progress(0.0, "Looking for the head")
+            self._pose = find_pose(self._face.result.surface, image, self.modality, at_rest=True)
+        result = apply(self._face, image, self.modality, self._pose, progress=part(progress, 0.3, 1.0))
+        if is_first:
+            auditing(self._audit, self.modality)(image, result)
+            hold_back(result.report)
+        return replace(result, image=result.image - offset) if offset else result
 
 
 def companion_name(source: Path, folder: Path) -> Path:
@@ -218,22 +286,18 @@ def _mask_on(mask: sitk.Image, image: sitk.Image) -> sitk.Image:
     return mask
 
 
-def _save_times(face: Face, series: TimeSeries, modality: str, path: Path, at_rest: bool) -> dict[str, Any]:
+def _save_times(
+    face: Face, series: TimeSeries, modality: str, path: Path, at_rest: bool, audit: str = ""
+) -> dict[str, Any]:
     """Write all time points with one region: that of the first. Returns its report."""
-    pose, offset = None, 0.0
     reports: list[dict[str, Any]] = []
+    times = Times(face, modality, at_rest, audit)
 
     def change(image: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
-        nonlocal pose, offset
-        if not reports:
-            if modality == CT:
-                offset = float(in_hounsfield(image)[0][0, 0, 0] - image[0, 0, 0])
-            if not at_rest:
-                pose = find_pose(face.result.surface, image + offset, modality, at_rest=True)
-        result = apply(face, image + offset if offset else image, modality, pose)
+        result = times(image)
         reports.append(result.report)
         here = sitk.GetArrayViewFromImage(result.region) > 0
-        return here, sitk.GetArrayViewFromImage(result.image)[here] - offset
+        return here, sitk.GetArrayViewFromImage(result.image)[here]
 
     write_time_series(series, path, change)
     return {"modality": modality, "time_points": len(reports), **reports[0]}

@@ -23,6 +23,9 @@ SURFACE_SPACING_MM = 1.8
 SURFACE_OF = "CTDeface.surfaceOf"
 """Attribute with the fingerprint of the mask that the surface was made of."""
 
+SAME_GRID_MM = 1e-5
+"""How far the origins, or an edge of a voxel, of grids can differ that count as one. A choice: rounding alone."""
+
 FLIP = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -217,10 +220,35 @@ def faceMask(segmentationNode, volumeNode):
     """The face mask on the grid of the volume, uint8 0 or 1, axis order (slices, rows, columns)."""
     segmentID = faceSegmentID(segmentationNode)
     shape = slicer.util.arrayFromVolume(volumeNode).shape
-    if not segmentID or segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentID) is None:
+    labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentID) if segmentID else None
+    if labelmap is None:
         return np.zeros(shape, np.uint8)
+    if _isOnGrid(labelmap, segmentationNode, volumeNode):
+        return _placed(*_filled(segmentationNode, segmentID, labelmap), shape)
     array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentID, volumeNode)
     return (array > 0).astype(np.uint8) if array.shape == shape else np.zeros(shape, np.uint8)
+
+
+def _isOnGrid(labelmap, segmentationNode, volumeNode):
+    """Whether a labelmap has the grid of a volume, as far as it reaches: it needs no resampling, which takes long."""
+    if segmentationNode.GetTransformNodeID() != volumeNode.GetTransformNodeID():
+        return False
+    of, to = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    labelmap.GetImageToWorldMatrix(of)
+    volumeNode.GetIJKToRASMatrix(to)
+    apart = slicer.util.arrayFromVTKMatrix(of) - slicer.util.arrayFromVTKMatrix(to)
+    return bool(np.abs(apart).max() < SAME_GRID_MM)
+
+
+def _placed(part, corner, shape):
+    """A part of a grid on the whole of it, uint8: what lies beyond is left out."""
+    whole = np.zeros(shape, np.uint8)
+    first = np.array(corner[::-1])
+    low, high = np.maximum(first, 0), np.minimum(first + part.shape, shape)
+    if (high > low).all():
+        inside, of = ([slice(a, b) for a, b in zip(low - start, high - start)] for start in (0, first))
+        whole[tuple(inside)] = part[tuple(of)]
+    return whole
 
 
 def segmentVoxels(segmentationNode, segmentID, volumeNode):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,12 @@ def _weights(name: str) -> str:
     return str(path)
 
 
+@cache
+def _loaded(make: Any, weights: str = "") -> Any:
+    """What a class of dlib, or a function, makes of a file of weights: once in a process, it takes half a second."""
+    return make(_weights(weights)) if weights else make()
+
+
 class _DlibModel:
     """128 numbers per face after an alignment by five landmarks (D. King's ResNet)."""
 
@@ -34,23 +41,19 @@ class _DlibModel:
 
     def __init__(self, folder: str | os.PathLike | None = None) -> None:
         self._dlib = require("dlib", "dlib-bin", self.name)
-        self._predictor: Any = None
-        self._embedder: Any = None
 
     def embed(self, picture: np.ndarray, face: Face) -> np.ndarray:
         """Describe a face by 128 numbers (float32)."""
-        if self._embedder is None:
-            self._embedder = self._dlib.face_recognition_model_v1(_weights("dlib_face_recognition_resnet_model_v1.dat"))
-        return np.asarray(self._embedder.compute_face_descriptor(picture, self._shape(picture, face)), dtype=np.float32)
+        embedder = _loaded(self._dlib.face_recognition_model_v1, "dlib_face_recognition_resnet_model_v1.dat")
+        return np.asarray(embedder.compute_face_descriptor(picture, self._shape(picture, face)), dtype=np.float32)
 
     def landmarks(self, picture: np.ndarray, face: Face) -> np.ndarray:
         """Corners of the eyes and the base of the nose, (5, 2) pixels x, y."""
         return np.array([(point.x, point.y) for point in self._shape(picture, face).parts()], dtype=np.float32)
 
     def _shape(self, picture: np.ndarray, face: Face) -> Any:
-        if self._predictor is None:
-            self._predictor = self._dlib.shape_predictor(_weights("shape_predictor_5_face_landmarks.dat"))
-        return self._predictor(picture, self._dlib.rectangle(*(round(edge) for edge in face.box)))
+        predictor = _loaded(self._dlib.shape_predictor, "shape_predictor_5_face_landmarks.dat")
+        return predictor(picture, self._dlib.rectangle(*(round(edge) for edge in face.box)))
 
 
 class DlibHog(_DlibModel):
@@ -61,7 +64,7 @@ class DlibHog(_DlibModel):
 
     def __init__(self, folder: str | os.PathLike | None = None) -> None:
         super().__init__(folder)
-        self._detector = self._dlib.get_frontal_face_detector()
+        self._detector = _loaded(self._dlib.get_frontal_face_detector)
 
     def detect(self, picture: np.ndarray) -> list[Face]:
         """Find faces at least 80 pixels wide, the best first."""
@@ -78,7 +81,7 @@ class DlibCnn(_DlibModel):
 
     def __init__(self, folder: str | os.PathLike | None = None) -> None:
         super().__init__(folder)
-        self._detector = self._dlib.cnn_face_detection_model_v1(_weights("mmod_human_face_detector.dat"))
+        self._detector = _loaded(self._dlib.cnn_face_detection_model_v1, "mmod_human_face_detector.dat")
 
     def detect(self, picture: np.ndarray) -> list[Face]:
         """Find faces at least 80 pixels high with their surroundings, the best first."""
