@@ -25,7 +25,7 @@ from .headers import Cleaner
 from .pseudonyms import Pseudonyms
 from .references import documents_in, referring, without_face
 from .stack import read_stack, stored_values, to_words, words_of
-from .tree import Series, choose_series, read_tree, tree_of
+from .tree import Series, Tree, choose_series, read_tree, tree_of
 from .write import CLEAN_PIXELS, add_method, mark_derived, replace_uids, save, set_pixels
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def deface_series(
     parameters: DefaceParameters | None = None,
     *,
     series: str = "",
+    tree: Tree | None = None,
     secret: bytes | None = None,
     retain: Collection[str] | None = None,
     table: str | os.PathLike | None = None,
@@ -64,6 +65,8 @@ def deface_series(
         Choices of the defacing.
     series: str
         Number or UID of the series where there are several.
+    tree: Tree, optional
+        What the folder holds, where that was read before.
     secret: bytes, optional
         Makes UIDs, pseudonyms and all that is random the same in every run; random when None.
     retain: collection of str, optional
@@ -106,7 +109,7 @@ def deface_series(
     if no_text:
         check_reader()
     progress = progress or silent
-    tree = read_tree(source, part(progress, 0.0, 0.1))
+    tree = tree or read_tree(source, part(progress, 0.0, 0.1))
     chosen = choose_series(tree, series)
     defaced, report = deface_stacks(
         chosen,

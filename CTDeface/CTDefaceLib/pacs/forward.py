@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..dicom.files import read_dataset
 from ..errors import CTDefaceError, InputError
@@ -115,7 +115,7 @@ class Node:
     tls: Tls | None = None
 
     def send(self, folder: Path, name: str, sent: Callable[[Path], None]) -> None:
-        from pynetdicom import AE
+        from pynetdicom import AE, evt
         from pynetdicom.sop_class import Verification
 
         set_up_library()
@@ -128,14 +128,13 @@ class Node:
             ae.add_requested_context(sop_class, syntax)
             ae.add_requested_context(sop_class, IMPLICIT_LITTLE_ENDIAN)  # which everybody has to know
         tls = (calling(self.tls), self.host) if self.tls else None
-        association = ae.associate(self.host, self.port, ae_title=self.title, tls_args=tls)
+        handlers = [(evt.EVT_DATA_SENT, lambda event: _without_delay(event.assoc.dul.socket))]
+        association = ae.associate(self.host, self.port, ae_title=self.title, tls_args=tls, evt_handlers=handlers)
         if not association.is_established:
             raise ForwardError(
                 "The receiver does not answer, or does not know this node: check its title, host, port and TLS."
             )
-        connection = association.dul.socket.socket
         try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # 40 ms an image otherwise
             accepted = {(one.abstract_syntax, one.transfer_syntax[0]) for one in association.accepted_contexts}
             for path in files:
                 try:  # as it is, or else in what is accepted
@@ -150,6 +149,14 @@ class Node:
                 sent(path)
         finally:
             association.release()
+
+
+def _without_delay(connection: Any) -> None:
+    """Neither wait to fill packets nor to confirm those of the receiver, which waits for that: 40 ms an image each."""
+    if connection is not None and connection.socket is not None:
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_QUICKACK"):  # Linux alone has it, and forgets it with the next packet
+            connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 @dataclass(frozen=True)

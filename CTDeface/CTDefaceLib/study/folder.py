@@ -9,6 +9,7 @@ from ..audits import check_audit
 from ..dicom.deface import deface_series
 from ..parameters import DefaceParameters
 from ..progress import Progress, silent
+from .apply import CT
 from .audit import auditing
 from .deface import deface_study, read_study
 
@@ -49,4 +50,7 @@ def deface_folder(
         return deface_study(tree, output, parameters, audit=audit, **choices, progress=progress)
     if audit:
         check_audit(audit)
-    return deface_series(source, output, parameters, series=series, look=auditing(audit), **choices, progress=progress)
+    if tree and [one.modality for one in tree.series] != [CT]:
+        tree = None  # it is read anew, as what takes CT alone reads it
+    look = auditing(audit)
+    return deface_series(source, output, parameters, series=series, tree=tree, look=look, **choices, progress=progress)
