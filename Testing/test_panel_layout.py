@@ -100,6 +100,11 @@ def test_the_defacing_panel(width, points, head, look, monkeypatch, tmp_path):
         panel.ui.batchTable.visible = True
         run_for(0.1)
         assert faults(panel) == []
+        planning = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", LONG)
+        planning.GetSegmentation().AddEmptySegment("", LONG)
+        panel.ui.keepSelector.setCurrentNode(planning)
+        run_for(0.1)
+        assert panel.ui.keepNodesButton.visible and faults(panel) == []
         panel.ui.segmenterComboBox.currentIndex = 0
         panel.batchPanel.show("")
         for box in folded:
