@@ -25,6 +25,7 @@ def panel():
         yield panel
         panel.logic.batchProcess.stop()
         panel.ui.batchInputPathLineEdit.currentPath = panel.ui.batchOutputPathLineEdit.currentPath = ""
+        panel.ui.batchCollapsibleButton.collapsed = True
 
 
 @pytest.fixture
