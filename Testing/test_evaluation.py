@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 from CTDefaceEvalLib import attacks, sweep
 from CTDefaceEvalLib.evaluation import check_pair, evaluate
+from CTDefaceEvalLib.face_models import DEFAULT_MODELS
 from CTDefaceEvalLib.findings import (
     BACK,
     BOUND,
@@ -218,8 +219,9 @@ def test_likeness_lies_between_other_people_and_the_original_itself():
     assert likeness(own, own, np.array([0.999, 0.0, 0.0])) is None, "a model that tells nobody apart"
 
 
-def test_a_gallery_is_kept_for_the_default_model():
-    gallery = kept_gallery("dlib-hog")
+@pytest.mark.parametrize("model", DEFAULT_MODELS)
+def test_a_gallery_is_kept_for_the_default_models(model):
+    gallery = kept_gallery(model)
     assert gallery.shape == (128,) and 0.9 < np.linalg.norm(gallery) < 1.0
     assert kept_gallery("no such model").shape == (0,)
 
