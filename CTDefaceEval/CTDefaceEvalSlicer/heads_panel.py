@@ -171,19 +171,15 @@ class HeadsPanel(StepPanel):
         with slicer.util.tryWithErrorDisplay(_("The heads could not be shown.")):
             self._takeLayout()
             head_views.showLayout(len(self.names()))
-            self._soon(self._clear, self._draw, lambda: self.turnTo(yaw, pitch))
+            # One after the other, so that the window does not freeze; the views have their size by then.
+            for step in (self._clear, self._draw, lambda: self.turnTo(yaw, pitch)):
+                qt.QTimer.singleShot(0, lambda step=step: self._ifShown(step))
 
-    def _soon(self, *steps):
-        """Bring up the heads in steps, each with the window's own events before it: views have their size by then."""
-        if steps:
-            qt.QTimer.singleShot(0, lambda: self._ifShown(*steps))
-
-    def _ifShown(self, step, *further):
+    def _ifShown(self, step):
         """Go on with what brings up the heads, unless they were left meanwhile."""
         if self._isShown and self.parameters is not None and self.panel.parent.isEntered:
             with slicer.util.tryWithErrorDisplay(_("The heads could not be shown.")):
                 step()
-            self._soon(*further)
 
     def _clear(self):
         """Take away the renderings of CTDeface, where none is shown here."""
