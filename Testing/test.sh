@@ -62,9 +62,7 @@ fi
 
 # Each process of the tests has a processor: what libraries start of their own threads gets in the way of the others.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1
-# With all tests there are half as many more processes than processors: many tests wait, for a process or a clock.
-workers=$("$python" -c 'import os, sys; n = os.cpu_count() or 1; print(min(8, n + n // 2 if sys.argv[1] == "all" else n))' $mode)
-"$python" -m pytest --numprocesses "$workers" --dist worksteal --durations 15 -m "$only" "$@" ||
+"$python" -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal --durations 15 -m "$only" "$@" ||
     failed="$failed tests"
 if [ ! -x "$models" ]; then
     complain "Tests of trained models were skipped: PyTorch is not here. CTDEFACE_TORCH=1 installs it into .venv-models" \

@@ -101,6 +101,16 @@ def keep(widget, name, folder):
     return gui.picture(widget, Path(PICTURES or folder) / f"{name}.png")
 
 
+def shown_results():
+    """The table and the chart below the heads; the layout may have other views of their kind from before."""
+    scene, layout = slicer.mrmlScene, slicer.app.layoutManager()
+    assert head_views.shownHeads() and layout.layout > head_views.RESULTS_LAYOUT
+    return (
+        scene.GetSingletonNode(head_views.TABLE_VIEW, "vtkMRMLTableViewNode").GetTableNode(),
+        scene.GetSingletonNode(head_views.PLOT_VIEW, "vtkMRMLPlotViewNode").GetPlotChartNode(),
+    )
+
+
 def cameras(names=(ORIGINAL, DEFACED)):
     logic = slicer.modules.cameras.logic()
     return [logic.GetViewActiveCameraNode(head_views.viewNode(name)) for name in names]
@@ -580,9 +590,8 @@ def test_from_the_sweep_to_the_report_by_mouse(panel, pairs, name, monkeypatch, 
     assert pictures.GetNumberOfRows() == sum(len(subject.sightings) for subject in subjects) > 9 * 2 * 3
     ui.resultsButton.click()
     come_to_rest(panel)
-    layout = slicer.app.layoutManager()
-    assert layout.tableWidget(0).mrmlTableViewNode().GetTableNode() is summary
-    chart = layout.plotWidget(0).mrmlPlotViewNode().GetPlotChartNode()
+    table, chart = shown_results()
+    assert table is summary
     assert chart is results.resultOf(volumes[0], "similarity")
     names = [chart.GetNthPlotSeriesNode(i).GetName() for i in range(chart.GetNumberOfPlotSeriesNodes())]
     assert names == ["same head", "other heads", "defaced", panel.evaluationPanel.outcome.recovery]
@@ -697,9 +706,7 @@ def test_a_cohort_by_mouse(panel, people, cohort_files, monkeypatch):
     assert 0.0 <= float(columns[f"rank-1, {ORIGINAL_TO_DEFACED}"]) <= 1.0 and float(columns["tissue replaced"]) > 0.0
     assert [summary.GetCellText(row, 0) for row in range(2)] == ["original", "blur"]
     ui.cohortResultsButton.click()
-    layout = slicer.app.layoutManager()
-    assert layout.tableWidget(0).mrmlTableViewNode().GetTableNode() is summary
-    assert layout.plotWidget(0).mrmlPlotViewNode().GetPlotChartNode() is results.resultOf(table, "ROC")
+    assert shown_results() == (summary, results.resultOf(table, "ROC"))
     keep(gui.window, "eval-cohort", cohort_files)
     opened = []
     monkeypatch.setattr(qt.QDesktopServices, "openUrl", opened.append)

@@ -128,7 +128,7 @@ def test_all_steps_with_two_patients(panel, monkeypatch, tmp_path):
     text = page.read_text(encoding="utf-8")
     assert "Second" not in text and "First" not in text
     ui.resultsButton.click()
-    table = slicer.app.layoutManager().tableWidget(0).mrmlTableViewNode().GetTableNode()
+    table = slicer.mrmlScene.GetSingletonNode(head_views.TABLE_VIEW, "vtkMRMLTableViewNode").GetTableNode()
     assert table is results.resultOf(second, "summary")
     remove(table)
     assert not ui.resultsButton.enabled
