@@ -170,7 +170,7 @@ class Faces:
         import SimpleITK as sitk
 
         from .progress import part
-        from .study.volumes import deface_companion, deface_times
+        from .study.volumes import deface_times
 
         given = _given(task.face, call)
         if not task.face.key or task.face.key != self._key:
@@ -178,10 +178,7 @@ class Faces:
         assert self._face is not None
         count, progress = len(task.others), part(call.progress, 0.5, 1.0)
         images = map(tasks.read_volume, task.others)
-        if count == 1:
-            made = iter([deface_companion(self._face, next(images), task.modality, progress=progress)])
-        else:
-            made = deface_times(self._face, images, count, task.modality, progress)
+        made = deface_times(self._face, images, count, task.modality, progress=progress)
         report: dict[str, Any] = {}
         for number, result in enumerate(made):
             values = sitk.GetArrayViewFromImage(result.image)

@@ -161,8 +161,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         if sequence is None:
             images = [self.process.volumeMessage("other", other)]
         else:
-            points = enumerate(sequences.timePoints(sequence))
-            images = [self.process.volumeMessage(f"other-{number}-", point) for number, point in points]
+            images = self._timePointMessages("other", sequence)
 
         def finish(report, path):
             nodes.checkPresent(other)
@@ -181,6 +180,11 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             return node
 
         return self.process.run(tasks.Apply(face, images, nodes.modality(other)), volumeNode, finish, **callbacks)
+
+    def _timePointMessages(self, name, sequence):
+        """The time points of a sequence for a task."""
+        points = enumerate(sequences.timePoints(sequence))
+        return [self.process.volumeMessage(f"{name}-{number}-", point) for number, point in points]
 
     def _defaceTask(self, volumeNode, maskNode, parameters, kept):
         """The task that replaces the face in a volume."""
@@ -346,9 +350,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         sequence = sequences.sequenceOf(volumeNode)
         if sequence is None:
             return self.process.run(tasks.Write(), volumeNode, finish, suffix(path), **callbacks)
-        points = enumerate(sequences.timePoints(sequence))
-        images = [self.process.volumeMessage(f"time-{number}-", point) for number, point in points]
-        task = tasks.WriteTimes(images, sequences.secondsBetween(sequence))
+        task = tasks.WriteTimes(self._timePointMessages("time", sequence), sequences.secondsBetween(sequence))
         return self.process.run(task, finish=finish, suffix=suffix(path), **callbacks)
 
     def exportSeries(self, volumeNode, folder=None, retain=None, private=None, **callbacks):

@@ -17,7 +17,6 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(CHECKOUT / folder) for folder in ("Testing", "CTDeface", "CTDefaceEval")]
 
 import gui  # noqa: E402
-import numpy as np  # noqa: E402
 import slicer  # noqa: E402
 from CTDefaceEvalSlicer import evaluation_panel, head_views  # noqa: E402
 from CTDefaceEvalSlicer.tasks import Task as EvalTask  # noqa: E402
@@ -25,7 +24,7 @@ from CTDefaceLib.phantom import PhantomParameters, make_phantom  # noqa: E402
 from CTDefaceLib.volume_io import read_ct  # noqa: E402
 from CTDefaceSlicer.shared import nodes, views  # noqa: E402
 from CTDefaceSlicer.tasks import Task  # noqa: E402
-from vtk.util.numpy_support import vtk_to_numpy  # noqa: E402
+from test_evaluation_walk import skin  # noqa: E402
 
 import qt  # noqa: E402  isort: skip
 
@@ -73,13 +72,7 @@ def brush(panel):
 
 def win_back(evaluation):
     """What the end of an attack shows when it gave something: here, the skin of the original itself."""
-    skin = head_views.surface(head_views.ORIGINAL).GetPolyData()
-    arrays = {
-        "points": vtk_to_numpy(skin.GetPoints().GetData()) * np.float32([-1, -1, 1]),
-        "normals": vtk_to_numpy(skin.GetPointData().GetNormals()) * np.float32([-1, -1, 1]),
-        "triangles": vtk_to_numpy(skin.GetPolys().GetConnectivityArray()).reshape(-1, 3),
-    }
-    evaluation.headsPanel.showRecovered(arrays)
+    evaluation.headsPanel.showRecovered(skin())
 
 
 def run(image, drawing):

@@ -184,27 +184,31 @@ def deface_companion(
     InputError
         When it is not of this head, or shows more of the face.
     """
-    check_grid(image)
-    times = Times(face, modality or modality_of(image), audit=audit)
-    result = times(image, progress)
-    return replace(result, report={"modality": times.modality, **result.report})
+    return next(deface_times(face, [image], 1, modality, audit, progress))
 
 
 def deface_times(
-    face: Face, images: Iterable[sitk.Image], count: int, modality: str = "", progress: Progress = silent
+    face: Face,
+    images: Iterable[sitk.Image],
+    count: int,
+    modality: str = "",
+    audit: str = "",
+    progress: Progress = silent,
 ) -> Iterator[DefaceResult]:
     """Give the time points of another image the same new skin, in one region.
 
     Where the head lies is looked for in the first of them. Parameters, and errors, are those of
-    :func:`deface_companion`; ``count`` is how many there are. Reports have the ``modality`` and ``time_points``.
+    :func:`deface_companion`; ``count`` is how many there are. Reports have the ``modality`` and, of several,
+    ``time_points``.
     """
     times: Times | None = None
+    several = {"time_points": count} if count > 1 else {}
     for number, image in enumerate(images):
         if times is None:
             check_grid(image)
-            times = Times(face, modality or modality_of(image))
+            times = Times(face, modality or modality_of(image), audit=audit)
         result = times(image, part(progress, number / count, (number + 1) / count))
-        yield replace(result, report={"modality": times.modality, "time_points": count, **result.report})
+        yield replace(result, report={"modality": times.modality, **several, **result.report})
 
 
 class Times:
