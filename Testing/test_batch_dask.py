@@ -1,5 +1,6 @@
 """Batches on a Dask cluster: workers that are killed, a run that is killed, what the cluster lacks."""
 
+import gc
 import os
 import shutil
 import signal
@@ -99,8 +100,10 @@ def test_what_the_cluster_lacks_is_one_sentence(cluster, folders, tmp_path, monk
         job = Job(1, 1, "", "", "", str(work), "run", pictures=str(pictures))
         with pytest.raises(CTDefaceError, match=f"do not see the {name} folder"):
             list(dask_runner.on_dask([job], lambda *_: None, Resources(scheduler=cluster[0])))
-    with pytest.raises(CTDefaceError, match="cannot be reached"):
+    with pytest.raises(CTDefaceError, match="cannot be reached") as caught:
         batch.run(source, output, scheduler="nonsense://here", gallery=False)
+    clients = [one for one in gc.get_objects() if type(one).__name__ == "Client" and one.status != "closed"]
+    assert clients == [], f"{caught.value!r} keeps one whose end can stop the next one's start for ever"
 
 
 def test_a_cluster_that_only_lets_in_who_has_its_certificate(tmp_path, folders):

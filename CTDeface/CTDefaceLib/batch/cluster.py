@@ -6,6 +6,7 @@ those of a worker that went away to others.
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
@@ -64,10 +65,14 @@ def on_dask(
         import distributed
     except ImportError as error:
         raise CTDefaceError(NOT_INSTALLED) from error
+    client, why = None, ""
     try:
         client = distributed.Client(resources.scheduler, timeout=PATIENCE_SECONDS)
     except (OSError, ValueError, TypeError, RuntimeError) as error:  # the latter where it asks for a certificate
-        raise CTDefaceError(NOT_REACHED.format(type(error).__name__)) from error
+        why = type(error).__name__
+    if client is None:
+        gc.collect()  # ends what was made of it now: later that may wait for a lock which the start of the next one holds
+        raise CTDefaceError(NOT_REACHED.format(why))  # not from that error, which would keep it
     with client, _quiet(logging.getLogger("distributed.client")):
         yield from _share_out(client, jobs, started, resources.timeout, run)
 
