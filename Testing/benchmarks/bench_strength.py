@@ -23,6 +23,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,9 +50,12 @@ DRAWS = 2000
 UNTOUCHED, BLANKED = "untouched", "front blanked"
 
 
-def people(number: int) -> list[tuple[str, sitk.Image, sitk.Image]]:
-    """Name and two scans of each person."""
-    found = []
+def people(number: int) -> Iterator[tuple[str, sitk.Image, sitk.Image]]:
+    """Name and two scans of each person, the real ones first."""
+    for name in REAL:
+        if (DATA / name).exists():
+            image = sitk.ReadImage(str(DATA / name))
+            yield name.removesuffix(".nii.gz"), image, image
     for person in range(300, 300 + number):
         rng = np.random.default_rng(person)
         turns = rng.uniform(-6.0, 6.0, (2, 3))
@@ -61,12 +65,7 @@ def people(number: int) -> list[tuple[str, sitk.Image, sitk.Image]]:
             ).image
             for seed, (yaw, pitch, roll) in enumerate(turns)
         ]
-        found.append((f"phantom {person}", *scans))
-    for name in REAL:
-        if (DATA / name).exists():
-            image = sitk.ReadImage(str(DATA / name))
-            found.append((name.removesuffix(".nii.gz"), image, image))
-    return found
+        yield f"phantom {person}", *scans
 
 
 def conditions(depths: list[float], fills: list[str]) -> dict[str, DefaceParameters | None]:
@@ -121,7 +120,9 @@ def main() -> None:
     parser.add_argument("--fills", nargs="*", default=["smooth", "face"], help="at the standard strength")
     parser.add_argument("--models", nargs="+", default=["dlib-hog"])
     parser.add_argument("--model-folder", help="of the models that are loaded from one")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which those who are done count")
     args = parser.parse_args()
+    end = time.monotonic() + 60.0 * args.minutes
     args.output.mkdir(parents=True, exist_ok=True)
     renderer = Renderer()
     models = [load_model(name, args.model_folder) for name in args.models]
@@ -150,6 +151,8 @@ def main() -> None:
                 probes[model.name, name].append(vector)
                 found[model.name, name].append(views_found)
         print(f"{number + 1}: {person} {time.perf_counter() - start:.0f} s", flush=True)
+        if time.monotonic() > end:
+            break
 
     rows = []
     for model in models:
