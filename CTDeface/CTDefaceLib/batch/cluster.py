@@ -71,7 +71,7 @@ def on_dask(
     except (OSError, ValueError, TypeError, RuntimeError) as error:  # the latter where it asks for a certificate
         why = type(error).__name__
     if client is None:
-        gc.collect()  # ends what was made of it now: later that may wait for a lock which the start of the next one holds
+        gc.collect()  # ends what was made of it now: later that may wait for a lock that the next one holds
         raise CTDefaceError(NOT_REACHED.format(why))  # not from that error, which would keep it
     with client, _quiet(logging.getLogger("distributed.client")):
         yield from _share_out(client, jobs, started, resources.timeout, run)
