@@ -81,7 +81,11 @@ def user(module="CTDeface"):
     panel = slicer.util.getModuleWidget(module)
     for process in background(panel):  # an idle one serves the next test
         process.stop = lambda process=process: stop_process(process) if process.busy else None
+    boxes = [box for name, box in vars(panel.ui).items() if name.endswith("CollapsibleButton")]
+    folded = [box.collapsed for box in boxes]
     yield panel
+    for box, was in zip(boxes, folded):
+        box.collapsed = was
     host.select_module(None)
     panel.stop()
     slicer.mrmlScene.Clear()

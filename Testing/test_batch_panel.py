@@ -25,7 +25,6 @@ def panel():
         yield panel
         panel.logic.batchProcess.stop()
         panel.ui.batchInputPathLineEdit.currentPath = panel.ui.batchOutputPathLineEdit.currentPath = ""
-        panel.ui.batchCollapsibleButton.collapsed = True
 
 
 @pytest.fixture

@@ -198,7 +198,6 @@ def test_what_the_user_folds_stays_so(loaded):
     loaded.ui.defaceButton.click()
     loaded.ui.marginSlider.value = 2
     assert "segment" not in unfolded(loaded) and "batch" in unfolded(loaded)
-    box(loaded, "batch").collapsed = True
 
 
 def test_a_method_that_is_not_ready_leads_to_what_helps(loaded, monkeypatch):
