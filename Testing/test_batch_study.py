@@ -146,14 +146,44 @@ def told(monkeypatch, run):
     return jobs
 
 
-@pytest.mark.parametrize("by", ["study", "series"])
+TOGETHER = {
+    "study": [["head"], ["sub-1_ses-a_run-1_ct", "sub-1_ses-a_run-2_ct"], ["sub-1_ses-b_ct"]],
+    "patient": [["head"], ["sub-1_ses-a_run-1_ct", "sub-1_ses-a_run-2_ct", "sub-1_ses-b_ct"]],
+    "series": [["head"], ["sub-1_ses-a_run-1_ct"], ["sub-1_ses-a_run-2_ct"], ["sub-1_ses-b_ct"]],
+}
+
+
+@pytest.mark.parametrize("by", TOGETHER)
 def test_what_belongs_together_is_one_job(files, monkeypatch, by):
-    jobs = told(monkeypatch, lambda job: replace(touched(job), study=tuple(map(touched, job.study))))
+    """Also when one comes later; and nothing goes on otherwise than it was begun."""
+    known = []
+
+    def run(job):
+        known.append([Path(one.path).stem for one in job.known])
+        return replace(touched(job), study=tuple(map(touched, job.study)))
+
+    jobs = told(monkeypatch, run)
     assert batch.run(*files, choices=Choices(by=by), gallery=False).counts == {Status.DONE: 4}
-    whole = [["head"], ["sub-1_ses-a_run-1_ct", "sub-1_ses-a_run-2_ct"], ["sub-1_ses-b_ct"]]
-    assert jobs == (whole if by == "study" else [[name] for job in whole for name in job])
-    with pytest.raises(InputError, match=f"other choices.*by: {by}"):
-        batch.run(*files, choices=Choices(by="study" if by == "series" else "series"), gallery=False)
+    assert jobs == TOGETHER[by] and not any(known)
+    for other in TOGETHER.keys() - {by}:
+        with pytest.raises(InputError, match=f"other choices.*by: {by}"):
+            batch.run(*files, choices=Choices(by=other), gallery=False)
+    (files[0] / "sub-1_ses-b_run-2_ct.nii").write_bytes(bytes(9))
+    assert batch.run(*files, choices=Choices(by=by), gallery=False).counts == {Status.DONE: 5}
+    assert known[-1] == {"series": [], "study": ["sub-1_ses-b_ct"], "patient": TOGETHER["patient"][1]}[by]
+
+
+@pytest.mark.slow
+def test_another_day_of_a_patient_gets_the_same_face(tmp_path):
+    """Where all studies of a patient are asked for, the skin of one is laid on the other."""
+    upper = head("upper_lip")
+    for number in (1, 2):
+        days = dict(SeriesNumber=number, StudyInstanceUID=generate_uid(), FrameOfReferenceUID=generate_uid())
+        dicom_files.write_series(tmp_path / "in" / str(number), upper + number, **days)
+    command = ["batch", str(tmp_path / "in"), str(tmp_path / "out"), "--workers", "0", "--no-gallery"]
+    assert main([*command, "--by", "patient", "--format", ".dicom"]) == 0
+    reports = {place: json.loads(row["report"]) for place, row in records(tmp_path / "out-private").items()}
+    assert ["registered" in reports[place] for place in "12"] == [False, True]
 
 
 def test_a_batch_of_an_older_version_goes_on_by_series(files, monkeypatch):
