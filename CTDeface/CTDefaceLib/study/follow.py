@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 
-from ..anatomy.grids import bounding_box
+from ..anatomy.face_map import Cylinder
+from ..anatomy.grids import bounding_box, box_around, whole
+from ..anatomy.work_grid import WORK_SPACING_MM
 from ..parameters import DefaceParameters
 from ..pipeline import DefaceResult, deface
 from ..removal.keep import Structure
@@ -28,6 +31,8 @@ class Lead:
         As of :func:`.pipeline.deface`.
     how: callable
         What defaces it: :func:`.pipeline.deface`, or the same with more that it is told.
+    cylinder: Cylinder, optional
+        Where the head lies in the first of its volumes, where that is known.
 
     Attributes
     ----------
@@ -41,16 +46,22 @@ class Lead:
         patient: str = "",
         kept: Sequence[Structure] = (),
         how: Callable[..., DefaceResult] = deface,
+        cylinder: Cylinder | None = None,
     ):
         self.face: Face | None = None
+        self._cylinder = cylinder
         self._secret, self._patient, self._kept, self._how = secret, patient, kept, how
 
     def __call__(self, image: sitk.Image, parameters: DefaceParameters, **more: Any) -> DefaceResult:
         """Deface a volume."""
+        if self._cylinder is not None:
+            more["cylinder"], self._cylinder = self._cylinder, None
         result = self._how(
             image, parameters, kept=self._kept, secret=self._secret, patient=self._patient, **more
         )  # fmt: skip
-        self.face = self.face or Face(image, _for_others(result), parameters, self._secret, self._patient)
+        if self.face is None:
+            seen, result_for_others = _for_others(image, result)
+            self.face = Face(seen, result_for_others, parameters, self._secret, self._patient)
         return result
 
     def again(self, image: sitk.Image, parameters: DefaceParameters) -> DefaceResult:
@@ -59,10 +70,16 @@ class Lead:
         return apply(replace(self.face, parameters=parameters), image)
 
 
-def _for_others(result: DefaceResult) -> DefaceResult:
-    """As much of a result as other images need, since a study keeps that to its end: its skin, and its mask's box."""
-    box, nothing = bounding_box(result.mask), sitk.Image(1, 1, 1, sitk.sitkUInt8)
-    return replace(result, image=nothing, region=nothing, bare=None, mask=result.mask[box] if box else result.mask)
+def _for_others(image: sitk.Image, result: DefaceResult) -> tuple[sitk.Image, DefaceResult]:
+    """As much of a CT and its result as other images need, since a study keeps that to its end.
+
+    That is the part that shows head and region, the new skin, and the box of the mask.
+    """
+    head, nothing = result.cylinder.head, sitk.Image(1, 1, 1, sitk.sitkUInt8)
+    around = box_around(np.maximum(head.solid, result.surface.reach + 2.0 * WORK_SPACING_MM), head, image)
+    box = bounding_box(result.mask)
+    mask = result.mask[box] if box else result.mask
+    return image[around or whole(image)], replace(result, image=nothing, region=nothing, bare=None, mask=mask)
 
 
 class Follow:
@@ -82,6 +99,8 @@ class Follow:
         What must stay in this image alone.
     before: Pose, optional
         Where the head was found to lie in it already.
+    is_known: bool
+        Whether the head was looked for in the first of its volumes already.
 
     Attributes
     ----------
@@ -98,13 +117,17 @@ class Follow:
         trusted: bool = False,
         kept: Sequence[Structure] = (),
         before: Pose | None = None,
+        is_known: bool = False,
     ):
+        self._is_known = is_known
         self._face, self._modality, self._at_rest, self._trusted = face, modality, at_rest, trusted
         self._kept, self.pose = kept, before
 
     def find(self, image: sitk.Image) -> None:
         """Find where the head lies in a volume (InputError where it cannot be found)."""
-        if not (self._trusted and self._at_rest):
+        if self._is_known:
+            self._is_known = False
+        elif not (self._trusted and self._at_rest):
             self.pose = find_pose(self._face.result.surface, image, self._modality, self._at_rest, self.pose)
 
     def __call__(self, image: sitk.Image, parameters: DefaceParameters, **more: Any) -> DefaceResult:
