@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..anatomy.face_map import moved_image
-from ..anatomy.grids import bounding_box, is_same_grid, values_at
+from ..anatomy.grids import bounding_box, box_around, is_same_grid, values_at, whole
 from ..anatomy.hounsfield import OUTSIDE_HU, PADDING_HU
 from ..anatomy.work_grid import WORK_SPACING_MM
 from ..anatomy.work_volume import work_volume
@@ -63,6 +63,15 @@ class Face:
     parameters: DefaceParameters
     secret: bytes | None = None
     patient: str = ""
+
+    def for_others(self) -> Face:
+        """As much of it as other images need, for whoever keeps it long: head and region, the new skin, the mask."""
+        result, nothing = self.result, sitk.Image(1, 1, 1, sitk.sitkUInt8)
+        head = result.cylinder.head
+        around = box_around(np.maximum(head.solid, result.surface.reach + 2.0 * WORK_SPACING_MM), head, self.ct)
+        mask = result.mask[bounding_box(result.mask) or whole(result.mask)]
+        result = replace(result, image=nothing, region=nothing, bare=None, mask=mask)
+        return replace(self, ct=self.ct[around or whole(self.ct)], result=result)
 
 
 def apply(

@@ -9,12 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import SimpleITK as sitk
 
 from ..anatomy.face_map import Cylinder
-from ..anatomy.grids import bounding_box, box_around, whole
-from ..anatomy.work_grid import WORK_SPACING_MM
 from ..parameters import DefaceParameters
 from ..pipeline import DefaceResult, deface
 from ..removal.keep import Structure
@@ -59,27 +56,13 @@ class Lead:
         result = self._how(
             image, parameters, kept=self._kept, secret=self._secret, patient=self._patient, **more
         )  # fmt: skip
-        if self.face is None:
-            seen, result_for_others = _for_others(image, result)
-            self.face = Face(seen, result_for_others, parameters, self._secret, self._patient)
+        self.face = self.face or Face(image, result, parameters, self._secret, self._patient).for_others()
         return result
 
     def again(self, image: sitk.Image, parameters: DefaceParameters) -> DefaceResult:
         """Deface another time point of the same scan."""
         assert self.face is not None, "the first one comes first"
         return apply(replace(self.face, parameters=parameters), image)
-
-
-def _for_others(image: sitk.Image, result: DefaceResult) -> tuple[sitk.Image, DefaceResult]:
-    """As much of a CT and its result as other images need, since a study keeps that to its end.
-
-    That is the part that shows head and region, the new skin, and the box of the mask.
-    """
-    head, nothing = result.cylinder.head, sitk.Image(1, 1, 1, sitk.sitkUInt8)
-    around = box_around(np.maximum(head.solid, result.surface.reach + 2.0 * WORK_SPACING_MM), head, image)
-    box = bounding_box(result.mask)
-    mask = result.mask[box] if box else result.mask
-    return image[around or whole(image)], replace(result, image=nothing, region=nothing, bare=None, mask=mask)
 
 
 class Follow:

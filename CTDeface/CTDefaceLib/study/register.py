@@ -262,8 +262,8 @@ def _registered(cylinder: Cylinder, image: sitk.Image, modality: str) -> Pose:
     begin = [search.transform(pose) for pose in _beginnings(cylinder, image, modality)]
     followed = [search.follow(one, 3) for one in sorted(begin, key=search.value)[:STARTS]]
     best = search.follow(search.follow(min(followed, key=search.value), 2), 1)
-    rotation = np.reshape(best.GetMatrix(), (3, 3))
-    return Pose(rotation, np.array(best.TransformPoint((0.0, 0.0, 0.0))))
+    rotation, shift = np.reshape(best.GetMatrix(), (3, 3)), np.array(best.TransformPoint((0.0, 0.0, 0.0)))
+    return Pose(rotation.round(7), shift.round(4))  # the last digits depend on how threads took turns
 
 
 def _to_search(image: sitk.Image, modality: str) -> sitk.Image:
