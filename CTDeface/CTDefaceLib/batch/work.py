@@ -14,6 +14,7 @@ from pathlib import Path
 from ..dicom.deface import uids_of
 from ..dicom.defaced_stack import look_away
 from ..dicom.files import read_dataset
+from ..parameters import DefaceParameters
 from ..removal.keep import Structure
 from ..study.apply import CT
 from ..study.follow import Follow, Lead
@@ -76,7 +77,7 @@ class _Study:
         """What becomes of each scan that is left."""
         starts = beginnings(self._candidates(), lambda member: member.image(), _have_one_frame)
         begun = next(filter(None, (self._begin(*start) for start in starts)), None)
-        for member in self._members:
+        for member in sorted(self._members, key=lambda member: member.modality == CT):
             job = member.job
             if not self._is_left(member) or job.scan in self._outcomes:
                 continue
@@ -86,6 +87,8 @@ class _Study:
                 alone = self._failed.get(job.scan) or Outcome(Status.REFUSED, NO_CT.format(member.modality))
                 self._outcomes[job.scan] = alone
             else:
+                if member.modality == CT:  # from now on nobody needs the values of the first
+                    begun.face = begun.face.for_cts(DefaceParameters(**job.parameters))
                 self._outcomes[job.scan] = self._follow(member, begun)
         return self._outcomes
 

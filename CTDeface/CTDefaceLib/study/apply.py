@@ -73,6 +73,10 @@ class Face:
         result = replace(result, image=nothing, region=nothing, bare=None, mask=mask)
         return replace(self, ct=self.ct[around or whole(self.ct)], result=result)
 
+    def for_cts(self, parameters: DefaceParameters) -> Face:
+        """As much of it as CTs need, which show air and tissue themselves; with these parameters."""
+        return self if parameters.keeps_bone else replace(self, ct=self.ct[:1, :1, :1])
+
 
 def apply(
     face: Face,

@@ -112,13 +112,15 @@ def deface_study(
     new = {uid for one in tree.series for uid in one.uids}
     new |= uids_of(document for document, _ in documents.values())
     names = _folders(tree.series)
+    order = [begun.series, *(one for one in tree.series if one is not begun.series)]
     reports: list[dict[str, Any]] = []
     kept_stacks: dict[str, list[DefacedStack]] = {}
     pseudonyms: Pseudonyms | None = None
     with written_folder(output) as folder:
-        others = [one for one in tree.series if one is not begun.series]
-        for number, series in enumerate([begun.series, *others]):
-            step = part(progress, 0.4 + 0.6 * number / (1 + len(others)), 0.4 + 0.6 * (number + 1) / (1 + len(others)))
+        for number, series in enumerate(sorted(order, key=begun.is_further_ct)):
+            step = part(progress, 0.4 + 0.6 * number / len(order), 0.4 + 0.6 * (number + 1) / len(order))
+            if begun.is_further_ct(series):  # from now on nobody needs the values of the first
+                begun.face = begun.face.for_cts(parameters)
             try:
                 defaced, report = _apply(begun, series, one, part(step, 0.0, 0.7))
                 hold_back(report)
@@ -133,6 +135,9 @@ def deface_study(
             if any(series.uid in uids for _, uids in documents.values()):
                 kept_stacks[series.uid] = defaced
             del defaced  # the next series takes its place in memory
+        places = [one.name for one in order]
+        for found in (reports, refused):
+            found.sort(key=lambda one: places.index(one["name"]))
         if not reports:
             raise FaceLeftError(refused[0]["why"])
         prepare = HeaderWriter(new, secret, True, retain, no_text, pseudonyms)
@@ -173,6 +178,10 @@ class _Begun:
     face: Face
     done: Done | None
     poses: dict[str, Pose | None]
+
+    def is_further_ct(self, series: Series) -> bool:
+        """Whether it is a CT besides that one."""
+        return series is not self.series and series.modality == CT
 
 
 def _find_face(tree: Tree, lead: Callable[..., Lead], one: One, progress: Progress) -> _Begun:
