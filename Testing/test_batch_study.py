@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import weakref
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -23,10 +24,12 @@ from CTDefaceLib.batch.runners import RUNNERS, Place
 from CTDefaceLib.batch.status import FINISHED, Mishap, Status
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.dicom.files import STRUCTURE_SET
+from CTDefaceLib.dicom.stack import read_stack
 from CTDefaceLib.errors import InputError
 from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.structures import read_structures
-from CTDefaceLib.study.reference import of_most
+from CTDefaceLib.study import reference
+from CTDefaceLib.study.reference import beginnings
 from CTDefaceLib.study.register import Pose
 from pydicom.uid import MRImageStorage, PositronEmissionTomographyImageStorage, generate_uid
 from scipy import ndimage
@@ -146,14 +149,44 @@ def told(monkeypatch, run):
     return jobs
 
 
-@pytest.mark.parametrize("by", ["study", "series"])
+TOGETHER = {
+    "study": [["head"], ["sub-1_ses-a_run-1_ct", "sub-1_ses-a_run-2_ct"], ["sub-1_ses-b_ct"]],
+    "patient": [["head"], ["sub-1_ses-a_run-1_ct", "sub-1_ses-a_run-2_ct", "sub-1_ses-b_ct"]],
+    "series": [["head"], ["sub-1_ses-a_run-1_ct"], ["sub-1_ses-a_run-2_ct"], ["sub-1_ses-b_ct"]],
+}
+
+
+@pytest.mark.parametrize("by", TOGETHER)
 def test_what_belongs_together_is_one_job(files, monkeypatch, by):
-    jobs = told(monkeypatch, lambda job: replace(touched(job), study=tuple(map(touched, job.study))))
+    """Also when one comes later; and nothing goes on otherwise than it was begun."""
+    known = []
+
+    def run(job):
+        known.append([Path(one.path).stem for one in job.known])
+        return replace(touched(job), study=tuple(map(touched, job.study)))
+
+    jobs = told(monkeypatch, run)
     assert batch.run(*files, choices=Choices(by=by), gallery=False).counts == {Status.DONE: 4}
-    whole = [["head"], ["sub-1_ses-a_run-1_ct", "sub-1_ses-a_run-2_ct"], ["sub-1_ses-b_ct"]]
-    assert jobs == (whole if by == "study" else [[name] for job in whole for name in job])
-    with pytest.raises(InputError, match=f"other choices.*by: {by}"):
-        batch.run(*files, choices=Choices(by="study" if by == "series" else "series"), gallery=False)
+    assert jobs == TOGETHER[by] and not any(known)
+    for other in TOGETHER.keys() - {by}:
+        with pytest.raises(InputError, match=f"other choices.*by: {by}"):
+            batch.run(*files, choices=Choices(by=other), gallery=False)
+    (files[0] / "sub-1_ses-b_run-2_ct.nii").write_bytes(bytes(9))
+    assert batch.run(*files, choices=Choices(by=by), gallery=False).counts == {Status.DONE: 5}
+    assert known[-1] == {"series": [], "study": ["sub-1_ses-b_ct"], "patient": TOGETHER["patient"][1]}[by]
+
+
+@pytest.mark.slow
+def test_another_day_of_a_patient_gets_the_same_face(tmp_path):
+    """Where all studies of a patient are asked for, the skin of one is laid on the other."""
+    upper = head("upper_lip")
+    for number in (1, 2):
+        days = dict(SeriesNumber=number, StudyInstanceUID=generate_uid(), FrameOfReferenceUID=generate_uid())
+        dicom_files.write_series(tmp_path / "in" / str(number), upper + number, **days)
+    command = ["batch", str(tmp_path / "in"), str(tmp_path / "out"), "--workers", "0", "--no-gallery"]
+    assert main([*command, "--by", "patient", "--format", ".dicom"]) == 0
+    reports = {place: json.loads(row["report"]) for place, row in records(tmp_path / "out-private").items()}
+    assert ["registered" in reports[place] for place in "12"] == [False, True]
 
 
 def test_a_batch_of_an_older_version_goes_on_by_series(files, monkeypatch):
@@ -192,28 +225,65 @@ def test_only_the_scan_that_a_process_dies_of_is_given_up(files, monkeypatch):
 # ----------------------------------------------------------------------------------------------------- whose head it is
 
 
-def test_most_series_decide_whose_head_it_is():
+def test_most_series_decide_whose_head_it_is(monkeypatch):
     """Not the longest; of two the first, and a series that shows no head decides nothing."""
-    whose = {"long": "x", "a": "y", "b": "y", "c": "y", "blank": ""}
-    begun = []
+    searched = []
 
-    def begin(one):
-        begun.append(one)
-        return one if whose[one] else None
+    def search(head, one, at_rest):
+        searched.append(one)
+        if head != one[0]:
+            raise InputError("another head")
+        return "there"
 
-    def fits(first, one):
-        return whose[first] == whose[one]
+    monkeypatch.setattr(reference, "head_cylinder", lambda one: one[0])
+    monkeypatch.setattr(reference, "is_at_rest", lambda head, one: head == one[0])
+    monkeypatch.setattr(reference, "find_skull", search)
 
-    assert of_most(["long", "a", "b", "c"], begin, fits) == "a" and begun == ["long", "a"]
-    assert of_most(["blank", "a", "b", "long"], begin, fits) == "a"
-    assert of_most(["long", "a"], begin, fits) == "long"
-    assert of_most(["long", "a", "b", "long"], begin, fits) == "long", "of equal ones the first"
-    assert of_most(["blank"], begin, fits) is None and of_most([], begin, fits) is None
+    def read(one):
+        if one == "damaged":
+            raise OSError(one)
+        return one
+
+    def begun(*candidates):
+        """What is begun with, and where its head lies in others; a stroke stands for another frame of reference."""
+        searched.clear()
+        found = list(beginnings(candidates, read, lambda one, other: one.endswith("'") == other.endswith("'")))
+        assert sorted(one for one, _ in found) == sorted(candidates)
+        assert all(seen is None for _, seen in found[1:])
+        first, seen = found[0]
+        return first, dict(seen.poses) if seen else {}
+
+    assert begun("x1", "y1", "y2", "y3") == ("y1", {"y1": None, "y2": None, "y3": None})
+    assert searched == ["y1"], "where they lie is looked at before anything is searched for"
+    assert begun("y1", "y2", "y3", "x1", "y4") == ("y1", {"y1": None, "y2": None, "y3": None}), (
+        "the others change nothing"
+    )
+    assert begun("y1", "y2'", "x1") == ("y1", {"y1": None, "y2'": "there"}) and searched == ["y2'"]
+    assert begun("damaged", "y1", "x1", "y2")[0] == "y1"
+    assert begun("x1", "y1", "y2", "x2")[0] == "x1", "of equal ones the first"
+    assert begun("x1", "y1") == ("x1", {}), "of two none is outvoted"
+    assert list(beginnings([], read, lambda *_: True)) == []
+
+
+@pytest.fixture
+def in_memory(monkeypatch):
+    """How many other scans are still in memory when one is read, for each that is."""
+    counts, images = [], []
+
+    def reading(*what):
+        counts.append(sum(one() is not None for one in images))
+        image = read_stack(*what)
+        images.append(weakref.ref(image))
+        return image
+
+    for place in ("defaced_stack", "volume"):
+        monkeypatch.setattr(f"CTDefaceLib.dicom.{place}.read_stack", reading)
+    return counts
 
 
 @pytest.mark.slow
-def test_the_longest_series_is_a_strangers(tmp_path, capsys):
-    """It would be chosen for its length; it is refused, by the command as in a batch."""
+def test_the_longest_series_is_a_strangers(tmp_path, capsys, in_memory):
+    """It would be chosen for its length; it is refused, by the command as in a batch, and leaves nothing in memory."""
     common = dict(StudyInstanceUID=generate_uid(), FrameOfReferenceUID=generate_uid())
     lower = head()[:, :, 15:]
     for number, image in ((1, stranger()), (2, lower), (3, lower + 1)):
@@ -227,6 +297,7 @@ def test_the_longest_series_is_a_strangers(tmp_path, capsys):
     rows = records(tmp_path / "all-private")
     assert [rows[place]["status"] in FINISHED for place in "123"] == [False, True, True]
     assert rows["1"]["status"] == Status.REFUSED
+    assert in_memory == [0] * 12, "each of three is read for the vote and to be defaced, twice"
 
 
 # ----------------------------------------------------------------------------------------------------------------- BIDS

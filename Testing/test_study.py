@@ -22,8 +22,9 @@ from CTDefaceLib.pipeline import DefaceParameters, deface
 from CTDefaceLib.removal.keep import Structure
 from CTDefaceLib.study.apply import Face, apply
 from CTDefaceLib.study.deface import read_study
+from CTDefaceLib.study.follow import Follow, Lead
 from CTDefaceLib.study.plan import best_first, patient_of
-from CTDefaceLib.study.register import Pose, agreement, find_pose
+from CTDefaceLib.study.register import Pose, find_pose, skin_agreement
 from pydicom.uid import MRImageStorage, generate_uid
 from scipy import ndimage
 
@@ -179,7 +180,7 @@ def test_an_mr_gets_the_same_face_in_its_own_tissue():
 
 def test_nothing_is_registered_where_it_lies_already():
     assert find_pose(face().result.surface, sharp(), "CT", at_rest=True) is None
-    assert agreement(face().result.surface, mr(), "MR", AT_REST) > 0.9
+    assert skin_agreement(face().result.surface, mr(), "MR") > 0.9
 
 
 @pytest.mark.parametrize("modality", ["CT", "MR"])
@@ -220,6 +221,39 @@ def test_bone_and_structures_stay_in_all_of_them():
     image, pose = turned(sharp())
     region = voxels(apply(begun, image, pose=pose).region) > 0
     assert region.any() and not region[inside].any()
+
+
+def test_what_is_kept_for_others_is_enough():
+    """As for the whole CT and all that was made of it, bit for bit, though it is less."""
+    s = scan()
+    wide = Face(sitk.ConstantPad(s.image, [20, 0, 0], [0, 20, 0], -1000), face().result, SEED)
+    kept = wide.for_others()
+    assert kept.for_cts(DefaceParameters(strength="light")) is kept, "bone that stays is seen in the first CT"
+    volumes = (wide.ct, kept.ct, s.image, kept.result.mask, kept.result.region, kept.result.image)
+    sizes = [one.GetNumberOfPixels() for one in volumes]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > sizes[1] and sizes[-1] == 1
+    moved, pose = turned(mr())
+    for less, image, modality, where in ((kept.for_cts(SEED), thick(), "CT", None), (kept, moved, "MR", pose)):
+        whole, part = (apply(one, image, modality, where) for one in (wide, less))
+        assert np.array_equal(voxels(whole.image), voxels(part.image))
+        assert {name for name, value in whole.report.items() if part.report[name] != value} <= {"seconds", "mask_ml"}
+        assert part.report["mask_ml"] == pytest.approx(whole.report["mask_ml"], rel=0.01), "but for voxels on its edge"
+
+
+def test_a_head_that_was_found_is_not_looked_for_again(monkeypatch):
+    """But in further volumes of its series."""
+    monkeypatch.setattr("CTDefaceLib.pipeline.head_cylinder", None)
+    lead = Lead(cylinder=scan().cylinder)
+    assert np.array_equal(voxels(lead(scan().image, SEED).image), voxels(face().result.image))
+    with pytest.raises(TypeError):
+        lead(scan().image, SEED)
+    searched = []
+    monkeypatch.setattr("CTDefaceLib.study.follow.find_pose", lambda *what: searched.append(what[-1]))
+    follow = Follow(face(), before=AT_REST, is_known=True)
+    follow.find(scan().image)
+    assert follow.pose is AT_REST and not searched
+    follow.find(scan().image)
+    assert searched == [AT_REST]
 
 
 # ---------------------------------------------------------------------------------------------------------- DICOM study

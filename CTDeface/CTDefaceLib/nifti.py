@@ -158,7 +158,20 @@ def write_nifti(image: sitk.Image, path: Path, geometry: Geometry | None = None)
         When it cannot be written.
     """
     voxels = sitk.GetArrayViewFromImage(image)
-    geometry = geometry or geometry_of(image)
+    header = new_header(image, geometry or geometry_of(image))
+    content = header.tobytes() + EXTENSION, np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<")).data.cast("B")
+    with open(path, "wb") as file:
+        if suffix(path) == ".nii":
+            file.writelines(content)
+        else:
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=COMPRESSION, fileobj=file, mtime=0) as zipped:
+                for part in content:
+                    zipped.write(part)
+
+
+def new_header(image: sitk.Image, geometry: Geometry) -> np.ndarray:
+    """The fields of the header of a file with one 3D volume."""
+    voxels = sitk.GetArrayViewFromImage(image)
     header = np.zeros((), HEADERS[geometry.header].newbyteorder("<"))
     header["sizeof_hdr"], header["magic"] = geometry.header, MAGIC[geometry.header]
     header["dim"] = [3, *image.GetSize(), 1, 1, 1, 1]
@@ -168,14 +181,7 @@ def write_nifti(image: sitk.Image, path: Path, geometry: Geometry | None = None)
     header["pixdim"], header["xyzt_units"] = geometry.pixdim, geometry.units
     header["qform_code"], header["sform_code"] = geometry.codes
     header["quatern"], header["qoffset"], header["srow"] = geometry.quatern, geometry.qoffset, geometry.srow
-    content = header.tobytes() + EXTENSION, np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<")).data.cast("B")
-    with open(path, "wb") as file:
-        if suffix(path) == ".nii":
-            file.writelines(content)
-        else:
-            with gzip.GzipFile(filename="", mode="wb", compresslevel=COMPRESSION, fileobj=file, mtime=0) as zipped:
-                for part in content:
-                    zipped.write(part)
+    return header
 
 
 def _voxels(path: Path, offset: int, stored: np.dtype, count: int) -> np.ndarray:

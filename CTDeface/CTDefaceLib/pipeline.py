@@ -152,6 +152,7 @@ def deface(
     kept: Sequence[Structure] = (),
     secret: bytes | None = None,
     patient: str = "",
+    cylinder: Cylinder | None = None,
     progress: Progress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> DefaceResult:
@@ -176,6 +177,8 @@ def deface(
         whose face takes the place in all scans of a patient; drawn anew when None, or as ``parameters.seed`` says.
     patient: str
         Tells patients apart.
+    cylinder: Cylinder, optional
+        Where the head lies in ``image``, where that was found before.
     progress: callable, optional
         Called with a fraction from 0 to 1 and a short text.
     cancelled: callable, optional
@@ -216,7 +219,7 @@ def deface(
     if mask is None:
         segmenters.check_ready(parameters.segmenter, parameters.choice)
     step(0.0, "Finding the head")
-    cylinder = head_cylinder(image)
+    cylinder = cylinder or head_cylinder(image)
     if mask is None:
         within = part(step, 0.2, 0.5)
         mask, notes = _face(image, cylinder, parameters.segmenter, parameters.choice, within, cancelled)

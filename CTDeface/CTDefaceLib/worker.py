@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,8 +201,7 @@ class Faces:
         result = pipeline.deface(
             image, parameters, mask=mask, kept=kept, secret=secret, patient=task.patient, progress=progress
         )
-        found = replace(result, image=image, region=result.mask)  # without what only this volume needs
-        self._key, self._face = task.key, Face(image, found, parameters, secret, task.patient)
+        self._key, self._face = task.key, Face(image, result, parameters, secret, task.patient).for_others()
         return result
 
 

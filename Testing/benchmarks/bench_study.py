@@ -94,7 +94,7 @@ def main() -> None:
         told("all, read and written only", measured("copy", study.folder, folder / "copy"))
         told(f"all {len(read_study(study.folder).series)} series", measured("deface", study.folder, folder / "all"))
         told("the same as a batch", measured("batch", study.folder, folder / "batch"))
-        for count in (2, args.times):
+        for count in sorted({2, args.times}):
             slab = study.first[:, :, ::4]
             sitk.WriteImage(
                 sitk.JoinSeries([slab + 3 * number for number in range(count)]), str(folder / f"{count}.nii")

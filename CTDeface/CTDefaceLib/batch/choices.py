@@ -21,7 +21,7 @@ OTHER_CHOICES = (
 )
 
 
-LAYOUTS, NAMES, BY = ("tree", "bids"), ("pseudonym", "keep"), ("study", "series")
+LAYOUTS, NAMES, BY = ("tree", "bids"), ("pseudonym", "keep"), ("study", "patient", "series")
 """What layout, names and jobs there are."""
 
 OF_OLD = {"by": "series", "keep": [], "take_along": False}
@@ -52,7 +52,8 @@ class Choices:
     form, orientation: str
         Of NIfTI files, where they say two things or nothing of how they lie, see :func:`.volume_io.read_scan`.
     by: str
-        ``"study"`` gives all scans of a patient's study one face, ``"series"`` defaces each for itself.
+        ``"study"`` gives all scans of a patient's study one face, ``"patient"`` those of all of a patient's studies,
+        ``"series"`` defaces each for itself.
     keep: tuple of str
         What must stay, see :mod:`.keeping`.
     take_along: bool
@@ -77,9 +78,14 @@ class Choices:
         return self.headers == "ps315"
 
     @property
+    def is_face_shared(self) -> bool:
+        """Whether scans that belong together get one face."""
+        return self.by != "series"
+
+    @property
     def need_secret(self) -> bool:
         """Whether pseudonyms or new UIDs have to be made, or the same face once more when a study goes on."""
-        return self.names == "pseudonym" or self.ending == DICOM or self.by == "study"
+        return self.names == "pseudonym" or self.ending == DICOM or self.is_face_shared
 
     @property
     def need_documents(self) -> bool:

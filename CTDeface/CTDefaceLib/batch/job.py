@@ -65,7 +65,7 @@ class Job:
     bids: bool
         The report is the side-car that BIDS wants.
     study: tuple of Job
-        Other scans of the same study, which get the same new skin.
+        Other scans of the same study, or patient, which get the same new skin.
     known: tuple of Job
         … and those which have their result already: the head is looked for in them, too.
     """

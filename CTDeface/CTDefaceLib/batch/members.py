@@ -282,7 +282,8 @@ def _volume(scan: Scan, result: DefaceResult, look: Look) -> Made:
     """Report and writer of a volume that becomes a volume file."""
     look(scan.image, result)
     report = {**result.report, "warnings": [*scan.notes, *result.report["warnings"]], "left_out": [*scan.left_out]}
-    return report, lambda part: save_volume(result.image, part, scan.geometry)
+    defaced, geometry = result.image, scan.geometry  # all else is not needed any more
+    return report, lambda part: save_volume(defaced, part, geometry)
 
 
 def members_of(jobs: Sequence[Job], refuse: Callable[[Job, Exception], None]) -> list[Member]:

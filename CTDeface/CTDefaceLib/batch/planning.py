@@ -107,39 +107,40 @@ class Batch:
         )
 
     def _parameters(self, row: sqlite3.Row, chosen: str | None) -> dict:
-        """The parameters of a scan; with a seed each scan gets its own from it, and all of a study the same person."""
+        """The parameters of a scan; with a seed each gets its own from it, and all that belong together one person."""
         parameters = json.loads(chosen) if chosen else dict(self.parameters)
         if (seed := parameters["seed"]) is not None:
             parameters["seed"] = _seed(seed, row["output"])
-            parameters["person_seed"] = _seed(seed, *(_study_of(row) or (row["output"],)))
+            parameters["person_seed"] = _seed(seed, *(self._group_of(row) or (row["output"],)))
         return parameters
 
     def together(self, numbers: list[int]) -> Iterator[list[int]]:
-        """These scans by job: those of a study that are done with the same parameters, where that is wanted."""
+        """These scans by job: those that belong together and have the same parameters, where that is wanted."""
         groups: dict[tuple, list[int]] = {}
         for number in numbers:
             row = self.record.scan(number)
-            study = _study_of(row) if self.choices.by == "study" else None
-            groups.setdefault((*study, row["parameters"]) if study else (number,), []).append(number)
+            group = self._group_of(row) if self.choices.is_face_shared else None
+            groups.setdefault((*group, row["parameters"]) if group else (number,), []).append(number)
         yield from groups.values()
 
     def job_of(self, numbers: list[int]) -> Job:
         """What a worker needs to know of scans that belong :meth:`together`; they count as running from now on."""
         first, *others = map(self.job, numbers)
         row, known = self.record.scan(numbers[0]), []
-        if self.choices.by == "study" and (study := _study_of(row)):
-            for number in self.record.with_result(*study):
+        if self.choices.is_face_shared and (group := self._group_of(row)):
+            for number in self.record.with_result(*group):
                 one = self.record.scan(number)
                 known.append(
                     replace(self.job(number, start=False), parameters=self._parameters(one, row["parameters"]))
                 )
         return replace(first, study=tuple(others), known=tuple(known))
 
-
-def _study_of(row: sqlite3.Row) -> tuple[str, str] | None:
-    """Patient and study of a scan; None where nothing says that it belongs to others."""
-    is_named = bool(row["study"]) or bool(subject_and_session(row["path"])[0])
-    return (row["patient"], row["study"]) if row["patient"] and is_named else None
+    def _group_of(self, row: sqlite3.Row) -> tuple[str, str | None] | None:
+        """Patient and study of what a scan belongs to, None for any study; None where nothing says that it does."""
+        if self.choices.by == "patient":
+            return (row["patient"], None) if row["patient"] else None
+        is_named = bool(row["study"]) or bool(subject_and_session(row["path"])[0])
+        return (row["patient"], row["study"]) if row["patient"] and is_named else None
 
 
 def _seed(*of: object) -> int:
@@ -227,7 +228,7 @@ def _found(
 ) -> tuple[list[FoundScan], list[tuple[str, str]]]:
     """The scans that there are, and what was passed over, which is said; InputError when there is no scan."""
     passed_over: list[tuple[str, str]] = []
-    others = OTHER_IMAGES if choices.by == "study" else ()
+    others = OTHER_IMAGES if choices.is_face_shared else ()
     scans = find_scans(source, ignore, record.known, lambda path, why: passed_over.append((path, why)), others)
     scans = without_kept(root_of(source), scans, choices.keep)
     labels = [scan for scan in scans if is_label_map(scan.place)]

@@ -261,9 +261,11 @@ class Record:
         with record_errors():
             return [row[0] for row in self._db.execute(f"SELECT id FROM scan {where} ORDER BY deaths, id", statuses)]
 
-    def with_result(self, patient: str, study: str) -> list[int]:
-        """Numbers of the scans of a study in which a head was found before, in their order."""
-        statement = "SELECT id FROM scan WHERE patient = ? AND study = ? AND status IN (?, ?, ?) ORDER BY id"
+    def with_result(self, patient: str, study: str | None) -> list[int]:
+        """Numbers of the scans of a study, or of any of a patient, in which a head was found before, in their order."""
+        statement = (
+            "SELECT id FROM scan WHERE patient = ? AND study = coalesce(?, study) AND status IN (?, ?, ?) ORDER BY id"
+        )
         values = (stored(patient), stored(study), *FINISHED, Status.HELD_BACK)
         with record_errors():
             return [row[0] for row in self._db.execute(statement, values)]

@@ -14,15 +14,14 @@ from pathlib import Path
 from ..dicom.deface import uids_of
 from ..dicom.defaced_stack import look_away
 from ..dicom.files import read_dataset
-from ..errors import CTDefaceError, InputError
+from ..parameters import DefaceParameters
 from ..removal.keep import Structure
 from ..study.apply import CT
 from ..study.follow import Follow, Lead
-from ..study.reference import of_most
-from ..study.register import Pose
+from ..study.reference import Seen, beginnings
 from .job import Job, Outcome, finished_before
 from .looks import look_at
-from .members import Made, Member, members_of
+from .members import Member, members_of
 from .results import guarded, outcome_of, write_result
 from .status import FINISHED, Mishap, Status
 
@@ -50,13 +49,12 @@ def run_job(job: Job) -> Outcome:
 
 
 class _Begun:
-    """A CT that the face was found in: what was found, and what is to be written."""
+    """A CT that the face was found in: what was found, and where that head lies in others."""
 
-    def __init__(self, member: Member, lead: Lead, made: Made, seconds: float):
+    def __init__(self, member: Member, lead: Lead, seen: Seen[Member] | None):
         assert lead.face is not None
-        self.member, self.face, self.made, self.seconds = member, lead.face, made, seconds
-        self.poses: dict[int, Pose | None] = {}
-        self.strangers: dict[int, InputError] = {}
+        self.member, self.face = member, lead.face
+        self.poses = {member.job.scan: pose for member, pose in seen.poses} if seen else {}
 
 
 class _Study:
@@ -77,15 +75,9 @@ class _Study:
 
     def run(self) -> dict[int, Outcome]:
         """What becomes of each scan that is left."""
-        begun = of_most(self._candidates(), self._begin, self._fits)
-        if self._mishap is None and begun is not None and self._is_left(begun.member):
-            job = begun.member.job
-            self._outcomes[job.scan] = guarded(
-                job,
-                lambda work: write_result(begun.member, begun.made, begun.seconds, work),
-                begun.seconds,
-            )
-        for member in self._members:
+        starts = beginnings(self._candidates(), lambda member: member.image(), _have_one_frame)
+        begun = next(filter(None, (self._begin(*start) for start in starts)), None)
+        for member in sorted(self._members, key=lambda member: member.modality == CT):
             job = member.job
             if not self._is_left(member) or job.scan in self._outcomes:
                 continue
@@ -95,6 +87,8 @@ class _Study:
                 alone = self._failed.get(job.scan) or Outcome(Status.REFUSED, NO_CT.format(member.modality))
                 self._outcomes[job.scan] = alone
             else:
+                if member.modality == CT:  # from now on nobody needs the values of the first
+                    begun.face = begun.face.for_cts(DefaceParameters(**job.parameters))
                 self._outcomes[job.scan] = self._follow(member, begun)
         return self._outcomes
 
@@ -115,40 +109,28 @@ class _Study:
                 self._members.remove(member)
         return [member for _, _, member in sorted(ranked)]
 
-    def _begin(self, member: Member) -> _Begun | None:
-        """Find the face in a CT; None where there is none, or it cannot be read."""
-        job, found = member.job, []
+    def _begin(self, member: Member, seen: Seen[Member] | None) -> _Begun | None:
+        """Find the face in a CT, and write it; None where there is none, or it cannot be read."""
+        if self._mishap is not None:
+            return None
+        job, is_left, found = member.job, self._is_left(member), []
 
         def find(work: Path) -> Outcome:
             start = time.perf_counter()
             kept, missing = member.kept()
-            lead = Lead(job.key, job.patient, kept)
-            look = look_at(job, member.modality) if self._is_left(member) else look_away
+            lead = Lead(job.key, job.patient, kept, cylinder=seen.cylinder if seen else None)
+            look = look_at(job, member.modality) if is_left else look_away
             made = member.deface(lead, look, self._uids, self._documents[job.scan])
             made[0]["warnings"] += missing
-            found.append(_Begun(member, lead, made, time.perf_counter() - start))
-            return Outcome(Status.DONE)
+            found.append(_Begun(member, lead, seen))
+            return write_result(member, made, time.perf_counter() - start, work) if is_left else Outcome(Status.DONE)
 
         outcome = guarded(job, find)
-        if found:
-            return found[0]
-        self._failed[job.scan] = outcome
-        if isinstance(outcome.status, Mishap):
+        if isinstance(outcome.status, Mishap) or found and is_left:
             self._outcomes[job.scan] = outcome
-        return None
-
-    def _fits(self, begun: _Begun, member: Member) -> bool:
-        """Whether another CT shows the same head."""
-        how = _follow(begun, member)
-        try:
-            how.find(member.image())
-        except InputError as error:
-            begun.strangers[member.job.scan] = error
-            return False
-        except (CTDefaceError, MemoryError, OSError):
-            return False
-        begun.poses[member.job.scan] = how.pose
-        return True
+        elif not found:
+            self._failed[job.scan] = outcome
+        return found[0] if found else None
 
     def _follow(self, member: Member, begun: _Begun) -> Outcome:
         """Lay the new skin on another scan, and write it."""
@@ -156,8 +138,6 @@ class _Study:
 
         def do(work: Path) -> Outcome:
             start = time.perf_counter()
-            if job.scan in begun.strangers:
-                raise begun.strangers[job.scan]
             how = _follow(begun, member, member.kept(begun.member)[0])
             made = member.deface(how, look_at(job, member.modality), self._uids, self._documents[job.scan])
             return write_result(member, made, time.perf_counter() - start, work)
@@ -174,7 +154,16 @@ class _Study:
 
 def _follow(begun: _Begun, member: Member, kept: Sequence[Structure] = ()) -> Follow:
     """What lays the new skin of a study on another scan of it."""
-    at_rest = member.frame == begun.member.frame and bool(member.frame)
-    trusted = member.is_frame_trusted and member.modality != CT
-    before = begun.poses.get(member.job.scan)
-    return Follow(begun.face, member.modality, at_rest, trusted=trusted, kept=kept, before=before)
+    return Follow(
+        begun.face,
+        member.modality,
+        _have_one_frame(begun.member, member),
+        trusted=member.is_frame_trusted and member.modality != CT,
+        kept=kept,
+        before=begun.poses.get(member.job.scan),
+        is_known=member.job.scan in begun.poses,
+    )
+
+
+def _have_one_frame(one: Member, other: Member) -> bool:
+    return one.frame == other.frame and bool(one.frame)

@@ -37,7 +37,10 @@ what it leaves:
 
 one face: all CT, MR and PET series of a patient's DICOM study, or of a subject's
   session in BIDS, get the same new skin. A series that does not fit is refused with
-  a sentence, the others are done. --by series defaces each CT for itself.
+  a sentence, the others are done. Another day is a study of its own with a face of
+  its own, unless --by patient does all studies of a patient (one ID and issuer, one
+  subject, or one patient of the table) together. --by series defaces each CT for
+  itself.
 
 the table: a CSV file with the column input and, if wanted, patient (tells patients
   apart), study (rows of one get one face) and output (name below OUT, instead of a
@@ -70,8 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--by",
         choices=BY,
         default=BY[0],
-        help="one face for all scans of a patient's study (CT, MR and PET), or each defaced for itself "
-        "(default: %(default)s)",
+        help="one face for all scans of a patient's study (CT, MR and PET), or of all of a patient's studies, or each "
+        "defaced for itself (default: %(default)s)",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, write nothing")
 

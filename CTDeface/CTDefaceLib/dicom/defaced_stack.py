@@ -93,33 +93,50 @@ def deface_stacks(
     reports: list[dict] = []
     for number, stack in enumerate(series.stacks):
         step = part(progress, number / len(series.stacks), (number + 1) / len(series.stacks))
-        notes = [*oddities(stack), *series.notes]
-        image = read_stack(stack, part(step, 0.0, 0.1 if no_text else 0.15))
-        if no_text:
-            refuse_text(image, series.burned_in, part(step, 0.1, 0.15), series.modality == CT)
-        if is_regular(stack):
-            original = image
-            image, said = as_values(series, original)
-            offset = _offset(original, image)
-            del original
-            result = how(image, parameters, progress=part(step, 0.15, 1.0), cancelled=cancelled)
-            look(image, result)
-            del image  # a copy of the region takes its place in memory
-            region = sitk.GetArrayViewFromImage(result.region) > 0
-            filled = result.image
-        else:
-            original = on_regular_grid(stack, image)
-            grid, said = as_values(series, original)
-            offset = _offset(original, grid)
-            result = how(grid, parameters, progress=part(step, 0.15, 0.9), cancelled=cancelled)
-            look(grid, result)
-            region, filled = _filled_slices(stack, image + offset, result, parameters)
-            _count_touched(stack, region, result)
-        notes += said
-        reports.append({**result.report, "notes": notes})
-        values = [plane[here] for plane, here in zip(sitk.GetArrayViewFromImage(filled), region)]
-        defaced.append(DefacedStack(stack, region, values, offset, result.surface))
+        one, report = _deface_stack(series, stack, parameters, step, cancelled, look, how, no_text)
+        defaced.append(one)
+        reports.append(report)
     return defaced, _joined(reports)
+
+
+def _deface_stack(
+    series: Series,
+    stack: Stack,
+    parameters: DefaceParameters,
+    progress: Progress,
+    cancelled: IsCancelled | None,
+    look: Look,
+    how: Callable[..., DefaceResult],
+    no_text: bool,
+) -> tuple[DefacedStack, dict]:
+    """What one of the stacks gets, and its report; see :func:`deface_stacks`."""
+    notes = [*oddities(stack), *series.notes]
+    image = read_stack(stack, part(progress, 0.0, 0.1 if no_text else 0.15))
+    if no_text:
+        refuse_text(image, series.burned_in, part(progress, 0.1, 0.15), series.modality == CT)
+    if is_regular(stack):
+        original = image
+        image, said = as_values(series, original)
+        offset = _offset(original, image)
+        del original
+        result = how(image, parameters, progress=part(progress, 0.15, 1.0), cancelled=cancelled)
+        look(image, result)
+        del image  # a copy of the region takes its place in memory
+        region = sitk.GetArrayViewFromImage(result.region) > 0
+        filled = result.image
+    else:
+        original = on_regular_grid(stack, image)
+        grid, said = as_values(series, original)
+        offset = _offset(original, grid)
+        del original
+        result = how(grid, parameters, progress=part(progress, 0.15, 0.9), cancelled=cancelled)
+        look(grid, result)
+        del grid
+        region, filled = _filled_slices(stack, image + offset if offset else image, result, parameters)
+        _count_touched(stack, region, result)
+    values = [plane[here] for plane, here in zip(sitk.GetArrayViewFromImage(filled), region)]
+    report = {**result.report, "notes": [*notes, *said]}
+    return DefacedStack(stack, region, values, offset, result.surface), report
 
 
 def first_volume(series: Series) -> sitk.Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..anatomy.face_map import moved_image
-from ..anatomy.grids import bounding_box, is_same_grid, values_at
+from ..anatomy.grids import bounding_box, box_around, is_same_grid, values_at, whole
 from ..anatomy.hounsfield import OUTSIDE_HU, PADDING_HU
 from ..anatomy.work_grid import WORK_SPACING_MM
 from ..anatomy.work_volume import work_volume
@@ -50,7 +50,7 @@ class Face:
     Attributes
     ----------
     ct: SimpleITK.Image
-        That CT in Hounsfield units.
+        That CT in Hounsfield units, at least the part that shows head and region.
     result: DefaceResult
         What became of it.
     parameters: DefaceParameters
@@ -63,6 +63,19 @@ class Face:
     parameters: DefaceParameters
     secret: bytes | None = None
     patient: str = ""
+
+    def for_others(self) -> Face:
+        """As much of it as other images need, for whoever keeps it long: head and region, the new skin, the mask."""
+        result, nothing = self.result, sitk.Image(1, 1, 1, sitk.sitkUInt8)
+        head = result.cylinder.head
+        around = box_around(np.maximum(head.solid, result.surface.reach + 2.0 * WORK_SPACING_MM), head, self.ct)
+        mask = result.mask[bounding_box(result.mask) or whole(result.mask)]
+        result = replace(result, image=nothing, region=nothing, bare=None, mask=mask)
+        return replace(self, ct=self.ct[around or whole(self.ct)], result=result)
+
+    def for_cts(self, parameters: DefaceParameters) -> Face:
+        """As much of it as CTs need, which show air and tissue themselves; with these parameters."""
+        return self if parameters.keeps_bone else replace(self, ct=self.ct[:1, :1, :1])
 
 
 def apply(
@@ -106,12 +119,14 @@ def apply(
     if face.secret is not None:
         parameters = drawn(parameters, face.secret, face.patient, image)
     step(0.0, "Applying the new skin")
-    surface, ct, mask = _at(face, pose)
+    there = partial(_there, pose)
+    surface = face.result.surface if pose is None else face.result.surface.moved(pose.rotation, pose.shift)
     _check_view(surface, image)
-    surface = surface.wider(0.0 if pose is None and is_same_grid(ct, image) else _across_a_voxel(image))
+    surface = surface.wider(0.0 if pose is None and is_same_grid(face.ct, image) else _across_a_voxel(image))
     view, padding = _seen(image, surface, modality)
+    bones = there(face.ct) if parameters.keeps_bone else None
     make_region = partial(
-        removal_region, image, keep_bone=parameters.keeps_bone, bone_of=ct, view=view, padding=padding
+        removal_region, image, keep_bone=parameters.keeps_bone, bone_of=bones, view=view, padding=padding
     )
     own = keep(kept, parameters.keep_margin_mm)
     notes: dict[str, Any] = {}
@@ -123,7 +138,8 @@ def apply(
     step(0.4, "Filling the region")
     contrast = None
     if modality != CT and bounding_box(region) is not None:
-        contrast = contrast_of(image, surface, ct, PET_SHARPNESS_MM if modality in BLURRED else SHARPNESS_MM)
+        sharpness_mm = PET_SHARPNESS_MM if modality in BLURRED else SHARPNESS_MM
+        contrast = contrast_of(image, surface, there(face.ct), sharpness_mm)
     filled = fill_region(
         image,
         region,
@@ -132,8 +148,8 @@ def apply(
         contrast=contrast,
     )
     step(0.9, "Checking the result")
-    mask = sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-    hu = image if modality == CT else sitk.Resample(ct, image, sitk.Transform(), sitk.sitkLinear, -1000.0)
+    mask = sitk.Resample(there(face.result.mask), image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    hu = image if modality == CT else sitk.Resample(there(face.ct), image, sitk.Transform(), sitk.sitkLinear, -1000.0)
     first = face.result.report
     report: dict[str, Any] = {
         "version": __version__,
@@ -147,13 +163,9 @@ def apply(
     return DefaceResult(filled, mask, region, report, surface.cylinder, surface, bare)
 
 
-def _at(face: Face, pose: Pose | None) -> tuple[Surface, sitk.Image, sitk.Image]:
-    """New skin, CT and face mask where the head lies in the other image."""
-    result = face.result
-    if pose is None:
-        return result.surface, face.ct, result.mask
-    ct, mask = (moved_image(one, pose.rotation, pose.shift) for one in (face.ct, result.mask))
-    return result.surface.moved(pose.rotation, pose.shift), ct, mask
+def _there(pose: Pose | None, image: sitk.Image) -> sitk.Image:
+    """What lies on the CT where its head lies in the other image; a copy, where that is elsewhere."""
+    return image if pose is None else moved_image(image, pose.rotation, pose.shift)
 
 
 def _seen(image: sitk.Image, surface: Surface, modality: str) -> tuple[sitk.Image, float | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from .apply import CT, Face
 from .audit import auditing
 from .follow import Follow, Lead
 from .plan import best_first, patient_of
-from .reference import of_most
+from .reference import beginnings
 from .register import Pose
 
 NO_CT = "The study has no CT series in which a head was found, so no face can be found in it; nothing was written."
@@ -112,13 +112,15 @@ def deface_study(
     new = {uid for one in tree.series for uid in one.uids}
     new |= uids_of(document for document, _ in documents.values())
     names = _folders(tree.series)
+    order = [begun.series, *(one for one in tree.series if one is not begun.series)]
     reports: list[dict[str, Any]] = []
     kept_stacks: dict[str, list[DefacedStack]] = {}
     pseudonyms: Pseudonyms | None = None
     with written_folder(output) as folder:
-        others = [one for one in tree.series if one is not begun.series]
-        for number, series in enumerate([begun.series, *others]):
-            step = part(progress, 0.4 + 0.6 * number / (1 + len(others)), 0.4 + 0.6 * (number + 1) / (1 + len(others)))
+        for number, series in enumerate(sorted(order, key=begun.is_further_ct)):
+            step = part(progress, 0.4 + 0.6 * number / len(order), 0.4 + 0.6 * (number + 1) / len(order))
+            if begun.is_further_ct(series):  # from now on nobody needs the values of the first
+                begun.face = begun.face.for_cts(parameters)
             try:
                 defaced, report = _apply(begun, series, one, part(step, 0.0, 0.7))
                 hold_back(report)
@@ -130,9 +132,12 @@ def deface_study(
             (folder / names[series.uid]).mkdir()
             write_series(series, defaced, folder / names[series.uid], prepare, part(step, 0.7, 1.0), cancelled)
             reports.append({"name": series.name, "folder": names[series.uid], **report})
-            if take_along:
+            if any(series.uid in uids for _, uids in documents.values()):
                 kept_stacks[series.uid] = defaced
             del defaced  # the next series takes its place in memory
+        places = [one.name for one in order]
+        for found in (reports, refused):
+            found.sort(key=lambda one: places.index(one["name"]))
         if not reports:
             raise FaceLeftError(refused[0]["why"])
         prepare = HeaderWriter(new, secret, True, retain, no_text, pseudonyms)
@@ -165,68 +170,54 @@ class _Begun:
         What was found.
     done: tuple or None
         What its files get, and the report, until that is written.
-    poses, strangers: dict
-        UID of another CT series → where the head lies in it, or why it is not that head; as far as it was looked for.
+    poses: dict
+        UID of another CT series → where the head lies in it; as far as it was looked for.
     """
 
     series: Series
     face: Face
     done: Done | None
-    poses: dict[str, Pose | None] = field(default_factory=dict)
-    strangers: dict[str, InputError] = field(default_factory=dict)
+    poses: dict[str, Pose | None]
+
+    def is_further_ct(self, series: Series) -> bool:
+        """Whether it is a CT besides that one."""
+        return series is not self.series and series.modality == CT
 
 
-def _find_face(
-    tree: Tree,
-    lead: Callable[[], Lead],
-    one: One,
-    progress: Progress,
-) -> _Begun:
+def _find_face(tree: Tree, lead: Callable[..., Lead], one: One, progress: Progress) -> _Begun:
     """The CT series in which the head is seen best, of those with the head of most; and what was found in it.
 
     Those in which none is found are not refused for that: another one may show where it lies in them.
     """
-
-    def begin(series: Series) -> _Begun | None:
-        leading = lead()
+    for series, seen in beginnings(best_first(tree.series), first_volume, _have_one_frame):
+        leading = lead(cylinder=seen.cylinder if seen else None)
         try:
             done = one(series, leading, progress)
         except (InputError, NoFaceError):
-            return None
+            continue
         assert leading.face is not None
-        return _Begun(series, leading.face, done)
-
-    def fits(begun: _Begun, series: Series) -> bool:
-        follow = _following(begun, series)
-        try:
-            follow.find(first_volume(series))
-        except InputError as error:
-            begun.strangers[series.uid] = error
-            return False
-        begun.poses[series.uid] = follow.pose
-        return True
-
-    begun = of_most(best_first(tree.series), begin, fits)
-    if begun is None:
-        raise NoFaceError(NO_CT)
-    return begun
+        return _Begun(series, leading.face, done, {one.uid: pose for one, pose in seen.poses} if seen else {})
+    raise NoFaceError(NO_CT)
 
 
-def _following(begun: _Begun, series: Series) -> Follow:
-    """What lays the new skin of one series on another one; the frame of a scanner, as of a PET/CT, is believed."""
-    at_rest = series.frame == begun.series.frame and bool(series.frame)
-    before = begun.poses.get(series.uid)
-    return Follow(begun.face, series.modality, at_rest, trusted=series.modality != CT, before=before)
+def _have_one_frame(one: Series, other: Series) -> bool:
+    return one.frame == other.frame and bool(one.frame)
 
 
 def _apply(begun: _Begun, series: Series, one: One, progress: Progress) -> Done:
-    """What the files of a series get, and the report."""
+    """What the files of a series get, and the report; the frame of a scanner, as of a PET/CT, is believed."""
     if series is begun.series and begun.done is not None:
         done, begun.done = begun.done, None
         return done
-    if series.uid in begun.strangers:
-        raise begun.strangers[series.uid]
-    return one(series, _following(begun, series), progress)
+    follow = Follow(
+        begun.face,
+        series.modality,
+        _have_one_frame(begun.series, series),
+        trusted=series.modality != CT,
+        before=begun.poses.get(series.uid),
+        is_known=series.uid in begun.poses,
+    )
+    return one(series, follow, progress)
 
 
 def _documents(tree: Tree, take_along: bool) -> dict[str, tuple[Any, list[str]]]:

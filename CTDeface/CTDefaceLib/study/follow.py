@@ -11,7 +11,7 @@ from typing import Any
 
 import SimpleITK as sitk
 
-from ..anatomy.grids import bounding_box
+from ..anatomy.face_map import Cylinder
 from ..parameters import DefaceParameters
 from ..pipeline import DefaceResult, deface
 from ..removal.keep import Structure
@@ -28,6 +28,8 @@ class Lead:
         As of :func:`.pipeline.deface`.
     how: callable
         What defaces it: :func:`.pipeline.deface`, or the same with more that it is told.
+    cylinder: Cylinder, optional
+        Where the head lies in the first of its volumes, where that is known.
 
     Attributes
     ----------
@@ -41,28 +43,26 @@ class Lead:
         patient: str = "",
         kept: Sequence[Structure] = (),
         how: Callable[..., DefaceResult] = deface,
+        cylinder: Cylinder | None = None,
     ):
         self.face: Face | None = None
+        self._cylinder = cylinder
         self._secret, self._patient, self._kept, self._how = secret, patient, kept, how
 
     def __call__(self, image: sitk.Image, parameters: DefaceParameters, **more: Any) -> DefaceResult:
         """Deface a volume."""
+        if self._cylinder is not None:
+            more["cylinder"], self._cylinder = self._cylinder, None
         result = self._how(
             image, parameters, kept=self._kept, secret=self._secret, patient=self._patient, **more
         )  # fmt: skip
-        self.face = self.face or Face(image, _for_others(result), parameters, self._secret, self._patient)
+        self.face = self.face or Face(image, result, parameters, self._secret, self._patient).for_others()
         return result
 
     def again(self, image: sitk.Image, parameters: DefaceParameters) -> DefaceResult:
         """Deface another time point of the same scan."""
         assert self.face is not None, "the first one comes first"
         return apply(replace(self.face, parameters=parameters), image)
-
-
-def _for_others(result: DefaceResult) -> DefaceResult:
-    """As much of a result as other images need, since a study keeps that to its end: its skin, and its mask's box."""
-    box, nothing = bounding_box(result.mask), sitk.Image(1, 1, 1, sitk.sitkUInt8)
-    return replace(result, image=nothing, region=nothing, bare=None, mask=result.mask[box] if box else result.mask)
 
 
 class Follow:
@@ -82,6 +82,8 @@ class Follow:
         What must stay in this image alone.
     before: Pose, optional
         Where the head was found to lie in it already.
+    is_known: bool
+        Whether the head was looked for in the first of its volumes already.
 
     Attributes
     ----------
@@ -98,13 +100,17 @@ class Follow:
         trusted: bool = False,
         kept: Sequence[Structure] = (),
         before: Pose | None = None,
+        is_known: bool = False,
     ):
+        self._is_known = is_known
         self._face, self._modality, self._at_rest, self._trusted = face, modality, at_rest, trusted
         self._kept, self.pose = kept, before
 
     def find(self, image: sitk.Image) -> None:
         """Find where the head lies in a volume (InputError where it cannot be found)."""
-        if not (self._trusted and self._at_rest):
+        if self._is_known:
+            self._is_known = False
+        elif not (self._trusted and self._at_rest):
             self.pose = find_pose(self._face.result.surface, image, self._modality, self._at_rest, self.pose)
 
     def __call__(self, image: sitk.Image, parameters: DefaceParameters, **more: Any) -> DefaceResult:

@@ -6,7 +6,9 @@ lie on each other, for another modality the skin has to lie where the CT has it,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -140,43 +142,64 @@ def find_pose(
     InputError
         When it cannot be laid on it so that skull or skin agree.
     """
-    there = Pose(np.eye(3), np.zeros(3))
-    if at_rest and not _checked(surface, image, modality, there)[1]:
+    if modality == "CT":
+        return find_skull(surface.cylinder, image, at_rest, before)
+    return _found(surface.cylinder, image, modality, partial(_skin_checked, surface, modality), at_rest, before)
+
+
+def find_skull(cylinder: Cylinder, image: sitk.Image, at_rest: bool, before: Pose | None = None) -> Pose | None:
+    """As :func:`find_pose`, for a CT, of which where the skull lies is all that has to be known."""
+    return _found(cylinder, image, "CT", partial(_skull_checked, cylinder), at_rest, before)
+
+
+def is_at_rest(cylinder: Cylinder, image: sitk.Image) -> bool:
+    """Whether the head lies in another CT just where it lies in its own."""
+    return not _skull_checked(cylinder, image)[1]
+
+
+Check = Callable[[sitk.Image], tuple[float, str]]
+"""Says of an image laid where the CT lies how well skull or skin agree, 0 to 1, and what is wrong; nothing where both
+show one head."""
+
+
+def _found(
+    cylinder: Cylinder, image: sitk.Image, modality: str, check: Check, at_rest: bool, before: Pose | None
+) -> Pose | None:
+    if at_rest and not check(image)[1]:
         return None
     if before is not None:
-        found, wrong = _checked(surface, image, modality, before)
+        found, wrong = check(_moved_back(image, before))
         if not wrong:
             return replace(before, agreement=found)
-    pose = _registered(surface, image, modality)
-    found, wrong = _checked(surface, image, modality, pose)
+    pose = _registered(cylinder, image, modality)
+    found, wrong = check(_moved_back(image, pose))
     if wrong:
         raise InputError(REFUSED.format(wrong))
     return replace(pose, agreement=found)
 
 
-def _checked(surface: Surface, image: sitk.Image, modality: str, pose: Pose) -> tuple[float, str]:
-    """How well skull or skin agree under a pose, 0 to 1, and what is wrong with it; nothing where both are one head."""
-    found = agreement(surface, image, modality, pose) or 0.0
-    if modality != "CT":
-        return found, "" if found >= LEAST_SKIN else f"only {found:.0%} of the outlines of the head agree"
+def _skull_checked(cylinder: Cylinder, image: sitk.Image) -> tuple[float, str]:
+    """A :data:`Check` of a CT."""
+    work = work_volume(image)[0]
+    found = skull_overlap(cylinder, work) or 0.0
     if found < LEAST_SKULL:
         return found, f"only {found:.0%} of the skulls agree"
-    apart = skull_distance(surface.cylinder, _moved_back(image, pose))
+    apart = skull_distance(cylinder, work)
     wrong = apart is None or apart > FARTHEST_SKULL_MM
     return found, f"the skulls lie {apart or np.inf:.1f} mm apart" if wrong else ""
 
 
-def agreement(surface: Surface, image: sitk.Image, modality: str, pose: Pose) -> float | None:
-    """How well skull (of a CT) or skin agree, 0 to 1; None where too little of them is in view."""
-    moved = _moved_back(image, pose)
-    return skull_overlap(surface.cylinder, moved) if modality == "CT" else skin_agreement(surface, moved, modality)
+def _skin_checked(surface: Surface, modality: str, image: sitk.Image) -> tuple[float, str]:
+    """A :data:`Check` of another modality."""
+    found = skin_agreement(surface, image, modality) or 0.0
+    return found, "" if found >= LEAST_SKIN else f"only {found:.0%} of the outlines of the head agree"
 
 
-def skull_overlap(cylinder: Cylinder, image: sitk.Image) -> float | None:
-    """Dice coefficient of the skull of a CT with that of another one in the same place, where both are in view."""
+def skull_overlap(cylinder: Cylinder, work: sitk.Image) -> float | None:
+    """Dice coefficient of the skull of a CT with that in a work volume in the same place, where both are in view."""
     head = cylinder.head
-    work = _on_grid(work_volume(image)[0], head.volume)
-    own, other = sitk.GetArrayViewFromImage(head.volume), sitk.GetArrayViewFromImage(work)
+    there = sitk.Resample(work, head.volume, sitk.Transform(), sitk.sitkLinear, OUTSIDE_HU)
+    own, other = sitk.GetArrayViewFromImage(head.volume), sitk.GetArrayViewFromImage(there)
     here = dilated(head.solid, 2.0 * WORK_SPACING_MM) & (head.coordinates(2) > JAW_MM)
     here &= (own > PADDING_HU) & (other > PADDING_HU)
     one, two = here & (own > SKULL_HU), here & (other > SKULL_HU)
@@ -185,14 +208,14 @@ def skull_overlap(cylinder: Cylinder, image: sitk.Image) -> float | None:
     return float(2.0 * (one & two).sum() / (one.sum() + two.sum()))
 
 
-def skull_distance(cylinder: Cylinder, image: sitk.Image) -> float | None:
-    """How far, in mm, the outer surface of the skull of a CT is from that of another one in the same place.
+def skull_distance(cylinder: Cylinder, work: sitk.Image) -> float | None:
+    """How far, in mm, the outer surface of the skull of a CT is from that in a work volume in the same place.
 
     It is the distance that nine tenths of the rays above the jaw do not exceed; None where too few meet both.
     """
     rays = np.broadcast_to(SKULL_RADII_MM, (*cylinder.skin.shape, len(SKULL_RADII_MM)))
     points = cylinder.points(rays)[HEIGHTS > JAW_MM]
-    own, other = (_outer_bone(values_at(one, points)) for one in (cylinder.head.volume, work_volume(image)[0]))
+    own, other = (_outer_bone(values_at(one, points)) for one in (cylinder.head.volume, work))
     apart = np.abs(own - other)
     apart = apart[np.isfinite(apart)]
     return float(np.percentile(apart, 90.0)) if len(apart) >= FEWEST_RAYS else None
@@ -229,13 +252,8 @@ def _moved_back(image: sitk.Image, pose: Pose) -> sitk.Image:
     return moved_image(image, pose.rotation.T, -pose.rotation.T @ pose.shift)
 
 
-def _on_grid(work: sitk.Image, grid: sitk.Image) -> sitk.Image:
-    return sitk.Resample(work, grid, sitk.Transform(), sitk.sitkLinear, OUTSIDE_HU)
-
-
-def _registered(surface: Surface, image: sitk.Image, modality: str) -> Pose:
+def _registered(cylinder: Cylinder, image: sitk.Image, modality: str) -> Pose:
     """The best of the poses that a search from several beginnings finds."""
-    cylinder = surface.cylinder
     head = cylinder.head
     middle = head.to_lps(np.array([0.0, cylinder.depth_mm, 0.0]))
     here = dilated(head.solid, 3.0 * WORK_SPACING_MM) & (head.coordinates(2) > JAW_MM) & ~head.unseen
@@ -244,8 +262,8 @@ def _registered(surface: Surface, image: sitk.Image, modality: str) -> Pose:
     begin = [search.transform(pose) for pose in _beginnings(cylinder, image, modality)]
     followed = [search.follow(one, 3) for one in sorted(begin, key=search.value)[:STARTS]]
     best = search.follow(search.follow(min(followed, key=search.value), 2), 1)
-    rotation = np.reshape(best.GetMatrix(), (3, 3))
-    return Pose(rotation, np.array(best.TransformPoint((0.0, 0.0, 0.0))))
+    rotation, shift = np.reshape(best.GetMatrix(), (3, 3)), np.array(best.TransformPoint((0.0, 0.0, 0.0)))
+    return Pose(rotation.round(7), shift.round(4))  # the last digits depend on how threads took turns
 
 
 def _to_search(image: sitk.Image, modality: str) -> sitk.Image:

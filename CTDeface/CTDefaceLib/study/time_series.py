@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import math
 import os
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,10 +19,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from ..nifti import EXTENSION, TYPES, geometry_in, header_of, is_whole_shift, offset_in, place, stored_type
-from ..nifti_geometry import Geometry
+from ..nifti import EXTENSION, TYPES, geometry_in, header_of, is_whole_shift, new_header, offset_in, place, stored_type
+from ..nifti_geometry import Geometry, geometry_of
 from ..stored_data import CHUNK, MOST_INFLATED, TRUNCATED, suffix
-from ..volume_io import NIFTI, save_volume
+from ..volume_io import NIFTI
 
 FREE_TEXT = ("unused", "descrip", "aux_file", "intent_name")
 """Fields of a header in which what can name the patient stands."""
@@ -219,16 +218,10 @@ def join_times(images: Iterable[sitk.Image], count: int, path: Path, seconds: fl
 
 def _header_for(image: sitk.Image, count: int, seconds: float) -> np.ndarray:
     """The header of a file with several time points that lie as a volume does."""
-    with tempfile.TemporaryDirectory() as folder:
-        alone = Path(folder) / "first.nii"
-        save_volume(image[:, :, :1], alone)
-        found = header_of(alone)
-    header = np.zeros((), found.dtype)
-    header[...] = found
+    header = new_header(image, geometry_of(image))
     header["dim"][:5] = [4, *image.GetSize(), count]
     header["pixdim"][4] = seconds
     header["xyzt_units"] = int(header["xyzt_units"]) & 7 | UNIT_SECONDS
-    header["vox_offset"] = header["sizeof_hdr"] + len(EXTENSION)
     return header
 
 
