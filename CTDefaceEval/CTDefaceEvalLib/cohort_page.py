@@ -84,7 +84,9 @@ def _whose_face(cohort: Cohort) -> list[str]:
         "equal error rate 50% and d′ 0 are chance. In brackets: 95% intervals, what other patients would give "
         f"(bootstrap over patients, {DRAWS} draws; exact binomial ones where all or none are named). “Fused”: the mean "
         "of the embeddings of all views of a head; “single views”: one view alone. Compared is what lies where the "
-        "original shows its face, whether a face is found there or not.</p>",
+        "original shows its face, whether a face is found there or not. An attack has several results; told is the "
+        "use of them that names most, as the answers say: one result, the same for everybody, or all of them, so that "
+        "two heads are as similar as their most similar results.</p>",
     ]
     for threat, meaning in THREAT_TEXTS.items():
         found = [(method.method, one) for method in cohort.methods for one in method.identification]
@@ -126,7 +128,9 @@ def _identification_table(found: list[tuple[str, Identification]]) -> str:
     rows = []
     for name, one in found:
         cells = [
-            f"{one.probes}, {one.templates}" + (f" ({one.missed} with nothing to compare)" if one.missed else ""),
+            f"{one.probes}, {one.templates}"
+            + (f", by {one.by}" if one.by else "")
+            + (f" ({one.missed} with nothing to compare)" if one.missed else ""),
             estimate_text(one.rank1, "{:.0%}"),
             estimate_text(one.rank5, "{:.0%}"),
             estimate_text(one.auc, "{:.2f}"),

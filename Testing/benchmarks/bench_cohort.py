@@ -239,6 +239,14 @@ def run(folder, name, people, options):
     say("report written")
 
 
+def attack_used(attacked):
+    """An attack and the result of it that was compared."""
+    if attacked is None:
+        return "–"
+    kind, used = TELLING[attacked.attack_on], attacked.identified(ORIGINAL_TO_DEFACED).by
+    return used if used.startswith(kind) else f"{kind}, {used or 'nothing found'}"
+
+
 def markdown(cohort):
     """The table of docs/privacy-preservation.md."""
 
@@ -255,7 +263,7 @@ def markdown(cohort):
         costs = [("tissue replaced", "{:.1%}"), ("bone replaced", "{:.1%}"), ("registration error, mm", "{:.2f}")]
         cells = [
             method.method,
-            TELLING.get(method.method, "–"),
+            attack_used(attacked),
             *figures(method, threat),
             *figures(attacked, threat),
             figures(method, PHOTO_TO_CT)[0],
