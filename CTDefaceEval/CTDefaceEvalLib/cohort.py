@@ -64,6 +64,7 @@ from .pairs import (
     separate_by_patient,
 )
 from .preservation import preservation
+from .searching import Search, searching
 from .settings import Settings
 from .structures import read_structures
 from .views import Pose, View, ViewGrid, head_pose, view_grid
@@ -141,25 +142,26 @@ def evaluate_cohort(
         )
     lying = {name: value for name, value in (lying or {}).items() if value}
     memory = _memory(Path(cache), face_model, model_folder, grid, lying)
-    finder = _FaceFinder(face_model, grid, cancelled, memory, lying)
     photos = [row for row in rows if row.method == PHOTO]
     rows = [row for row in rows if row.method != PHOTO]
     originals = {(row.patient, row.scan): row.path for row in rows if row.method == ORIGINAL}
     costs = _Costs(Path(cache), rows, lying) if with_preservation else None
     prints = VolumeMemory(Path(cache), ["linkage", *([lying] if lying else [])]) if with_linkage else None
     seen, heads = [], []
-    for number, row in enumerate(rows):
-        if cancelled():
-            raise Cancelled("The evaluation was cancelled.")
-        progress(0.9 * number / len(rows), f"Volume {number + 1} of {len(rows)}")
-        try:
-            for kind in ("", *(() if row.method == ORIGINAL else by_method.get(row.method, ()))):
-                results = finder.results(row.path, originals.get((row.patient, row.scan), row.path), kind)
-                mine = replace(row, method=after(row.method, kind)) if kind else row
-                seen.append(_Seen(mine, results, costs.numbers(row) if costs and not kind else {}))
-                heads.append(_head_print(row.path, prints, lying) if prints and not kind else None)
-        except InputError as error:
-            raise InputError(f"Volume {number + 1} of the table: {error}") from error
+    with searching(len(grid), model_folder) as search:
+        finder = _FaceFinder(face_model, grid, cancelled, memory, lying, search)
+        for number, row in enumerate(rows):
+            if cancelled():
+                raise Cancelled("The evaluation was cancelled.")
+            progress(0.9 * number / len(rows), f"Volume {number + 1} of {len(rows)}")
+            try:
+                for kind in ("", *(() if row.method == ORIGINAL else by_method.get(row.method, ()))):
+                    results = finder.results(row.path, originals.get((row.patient, row.scan), row.path), kind)
+                    mine = replace(row, method=after(row.method, kind)) if kind else row
+                    seen.append(_Seen(mine, results, costs.numbers(row) if costs and not kind else {}))
+                    heads.append(_head_print(row.path, prints, lying) if prints and not kind else None)
+            except InputError as error:
+                raise InputError(f"Volume {number + 1} of the table: {error}") from error
     table = _Table(seen)
     progress(0.9, "Looking at the photos")
     gallery = _photo_gallery(photos, face_model, table)
@@ -202,7 +204,9 @@ class _FaceFinder:
         cancelled: IsCancelled,
         memory: VolumeMemory,
         lying: Mapping[str, str],
+        search: Search,
     ) -> None:
+        self._search_by = search
         self._model, self._grid, self._cancelled, self._memory = model, grid, cancelled, memory
         self._lying = lying
         self._pose: tuple[Path, Pose] | None = None
@@ -273,7 +277,14 @@ class _FaceFinder:
 
     def _search(self, surface: detection.Skin, pose: Pose, views: Iterable[View], **options: Any) -> list[Sighting]:
         return detection.find_faces(
-            self._drawer, surface, pose, views, [self._model], cancelled=self._cancelled, **options
+            self._drawer,
+            surface,
+            pose,
+            views,
+            [self._model],
+            cancelled=self._cancelled,
+            search=self._search_by,
+            **options,
         )
 
     @cached_property
