@@ -263,7 +263,8 @@ def test_what_attacks_leave_are_methods_of_their_own(brightness, table, tmp_path
         assert (named.rank1.value, named.by, named.missed) == (1.0, NEAREST, 0)
     assert dimmed.identified(ORIGINAL_TO_DEFACED).by == repeats.identified(ORIGINAL_TO_DEFACED).by == ""
     report.write_cohort(cohort, tmp_path / "c.html")
-    assert f"3, fused, by {NEAREST}" in (tmp_path / "c.html").read_text(encoding="utf-8")
+    page = (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert f"dimmed after lowered iso, {NEAREST}" in page and "dimmed after repeats<" in page
     monkeypatch.setattr(library, "recoveries", None)  # all is remembered
     assert evaluate(attacks=("lowered iso", "repeats")).as_dict() == cohort.as_dict()
     assert len(evaluate().methods) == 2

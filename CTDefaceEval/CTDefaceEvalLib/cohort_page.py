@@ -8,7 +8,7 @@ from html import escape
 from CTDefaceLib.render import png_bytes
 
 from .charts import line_chart
-from .findings import Cohort, MethodResult
+from .findings import Cohort, MethodResult, after
 from .identification import (
     DEFACED_TO_DEFACED,
     DRAWS,
@@ -128,17 +128,23 @@ def _identification_table(found: list[tuple[str, Identification]]) -> str:
     rows = []
     for name, one in found:
         cells = [
-            f"{one.probes}, {one.templates}"
-            + (f", by {one.by}" if one.by else "")
-            + (f" ({one.missed} with nothing to compare)" if one.missed else ""),
+            f"{one.probes}, {one.templates}" + (f" ({one.missed} with nothing to compare)" if one.missed else ""),
             estimate_text(one.rank1, "{:.0%}"),
             estimate_text(one.rank5, "{:.0%}"),
             estimate_text(one.auc, "{:.2f}"),
             estimate_text(one.eer, "{:.0%}"),
             estimate_text(one.d_prime, "{:.2f}"),
         ]
-        rows.append((name, cells, False))
+        rows.append((_used(name, one), cells, False))
     return table(head, rows)
+
+
+def _used(name: str, one: Identification) -> str:
+    """A method with the result of an attack that was compared: “smooth after growth 4 mm”."""
+    if not one.by:
+        return name
+    method, _, kind = name.rpartition(after("", ""))
+    return after(method, one.by if one.by.startswith(kind) else f"{kind}, {one.by}")
 
 
 def _cmc_chart(found: list[tuple[str, Identification]]) -> str:

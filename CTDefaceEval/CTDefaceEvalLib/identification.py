@@ -32,7 +32,7 @@ THREATS = (PHOTO_TO_CT, ORIGINAL_TO_DEFACED, DEFACED_TO_DEFACED, UNTOUCHED)
 
 FUSED, SINGLE = "fused", "single views"
 """A probe is the mean of a head's unit embeddings over its views, or one view alone; a gallery's faces are fused."""
-AS_IS, NEAREST = "as it is", "the most similar of all results"
+AS_IS, NEAREST = "as it is", "all results"
 """Of the results of an attack: the defaced volume itself, which the attacker has as well; and all of them together."""
 DRAWS = 2000
 """Bootstrap draws of patients for each interval, as the issue of confidence in this field usually asks for."""
