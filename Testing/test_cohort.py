@@ -11,7 +11,15 @@ import SimpleITK as sitk
 from CTDefaceEvalLib import cohort as library
 from CTDefaceEvalLib import face_models, report, tasks, worker
 from CTDefaceEvalLib.cohort_table import Row, check_table, pairs_in, pairs_of, read_table
-from CTDefaceEvalLib.identification import DEFACED_TO_DEFACED, ORIGINAL_TO_DEFACED, PHOTO_TO_CT, SINGLE, UNTOUCHED
+from CTDefaceEvalLib.identification import (
+    DEFACED_TO_DEFACED,
+    FUSED,
+    NEAREST,
+    ORIGINAL_TO_DEFACED,
+    PHOTO_TO_CT,
+    SINGLE,
+    UNTOUCHED,
+)
 from CTDefaceEvalLib.linkage import compared
 from CTDefaceLib.commands.main import main
 from CTDefaceLib.errors import CTDefaceError, InputError
@@ -233,12 +241,14 @@ def test_what_each_method_costs(brightness, table, tmp_path, monkeypatch):
 
 
 def test_what_attacks_leave_are_methods_of_their_own(brightness, table, tmp_path, monkeypatch):
-    """Heads that are only dimmed below the level of skin are named again once the level is lowered."""
+    """Heads that are only dimmed, each to another level, are named again once all lower levels are looked at."""
     monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
     rows = [row for row in read_table(table) if row.method == "original" and row.scan == "0"][:3]
-    for number, row in enumerate(rows[:3]):
+    # The surface at -900 HU shows the head in the first fog only, the one at -990 HU the others.
+    for number, (row, air, head) in enumerate(zip(rows[:3], (-950, -1000, -1000), (-850, -970, -970))):
         image = sitk.ReadImage(str(row.path))
-        sitk.WriteImage(sitk.Cast(image > -300, sitk.sitkInt16) * 150 - 1000, str(tmp_path / f"{number}.nrrd"))
+        dimmed = sitk.Cast(image > -300, sitk.sitkInt16) * (head - air) + air
+        sitk.WriteImage(dimmed, str(tmp_path / f"{number}.nrrd"))
         rows.append(Row(row.patient, row.scan, "dimmed", tmp_path / f"{number}.nrrd"))
     evaluate = partial(library.evaluate_cohort, rows, tmp_path / "cache", model="brightness", views="quick")
     cohort = evaluate(attacks=("lowered iso", "repeats"))
@@ -248,7 +258,13 @@ def test_what_attacks_leave_are_methods_of_their_own(brightness, table, tmp_path
     _, dimmed, lowered, repeats = cohort.methods
     assert dimmed.faces == repeats.faces == 0 and lowered.faces == 3 * 9
     assert dimmed.identified(ORIGINAL_TO_DEFACED).rank1.value == 0.0
-    assert lowered.identified(ORIGINAL_TO_DEFACED).rank1.value == 1.0
+    for kind in (FUSED, SINGLE):
+        named = lowered.identified(ORIGINAL_TO_DEFACED, kind)
+        assert (named.rank1.value, named.by, named.missed) == (1.0, NEAREST, 0)
+    assert dimmed.identified(ORIGINAL_TO_DEFACED).by == repeats.identified(ORIGINAL_TO_DEFACED).by == ""
+    report.write_cohort(cohort, tmp_path / "c.html")
+    page = (tmp_path / "c.html").read_text(encoding="utf-8")
+    assert f"dimmed after lowered iso, {NEAREST}" in page and "dimmed after repeats<" in page
     monkeypatch.setattr(library, "recoveries", None)  # all is remembered
     assert evaluate(attacks=("lowered iso", "repeats")).as_dict() == cohort.as_dict()
     assert len(evaluate().methods) == 2

@@ -1,13 +1,15 @@
 """One scan and its defaced version: the numbers, the scale, the verdict, and the way they are kept."""
 
 import json
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import poor_defacings
 import pytest
 import SimpleITK as sitk
-from CTDefaceEvalLib import attacks, sweep
+from CTDefaceEvalLib import attacks, similarity_scale, sweep
 from CTDefaceEvalLib.evaluation import check_pair, evaluate
 from CTDefaceEvalLib.face_models import DEFAULT_MODELS
 from CTDefaceEvalLib.findings import (
@@ -24,7 +26,7 @@ from CTDefaceEvalLib.findings import (
     Sighting,
     Subject,
 )
-from CTDefaceEvalLib.recognition import SAME_PERSON, gallery_of, kept_gallery, likeness
+from CTDefaceEvalLib.recognition import SAME_PERSON, gallery_of, kept_gallery, kept_heads, likeness
 from CTDefaceEvalLib.settings import Settings
 from CTDefaceEvalLib.verdict import cost_of_keeping, is_recognised, judge
 from CTDefaceEvalLib.views import PRESETS, ViewGrid, head_pose
@@ -224,6 +226,23 @@ def test_a_gallery_is_kept_for_the_default_models(model):
     gallery = kept_gallery(model)
     assert gallery.shape == (128,) and 0.9 < np.linalg.norm(gallery) < 1.0
     assert kept_gallery("no such model").shape == (0,)
+
+
+def test_heads_that_are_kept_are_not_drawn(monkeypatch):
+    """A scale from kept heads has the numbers of one that draws them."""
+    views = list(similarity_scale.SCALE_VIEWS)
+    heads = kept_heads("dlib-hog", views)
+    model = SimpleNamespace(name="dlib-hog")
+    faces = {view: Sighting("dlib-hog", *view, None, vector) for view, vector in heads[0].items()}
+    heads = [{view: vector for view, vector in head.items() if view in faces} for head in heads]
+    measure = partial(
+        similarity_scale.measured_scale, None, faces, similarity_scale.SCALE_VIEWS, faces, model, None, Settings()
+    )
+    kept = measure()
+    monkeypatch.setattr(similarity_scale, "kept_heads", lambda name, views: None)
+    monkeypatch.setattr(similarity_scale, "synthetic_heads", lambda: [(number, None) for number in range(3)])
+    monkeypatch.setattr(similarity_scale, "embeddings_of", lambda renderer, number, *_: heads[number])
+    assert measure() == kept and kept.is_kept and len(kept.other_heads) >= len(faces)
 
 
 def test_threshold_lies_midway_and_needs_a_recogniser_that_tells_heads_apart():

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from CTDefaceEvalLib import face_models
+from CTDefaceEvalLib import face_models, similarity_scale
 from CTDefaceEvalLib.detection import find_faces, is_empty, skin_of, surface_of, views_found
-from CTDefaceEvalLib.settings import RENDERINGS
+from CTDefaceEvalLib.recognition import kept_heads
+from CTDefaceEvalLib.settings import RENDERINGS, Settings
 from CTDefaceEvalLib.views import PRESETS, ViewGrid, head_pose
 from CTDefaceLib.errors import Cancelled, CTDefaceError, NotReadyError
 from CTDefaceLib.phantom import PhantomParameters
@@ -255,3 +256,18 @@ def test_every_view_is_shown_once(head):
     assert views_found(sightings, "counting") == 2 and len(model.shown) == 4
     with pytest.raises(Cancelled):
         find_faces(renderer, surface, pose, PRESETS["quick"], [model], cancelled=lambda: True)
+
+
+@pytest.mark.parametrize("name", face_models.DEFAULT_MODELS)
+def test_heads_that_are_kept_are_those_that_would_be_drawn(name):
+    """One view of one head, and one in which no face is found: else Testing/benchmarks/bench_recognition.py --keep."""
+    pytest.importorskip("dlib")
+    image = stored_phantom(similarity_scale.OTHER_PEOPLE[0]).image
+    views = [(0.0, 15.0, "top"), (-45.0, 30.0, "top")]
+    model = face_models.load_model(name)
+    drawn = similarity_scale.embeddings_of(Renderer(), image, head_pose(image), views, model, Settings())
+    kept = kept_heads(name, views)
+    assert len(kept) == len(similarity_scale.OTHER_PEOPLE) and set(kept[0]) == set(drawn)
+    # Another OpenGL draws a little otherwise; the heads of two people have 0.85 to 0.95.
+    assert all(face_models.similarity(kept[0][view], drawn[view]) > 0.99 for view in drawn)
+    assert kept_heads(name, [(0.0, 1.0, "top")]) is None and kept_heads("no such model", views) is None

@@ -1,9 +1,11 @@
 """Identification: ranks by hand, error rates against closed forms and scikit-learn, intervals by simulation."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from CTDefaceEvalLib import identification as library
-from CTDefaceEvalLib.identification import FUSED, PHOTO_TO_CT, UNTOUCHED, Templates, identify
+from CTDefaceEvalLib.identification import AS_IS, FUSED, NEAREST, PHOTO_TO_CT, UNTOUCHED, Templates, identify
 from scipy import stats
 
 
@@ -140,6 +142,43 @@ def test_intervals_cover_the_truth():
             covered[what] += estimate.low <= value <= estimate.high
     print(covered)
     assert all(0.88 * 200 <= count for count in covered.values()), covered
+
+
+def shown(rng, gallery, probes, *who):
+    """Results of an attack: each shows the faces of some people (bool), and anybody's where it does not."""
+    anybody = rng.standard_normal((len(who), *probes.vectors.shape))
+    return {
+        AS_IS: templates(np.zeros_like(probes.vectors)),
+        **{f"{n}": templates(np.where(one[:, None], probes.vectors, anybody[n])) for n, one in enumerate(who)},
+    }
+
+
+def test_an_attacker_uses_the_results_that_name_most():
+    rng = np.random.default_rng(4)
+    gallery, probes = people(rng, 60, 0.3)
+    first, none = np.arange(60) < 30, np.zeros(60, bool)
+    use = partial(library.identify_results, PHOTO_TO_CT, FUSED, {AS_IS: gallery}, same_scan=True, draws=100)
+    # Each result shows half of the people: alone they name half, together all.
+    halves = use(shown(rng, gallery, probes, first, ~first))
+    assert (halves.by, halves.rank1.value) == (NEAREST, 1.0) and halves.cmc[0] == 1.0
+    # One result shows everybody, and forty others look like the people that they are not: that one is used.
+    look_alikes = {f"{n}": templates(gallery.vectors[rng.permutation(60)]) for n in range(40)}
+    assert use({AS_IS: templates(np.zeros_like(probes.vectors)), **look_alikes, "whole": probes}).by == "whole"
+    # No result shows anybody: more tries do not tell people apart, and the best of so many ways is told as it is.
+    chance = shown(rng, gallery, probes, none, none, none)
+    together = library.nearest({AS_IS: gallery}, chance)
+    alone = named(gallery, probes, scores=together)
+    assert alone.auc.value == pytest.approx(0.5, abs=0.1) and alone.rank1.value <= 0.1
+    assert alone.rank1.value <= use(chance).rank1.value <= 0.15
+
+
+def test_the_nearest_of_all_results_by_hand():
+    gallery = {AS_IS: templates([[1, 0], [0, 0], [0, 1]]), "b": templates([[0, 0], [0, 0], [1, 0]])}
+    probes = {AS_IS: templates([[0, 0], [0, 0]]), "b": templates([[3, 4], [0, 0]]), "c": templates([[0, 2], [0, 0]])}
+    expected = [[0.6, -np.inf, 1.0], [-np.inf] * 3]
+    assert np.allclose(library.nearest(gallery, probes), expected)
+    found = library.identify_results(PHOTO_TO_CT, FUSED, gallery, probes, same_scan=True, draws=10)
+    assert (found.patients, found.probes, found.missed) == (2, 1, 0)
 
 
 def test_nobody_named_of_few_is_no_proof():

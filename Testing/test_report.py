@@ -162,6 +162,24 @@ def test_charts_are_well_formed_and_escape_names():
     assert len(x) == 10 and sum(y) == pytest.approx(1.0) and y[1] == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize(
+    ("limits", "whole", "expected"),
+    [
+        ((0.0, 1.0), False, ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
+        ((0.66, 1.0), False, ["0.7", "0.8", "0.9", "1.0"]),
+        ((-0.013, 0.0234), False, ["-0.01", "0.00", "0.01", "0.02"]),
+        ((-1000.0, 2000.0), True, ["-1000", "0", "1000", "2000"]),
+        ((1.0, 4.0), True, ["1", "2", "3", "4"]),
+        ((1.0, 24.0), True, ["1", "5", "10", "15", "20"]),
+    ],
+)
+def test_charts_have_round_numbers_below_them(limits, whole, expected):
+    chart = charts.line_chart([("a", limits, [0, 1])], "x", "y", x_range=limits, whole_x=whole)
+    below = re.findall(r'text-anchor="middle">(-?[0-9.]+)<', chart)
+    beside = re.findall(r'text-anchor="end">(-?[0-9.]+)<', chart)
+    assert (below, beside) == (expected, ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"])
+
+
 # ---------------------------------------------------------------------------------------------------------- the command
 
 

@@ -8,8 +8,11 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from types import ModuleType
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 """Variables of the environment that libraries ask, when they load, for the number of their threads."""
@@ -85,6 +88,54 @@ def interpreter() -> str:
     """
     path = Path(sys.executable)
     return str(path.with_name("python-real" + path.suffix)) if path.stem == "PythonSlicer" else sys.executable
+
+
+def started_pool(number: int, variables: Mapping[str, str]) -> tuple[ProcessPoolExecutor, list[Future[int]]]:
+    """Start so many processes that do what they are given, and end with this one, however it ends.
+
+    Parameters
+    ----------
+    number: int
+    variables: mapping
+        Of their environment.
+
+    Returns
+    -------
+    tuple
+        The pool, and futures of its processes' ids.
+    """
+    context = get_context("spawn")
+    context.set_executable(interpreter())
+    pool = ProcessPoolExecutor(number, context, initializer=_set_up_process)
+    with _starting, _without_main(), environment(dict(variables)):
+        return pool, [pool.submit(os.getpid) for _ in range(number)]
+
+
+_starting = threading.Lock()
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """A process that is started meanwhile does not run the caller's script again, which may lack a guard."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _set_up_process() -> None:
+    """Runs first in a process of a pool."""
+    lead_process_group()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that ends this one
+    parent = parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        parent.join()
+        end_process_group()
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 @contextlib.contextmanager

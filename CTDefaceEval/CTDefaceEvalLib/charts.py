@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
@@ -33,7 +34,7 @@ def line_chart(
     """
     if y_range is None:
         y_range = 0.0, 1.15 * max((max(y, default=0.0) for _, _, y in lines), default=0.0) or 1.0
-    parts = [_frame(x_label, y_label, x_range, y_range, _whole(x_range) if whole_x else None)]
+    parts = [_frame(x_label, y_label, x_range, y_range, whole_x)]
     names = []
     for number, (name, x, y) in enumerate(lines):
         colour = COLOURS[number % len(COLOURS)]
@@ -125,17 +126,27 @@ def _y(value: float, limits: tuple[float, float]) -> float:
     return HEIGHT - BOTTOM - (value - limits[0]) / (limits[1] - limits[0]) * (HEIGHT - TOP - BOTTOM)
 
 
-def _whole(limits: tuple[float, float]) -> list[float]:
-    """At most five whole numbers within a range."""
-    return np.unique(np.linspace(*limits, 5).round()).tolist()
+def _ticks(limits: tuple[float, float], whole: bool = False) -> list[tuple[float, str]]:
+    """At most seven round numbers within a range, with their text: steps of 1, 2 or 5 times a power of ten.
+
+    Whole ones also have the lower end of the range, where there is room for it, as the first rank is.
+    """
+    low, high = limits
+    most = (high - low) / 5.0
+    power = math.floor(math.log10(most))
+    step = next(part * 10.0**power for part in (1, 2, 5, 10) if part * 10.0**power > most * (1.0 - 1e-9))
+    if whole:
+        step = max(1.0, step)
+    places = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    values = [place * step for place in places]
+    if whole and values and values[0] - low >= step / 2.0:
+        values.insert(0, low)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return [(value, f"{value:.{decimals}f}") for value in values]
 
 
 def _frame(
-    x_label: str,
-    y_label: str,
-    x_range: tuple[float, float],
-    y_range: tuple[float, float],
-    x_ticks: Sequence[float] | None = None,
+    x_label: str, y_label: str, x_range: tuple[float, float], y_range: tuple[float, float], whole_x: bool = False
 ) -> str:
     parts = [
         f'<rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}" fill="none" '
@@ -145,13 +156,12 @@ def _frame(
         f'<text transform="translate(12 {(HEIGHT - BOTTOM + TOP) / 2}) rotate(-90)" font-size="12" '
         f'text-anchor="middle">{escape(y_label)}</text>',
     ]
-    for tick in np.linspace(*x_range, 5) if x_ticks is None else x_ticks:
-        parts.append(
-            f'<text x="{_x(tick, x_range):.1f}" y="{HEIGHT - BOTTOM + 14}" font-size="10" text-anchor="middle">'
-            f"{f'{tick:.2f}' if x_ticks is None else f'{tick:g}'}</text>"
-        )
-    for tick in np.linspace(*y_range, 5):
-        parts.append(
-            f'<text x="{LEFT - 4}" y="{_y(tick, y_range) + 3:.1f}" font-size="10" text-anchor="end">{tick:.2f}</text>'
-        )
+    for tick, text in _ticks(x_range, whole_x):
+        at = _x(tick, x_range)
+        parts.append(f'<path d="M{at:.1f} {HEIGHT - BOTTOM}v4" stroke="#999"/>')
+        parts.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 14}" font-size="10" text-anchor="middle">{text}</text>')
+    for tick, text in _ticks(y_range):
+        at = _y(tick, y_range)
+        parts.append(f'<path d="M{LEFT} {at:.1f}h-4" stroke="#999"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{at + 3:.1f}" font-size="10" text-anchor="end">{text}</text>')
     return "".join(parts)

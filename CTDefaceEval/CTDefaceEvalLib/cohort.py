@@ -29,13 +29,14 @@ from CTDefaceLib.render import Renderer
 from CTDefaceLib.volume_io import read_ct, read_stored
 
 from . import detection
-from .attacks import Recovery, recoveries
+from .attacks import recoveries
 from .cohort_table import Row
 from .companions import read_picture
 from .evaluation import check_pair
 from .face_models import Face, FaceModel, load_model
 from .findings import ORIGINAL, PHOTO, Cohort, MethodResult, Sighting, VolumeFaces, after, quartiles
 from .identification import (
+    AS_IS,
     DEFACED_TO_DEFACED,
     FUSED,
     ORIGINAL_TO_DEFACED,
@@ -49,7 +50,7 @@ from .identification import (
     estimated_median,
     evenly,
     fused,
-    identify,
+    identify_results,
 )
 from .linkage import HeadPrint, advice, compared, head_print, linked
 from .memory import VolumeMemory, file_digest
@@ -63,6 +64,7 @@ from .pairs import (
     separate_by_patient,
 )
 from .preservation import preservation
+from .searching import Search, searching
 from .settings import Settings
 from .structures import read_structures
 from .views import Pose, View, ViewGrid, head_pose, view_grid
@@ -108,8 +110,9 @@ def evaluate_cohort(
         Of the folds.
     attacks: sequence of str, or mapping
         Kinds of attack (`attacks.ATTACKS`) that are made on every defaced volume, or method → those made on its
-        volumes. What each leaves is one more method, “smooth after growth”: of its results the one that shows the most
-        faces, as an attacker would choose.
+        volumes. What each leaves is one more method, “smooth after growth”. An attack has several results: whose face
+        it is, is told by the use of them that names most (:func:`.identification.identify_results`); what is counted
+        and shown otherwise is the result that shows the most faces.
     with_preservation: bool
         Whether it is measured, too, what each defacing costs (:mod:`.preservation`).
     lying: mapping or None
@@ -139,26 +142,27 @@ def evaluate_cohort(
         )
     lying = {name: value for name, value in (lying or {}).items() if value}
     memory = _memory(Path(cache), face_model, model_folder, grid, lying)
-    finder = _FaceFinder(face_model, grid, cancelled, memory, lying)
     photos = [row for row in rows if row.method == PHOTO]
     rows = [row for row in rows if row.method != PHOTO]
     originals = {(row.patient, row.scan): row.path for row in rows if row.method == ORIGINAL}
     costs = _Costs(Path(cache), rows, lying) if with_preservation else None
     prints = VolumeMemory(Path(cache), ["linkage", *([lying] if lying else [])]) if with_linkage else None
-    seen, found, numbers, heads = [], [], [], []
-    for number, row in enumerate(rows):
-        if cancelled():
-            raise Cancelled("The evaluation was cancelled.")
-        progress(0.9 * number / len(rows), f"Volume {number + 1} of {len(rows)}")
-        try:
-            for kind in ("", *(() if row.method == ORIGINAL else by_method.get(row.method, ()))):
-                found.append(finder.faces(row.path, originals.get((row.patient, row.scan), row.path), kind))
-                seen.append(replace(row, method=after(row.method, kind)) if kind else row)
-                numbers.append(costs.numbers(row) if costs and not kind else {})
-                heads.append(_head_print(row.path, prints, lying) if prints and not kind else None)
-        except InputError as error:
-            raise InputError(f"Volume {number + 1} of the table: {error}") from error
-    table = _Table(seen, found, numbers)
+    seen, heads = [], []
+    with searching(len(grid), model_folder) as search:
+        finder = _FaceFinder(face_model, grid, cancelled, memory, lying, search)
+        for number, row in enumerate(rows):
+            if cancelled():
+                raise Cancelled("The evaluation was cancelled.")
+            progress(0.9 * number / len(rows), f"Volume {number + 1} of {len(rows)}")
+            try:
+                for kind in ("", *(() if row.method == ORIGINAL else by_method.get(row.method, ()))):
+                    results = finder.results(row.path, originals.get((row.patient, row.scan), row.path), kind)
+                    mine = replace(row, method=after(row.method, kind)) if kind else row
+                    seen.append(_Seen(mine, results, costs.numbers(row) if costs and not kind else {}))
+                    heads.append(_head_print(row.path, prints, lying) if prints and not kind else None)
+            except InputError as error:
+                raise InputError(f"Volume {number + 1} of the table: {error}") from error
+    table = _Table(seen)
     progress(0.9, "Looking at the photos")
     gallery = _photo_gallery(photos, face_model, table)
     progress(0.92, "Comparing all pairs")
@@ -200,32 +204,43 @@ class _FaceFinder:
         cancelled: IsCancelled,
         memory: VolumeMemory,
         lying: Mapping[str, str],
+        search: Search,
     ) -> None:
+        self._search_by = search
         self._model, self._grid, self._cancelled, self._memory = model, grid, cancelled, memory
         self._lying = lying
         self._pose: tuple[Path, Pose] | None = None
 
-    def faces(self, path: Path, original: Path, attack: str = "") -> VolumeFaces:
-        """The faces of a volume, or of the best that an attack makes of it, in the pose of its original."""
-        key = self._memory.key(path, original, attack=attack)
+    def results(self, path: Path, original: Path, attack: str = "") -> dict[str, VolumeFaces]:
+        """The faces of a volume AS_IS, and of all that an attack makes of it, by name, in the pose of its original."""
+        return {AS_IS: self._faces(path, original), **(self._attacked(path, original, attack) if attack else {})}
+
+    def _faces(self, path: Path, original: Path) -> VolumeFaces:
+        key = self._memory.key(path, original)
         faces = self._memory.recall(key)
         if faces is None:
-            places = {} if path == original else self.faces(original, original).faces(self._grid)
-            image, pose = read_ct(path, **self._lying), self._pose_of(original)
-            if attack:
-                best = max(recoveries(image, pose, (attack,)), key=partial(self._shown, pose), default=None)
-                # Where there is nothing to attack, the defaced volume itself is left.
-                faces = self._find(best.image, pose, places, best.iso) if best else self.faces(path, original)
-            else:
-                faces = self._find(image, pose, places)
+            image = read_ct(path, **self._lying)
+            faces = self._find(image, self._pose_of(original), self._places(path, original))
             self._memory.keep(key, faces)
         return faces
 
-    def _shown(self, pose: Pose, recovery: Recovery) -> tuple[int, float]:
-        """How much of a face an attack's result shows."""
-        sightings = self._search(detection.surface_of(recovery.image, recovery.iso), pose, self._grid)
-        scores = [sighting.face.score for sighting in sightings if sighting.face]
-        return len(scores), max(scores, default=0.0)
+    def _attacked(self, path: Path, original: Path, attack: str) -> dict[str, VolumeFaces]:
+        key = self._memory.key(path, original, attack=attack)
+        names = (self._memory.recall_numbers(key) or {}).get("results")
+        kept = {name: self._memory.recall(f"{key}-{number}") for number, name in enumerate(names or ())}
+        results = {name: faces for name, faces in kept.items() if faces is not None}
+        if names is None or len(results) < len(names):
+            image, pose, places = read_ct(path, **self._lying), self._pose_of(original), self._places(path, original)
+            results = {}
+            for number, result in enumerate(recoveries(image, pose, (attack,))):
+                results[result.name] = self._find(result.image, pose, places, result.iso)
+                self._memory.keep(f"{key}-{number}", results[result.name])
+            self._memory.keep_numbers(key, {"results": list(results)})
+        return results
+
+    def _places(self, path: Path, original: Path) -> dict[View, Face]:
+        """The faces of a volume's original, by view; none of an original's own."""
+        return {} if path == original else self._faces(original, original).faces(self._grid)
 
     def _pose_of(self, original: Path) -> Pose:
         if self._pose is None or self._pose[0] != original:
@@ -262,7 +277,14 @@ class _FaceFinder:
 
     def _search(self, surface: detection.Skin, pose: Pose, views: Iterable[View], **options: Any) -> list[Sighting]:
         return detection.find_faces(
-            self._drawer, surface, pose, views, [self._model], cancelled=self._cancelled, **options
+            self._drawer,
+            surface,
+            pose,
+            views,
+            [self._model],
+            cancelled=self._cancelled,
+            search=self._search_by,
+            **options,
         )
 
     @cached_property
@@ -328,14 +350,30 @@ class _Costs:
         return found.numbers()
 
 
+class _Seen:
+    """What was found in a row of the table, or in what an attack made of it.
+
+    `faces` are those of the result that shows most; `described`, result → FUSED and SINGLE embeddings of it.
+    """
+
+    def __init__(self, row: Row, results: Mapping[str, VolumeFaces], numbers: dict[str, float | None]) -> None:
+        made = [faces for name, faces in results.items() if name != AS_IS] or [results[AS_IS]]
+        self.row, self.numbers = row, numbers
+        self.faces = max(made, key=lambda faces: (len(faces.scores), max(faces.scores, default=0.0)))
+        self.described = {name: _described(faces.compared) for name, faces in results.items()}
+
+
+def _described(embeddings: np.ndarray) -> dict[str, np.ndarray]:
+    """The embeddings of a volume's views as FUSED (1, d) and SINGLE (n, d) ones; no rows of none."""
+    return {FUSED: fused(embeddings)[None][: len(embeddings)], SINGLE: evenly(embeddings)}
+
+
 class _Table:
     """The rows with what was found in them; patients and scans numbered from 0 in the order of the rows."""
 
-    def __init__(
-        self, rows: Sequence[Row], found: Sequence[VolumeFaces], numbers: Sequence[dict[str, float | None]]
-    ) -> None:
-        self.rows = list(zip(rows, found))
-        self.numbers = list(zip(rows, numbers))
+    def __init__(self, seen: Sequence[_Seen]) -> None:
+        self.seen = seen
+        rows = [one.row for one in seen]
         self.patients = {name: number for number, name in enumerate(dict.fromkeys(row.patient for row in rows))}
         pairs = dict.fromkeys((row.patient, row.scan) for row in rows)
         self.scans = {pair: number for number, pair in enumerate(pairs)}
@@ -348,9 +386,9 @@ class _Table:
     def scan(self, row: Row) -> int:
         return self.scans[row.patient, row.scan]
 
-    def of(self, method: str) -> list[tuple[Row, VolumeFaces]]:
+    def of(self, method: str) -> list[_Seen]:
         """The rows of a method."""
-        return [(row, faces) for row, faces in self.rows if row.method == method]
+        return [one for one in self.seen if one.row.method == method]
 
 
 def _methods(table: _Table, photos: Templates, attacked: Mapping[str, str], seed: int) -> list[MethodResult]:
@@ -374,9 +412,9 @@ def _methods(table: _Table, photos: Templates, attacked: Mapping[str, str], seed
             MethodResult(
                 method=method,
                 scans=len(mine),
-                patients=len({row.patient for row, _ in mine}),
+                patients=len({one.row.patient for one in mine}),
                 faces=len(embeddings),
-                found=quartiles([len(one.scores) / one.views for _, one in mine]),
+                found=quartiles([len(one.faces.scores) / one.faces.views for one in mine]),
                 within=_separations(apart, every, seed),
                 against_originals=against,
                 attack_on=attacked.get(method, ""),
@@ -389,14 +427,14 @@ def _methods(table: _Table, photos: Templates, attacked: Mapping[str, str], seed
 
 def _identified(table: _Table, method: str, photos: Templates) -> list[Identification]:
     """The volumes of a method named by every attacker for whom there is a gallery, by fused and by single views."""
-    own = _templates(table, method)[FUSED]
-    galleries = {PHOTO_TO_CT: photos} if len(photos.patients) else {}
+    own = _templates(table, method, FUSED)
+    galleries = {PHOTO_TO_CT: {AS_IS: photos}} if len(photos.patients) else {}
     if method == ORIGINAL:
         galleries[UNTOUCHED] = own
     else:
         galleries[DEFACED_TO_DEFACED] = own
         if ORIGINAL in table.methods:
-            galleries[ORIGINAL_TO_DEFACED] = _templates(table, ORIGINAL)[FUSED]
+            galleries[ORIGINAL_TO_DEFACED] = _templates(table, ORIGINAL, FUSED)
     found = []
     for threat in THREATS:
         within = threat in (UNTOUCHED, DEFACED_TO_DEFACED)
@@ -404,8 +442,9 @@ def _identified(table: _Table, method: str, photos: Templates) -> list[Identific
             continue
         same_scan = threat == ORIGINAL_TO_DEFACED and not table.several_scans
         leave_none_out = same_scan or threat == PHOTO_TO_CT
-        for kind, probes in _templates(table, method).items():
-            found.append(identify(threat, kind, galleries[threat], probes, same_scan=leave_none_out))
+        for kind in (FUSED, SINGLE):
+            probes = own if kind == FUSED else _templates(table, method, SINGLE)
+            found.append(identify_results(threat, kind, galleries[threat], probes, same_scan=leave_none_out))
     return [one for one in found if one is not None]
 
 
@@ -455,8 +494,8 @@ def _link(
 ) -> None:
     """Add to each method how well its scans are linked to other originals; to each other, where there are none."""
     numbered: dict[str, list[tuple[int, int, HeadPrint | None]]] = {}
-    for (row, _), head in zip(table.rows, heads):
-        numbered.setdefault(row.method, []).append((table.patient(row), table.scan(row), head))
+    for one, head in zip(table.seen, heads):
+        numbered.setdefault(one.row.method, []).append((table.patient(one.row), table.scan(one.row), head))
     for method in methods:
         gallery = numbered.get(ORIGINAL, numbered[method.method])
         threat = UNTOUCHED if method.method == ORIGINAL else ORIGINAL_TO_DEFACED
@@ -471,7 +510,7 @@ def _link(
 
 def _preserved(table: _Table, method: str) -> dict[str, Estimate | None]:
     """The median of each number over a method's volumes."""
-    mine = [(table.patient(row), numbers) for row, numbers in table.numbers if row.method == method]
+    mine = [(table.patient(one.row), one.numbers) for one in table.of(method)]
     medians = {}
     for name in dict.fromkeys(name for _, numbers in mine for name in numbers):
         values = [(patient, value) for patient, numbers in mine if (value := numbers.get(name)) is not None]
@@ -479,18 +518,24 @@ def _preserved(table: _Table, method: str) -> dict[str, Estimate | None]:
     return medians
 
 
-def _templates(table: _Table, method: str) -> dict[str, Templates]:
-    """The faces of a method's volumes, FUSED and SINGLE views; zeros for a volume with nothing to embed."""
-    mine = [(table.patient(row), table.scan(row), one.compared) for row, one in table.of(method)]
-    numbers = max((vectors.shape[1] for _, _, vectors in mine), default=1)
-    nothing = np.zeros((1, numbers), np.float32)
-    whole = [fused(vectors)[None] if len(vectors) else nothing for _, _, vectors in mine]
-    single = [evenly(vectors) if len(vectors) else nothing for _, _, vectors in mine]
+def _templates(table: _Table, method: str, kind: str) -> dict[str, Templates]:
+    """The faces of a method's volumes by result, FUSED or SINGLE; zeros where there is nothing to embed.
+
+    A volume of which an attack makes no such result stands there AS_IS. All results have the same rows.
+    """
+    mine = table.of(method)
+    described = [{name: parts[kind] for name, parts in one.described.items()} for one in mine]
+    numbers = max((len(rows.T) for results in described for rows in results.values()), default=1)
+    counts = [max(1, *(len(rows) for rows in results.values())) for results in described]
+    patients, scans = (np.repeat([number(one.row) for one in mine], counts) for number in (table.patient, table.scan))
     found = {}
-    for kind, parts in ((FUSED, whole), (SINGLE, single)):
-        counts = [len(part) for part in parts]
-        patients = np.repeat([patient for patient, _, _ in mine], counts)
-        found[kind] = Templates(np.concatenate(parts), patients, np.repeat([scan for _, scan, _ in mine], counts))
+    for name in dict.fromkeys(name for results in described for name in results):
+        vectors = [np.zeros((count, numbers), np.float32) for count in counts]
+        for part, results in zip(vectors, described):
+            rows = results.get(name, results[AS_IS])
+            if len(rows):
+                part[: len(rows)] = rows
+        found[name] = Templates(np.concatenate(vectors), patients, scans)
     return found
 
 
@@ -526,7 +571,7 @@ def _separations(by_fold: np.ndarray, every: np.ndarray, seed: int) -> dict[str,
 
 def _embeddings(table: _Table, method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Embeddings of a method's faces, with the numbers of their patients and scans."""
-    mine = [(row, one) for row, one in table.of(method) if len(one.scores)]
+    mine = [(one.row, one.faces) for one in table.of(method) if len(one.faces.scores)]
     if not mine:
         return np.zeros((0, 1), np.float32), np.zeros(0, int), np.zeros(0, int)
     counts = [len(one.scores) for _, one in mine]
@@ -539,26 +584,26 @@ def _embeddings(table: _Table, method: str) -> tuple[np.ndarray, np.ndarray, np.
 
 def _listed(table: _Table) -> list[dict[str, Any]]:
     """A line of numbers for each volume."""
-    names = list(dict.fromkeys(name for _, numbers in table.numbers for name in numbers))
+    names = list(dict.fromkeys(name for one in table.seen for name in one.numbers))
     return [
         {
-            "patient": table.patient(row) + 1,
-            "scan": table.scan(row) + 1,
-            "method": row.method,
-            "views": one.views,
-            "views_found": len(one.scores),
-            "best_score": float(one.scores.max()) if len(one.scores) else None,
-            "mean_score": float(one.scores.mean()) if len(one.scores) else None,
-            **{name: numbers.get(name) for name in names},
+            "patient": table.patient(one.row) + 1,
+            "scan": table.scan(one.row) + 1,
+            "method": one.row.method,
+            "views": one.faces.views,
+            "views_found": len(one.faces.scores),
+            "best_score": float(one.faces.scores.max()) if len(one.faces.scores) else None,
+            "mean_score": float(one.faces.scores.mean()) if len(one.faces.scores) else None,
+            **{name: one.numbers.get(name) for name in names},
         }
-        for (row, one), (_, numbers) in zip(table.rows, table.numbers)
+        for one in table.seen
     ]
 
 
 def _pictures(table: _Table) -> list[tuple[str, str, np.ndarray]]:
     """Scan, method and picture of the volumes of the first scans."""
     return [
-        (f"scan {table.scan(row) + 1}", row.method, one.picture)
-        for row, one in table.rows
-        if table.scan(row) < SCANS_SHOWN
+        (f"scan {table.scan(one.row) + 1}", one.row.method, one.faces.picture)
+        for one in table.seen
+        if table.scan(one.row) < SCANS_SHOWN
     ]

@@ -8,7 +8,7 @@ from html import escape
 from CTDefaceLib.render import png_bytes
 
 from .charts import line_chart
-from .findings import Cohort, MethodResult
+from .findings import Cohort, MethodResult, after
 from .identification import (
     DEFACED_TO_DEFACED,
     DRAWS,
@@ -84,7 +84,9 @@ def _whose_face(cohort: Cohort) -> list[str]:
         "equal error rate 50% and d′ 0 are chance. In brackets: 95% intervals, what other patients would give "
         f"(bootstrap over patients, {DRAWS} draws; exact binomial ones where all or none are named). “Fused”: the mean "
         "of the embeddings of all views of a head; “single views”: one view alone. Compared is what lies where the "
-        "original shows its face, whether a face is found there or not.</p>",
+        "original shows its face, whether a face is found there or not. An attack has several results; told is the "
+        "use of them that names most, as the answers say: one result, the same for everybody, or all of them, so that "
+        "two heads are as similar as their most similar results.</p>",
     ]
     for threat, meaning in THREAT_TEXTS.items():
         found = [(method.method, one) for method in cohort.methods for one in method.identification]
@@ -133,8 +135,16 @@ def _identification_table(found: list[tuple[str, Identification]]) -> str:
             estimate_text(one.eer, "{:.0%}"),
             estimate_text(one.d_prime, "{:.2f}"),
         ]
-        rows.append((name, cells, False))
+        rows.append((_used(name, one), cells, False))
     return table(head, rows)
+
+
+def _used(name: str, one: Identification) -> str:
+    """A method with the result of an attack that was compared: “smooth after growth 4 mm”."""
+    if not one.by:
+        return name
+    method, _, kind = name.rpartition(after("", ""))
+    return after(method, one.by if one.by.startswith(kind) else f"{kind}, {one.by}")
 
 
 def _cmc_chart(found: list[tuple[str, Identification]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from CTDefaceLib.render import Renderer, skin_surface, skin_volume
 
 from .face_models import Face, FaceModel
 from .findings import Sighting
+from .searching import Found, Picture, Search, search_here
 from .views import Pose, View
 
 Skin = Any
@@ -36,6 +37,7 @@ def find_faces(
     embed_at: Mapping[View, Face] | None = None,
     perspective: bool = False,
     cancelled: IsCancelled = never,
+    search: Search = search_here,
 ) -> list[Sighting]:
     """Show every view of a skin (:func:`surface_of`, :func:`skin_of`) to every model.
 
@@ -54,6 +56,8 @@ def find_faces(
         A camera at 1 m instead of parallel rays.
     cancelled: callable
         Asked before each view.
+    search: callable
+        Who looks at the pictures, see :mod:`.searching`.
 
     Returns
     -------
@@ -65,7 +69,7 @@ def find_faces(
     Cancelled
         When `cancelled()` is true.
     """
-    sightings = []
+    begun: list[tuple[str, View, Callable[[], Found]]] = []
     empty = is_empty(skin)
     for view in views:
         if cancelled():
@@ -73,19 +77,19 @@ def find_faces(
         pictures: dict[int, np.ndarray] = {}
         for model in models:
             if empty:
-                sightings.append(Sighting(model.name, *view, None))
+                begun.append((model.name, view, lambda: (None, None)))
                 continue
             size = model.picture_size
             if size not in pictures:
                 pictures[size] = picture_of(renderer, skin, pose, *view, size, perspective)
-            face = next(iter(model.detect(pictures[size])), None)
-            where = face
-            if embed_at is not None:
-                where = (face or embed_at[view]) if view in embed_at else None
-            embedding = None
-            if model.name in embedders and where is not None:
-                embedding = model.embed(pictures[size], where)
-            sightings.append(Sighting(model.name, *view, face, embedding))
+            described = model.name in embedders and (embed_at is None or view in embed_at)
+            picture = Picture(pictures[size], described, (embed_at or {}).get(view))
+            begun.append((model.name, view, search(model, picture)))
+    sightings = []
+    for name, view, answer in begun:
+        if cancelled():
+            raise Cancelled("The evaluation was cancelled.")
+        sightings.append(Sighting(name, *view, *answer()))
     return sightings
 
 

@@ -44,6 +44,7 @@ from .findings import (
 )
 from .memory import SubjectMemory
 from .recognition import likeness
+from .searching import Search, searching
 from .settings import Settings
 from .similarity_scale import measured_scale
 from .sweep import Sweep
@@ -115,7 +116,29 @@ def evaluate(
     """
     start, settings = time.perf_counter(), settings or Settings()
     progress = progress or silent
-    sweep = _prepared(original, defaced, settings, memory, progress, cancelled or never)
+    with searching(len(settings.grid) * len(settings.models), settings.model_folder) as search:
+        sweep = _prepared(original, defaced, settings, memory, progress, cancelled or never, search)
+        evidence = _seen(sweep, original, defaced, bare, others, beside, ignore, answered, progress)
+    evaluation = Evaluation(**vars(evidence), verdict=judge(evidence), seconds=time.perf_counter() - start)
+    if not keep_memory:
+        sweep.memory.forget()
+    progress(1.0, "Done")
+    return evaluation
+
+
+def _seen(
+    sweep: Sweep,
+    original: sitk.Image | None,
+    defaced: sitk.Image,
+    bare: sitk.Image | None,
+    others: Iterable[sitk.Image] | None,
+    beside: str | os.PathLike | None,
+    ignore: Sequence[str | os.PathLike],
+    answered: Callable[[str, Likeness | None, bool], None] | None,
+    progress: Progress,
+) -> Evidence:
+    """All that :func:`evaluate` looks at and measures; parameters as there."""
+    settings = sweep.settings
     cylinder = head_cylinder(original) if original is not None and sweep.pose.found else None
     reference = _reference(sweep, original, cylinder, others, progress)
     attempts = attacks.recoveries(defaced, sweep.pose, settings.attacks)
@@ -143,11 +166,7 @@ def evaluate(
             evidence.likeness[subject.name] = alike
         if answered is not None and subject.kind not in (ORIGINAL, BACK, CONTROL, NOTHING_KEPT):
             answered(subject.name, alike, is_this_person(evidence, subject))
-    evaluation = Evaluation(**vars(evidence), verdict=judge(evidence), seconds=time.perf_counter() - start)
-    if not keep_memory:
-        sweep.memory.forget()
-    progress(1.0, "Done")
-    return evaluation
+    return evidence
 
 
 def _prepared(
@@ -157,6 +176,7 @@ def _prepared(
     memory: str | os.PathLike | None,
     progress: Progress,
     cancelled: IsCancelled,
+    search: Search,
 ) -> Sweep:
     """Check what was given, find the head and load the models."""
     settings.check()
@@ -167,7 +187,7 @@ def _prepared(
     # Before anything is drawn: PyTorch crashes when Linux's software OpenGL has brought its LLVM first.
     models = [load_model(name, settings.model_folder) for name in settings.models]
     images = [image for image in (original, defaced) if image is not None]
-    return Sweep(settings, models, pose, SubjectMemory(memory, images, settings), cancelled)
+    return Sweep(settings, models, pose, SubjectMemory(memory, images, settings), cancelled, search)
 
 
 @dataclass

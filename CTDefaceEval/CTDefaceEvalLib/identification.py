@@ -11,8 +11,8 @@ head's many pictures are not taken for so many independent ones, and the uncerta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -32,6 +32,8 @@ THREATS = (PHOTO_TO_CT, ORIGINAL_TO_DEFACED, DEFACED_TO_DEFACED, UNTOUCHED)
 
 FUSED, SINGLE = "fused", "single views"
 """A probe is the mean of a head's unit embeddings over its views, or one view alone; a gallery's faces are fused."""
+AS_IS, NEAREST = "as it is", "all results"
+"""Of the results of an attack: the defaced volume itself, which the attacker has as well; and all of them together."""
 DRAWS = 2000
 """Bootstrap draws of patients for each interval, as the issue of confidence in this field usually asks for."""
 CONFIDENCE = 0.95
@@ -104,6 +106,8 @@ class Identification:
         None where there are too few faces; rank-5 where the gallery has no more than five patients.
     cmc: list of float
         Share of the probes whose patient stands among the first 1, 2, … of the gallery.
+    by: str
+        The result of an attack that was compared, or NEAREST; empty where nothing was attacked.
     """
 
     threat: str
@@ -118,6 +122,7 @@ class Identification:
     eer: Estimate | None = None
     d_prime: Estimate | None = None
     cmc: list[float] = field(default_factory=list)
+    by: str = ""
 
 
 def fused(embeddings: np.ndarray) -> np.ndarray:
@@ -196,6 +201,72 @@ def identify(
         d_prime=_estimate(values[2], drawn[2]),
         cmc=[float(np.mean(ranks <= rank)) for rank in range(1, min(number, LONGEST_CMC) + 1)],
     )
+
+
+Results = Mapping[str, Templates]
+"""Name of a result of an attack → the same heads' faces in it, row by row; AS_IS at least."""
+
+
+def identify_results(
+    threat: str,
+    templates: str,
+    gallery: Results,
+    probes: Results,
+    *,
+    same_scan: bool = False,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Identification | None:
+    """Name what an attack has made several results of, by the use of them that names most.
+
+    An attacker does not know which result shows the face, but has a gallery, and may use the results in two ways: one
+    of them, the same for everybody, as one who tried the attack on heads of their own; or all, so that two heads are as
+    similar as their most similar results (NEAREST), strangers as well. Which of these names most is looked up in the
+    answers. That is the worst case: the safe side, but in favour of the attacker. Where every way names by chance, the
+    best of them lies a little above it.
+
+    Parameters
+    ----------
+    gallery, probes: mapping
+        Name of a result → Templates, all of the same heads; AS_IS alone where nothing was attacked.
+
+    Others, and what is returned, as of :func:`identify`.
+    """
+    ways = {name: (gallery.get(name, gallery[AS_IS]), probes[name], None) for name in probes if name != AS_IS}
+    if not ways:
+        return identify(threat, templates, gallery[AS_IS], probes[AS_IS], same_scan=same_scan, draws=draws, seed=seed)
+    tried = {**ways, NEAREST: (_any(gallery), _any(probes), nearest(gallery, probes))}
+
+    def named(way: str, draws: int) -> Identification | None:
+        faces, heads, scores = tried[way]
+        return identify(threat, templates, faces, heads, same_scan=same_scan, scores=scores, draws=draws, seed=seed)
+
+    found = {way: one for way in tried if (one := named(way, draws=1)) is not None}
+    if not found:
+        return None
+    best = max(found, key=lambda way: [one.value if one else 0.0 for one in (found[way].rank1, found[way].auc)])
+    full = named(best, draws)
+    return full and replace(full, by=best)
+
+
+def nearest(gallery: Results, probes: Results) -> np.ndarray:
+    """The greatest similarity of any result of each probe to any of each face of the gallery, (probes, gallery).
+
+    -inf where either has nothing to embed.
+    """
+    most = np.full((len(_any(probes).vectors), len(_any(gallery).vectors)), -np.inf, np.float32)
+    for probe in probes.values():
+        for face in gallery.values():
+            here = np.ix_(probe.there, face.there)
+            if most[here].size:
+                most[here] = np.maximum(most[here], probe.unit[probe.there] @ face.unit[face.there].T)
+    return most
+
+
+def _any(results: Results) -> Templates:
+    """Whose the results are, and, as the only number of each, whether there is an embedding in any of them."""
+    there = np.any([one.there for one in results.values()], axis=0)
+    return Templates(there[:, None].astype(np.float32), results[AS_IS].patients, results[AS_IS].scans)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ DRAWS = 2000
 LEAST_APART = 0.005
 """Where the cosine of a head and the gallery is nearer to 1 than this, the model cannot tell heads apart."""
 GALLERIES = Path(__file__).with_name("galleries")
-"""A file for each model whose gallery is known, NAME.npz with ``templates`` (n, d), by bench_recognition.py."""
+"""A file for each model whose gallery is known, NAME.npz, by bench_recognition.py: ``templates`` (n, d), and how the
+model sees the heads of :data:`.similarity_scale.OTHER_PEOPLE`; see :func:`keep_gallery`."""
 
 
 def template(embeddings: Mapping[View, np.ndarray]) -> np.ndarray:
@@ -47,6 +48,42 @@ def kept_gallery(model: str) -> np.ndarray:
         return np.zeros(0)
     with np.load(file, allow_pickle=False) as kept:
         return kept["templates"].astype(np.float64).mean(axis=0)
+
+
+def kept_heads(model: str, views: Sequence[View]) -> list[dict[View, np.ndarray]] | None:
+    """View → embedding of the synthetic heads, as they are kept for a model; None where one of the views is not.
+
+    A view in which the model finds no face is missing. Pictures as evaluations usually draw them: to draw and describe
+    the heads anew takes half a minute, and nothing in it depends on the scan.
+    """
+    file = GALLERIES / f"{model}.npz"
+    if not file.is_file():
+        return None
+    with np.load(file, allow_pickle=False) as kept:
+        sides, lights, heads = kept["sides"].tolist(), kept["lights"].tolist(), kept["heads"]
+    place = {(yaw, pitch, light): number for number, ((yaw, pitch), light) in enumerate(zip(sides, lights))}
+    if any(view not in place for view in views):
+        return None
+    return [{view: head[place[view]] for view in views if np.isfinite(head[place[view]]).all()} for head in heads]
+
+
+def keep_gallery(
+    model: str, templates: np.ndarray, views: Sequence[View], heads: Sequence[Mapping[View, np.ndarray]]
+) -> None:
+    """Write the file of GALLERIES of a model: templates (n, d), and View → embedding of the synthetic heads.
+
+    Those are kept as ``heads`` (heads, views, d), NaN where no face was found, with ``sides`` (views, 2) in degrees and
+    ``lights`` (views,).
+    """
+    nothing = np.full(templates.shape[1], np.nan, np.float32)
+    GALLERIES.mkdir(exist_ok=True)
+    np.savez_compressed(
+        GALLERIES / f"{model}.npz",
+        templates=templates,
+        sides=np.array([view[:2] for view in views], dtype=np.float32),
+        lights=np.array([view[2] for view in views]),
+        heads=np.array([[head.get(view, nothing) for view in views] for head in heads], dtype=np.float32),
+    )
 
 
 def likeness(own: Mapping[View, np.ndarray], other: Mapping[View, np.ndarray], gallery: np.ndarray) -> Likeness | None:

@@ -14,13 +14,15 @@ from .attacks import around_head
 from .detection import find_faces, skin_of, surface_of
 from .face_models import FaceModel, similarity
 from .findings import Scale, Sighting
-from .recognition import gallery_of, kept_gallery
+from .recognition import gallery_of, kept_gallery, kept_heads
 from .settings import RENDERINGS, Settings
 from .views import Pose, View, ViewGrid, head_pose
 
 SCALE_VIEWS = ViewGrid((-15, 0, 15), (-15, 0, 15))
 """Views for a scale without a whole evaluation. Set by judgement; no others are on record."""
-OTHER_PEOPLE = (101, 102, 103)
+OTHER_PEOPLE = tuple(
+    PhantomParameters(person=person, spacing=(2.0, 2.0, 2.0), matrix=(110, 130)) for person in (101, 102, 103)
+)
 """Persons of the phantom that stand for other heads where none are given."""
 
 
@@ -56,26 +58,32 @@ def measured_scale(
     embeddings = {view: s.embedding for view, s in faces.items() if s.embedding is not None}
     scale = Scale(_same_head(embeddings, grid))
     views = list(views)
-    heads: list[Mapping[View, np.ndarray]] = []
-    for other, pose in _synthetic_heads() if others is None else ((other, head_pose(other)) for other in others):
-        sightings = find_faces(
-            renderer,
-            skin_of(other, rendering=settings.rendering),
-            pose,
-            views,
-            [model],
-            embedders=[model.name],
-            perspective=settings.perspective,
-        )
-        head = {s.view: s.embedding for s in sightings if s.embedding is not None}
-        heads.append(head)
-        scale.other_heads += [similarity(vector, embeddings[view]) for view, vector in head.items()]
-    # Other people as this model sees them in these pictures: those that are kept, or the heads that were drawn.
     usual = settings.rendering == RENDERINGS[0] and not settings.perspective
+    heads = kept_heads(model.name, views) if usual and others is None else None
+    if heads is None:
+        placed = synthetic_heads() if others is None else ((other, head_pose(other)) for other in others)
+        heads = [embeddings_of(renderer, *head, views, model, settings) for head in placed]
+    scale.other_heads = [similarity(vector, embeddings[view]) for head in heads for view, vector in head.items()]
+    # Other people as this model sees them in these pictures: those that are kept, or the heads that were drawn.
     kept = kept_gallery(model.name) if usual and (others is None or not heads) else np.zeros(0)
     scale.is_kept = len(kept) > 0
     scale.gallery = (kept if scale.is_kept else gallery_of(heads)).tolist()
     return scale
+
+
+def embeddings_of(
+    renderer: Renderer,
+    image: sitk.Image,
+    pose: Pose,
+    views: Iterable[View],
+    model: FaceModel,
+    settings: Settings,
+) -> dict[View, np.ndarray]:
+    """View → embedding of the face that a model finds in it."""
+    skin = skin_of(image, rendering=settings.rendering)
+    names, perspective = [model.name], settings.perspective
+    sightings = find_faces(renderer, skin, pose, views, [model], embedders=names, perspective=perspective)
+    return {s.view: s.embedding for s in sightings if s.embedding is not None}
 
 
 def _same_head(embeddings: Mapping[View, np.ndarray], grid: ViewGrid) -> list[float]:
@@ -90,7 +98,9 @@ def _same_head(embeddings: Mapping[View, np.ndarray], grid: ViewGrid) -> list[fl
 
 
 @cache
-def _synthetic_heads() -> list[tuple[sitk.Image, Pose]]:
-    """CTs of synthetic people and where their heads lie, made once in a process."""
-    people = (PhantomParameters(person=person, spacing=(2.0, 2.0, 2.0), matrix=(110, 130)) for person in OTHER_PEOPLE)
-    return [(image, head_pose(image)) for image in (make_phantom(person).image for person in people)]
+def synthetic_heads() -> list[tuple[sitk.Image, Pose]]:
+    """CTs of synthetic people and where their heads lie, made once in a process.
+
+    Pictures of them are kept for some models, see :func:`.recognition.kept_heads`.
+    """
+    return [(image, head_pose(image)) for image in (make_phantom(person).image for person in OTHER_PEOPLE)]

@@ -15,6 +15,7 @@ from .detection import Skin, find_faces, is_empty, picture_of, skin_of
 from .face_models import Face, FaceModel
 from .findings import BACK, Subject
 from .memory import SubjectMemory
+from .searching import Search, search_here
 from .settings import Settings
 from .views import Pose, View
 
@@ -35,6 +36,8 @@ class Sweep:
         Keeps each subject as soon as it is done.
     cancelled: callable
         Asked between pictures.
+    search: callable
+        Who looks at the pictures.
     """
 
     def __init__(
@@ -44,7 +47,9 @@ class Sweep:
         pose: Pose,
         memory: SubjectMemory,
         cancelled: IsCancelled,
+        search: Search = search_here,
     ) -> None:
+        self.search = search
         self.settings, self.models, self.pose, self.memory = settings, models, pose, memory
         self.renderer = Renderer()
         self._cancelled = cancelled
@@ -100,6 +105,7 @@ class Sweep:
                 embed_at=embed_at,
                 perspective=self.settings.perspective,
                 cancelled=self._cancelled,
+                search=self.search,
             )
             subject.pictures = self._report_pictures(skin) if kind != BACK else []
         if shape is not None:

@@ -7,7 +7,8 @@ hand, have one scan, whose views are dealt out to two) are described by their te
 the sixteen views in which the face is found best. Genuine pairs are two scans of one person, impostor pairs those of
 two people, blanked pairs the head against itself with its whole front cut off. Prints percentiles of their likeness
 (0 as the gallery of the other phantoms, 1 as the head itself), from which `recognition.SAME_PERSON` is chosen, and of
-their cosines. With --keep the phantoms' templates become the gallery of evaluations with this model.
+their cosines. With --keep the phantoms' templates become the gallery of evaluations with this model, and how
+it sees the three heads that stand for others is kept beside them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from CTDefaceEvalLib import detection, views  # noqa: E402
 from CTDefaceEvalLib.controls import front_blanked  # noqa: E402
 from CTDefaceEvalLib.evaluation import COMPARED_VIEWS  # noqa: E402
 from CTDefaceEvalLib.face_models import load_model  # noqa: E402
-from CTDefaceEvalLib.recognition import GALLERIES, template  # noqa: E402
+from CTDefaceEvalLib.recognition import keep_gallery, template  # noqa: E402
+from CTDefaceEvalLib.settings import Settings  # noqa: E402
+from CTDefaceEvalLib.similarity_scale import embeddings_of, synthetic_heads  # noqa: E402
 from CTDefaceLib.anatomy.face_map import head_cylinder  # noqa: E402
 from CTDefaceLib.render import Renderer  # noqa: E402
 
@@ -105,8 +108,9 @@ def main() -> None:
             print(f"  {what}: {np.round(value, 4).tolist()}")
     for model, vectors in found.items() if args.keep else ():
         templates_of = [mine for name, (mine, *_) in vectors.items() if name.startswith("phantom")]
-        GALLERIES.mkdir(exist_ok=True)
-        np.savez(GALLERIES / f"{model}.npz", templates=np.array(templates_of, dtype=np.float32))
+        by_name = {one.name: one for one in models}
+        heads = [embeddings_of(renderer, *head, GRID, by_name[model], Settings()) for head in synthetic_heads()]
+        keep_gallery(model, np.array(templates_of, dtype=np.float32), list(GRID), heads)
 
 
 if __name__ == "__main__":

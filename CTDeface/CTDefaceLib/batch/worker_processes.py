@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as JobTimeout
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
 from queue import SimpleQueue
-from types import ModuleType
 from typing import Any
 
 from ..errors import CTDefaceError
-from ..processes import THREADS, end_process_group, environment, interpreter, lead_process_group
+from ..processes import THREADS, end_process_group, interpreter, started_pool
 from .job import Job, Outcome
 from .runner import DIED_SENTENCE, TICK_SECONDS, Resources, Results, Started, too_long
 from .status import Mishap, Status
@@ -26,8 +21,6 @@ from .work import run_job
 NO_INTERPRETER = (
     "Slicer's Python cannot start worker processes here: leave them out, or use PythonSlicer -m CTDefaceLib batch."
 )
-
-_starting = threading.Lock()
 
 
 def in_worker_processes(
@@ -113,11 +106,7 @@ class WorkerProcess:
             if self._closed:
                 raise BrokenProcessPool("The batch ends.")
             if self._pool is None:
-                context = get_context("spawn")
-                context.set_executable(interpreter())
-                self._pool = ProcessPoolExecutor(1, context, initializer=_set_up_process)
-                with _starting, _without_main(), environment(self._variables):
-                    started = self._pool.submit(os.getpid)
+                self._pool, (started,) = started_pool(1, self._variables)
                 self._pid = started.result()
             return self._pool
 
@@ -133,27 +122,3 @@ class WorkerProcess:
     def close(self) -> None:
         self._closed = True
         self.kill()
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """A process that is started meanwhile does not run the caller's script again, which may lack a guard."""
-    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-def _set_up_process() -> None:
-    """Runs first in a worker process."""
-    lead_process_group()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that ends this one
-    parent = parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        parent.join()
-        end_process_group()
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
