@@ -62,10 +62,14 @@ def test_a_system_without_further_processes(front, monkeypatch):
     monkeypatch.setattr(searching, "started_pool", none)
 
     class Model:
-        name = "none"
+        name = "dlib-hog"
 
         def detect(self, picture):
             return [Face((0.0, 0.0, 1.0, 1.0), 1.0)]
 
+    with searching.searching(MANY_PICTURES) as search:
+        assert search(Model(), Picture(front))()[0].score == 1.0
+    monkeypatch.setattr(searching, "started_pool", None)
+    Model.name = "facenet"  # uses all processors by itself
     with searching.searching(MANY_PICTURES) as search:
         assert search(Model(), Picture(front))()[0].score == 1.0

@@ -22,6 +22,13 @@ MANY_PICTURES = 50
 """Of each surface, from which on further processes are worth their start, which takes two seconds. The default and the
 study's views have more, the quick ones less. Judgement."""
 
+MOST_PROCESSES = 4
+"""However many processors there are: each takes 0.13 GB, and one that draws cannot feed more. Judgement."""
+
+BY_ONE_THREAD = ("dlib-hog", "dlib-cnn")
+"""Models that keep one processor busy, and Python's lock. The others use all processors by themselves, or a graphics
+card, and are too large to be loaded several times."""
+
 Found = tuple[Face | None, np.ndarray | None]
 """The best face of a picture, and its embedding where one was asked for."""
 
@@ -72,9 +79,11 @@ class _Elsewhere:
         self._pool: ProcessPoolExecutor | None = None
 
     def search(self, model: FaceModel, picture: Picture) -> Callable[[], Found]:
+        if model.name not in BY_ONE_THREAD:
+            return search_here(model, picture)
         try:
             if self._pool is None:
-                self._pool, _ = started_pool(processors(), dict.fromkeys(THREADS, "1"))
+                self._pool, _ = started_pool(min(processors(), MOST_PROCESSES), dict.fromkeys(THREADS, "1"))
             begun: Future[Found] = self._pool.submit(_looked_at_by, model.name, self._folder, picture)
         except (OSError, ImportError, NotImplementedError, BrokenProcessPool):
             return search_here(model, picture)
