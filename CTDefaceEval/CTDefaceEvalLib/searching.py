@@ -1,4 +1,4 @@
-"""Where pictures are searched for faces: in this process, or in as many as there are processors.
+"""Where pictures are searched for faces: in this process, or in several.
 
 That is what an evaluation mostly does, a quarter of a second for each picture, and dlib holds Python's lock meanwhile,
 so that threads do not help. Answers are the same.
