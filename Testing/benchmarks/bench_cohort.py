@@ -204,7 +204,7 @@ def run(folder, name, people, options):
     """The cohort of these people by as many methods as the time reaches for, with what each costs."""
     start = time.perf_counter()
 
-    def say(text, _=""):
+    def say(text):
         print(f"{time.perf_counter() - start:6.0f} s  {name}: {text}", flush=True)
 
     rows = [person.row(scan, "original") for scan in (0, 1) for person in people]
@@ -218,7 +218,7 @@ def run(folder, name, people, options):
     some = {person.name for person in people[:COSTED]}
     costed = (row for row in rows if row[0] in some and (row[1] == 1 or row[2] == ORIGINAL))
     by_person = sorted(costed, key=lambda row: row[0])
-    costs = evaluated(folder, name, by_person, with_preservation=True, progress=say)
+    costs = evaluated(folder, name, by_person, with_preservation=True, progress=lambda _, text: say(text))
     say(f"costs of {len(some)} people")
     looked_at = 0.0
 
