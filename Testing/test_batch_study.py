@@ -189,6 +189,17 @@ def test_another_day_of_a_patient_gets_the_same_face(tmp_path):
     assert ["registered" in reports[place] for place in "12"] == [False, True]
 
 
+def test_a_finer_scan_that_comes_later_gets_the_face_of_the_first(tmp_path):
+    upper = head("upper_lip")
+    command = ["batch", str(tmp_path / "in"), str(tmp_path / "out"), "--workers", "0", "--no-gallery"]
+    for number, image in enumerate((upper[:, :, ::2], upper + 1), 1):
+        days = dict(SeriesNumber=number, StudyInstanceUID=generate_uid(), FrameOfReferenceUID=generate_uid())
+        dicom_files.write_series(tmp_path / "in" / str(number), image, **days)
+        assert main([*command, "--by", "patient", "--format", ".dicom"]) == 0
+    reports = {place: json.loads(row["report"]) for place, row in records(tmp_path / "out-private").items()}
+    assert ["registered" in reports[place] for place in "12"] == [False, True]
+
+
 def test_a_batch_of_an_older_version_goes_on_by_series(files, monkeypatch):
     told(monkeypatch, touched)
     batch.run(*files, choices=Choices(by="series"), gallery=False)
@@ -339,7 +350,7 @@ def test_a_bids_dataset_becomes_one(dataset, tmp_path, capsys):
         for name in ("ct/sub-Doe_ses-1_acq-thin_run-2_ct", "anat/sub-Doe_ses-1_T1w")
     )
     assert {ct["status"], t1w["status"]} <= set(FINISHED) and len(rows) == 3
-    assert "no CT in which a head was found" in rows["sub-2/anat/sub-2_T1w.nii.gz"]["sentence"]
+    assert "no CT with it in which a head was found" in rows["sub-2/anat/sub-2_T1w.nii.gz"]["sentence"]
     subject, session, *_ = ct["output"].split("/")
     assert ct["output"] == f"{subject}/{session}/ct/{subject}_{session}_acq-thin_run-2_ct"
     assert t1w["output"] == f"{subject}/{session}/anat/{subject}_{session}_T1w" and "Doe" not in subject

@@ -1,5 +1,6 @@
 """Pictures are looked at in other processes as they are here, and here when there are no others."""
 
+import multiprocessing
 import os
 import signal
 
@@ -20,18 +21,35 @@ def front():
     return Renderer().picture(skin_surface(image, grid_mm=2.0))
 
 
-def test_few_pictures_are_looked_at_here(monkeypatch):
-    monkeypatch.setattr(searching, "started_pool", None)
+@pytest.fixture
+def two_processors(monkeypatch):
+    monkeypatch.setattr(searching, "processors", lambda: 2)
+    monkeypatch.setattr(searching, "ENDS", True)
+
+
+def test_few_pictures_are_looked_at_here(two_processors):
     with searching.searching(MANY_PICTURES - 1) as search:
         assert search is search_here
-    monkeypatch.setattr(searching, "processors", lambda: 1)
+    with searching.searching(MANY_PICTURES) as search:
+        assert search is not search_here
+
+
+@pytest.mark.parametrize(("name", "value"), [("processors", lambda: 1), ("ENDS", False), ("interpreter", lambda: "")])
+def test_where_no_processes_can_be_pictures_are_looked_at_here(two_processors, monkeypatch, name, value):
+    monkeypatch.setattr(searching, name, value)
     with searching.searching(MANY_PICTURES) as search:
         assert search is search_here
 
 
-def test_answers_are_the_same_wherever_pictures_are_looked_at(front, monkeypatch):
+def test_a_process_that_may_have_no_children_looks_at_pictures_itself(two_processors, monkeypatch):
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    with searching.searching(MANY_PICTURES) as search:
+        assert search is search_here
+
+
+@pytest.mark.skipif(not searching.ENDS, reason="needs Python 3.12")
+def test_answers_are_the_same_wherever_pictures_are_looked_at(front, two_processors):
     pytest.importorskip("dlib")
-    monkeypatch.setattr(searching, "processors", lambda: 2)
     model = face_models.load_model("dlib-hog")
     place = Face((60.0, 60.0, 240.0, 240.0), 0.0)
     nothing = np.full_like(front, 128)
@@ -54,11 +72,13 @@ def test_answers_are_the_same_wherever_pictures_are_looked_at(front, monkeypatch
             assert face == here[1][0] and np.array_equal(vector, here[1][1])
 
 
-def test_a_system_without_further_processes(front, monkeypatch):
+def test_a_system_without_further_processes(front, two_processors, monkeypatch):
+    tried = []
+
     def none(number, variables):
+        tried.append(number)
         raise OSError("No semaphores.")
 
-    monkeypatch.setattr(searching, "processors", lambda: 2)
     monkeypatch.setattr(searching, "started_pool", none)
 
     class Model:
@@ -68,7 +88,9 @@ def test_a_system_without_further_processes(front, monkeypatch):
             return [Face((0.0, 0.0, 1.0, 1.0), 1.0)]
 
     with searching.searching(MANY_PICTURES) as search:
-        assert search(Model(), Picture(front))()[0].score == 1.0
+        for _ in range(2):
+            assert search(Model(), Picture(front))()[0].score == 1.0
+    assert tried == [2]
     monkeypatch.setattr(searching, "started_pool", None)
     Model.name = "facenet"  # uses all processors by itself
     with searching.searching(MANY_PICTURES) as search:

@@ -6,7 +6,9 @@ so that threads do not help. Answers are the same.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +23,9 @@ from .face_models import Face, FaceModel, load_model
 MANY_PICTURES = 50
 """Of each surface, from which on further processes are worth their start, which takes two seconds. The default and the
 study's views have more, the quick ones less. Judgement."""
+
+ENDS = sys.version_info >= (3, 12)
+"""Whether a pool ends when its processes died: before, it may wait for ever (CPython's issue 94777)."""
 
 MOST_PROCESSES = 4
 """However many processors there are: each takes 0.13 GB, and one that draws cannot feed more. Judgement."""
@@ -61,7 +66,8 @@ def searching(pictures: int, model_folder: str | os.PathLike | None = None) -> I
 
     `model_folder` is that of the models that are loaded from one.
     """
-    if pictures < MANY_PICTURES or processors() == 1 or not os.path.isfile(interpreter()):
+    is_possible = ENDS and not multiprocessing.current_process().daemon and os.path.isfile(interpreter())
+    if pictures < MANY_PICTURES or processors() == 1 or not is_possible:
         yield search_here
         return
     elsewhere = _Elsewhere(model_folder)
@@ -77,15 +83,17 @@ class _Elsewhere:
     def __init__(self, model_folder: str | os.PathLike | None) -> None:
         self._folder = model_folder
         self._pool: ProcessPoolExecutor | None = None
+        self._are_there = True
 
     def search(self, model: FaceModel, picture: Picture) -> Callable[[], Found]:
-        if model.name not in BY_ONE_THREAD:
+        if model.name not in BY_ONE_THREAD or not self._are_there:
             return search_here(model, picture)
         try:
             if self._pool is None:
                 self._pool, _ = started_pool(min(processors(), MOST_PROCESSES), dict.fromkeys(THREADS, "1"))
             begun: Future[Found] = self._pool.submit(_looked_at_by, model.name, self._folder, picture)
-        except (OSError, ImportError, NotImplementedError, BrokenProcessPool):
+        except (OSError, ImportError, RuntimeError):  # the last also when they died
+            self._are_there = False
             return search_here(model, picture)
 
         def answer() -> Found:

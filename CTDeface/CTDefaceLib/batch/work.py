@@ -25,7 +25,7 @@ from .members import Member, members_of
 from .results import guarded, outcome_of, write_result
 from .status import FINISHED, Mishap, Status
 
-NO_CT = "It is no CT ({}), and its study has no CT in which a head was found, so that no face can be found in it."
+NO_CT = "It is no CT ({}), and there is no CT with it in which a head was found, so that no face can be found in it."
 
 
 def run_job(job: Job) -> Outcome:
@@ -98,12 +98,17 @@ class _Study:
         return next((one for one in self._outcomes.values() if isinstance(one.status, Mishap)), None)
 
     def _candidates(self) -> list[Member]:
-        """The CTs, the one in which the head is likely to be seen best first; what cannot be read is refused."""
+        """The CTs, the one in which the head is likely to be seen best first; what cannot be read is refused.
+
+        Of those that show as much of it, those that have their result come first: what is new gets their face.
+        """
         ranked: list[tuple[tuple, int, Member]] = []
         for member in list(self._members):
             try:
                 if member.modality == CT:
-                    ranked.append((member.rank if len(self._members) > 1 else (), len(ranked), member))
+                    several, length, *finer = member.rank if len(self._members) > 1 else (False, 0)
+                    rank = several, length, self._is_left(member), *finer
+                    ranked.append((rank, len(ranked), member))
             except Exception as error:
                 self._refuse(member.job, error)
                 self._members.remove(member)

@@ -71,6 +71,8 @@ def _heads(
     for number, one in enumerate(candidates):
         try:
             head, pose = _head_in(one, read(one), heads, have_one_frame)
+        except MemoryError:
+            raise  # that is no reason to let others outvote it
         except Exception:  # noqa: S112 - whoever is to deface it says what is wrong
             continue
         if not head.poses:
