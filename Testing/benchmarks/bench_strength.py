@@ -143,7 +143,7 @@ def main() -> None:
             if name == BLANKED:
                 image = front_blanked(second, head_cylinder(second))
             if image is None:
-                result = deface(second, parameters)
+                result = deface(second, replace(parameters, seed=number))  # another face for each
                 image = result.image
                 replaced[name].append((result.report["replaced_ml"], result.report["replaced_share"]))
             for model in models:
@@ -185,7 +185,7 @@ def main() -> None:
         ("upper end of its 95 % interval", shares, [blanked["auc_95"][1]] * len(shares)),
     ]
     labels = "share of the head's tissue that is replaced (%)", "ROC-AUC, own against other heads"
-    svg = charts.line_chart(lines, *labels, x_range=(0.0, float(np.ceil(max(shares, default=1.0)))), y_range=(0.4, 1.0))
+    svg = charts.line_chart(lines, *labels, x_range=(0.0, float(np.ceil(max(shares, default=1.0)))), y_range=(0.4, 0.7))
     (args.output / "strength.svg").write_text(svg, encoding="utf-8")
 
 
