@@ -176,6 +176,21 @@ def test_what_belongs_together_is_one_job(files, monkeypatch, by):
     assert known[-1] == {"series": [], "study": ["sub-1_ses-b_ct"], "patient": TOGETHER["patient"][1]}[by]
 
 
+@pytest.mark.parametrize("are_datasets", [True, False])
+def test_subjects_of_two_datasets_are_two_people(tmp_path, monkeypatch, are_datasets):
+    for number, site in enumerate("ab"):
+        folder = tmp_path / "in" / site / "sub-1" / "ct"
+        folder.mkdir(parents=True)
+        (folder / "sub-1_ct.nii").write_bytes(bytes(number))
+        if are_datasets:
+            (tmp_path / "in" / site / "dataset_description.json").write_text("{}")
+    jobs = told(monkeypatch, lambda job: replace(touched(job), study=tuple(map(touched, job.study))))
+    batch.run(tmp_path / "in", tmp_path / "out", choices=Choices(by="patient", layout="bids"), gallery=False)
+    assert len(jobs) == (2 if are_datasets else 1)
+    subjects = {row["output"].partition("/")[0] for row in records(tmp_path / "out-private").values()}
+    assert len(subjects) == len(jobs)
+
+
 @pytest.mark.slow
 def test_another_day_of_a_patient_gets_the_same_face(tmp_path):
     """Where all studies of a patient are asked for, the skin of one is laid on the other."""

@@ -90,6 +90,12 @@ def subject_and_session(place: str) -> tuple[str, str]:
     return entity(place, "sub"), entity(place, "ses")
 
 
+def dataset_of(root: Path, place: str) -> str:
+    """Folder below a root that is the dataset of a file, with ``/``; empty where it is in none, or the root is one."""
+    folders = PurePosixPath(place).parents[:-1]
+    return next((str(folder) for folder in folders if (root / folder / DESCRIPTION).is_file()), "")
+
+
 def parts_of(name: str) -> tuple[list[str], str] | None:
     """The entities of a file name after subject and session, and how it ends; None for a name that is none of BIDS.
 

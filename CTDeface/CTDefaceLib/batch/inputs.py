@@ -17,7 +17,7 @@ from ..files import NOT_IN_NAMES, is_portable
 from ..patience import in_time
 from ..volume_io import IMAGE_IO, suffix
 from ..walk import files_below
-from .bids import DESCRIPTION, NOT_RAW, subject_and_session
+from .bids import DESCRIPTION, NOT_RAW, dataset_of, subject_and_session
 from .found_scan import FoundScan, folders_of
 from .series import dicom_scans, header_of, stamp_of
 
@@ -218,6 +218,8 @@ def _volume(root: Path, path: str, known: list[FoundScan]) -> FoundScan:
     if known and known[0].stamp == stamp:
         return known[0]
     patient, study = subject_and_session(path)
+    if patient and (dataset := dataset_of(root, path)):  # another dataset's subject 01 is another person
+        patient = f"{dataset}/{patient}"
     return FoundScan(path, path, stamp, patient=patient, study=study)
 
 
