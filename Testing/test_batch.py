@@ -296,6 +296,7 @@ def damage(path, kind):
     path.write_bytes({"zeros": bytes(len(data)), "cut": data[: len(data) // 2], "text": b"Dear colleague,"}[kind])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zeros", "cut", "text", "a word"])
 def test_a_damaged_record_is_rebuilt(folders, capfd, kind):
     """From reports and secret: what was done is not touched, the rest is done, and nothing is quoted."""
@@ -325,6 +326,7 @@ def test_a_damaged_record_is_rebuilt(folders, capfd, kind):
     assert quick(parameters=DefaceParameters(margin_mm=2))(source, output).counts == {Status.DONE: 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["EROFS", "EIO", "ESTALE", "ENOTCONN"])
 @pytest.mark.parametrize("step", ["make_folder", "save_volume", "put_in_place"])
 def test_a_disk_that_can_no_longer_be_written_ends_the_batch_and_it_goes_on_later(folders, monkeypatch, number, step):
@@ -586,6 +588,7 @@ def test_how_many_workers_fit(monkeypatch):
     assert runners.graphics_cards() == []
 
 
+@pytest.mark.slow
 def test_graphics_cards_are_shared_out(monkeypatch, tmp_path):
     before = dict(os.environ)
     jobs = [job(number, tmp_path) for number in range(6)]
@@ -649,6 +652,7 @@ def test_the_output_inside_the_input_is_not_searched(folders):
         assert quick()(source, source / "out").counts == {Status.DONE: 1}
 
 
+@pytest.mark.slow
 def test_bids_names_from_the_patients_of_dicom(folders):
     source, output, private = folders
     for number in range(2):

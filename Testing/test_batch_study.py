@@ -204,6 +204,7 @@ def test_another_day_of_a_patient_gets_the_same_face(tmp_path):
     assert ["registered" in reports[place] for place in "12"] == [False, True]
 
 
+@pytest.mark.slow
 def test_a_finer_scan_that_comes_later_gets_the_face_of_the_first(tmp_path):
     upper = head("upper_lip")
     command = ["batch", str(tmp_path / "in"), str(tmp_path / "out"), "--workers", "0", "--no-gallery"]

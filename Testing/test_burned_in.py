@@ -71,6 +71,7 @@ def test_what_cannot_be_passed_on_is_refused(tmp_path, capfd, reader, monkeypatc
     assert os.listdir(tmp_path) == ["in"]
 
 
+@pytest.mark.slow
 def test_in_a_batch(tmp_path, reader):
     series(tmp_path / "in" / "with", 3)
     dicom_files.write_series(tmp_path / "in" / "without", batch_cases.another(1))

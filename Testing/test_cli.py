@@ -381,6 +381,7 @@ def test_demo_runs_twice_and_on_a_scan_that_is_only_read(ctdeface, head, tmp_pat
     assert ctdeface("demo", "--ct", tmp_path / "ctdeface-demo" / "defaced.nii.gz", cwd=tmp_path).returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [[], ["--fill", "percentile", "--strength", "strict"], ["--keep-bone", "--margin", 2]]
 )

@@ -142,6 +142,7 @@ def test_cohort_end_to_end_and_its_cache(brightness, table, tmp_path, monkeypatc
     assert len(json.loads(numbers)["scans"]) == 24
 
 
+@pytest.mark.slow
 def test_module_and_command_tell_the_same_numbers(brightness, table, tmp_path, monkeypatch):
     """The module's task and the command, each with its own way to the table and the result."""
     monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
@@ -240,6 +241,7 @@ def test_what_each_method_costs(brightness, table, tmp_path, monkeypatch):
         read_table(tmp_path / "table.csv")
 
 
+@pytest.mark.slow
 def test_what_attacks_leave_are_methods_of_their_own(brightness, table, tmp_path, monkeypatch):
     """Heads that are only dimmed, each to another level, are named again once all lower levels are looked at."""
     monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
@@ -300,6 +302,7 @@ def test_scans_are_linked_as_advice(brightness, table, tmp_path, monkeypatch):
     assert written["methods"][0]["linkage_advice"] == original.linkage_advice
 
 
+@pytest.mark.slow
 def test_old_memory_is_made_anew(brightness, table, tmp_path, monkeypatch):
     monkeypatch.setattr(library, "read_ct", lambda path: sitk.ReadImage(str(path)))
     rows = [row for row in read_table(table)[:7] if row.method == "original"]

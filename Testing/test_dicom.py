@@ -301,6 +301,7 @@ def test_regular_grid_shows_what_the_slices_show(tmp_path, degrees):
     assert (slices[there] > 100).mean() > 0.9 and there[slices > 1200].mean() > 0.8
 
 
+@pytest.mark.slow
 def test_head_that_lies_askew_in_uneven_slices(tmp_path):
     head = sitk.Image(scan(matrix=(128, 160), spacing=(2.0, 1.6, 2.0)).image)
     head.SetDirection(TURNED.ravel().tolist())
@@ -313,6 +314,7 @@ def test_head_that_lies_askew_in_uneven_slices(tmp_path):
     assert_defaced(tmp_path / "in", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_several_acquisitions_in_a_series(tmp_path, head):
     first = dicom_files.write_series(tmp_path / "in" / "a", head, SeriesInstanceUID="1.2.3", AcquisitionNumber=1)
     study = str(pydicom.dcmread(first[0]).StudyInstanceUID)
@@ -325,6 +327,7 @@ def test_several_acquisitions_in_a_series(tmp_path, head):
     assert_defaced(tmp_path / "in", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_scans_one_after_the_other_without_a_number_of_their_acquisition(tmp_path, head):
     """Slices of two times are told apart by their own numbers, so that neither goes into the volume of the other."""
     first = dicom_files.write_series(tmp_path / "in" / "a", head, SeriesInstanceUID="1.2.3")
@@ -485,6 +488,7 @@ def test_tree_with_all_kinds_of_files(tmp_path, head):
     assert_defaced(tmp_path / "in" / "deep", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_one_of_several_series(tmp_path, head):
     dicom_files.write_series(tmp_path / "in" / "x", head, SeriesNumber=4)
     dicom_files.write_series(tmp_path / "in" / "y", head, SeriesNumber=7)

@@ -173,6 +173,7 @@ def fresh(source, path):
     return read_dataset(str(path))
 
 
+@pytest.mark.slow
 @examples(120, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_trace_in_the_bytes(tmp_path_factory, data):
@@ -210,6 +211,7 @@ def test_no_trace_in_the_bytes(tmp_path_factory, data):
     assert not traces(inflated(folder / "out.dcm"), [*identity.values(), secret], codec)
 
 
+@pytest.mark.slow
 def test_no_trace_in_names_of_files_reports_and_messages(tmp_path, capfd):
     """Folders and files are often named after the patient, too."""
     dice = random.Random(3)

@@ -90,6 +90,7 @@ def plant_private(dataset, data, text, nested):
         block.add_new(offset, kind, text.encode() + b" " * (len(text) % 2) if kind in ("UN", "OB") else text)
 
 
+@pytest.mark.slow
 @examples(150, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_nothing_planted_anywhere_comes_back(tmp_path_factory, data):
@@ -370,6 +371,7 @@ def identifiers_in_writings(draw):
     return attributes, draw(st.lists(st.sampled_from(written), min_size=1, max_size=4))
 
 
+@pytest.mark.slow
 @examples(200)
 @given(data=st.data(), identity=identifiers_in_writings())
 def test_a_number_stays_only_beside_a_word_that_explains_it(data, identity):
@@ -524,6 +526,7 @@ def run(*args):
         return exit.code
 
 
+@pytest.mark.slow
 def test_command(series, tmp_path):
     assert run("deface", series, tmp_path / "out", "--headers", "ps315", "--retain", "dates", "patient") == 0
     assert sorted(os.listdir(tmp_path)) == ["out", "out-private", "out.json"]
@@ -585,6 +588,7 @@ def test_missing_package_is_named(series, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_pixels_are_the_same_whatever_becomes_of_the_headers(series, tmp_path):
     for name, retain in (("keep", None), ("clean", [])):
         deface_series(series, tmp_path / name, DefaceParameters(seed=1), retain=retain)

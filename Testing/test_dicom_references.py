@@ -123,12 +123,14 @@ def documents(folder):
     return {one.Modality: one for one in found}
 
 
+@pytest.mark.slow
 def test_left_out_by_default(study, tmp_path):
     report = deface_series(study, tmp_path / "out", SEED)
     assert report["left_out"] == ["segmentation (1)", "structure set (2)"]
     assert not documents(tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retain", [None, [], ["descriptors"]])
 def test_taken_along_without_the_face(study, tmp_path, retain):
     if retain is not None:

@@ -41,6 +41,7 @@ def voxels(image):
     return sitk.GetArrayViewFromImage(image)
 
 
+@pytest.mark.slow
 def test_a_seed_draws_a_person():
     first, again, other = donor(5), face_donor(cylinder(), 5), donor(6)
     assert first.person == again.person != other.person
@@ -60,6 +61,7 @@ def test_eyes_and_chin_come_to_those_of_the_patient():
     assert adopted.chin_height == pytest.approx(own.chin_height, abs=6.0)
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_face_and_another_is_another():
     first, other = defaced(1), defaced(2)
     again = deface(stored_phantom(ADULT).image, DefaceParameters(fill="face", seed=1))
@@ -85,6 +87,7 @@ def test_what_is_not_in_the_region_stays_and_values_stay_in_range():
     assert result.report["intracranial_voxels_touched"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1], ids=["more", "less"])
 def test_the_new_face_knows_nothing_of_the_patients(which):
     s, images = other_faces()

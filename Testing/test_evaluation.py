@@ -392,6 +392,7 @@ def test_a_scan_without_its_original(original):
     assert "Without the original" in result.verdict.sentence
 
 
+@pytest.mark.slow
 def test_a_detector_alone_is_held_against_its_false_alarms(original):
     """One that takes any bright place for a face finds the back of the head as often, and so nothing in the scan."""
     pytest.importorskip("cv2")
@@ -423,6 +424,7 @@ def test_wrong_pairs_end_in_one_sentence(original, other):
             evaluate(a, b)
 
 
+@pytest.mark.slow
 def test_pairs_that_went_through_other_hands_are_still_pairs(original):
     check_pair(original, sitk.Cast(original, sitk.sitkFloat32) + 0.4)
     check_pair(original, sitk.SmoothingRecursiveGaussian(original, 1.0))

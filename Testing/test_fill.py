@@ -240,6 +240,7 @@ def test_layers_are_those_beside_the_face():
     assert 30 < layers[-1] < 70, "its muscle"
 
 
+@pytest.mark.slow
 def test_noise_of_tissue_is_this_scanners():
     for noise in (12.0, 30.0):
         s = scan(person=2, noise=noise)  # noise grows towards the brain, in which it is measured

@@ -73,6 +73,7 @@ def test_a_real_batch_looks_right(tmp_path, page, shot):
     shot("real-closer")
 
 
+@pytest.mark.slow
 def test_without_originals_no_face_is_kept(tmp_path, page, shot):
     batch_cases.write(tmp_path / "in" / "a.nii.gz", batch_cases.head())
     pictures = tmp_path / "out-private" / "gallery" / "pictures"
@@ -124,6 +125,7 @@ def test_filters(twelve, page):
     assert page.js("!document.getElementById('nothing').hidden")
 
 
+@pytest.mark.slow
 def test_decisions_by_keyboard_are_saved_and_remembered(twelve, page, shot, tmp_path):
     page.press("a", "s", "ArrowDown", "a", "u", "ArrowUp", "u")
     page.press("Enter")
@@ -167,6 +169,7 @@ def test_before_and_after(twelve, page, shot):
     assert not page.js("document.getElementById('closer').open")
 
 
+@pytest.mark.slow
 def test_five_thousand_scans(tmp_path, page, shot):
     rows = [row(number, status="done" if number % 50 else "failed") for number in range(5000)]
     page.open(make_gallery(tmp_path / "gallery", rows, pictures=range(0, 5000, 500)))

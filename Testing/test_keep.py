@@ -47,6 +47,7 @@ def with_jaw():
 # ------------------------------------------------------------------------------------------------------ what it does
 
 
+@pytest.mark.slow
 def test_not_one_bit_of_what_is_kept_changes():
     s, inside, result = with_jaw()
     assert deface(s.image, SEED).report["replaced_ml"] > result.report["replaced_ml"]
@@ -140,6 +141,7 @@ def test_a_mask_that_is_replaced_as_it_is_spares_it_too():
     assert not (voxels(result.region) > 0)[inside].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [0.7, 5.0])
 def test_structures_on_other_grids(spacing):
     """A ball in the cheek, drawn finer or coarser than the CT and turned: all voxels in it stay."""
@@ -392,6 +394,7 @@ def test_dicom_files_that_hold_none(tmp_path, document):
 # ------------------------------------------------------------------------------------------------------------- command
 
 
+@pytest.mark.slow
 def test_command(tmp_path, capsys):
     s, inside, _ = with_jaw()
     sitk.WriteImage(s.image, str(tmp_path / "head.nrrd"))

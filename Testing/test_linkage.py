@@ -39,6 +39,7 @@ def with_sinuses(s, cells):
     return image
 
 
+@pytest.mark.slow
 def test_two_scans_of_a_person_are_linked_by_either():
     surface, sinuses = linked(UNTOUCHED, prints(), prints())
     assert (surface.templates, sinuses.templates) == (SURFACE, SINUSES)
@@ -52,6 +53,7 @@ def test_two_scans_of_a_person_are_linked_by_either():
     assert "too few patients" in text
 
 
+@pytest.mark.slow
 def test_a_head_whose_region_is_emptied_is_still_linked():
     """The least that a defacing leaves; its original is not in the gallery, but another scan of each person is."""
     emptied = []
@@ -65,6 +67,7 @@ def test_a_head_whose_region_is_emptied_is_still_linked():
     assert (surface.probes, surface.missed) == (PEOPLE, 0) and surface.rank1.value == 1.0
 
 
+@pytest.mark.slow
 def test_sinuses_tell_heads_of_the_same_shape_apart():
     first = [(-16, -2, 30, 8), (12, -2, 22, 7), (-9, 42, -6, 9), (8, 45, -2, 6)]
     second = [(-4, -2, 26, 8), (20, -2, 30, 7), (-6, 46, 0, 7), (9, 40, -10, 9)]

@@ -148,6 +148,7 @@ def test_however_a_head_is_stored_the_network_gets_it_in_one_way(stored, marked,
     assert np.array_equal(voxels(mask) > 0, voxels(image) == 1000)
 
 
+@pytest.mark.slow
 def test_a_larger_scan_comes_back_in_its_own_voxels(marked, network):
     fine = sitk.Expand(marked, [4, 5, 5], sitk.sitkNearestNeighbor)
     found, block = voxels(run(fine)[0]) > 0, voxels(fine) == 1000

@@ -302,6 +302,7 @@ def test_choices_that_a_file_does_not_need(tmp_path, head, capfd, options, statu
     capfd.readouterr()
 
 
+@pytest.mark.slow
 def test_a_batch_takes_the_choices_for_the_files_that_need_them(tmp_path, head):
     (tmp_path / "in").mkdir()
     save(tmp_path / "in" / "good.nii.gz", head)

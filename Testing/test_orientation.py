@@ -108,6 +108,7 @@ def test_eyes_and_nose_are_found_without_axes(name):
 # --------------------------------------------------------------------------------------------- otherwise than the file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["frontal", "brain_fov", "cut_at_orbits", "no_vertex", "leaning"])
 @pytest.mark.parametrize("lying", LYING)
 def test_a_head_that_lies_otherwise_loses_its_face_and_it_is_said(name, lying):
@@ -143,6 +144,7 @@ def test_a_converter_that_flips_an_axis(name, axis, said):
     assert any(WRONG in warning for warning in result.report["warnings"]) == said
 
 
+@pytest.mark.slow
 @settings(max_examples=int(os.environ.get("CTDEFACE_EXAMPLES", 8)), deadline=None)
 @given(
     st.sampled_from(["frontal", "brain_fov", "chin_up", "turned_right", "craniectomy", "thick_slices", "child"]),
@@ -198,6 +200,7 @@ def test_a_model_is_given_the_head_the_right_way_up(monkeypatch):
 # ------------------------------------------------------------------------------------------- the check that can fail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["frontal", "brain_fov", "child", "turned_left"])
 @pytest.mark.parametrize("lying", LYING)
 def test_were_the_file_believed_the_check_would_fail(name, lying, monkeypatch):
@@ -229,6 +232,7 @@ def test_a_head_that_cannot_be_checked_is_told(monkeypatch):
     assert not is_checked(report)
 
 
+@pytest.mark.slow
 def test_a_series_on_its_side_is_not_marked_as_without_a_face(tmp_path):
     for name, image in (("right", case("frontal").image), ("wrong", lie(case("frontal").image, ON_ITS_SIDE))):
         write_series(tmp_path / name, image)

@@ -205,6 +205,7 @@ def test_a_given_mask_is_used():
     assert not np.array_equal(voxels(result.region), voxels(own.region))
 
 
+@pytest.mark.slow
 def test_the_report_says_where_a_given_mask_comes_from():
     s = case("frontal")
     given = {**asdict(DefaceParameters(seed=1, segmenter="totalsegmentator"))}
@@ -274,6 +275,7 @@ def test_cancelled(work, after):
     assert np.array_equal(voxels(before), voxels(s.image))
 
 
+@pytest.mark.slow
 def test_what_a_mask_covers_far_from_the_face_is_replaced_or_told():
     s = scan()
     far = np.argwhere(s.hu > 0)[-1]

@@ -238,6 +238,7 @@ def run(arguments, **variables):
     return done
 
 
+@pytest.mark.slow
 def test_names_and_texts_do_not_depend_on_the_code_page(named, tmp_path):
     """On Windows a pipe has the code page of the country."""
     folder = tmp_path / "Größen"
@@ -247,6 +248,7 @@ def test_names_and_texts_do_not_depend_on_the_code_page(named, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["entfernt – ß.json", "entfernt – ß.nii.gz"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locale without letters")
 def test_a_batch_opens_what_it_found_where_the_locale_has_no_letters(named, tmp_path):
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -50,6 +50,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(library, "_masks_alike", lambda *_: (None, None))
 
 
+@pytest.mark.slow
 def test_nothing_replaced_costs_nothing(head):
     found = preservation(head.image, head.image, cylinder=head.cylinder)
     assert all(part.share(what) in (0.0, None) for part in found.levels + found.regions for what in ("tissue", "bone"))

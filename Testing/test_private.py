@@ -190,6 +190,7 @@ def survives_a_power_cut(order, path, folder, when):
     return bool(parts) and ("sync", str(folder)) in order[named:when]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to tell what a descriptor is")
 def test_a_power_cut_takes_no_secret_of_a_result(tmp_path, order, monkeypatch):
     """Secret, tables and report are on the disk before the result has its name, and that before the record says so."""

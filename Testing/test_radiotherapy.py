@@ -66,6 +66,7 @@ def at(function, points):
     return values_at(image, points)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("external", [True, False], ids=["by type", "by geometry"])
 def test_the_outline_of_the_body_is_redrawn_along_the_new_skin(external):
     surface = face().result.surface

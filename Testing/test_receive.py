@@ -273,6 +273,7 @@ def steps(queue: Queue, kill_at: int, monkeypatch) -> list[str]:
     return taken
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_a_study_is_neither_lost_nor_doubled(tmp_path, monkeypatch):
     """Of three images one is left; each ends at the receiver or in quarantine, once."""
     images = [image(SOPInstanceUID=f"1.2.{number}") for number in range(3)]

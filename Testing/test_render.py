@@ -111,6 +111,7 @@ def _turned(image, rotation):
     return turned
 
 
+@pytest.mark.slow
 def test_table_goes_away_and_fine_grids_are_bounded():
     surface = render.skin_surface(knobbed_ball(table=True))
     assert surface.GetBounds()[3] < 30.0

@@ -129,6 +129,7 @@ def test_only_the_same_patients_other_scans_count(folder, tmp_path):
     assert companions.pictures_beside(tmp_path / "defaced.nii.gz", [load_model("dlib-hog")]) == []
 
 
+@pytest.mark.slow
 def test_what_lies_in_folders_with_dicom_series_is_found(folder, tmp_path):
     image = sitk.Cast(sitk.ReadImage(str(folder / "Müller.nii.gz")), sitk.sitkInt16)
     dicom_files.write_series(tmp_path / "defaced", sitk.ReadImage(str(folder / "shared" / "defaced.nii.gz")))

@@ -47,6 +47,7 @@ def test_a_process_that_may_have_no_children_looks_at_pictures_itself(two_proces
         assert search is search_here
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not searching.ENDS, reason="needs Python 3.12")
 def test_answers_are_the_same_wherever_pictures_are_looked_at(front, two_processors):
     pytest.importorskip("dlib")

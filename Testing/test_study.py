@@ -152,6 +152,7 @@ def test_its_own_noise_fills_it():
     assert noisy > 1.5 * smooth and noisy == pytest.approx(voxels(sharp())[own].std(), rel=0.4)
 
 
+@pytest.mark.slow
 def test_another_day_is_registered():
     image, true = turned(sharp())
     pose = find_pose(face().result.surface, image, "CT", at_rest=True)
@@ -163,6 +164,7 @@ def test_another_day_is_registered():
     assert find_pose(face().result.surface, image, "CT", False, before=pose).agreement == pytest.approx(pose.agreement)
 
 
+@pytest.mark.slow
 def test_an_mr_gets_the_same_face_in_its_own_tissue():
     image, true = turned(mr())
     pose = find_pose(face().result.surface, image, "MR", at_rest=False)
@@ -183,6 +185,7 @@ def test_nothing_is_registered_where_it_lies_already():
     assert skin_agreement(face().result.surface, mr(), "MR") > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", ["CT", "MR"])
 def test_another_patient_is_refused(modality):
     image = scan(person=5).image if modality == "CT" else mr(5)
@@ -205,6 +208,7 @@ def test_what_shows_no_face_stays_as_it_is():
     assert not result.report["warnings"]
 
 
+@pytest.mark.slow
 def test_bone_and_structures_stay_in_all_of_them():
     inside = scan().labelled(Label.BONE)
     inside[inside.shape[0] // 4 :] = False
@@ -298,6 +302,7 @@ def stroke(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_what_belongs_together(stroke):
     tree = read_study(stroke)
     assert [one.number for one in tree.series] == [2, 3, 4, 5, 7, 8, 6], "CT first"

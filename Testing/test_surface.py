@@ -84,6 +84,7 @@ def test_an_outline_keeps_large_holes_and_islands():
 # ------------------------------------------------------------------------------------------------------ a head's skin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FACES)
 def test_the_new_skin_joins_the_old_one_without_a_step(name):
     s = case(name)
@@ -132,6 +133,7 @@ def other_faces():
     return s, images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1], ids=["more", "less"])
 def test_the_new_skin_knows_nothing_of_the_face(which):
     """Head, eyes and chin are found anew in each."""

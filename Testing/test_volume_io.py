@@ -156,6 +156,7 @@ def test_real_scans_are_read_as_simpleitk_reads_them(real_data, name):
     assert_same_volume(read_ct(real_data(name)), sitk.ReadImage(str(real_data(name))))
 
 
+@pytest.mark.slow
 def test_real_dicom_is_read_as_simpleitk_reads_it(real_data, tmp_path):
     import zipfile
 
@@ -465,6 +466,7 @@ def test_files_that_are_no_images_are_passed_over(tmp_path):
     assert read_ct(tmp_path).GetSize() == image.GetSize()
 
 
+@pytest.mark.slow
 def test_slice_truncated_anywhere(tmp_path):
     """It blocks its own series, and all of them where it cannot be told which that is."""
     path = dicom_files.write_series(tmp_path, small_ct((12, 10, 2)))[0]

@@ -87,6 +87,7 @@ def statuses(source, **choices):
 # ----------------------------------------------------------------------------------------------- one odd byte, one file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".nii.gz", ".dicom"])
 def test_an_unknown_kind_of_value_costs_its_own_scan(source, sentence, ending):
     files = dicom_files.write_series(source / "odd", head())
@@ -106,6 +107,7 @@ def test_pixels_without_a_length(source, sentence):
     assert "truncated or damaged" in sentence(source / "series", "defaced.nii.gz")
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_name_that_is_no_text_is_kept_as_its_bytes(source, capfd):
     odd = os.fsencode(source) + b"/M\xfcller\n.nii.gz"
@@ -138,6 +140,7 @@ def test_of_two_copies_that_with_a_readable_name_is_done(source):
     assert statuses(source) == {"A\udce4.nii.gz": Status.DOUBLE, "good/head.nii.gz": Status.DONE}
 
 
+@pytest.mark.slow
 @POSIX
 def test_nothing_is_waited_for(source, sentence):
     """FIFOs, in a tree and behind a header, and one beside a scan."""
