@@ -18,6 +18,7 @@ from ..parameters import DefaceParameters
 from ..removal.keep import Structure
 from ..study.apply import CT
 from ..study.follow import Follow, Lead
+from ..study.plan import have_one_frame
 from ..study.reference import Seen, beginnings
 from .job import Job, Outcome, finished_before
 from .looks import look_at
@@ -75,7 +76,7 @@ class _Study:
 
     def run(self) -> dict[int, Outcome]:
         """What becomes of each scan that is left."""
-        starts = beginnings(self._candidates(), lambda member: member.image(), _have_one_frame)
+        starts = beginnings(self._candidates(), lambda member: member.image(), have_one_frame)
         begun = next(filter(None, (self._begin(*start) for start in starts)), None)
         for member in sorted(self._members, key=lambda member: member.modality == CT):
             job = member.job
@@ -162,13 +163,9 @@ def _follow(begun: _Begun, member: Member, kept: Sequence[Structure] = ()) -> Fo
     return Follow(
         begun.face,
         member.modality,
-        _have_one_frame(begun.member, member),
+        have_one_frame(begun.member, member),
         trusted=member.is_frame_trusted and member.modality != CT,
         kept=kept,
         before=begun.poses.get(member.job.scan),
         is_known=member.job.scan in begun.poses,
     )
-
-
-def _have_one_frame(one: Member, other: Member) -> bool:
-    return one.frame == other.frame and bool(one.frame)

@@ -28,7 +28,7 @@ from ..removal.keep import Structure
 from .apply import CT, Face
 from .audit import auditing
 from .follow import Follow, Lead
-from .plan import best_first, patient_of
+from .plan import best_first, have_one_frame, patient_of
 from .reference import beginnings
 from .register import Pose
 
@@ -189,7 +189,7 @@ def _find_face(tree: Tree, lead: Callable[..., Lead], one: One, progress: Progre
 
     Those in which none is found are not refused for that: another one may show where it lies in them.
     """
-    for series, seen in beginnings(best_first(tree.series), first_volume, _have_one_frame):
+    for series, seen in beginnings(best_first(tree.series), first_volume, have_one_frame):
         leading = lead(cylinder=seen.cylinder if seen else None)
         try:
             done = one(series, leading, progress)
@@ -200,10 +200,6 @@ def _find_face(tree: Tree, lead: Callable[..., Lead], one: One, progress: Progre
     raise NoFaceError(NO_CT)
 
 
-def _have_one_frame(one: Series, other: Series) -> bool:
-    return one.frame == other.frame and bool(one.frame)
-
-
 def _apply(begun: _Begun, series: Series, one: One, progress: Progress) -> Done:
     """What the files of a series get, and the report; the frame of a scanner, as of a PET/CT, is believed."""
     if series is begun.series and begun.done is not None:
@@ -212,7 +208,7 @@ def _apply(begun: _Begun, series: Series, one: One, progress: Progress) -> Done:
     follow = Follow(
         begun.face,
         series.modality,
-        _have_one_frame(begun.series, series),
+        have_one_frame(begun.series, series),
         trusted=series.modality != CT,
         before=begun.poses.get(series.uid),
         is_known=series.uid in begun.poses,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from ..dicom.files import CT
 from ..dicom.stack import is_regular, usual_gap
@@ -57,3 +58,13 @@ def head_rank(
     thick ones; ``number`` is its place among equal ones.
     """
     return several, -int(min(length_mm, ENOUGH_MM) / ABOUT_MM), not regular, gap_mm, *spacing, number
+
+
+class _InSpace(Protocol):
+    @property
+    def frame(self) -> str: ...
+
+
+def have_one_frame(one: _InSpace, other: _InSpace) -> bool:
+    """Whether two scans say that they lie in one frame of reference; one that says nothing lies in none."""
+    return one.frame == other.frame and bool(one.frame)
