@@ -38,6 +38,7 @@ JOBS = {"plain": "plain SimpleITK", "smooth": "CTDeface", "face": "CTDeface, a f
 def run(job: str, source: Path, shrink: int, folder: Path, clock: Callable[[], float]) -> dict:
     """One run in this process: ``"plain"``, or a fill."""
     from CTDefaceLib.anatomy.face_map import head_cylinder
+    from CTDefaceLib.parameters import DEPTH_MM
     from CTDefaceLib.removal.donors import face_donor
     from CTDefaceLib.removal.fill import fill_region
     from CTDefaceLib.removal.region import removal_region
@@ -71,7 +72,7 @@ def run(job: str, source: Path, shrink: int, folder: Path, clock: Callable[[], f
         mask = segment_face(image, cylinder)
         done("segment")
         donor = face_donor(cylinder) if job == "face" else None
-        surface = face_surface(image, mask, cylinder, depth_mm=10.0, donor=donor)
+        surface = face_surface(image, mask, cylinder, depth_mm=DEPTH_MM["standard"], donor=donor)
         region = removal_region(image, surface)
         done("refine")
         defaced = fill_region(image, region, surface, fill=job)

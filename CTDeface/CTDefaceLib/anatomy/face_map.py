@@ -108,13 +108,17 @@ class Cylinder:
         return float(here.sum()) * WORK_SPACING_MM**3 / (1.0 - hidden)
 
     @cached_property
-    def _near(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _near(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What is near, and of it the radius, the node of the maps before it and the shares of the way to the next."""
         left, posterior, height = (self.head.coordinates(axis) for axis in range(3))
         anterior = self.depth_mm - posterior
         angle = np.degrees(np.arctan2(left, anterior))
         near = (height >= HEIGHTS[0]) & (height <= HEIGHTS[-1]) & (np.abs(angle) <= ANGLES[-1])
-        index = np.stack([(height[near] - HEIGHTS[0]) / HEIGHT_STEP_MM, (angle[near] - ANGLES[0]) / ANGLE_STEP_DEG])
-        return near, np.hypot(left[near], anterior[near]), index
+        places = zip((height, angle), (HEIGHTS, ANGLES), (HEIGHT_STEP_MM, ANGLE_STEP_DEG))
+        index = np.stack([(along[near] - np.float32(axis[0])) / np.float32(step) for along, axis, step in places])
+        node = np.minimum(index.astype(np.int32), [[len(HEIGHTS) - 2], [len(ANGLES) - 2]], dtype=np.int32)
+        index -= node
+        return near, np.hypot(left[near], anterior[near]), node[0] * len(ANGLES) + node[1], index
 
     @property
     def near(self) -> np.ndarray:
@@ -128,8 +132,15 @@ class Cylinder:
 
     def spread(self, values: np.ndarray, here: np.ndarray | None = None) -> np.ndarray:
         """Values of a map at the voxels of the work grid that are ``near``, or at some of them, linear, shape (n,)."""
-        index = self._near[2] if here is None else self._near[2][:, here]
-        return ndimage.map_coordinates(values, index, output=np.float32, order=1, mode="nearest")
+        node, (up, around) = self._near[2:] if here is None else (self._near[2][here], self._near[3][:, here])
+        flat = values.astype(np.float32).ravel()
+
+        def on_row(start: int) -> np.ndarray:
+            before = flat[start:].take(node)
+            return before + (flat[start + 1 :].take(node) - before) * around
+
+        below = on_row(0)
+        return below + (on_row(len(ANGLES)) - below) * up
 
     def on_work_grid(self, values: np.ndarray) -> np.ndarray:
         """Function on the work grid, shape (z, y, x), with these values at the voxels ``near`` and -1 elsewhere."""
@@ -144,7 +155,10 @@ class Cylinder:
     @cached_property
     def _rays(self) -> np.ndarray:
         """Places (x, y, z) on the work grid of the samples along the rays, shape (heights, angles, radii, 3)."""
-        return self.head.to_index(self.points(np.broadcast_to(RADII, (len(HEIGHTS), len(ANGLES), len(RADII)))))
+        ends = self.head.to_index(self.points(np.broadcast_to(RADII[[0, -1]], (len(HEIGHTS), len(ANGLES), 2))))
+        first, last = np.moveaxis(ends.astype(np.float32), (2, 3), (0, 1))[..., None]
+        rays = first + (last - first) * np.linspace(0.0, 1.0, len(RADII), dtype=np.float32)
+        return np.moveaxis(rays, 0, -1)  # one coordinate after the other in memory, as they are looked up
 
     def points(self, radius: np.ndarray) -> np.ndarray:
         """LPS points in mm at radii, shape (heights, angles, …, 3) where that of ``radius`` is (heights, angles, …)."""

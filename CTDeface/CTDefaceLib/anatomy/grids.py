@@ -62,7 +62,7 @@ def sampled(function: np.ndarray, head: Head, image: sitk.Image, box: Box) -> np
     corner = to_work @ (np.array(corner_of(image, box)) - work.GetOrigin())
     axes = np.abs(step).argmax(axis=0)  # of the work grid, for each of the image; both (x, y, z)
     places = [corner[axis] + step[axis, own] * np.arange(size[own]) for own, axis in enumerate(axes)]
-    return _drawn_out(function.transpose(2 - axes[::-1]).astype(float), *places)
+    return _drawn_out(function.transpose(2 - axes[::-1]).astype(np.float32), *places)
 
 
 def _drawn_out(values: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -70,7 +70,7 @@ def _drawn_out(values: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray) 
 
     def neighbours(places: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         before = np.clip(np.floor(places), 0, size - 1).astype(int)
-        return before, np.minimum(before + 1, size - 1), np.clip(places - before, 0.0, 1.0)
+        return before, np.minimum(before + 1, size - 1), np.clip(places - before, 0.0, 1.0).astype(np.float32)
 
     planes, (y0, y1, dy), (x0, x1, dx) = (neighbours(p, n) for p, n in zip((z, y, x), values.shape))
     out = np.empty((len(z), len(y), len(x)), np.float32)

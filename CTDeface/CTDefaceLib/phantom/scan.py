@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ from .tissues import Label, Slab
 
 _VOXELS_AT_ONCE = 1_500_000
 """Voxels that are painted at once: a few hundred MB. Changes no value."""
+
+_SLABS_AT_ONCE = 4
+"""How many slabs of a part of a head are painted at once, by a thread each; they hold a third of that many voxels."""
 
 _LAYER_MM = 1.25
 """Thickness in mm of the layers of which a slice is averaged, at most. Chosen by eye."""
@@ -129,10 +133,15 @@ def paint_part(patient: Patient, low: np.ndarray, high: np.ndarray, spacing: flo
     zs = low[2] + np.arange(nz) * spacing
     at_once = max(1, _VOXELS_AT_ONCE // (3 * nx * ny))
     hu = np.empty((nz, ny, nx), np.float32)
-    for first in range(0, nz, at_once):
+
+    def paint(first: int) -> None:
         slab = Slab(p, patient, low, zs[first : first + at_once])
         slab.paint()
         hu[first : first + at_once] = slab.hu
+
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()  # one in a batch that fills all processors
+    with ThreadPoolExecutor(min(threads, _SLABS_AT_ONCE)) as pool:
+        list(pool.map(paint, range(0, nz, at_once)))
     return _image(hu, p, low)
 
 

@@ -46,8 +46,8 @@ FATTY_HU = -100.0
 """Below this, in HU, a donor's voxels are partly air."""
 
 Inside = Callable[[np.ndarray, int, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Gives, of the depth of all voxels (z, y, x), the number of a slice and where in it is to be filled: the share of
-tissue, 0 to 1, and the sum of its HU."""
+"""Gives, of the depth of all voxels (z, y, x), the number of a slice and which of its voxels (numbers in the order of
+memory) are to be filled: the share of tissue, 0 to 1, and the sum of its HU."""
 
 
 def fill_region(
@@ -170,7 +170,8 @@ def _fill_with_air(values: np.ndarray, here: np.ndarray, air: Texture, rng: np.r
     """Put air into ``values`` where ``here`` is true."""
     table = _cast(air.table(), values.dtype)
     for index, (noise,) in noise_in_slices((air,), here, rng):
-        values[index][here[index]] = table[_steps(noise[here[index]])]
+        where = np.flatnonzero(here[index])
+        values[index].put(where, table[_steps(noise.take(where))])
 
 
 def _fill_with_head(
@@ -190,24 +191,24 @@ def _fill_with_head(
     below, reach = (sampled(function, head, image, box) for function in (surface.below, surface.reach))
     table, rough = air.table().astype(np.float32), np.float32(tissue.deviation)
     for index, (air_noise, tissue_noise) in noise_in_slices((air, tissue), here, rng):
-        where = here[index]
-        depth, scanned = below[index][where], values[index][where].astype(np.float32)
+        where = np.flatnonzero(here[index])
+        depth, scanned = below[index].take(where), values[index].take(where).astype(np.float32)
         cover, fresh = inside(below, index, where)
-        noise = rough * tissue_noise[where] * cover
-        fresh += (1.0 - cover) * table[_steps(air_noise[where])]
+        noise = rough * tissue_noise.take(where) * cover
+        fresh += (1.0 - cover) * table[_steps(air_noise.take(where))]
         width = np.clip(depth, BLEND_MM[0], np.where(scanned > airy, BLEND_MM[2], BLEND_MM[1]))
-        share = np.clip(reach[index][where] / width, 0.0, 1.0)
+        share = np.clip(reach[index].take(where) / width, 0.0, 1.0)
         share *= share * (3.0 - 2.0 * share)
         out = scanned + share * (fresh - scanned) + np.sqrt(1.0 - (1.0 - share) ** 2) * noise
-        values[index][where] = _cast(out, values.dtype)
+        values[index].put(where, _cast(out, values.dtype))
 
 
 def _layers(layers: np.ndarray, sharpness_mm: float) -> Inside:
     """Layers of soft tissue."""
 
     def inside(below: np.ndarray, index: int, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        depth = below[index][where]
-        cover = special.ndtr(depth / np.sqrt(sharpness_mm**2 + _across_a_voxel(below, index)[where] / 12.0))
+        depth = below[index].take(where)
+        cover = special.ndtr(depth / np.sqrt(sharpness_mm**2 + _across_a_voxel(below, index).take(where) / 12.0))
         return cover, cover * np.interp(depth, DEPTHS_MM, layers).astype(np.float32)
 
     return inside
@@ -228,13 +229,13 @@ def _face(surface: Surface, image: sitk.Image, box: Box, levels: list[float]) ->
     wanted = [DONOR_OTHER_HU[0], *levels, DONOR_OTHER_HU[1]]
 
     def inside(below: np.ndarray, index: int, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        near = below[index][where] > -NEAR_MM
-        y, x = (axis[near] for axis in np.nonzero(where))
+        near = below[index].take(where) > -NEAR_MM
+        y, x = np.divmod(where[near], below.shape[2])
         voxels_here = np.stack([x, y, np.full(len(x), index)], axis=-1)
         hu = np.full(len(near), -1000.0, np.float32)
         hu[near] = np.mean([at(voxels_here + shift) for shift in shifts], axis=0) if len(x) else -1000.0
         matched = np.where(np.abs(hu) < DONOR_OTHER_HU[1], np.interp(hu, known, wanted).astype(np.float32), hu)
-        sharp = np.sqrt(Contrast.sharpness_mm**2 + _across_a_voxel(below, index)[where] / 12.0)
+        sharp = np.sqrt(Contrast.sharpness_mm**2 + _across_a_voxel(below, index).take(where) / 12.0)
         cover = special.ndtr(_within(hu) / sharp) / special.ndtr(_within(FATTY_HU) / sharp)
         cover = np.minimum(cover, 1.0).astype(np.float32)
         return cover, cover * np.maximum(matched, FATTY_HU).astype(np.float32)

@@ -156,7 +156,9 @@ def noise_in_slices(
             continue
         white = fft.rfft2(rng.standard_normal(shape, dtype=np.float32), workers=threads)
         fresh = [fft.irfft2(white * transfer, shape, workers=threads)[:rows, :columns] for transfer in transfers]
-        noise = [
-            a if noise is None else k * noise[i] + np.sqrt(1 - k * k) * a for i, (k, a) in enumerate(zip(keep, fresh))
-        ]
+        if noise is not None:
+            for new, old, k in zip(fresh, noise, keep):
+                new *= np.sqrt(1 - k * k)
+                new += k * old
+        noise = fresh
         yield index, noise
