@@ -7,6 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.face_map import Cylinder, head_cylinder
 from CTDefaceLib.anatomy.head import Head
+from CTDefaceLib.parameters import DEPTH_MM
 from CTDefaceLib.phantom import Label, PhantomParameters
 from CTDefaceLib.removal.region import removal_region
 from CTDefaceLib.removal.surface import Surface, face_surface
@@ -38,11 +39,11 @@ class Scan:
         return segment_face(self.image, self.cylinder)
 
     @lru_cache(maxsize=16)  # noqa: B019, scans live as long as the tests do
-    def surface(self, depth_mm: float = 10.0, **choices) -> Surface:
+    def surface(self, depth_mm: float = DEPTH_MM["standard"], **choices) -> Surface:
         return face_surface(self.image, self.face, self.cylinder, depth_mm=depth_mm, **choices)
 
     @lru_cache(maxsize=16)  # noqa: B019
-    def region(self, depth_mm: float = 10.0, keep_bone: bool = False, **choices) -> sitk.Image:
+    def region(self, depth_mm: float = DEPTH_MM["standard"], keep_bone: bool = False, **choices) -> sitk.Image:
         return removal_region(self.image, self.surface(depth_mm, keep_bone=keep_bone, **choices), keep_bone=keep_bone)
 
 

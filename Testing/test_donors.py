@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 from CTDefaceLib.anatomy.face_map import head_cylinder
 from CTDefaceLib.anatomy.map_grid import HEIGHT_STEP_MM
+from CTDefaceLib.parameters import DEPTH_MM
 from CTDefaceLib.phantom import PhantomParameters
 from CTDefaceLib.pipeline import DefaceParameters, deface
 from CTDefaceLib.removal.donors import face_donor
@@ -95,8 +96,8 @@ def test_the_new_face_knows_nothing_of_the_patients(which):
     marks = [(c.landmarks.eye_height, c.landmarks.chin_height) for c in (s.cylinder, changed)]
     assert np.abs(np.subtract(*marks)).max() <= HEIGHT_STEP_MM
     face = face_donor(s.cylinder, 1)
-    own = face_surface(s.image, s.face, s.cylinder, depth_mm=10.0, donor=face)
-    other = face_surface(image, s.face, changed, depth_mm=10.0, donor=face)
+    own = face_surface(s.image, s.face, s.cylinder, depth_mm=DEPTH_MM["standard"], donor=face)
+    other = face_surface(image, s.face, changed, depth_mm=DEPTH_MM["standard"], donor=face)
     assert np.abs(other.skin - own.skin)[own.outline > 0].max() < 1.0
     region = s.region()
     one, two = (voxels(fill_region(scan, region, own, fill="face", seed=1)).astype(float) for scan in (s.image, image))

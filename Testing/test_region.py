@@ -9,6 +9,7 @@ from coarse_phantoms import case, intracranial, mask_of, scan, small_view, voxel
 from CTDefaceLib.anatomy.face_map import head_cylinder
 from CTDefaceLib.anatomy.hounsfield import TISSUE_HU
 from CTDefaceLib.errors import NoFaceError
+from CTDefaceLib.parameters import DEPTH_MM
 from CTDefaceLib.phantom import Label
 from CTDefaceLib.removal.fill import fill_region
 from CTDefaceLib.removal.region import removal_region
@@ -55,11 +56,11 @@ def inside(region):
     return voxels(region) > 0
 
 
-def remove(s, mask=None, depth_mm=10.0, **choices):
+def remove(s, mask=None, depth_mm=DEPTH_MM["standard"], **choices):
     return replaced(s.image, s.face if mask is None else mask, s.cylinder, depth_mm, **choices)
 
 
-def replaced(image, mask, cylinder, depth_mm=10.0, keep_bone=False, **choices):
+def replaced(image, mask, cylinder, depth_mm=DEPTH_MM["standard"], keep_bone=False, **choices):
     surface = face_surface(image, mask, cylinder, depth_mm=depth_mm, keep_bone=keep_bone, **choices)
     return inside(removal_region(image, surface, keep_bone=keep_bone))
 
@@ -247,7 +248,7 @@ def test_inner_boundary_does_not_follow_the_features():
     assert np.corrcoef(features.ravel(), dents.ravel())[0, 1] < 0.5
 
 
-@pytest.mark.parametrize("depth_mm", [4.0, 10.0, 18.0])
+@pytest.mark.parametrize("depth_mm", [4.0, 14.0, 18.0])
 def test_the_region_starts_at_its_depth(depth_mm):
     s = case("neck")
     here, surface = inside(s.region(depth_mm)), s.surface(depth_mm)

@@ -9,6 +9,7 @@ from coarse_phantoms import case, mask_of, voxels
 from CTDefaceLib.anatomy.face_map import head_cylinder
 from CTDefaceLib.anatomy.grids import values_at
 from CTDefaceLib.anatomy.hounsfield import HALFWAY_HU
+from CTDefaceLib.parameters import DEPTH_MM
 from CTDefaceLib.phantom import Label
 from CTDefaceLib.removal.fill import fill_region
 from CTDefaceLib.removal.surface import EDGE_MM, face_surface, membrane, outline_of
@@ -139,8 +140,8 @@ def test_the_new_skin_knows_nothing_of_the_face(which):
     """Head, eyes and chin are found anew in each."""
     s, images = other_faces()
     image = images[which]
-    own = face_surface(s.image, s.face, s.cylinder, depth_mm=10.0)
-    other = face_surface(image, s.face, head_cylinder(image), depth_mm=10.0)
+    own = face_surface(s.image, s.face, s.cylinder, depth_mm=DEPTH_MM["standard"])
+    other = face_surface(image, s.face, head_cylinder(image), depth_mm=DEPTH_MM["standard"])
     inside = own.outline > 0
     assert np.abs(other.skin - own.skin)[inside].max() < 1.0
     region = s.region()
@@ -158,7 +159,7 @@ def test_any_mask_outlines_a_new_skin():
     ring = face & (np.linalg.norm((np.indices(s.hu.shape) - np.reshape(nose, (3, 1, 1, 1))) * 2.0, axis=0) > 28.0)
     upper = face & (height > nose[0])
     for painted in (ring, upper):
-        surface = face_surface(s.image, mask_of(painted, s.image), s.cylinder, depth_mm=10.0)
+        surface = face_surface(s.image, mask_of(painted, s.image), s.cylinder, depth_mm=DEPTH_MM["standard"])
         assert np.isfinite(surface.skin).all()
         kept = surface.outline < -6.0
         far = np.abs(surface.skin - s.cylinder.skin)[kept & s.cylinder.skin_in_view]

@@ -17,8 +17,12 @@ from .segmenters import Choice
 UNREPORTED = ("segmenter", "weights", "label", "device", "seed", "person_seed")
 """Parameters that are not in a report's list: they name places, stand elsewhere in it, or would undo the work."""
 
-DEPTH_MM = {"light": 10.0, "standard": 10.0, "strict": 18.0}
-"""Strength → depth in mm below the new skin. Where to start from: to be measured against what can be recognised."""
+DEPTH_MM = {"light": 10.0, "standard": 14.0, "strict": 18.0}
+"""Strength → depth in mm below the new skin.
+
+*Standard* is the least depth with which the emptied head is recognised no more often than one whose front is cut off,
+by ``Testing/benchmarks/bench_strength.py`` (docs/strength.md). *Light*, whose bones stay, and *strict* are choices.
+"""
 
 KEEP_MARGIN_MM = 2.0
 """What stays around structures that are kept, in mm: about how exact they are drawn. A choice."""
