@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from coarse_phantoms import scan
 from CTDefaceLib.anatomy.face_map import head_cylinder
 from CTDefaceLib.anatomy.map_grid import HEIGHT_STEP_MM
 from CTDefaceLib.parameters import DEPTH_MM
@@ -60,6 +61,16 @@ def test_eyes_and_chin_come_to_those_of_the_patient():
     adopted = replace(own, skin=donor(5).skin, skin_in_view=np.ones_like(own.skin_in_view))
     assert adopted.eye_height == pytest.approx(own.eye_height, abs=6.0)
     assert adopted.chin_height == pytest.approx(own.chin_height, abs=6.0)
+
+
+def test_the_skin_beside_a_narrow_chin_is_not_drawn_in():
+    """Where the donor's jaw is still there and the patient's is not, their skins are far apart beside the outline."""
+    s = scan(person=301)
+    face = face_donor(s.cylinder, 12)
+    surface = face_surface(s.image, s.face, s.cylinder, depth_mm=DEPTH_MM["standard"], donor=face)
+    moved = surface.skin - face.skin
+    around = s.cylinder.skin_in_view & (surface.outline < 0) & (surface.outline > -30)
+    assert (moved[surface.outline > 0] - np.median(moved[around])).min() > -10.0
 
 
 @pytest.mark.slow

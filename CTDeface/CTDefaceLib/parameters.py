@@ -17,7 +17,7 @@ from .segmenters import Choice
 UNREPORTED = ("segmenter", "weights", "label", "device", "seed", "person_seed")
 """Parameters that are not in a report's list: they name places, stand elsewhere in it, or would undo the work."""
 
-DEPTH_MM = {"light": 10.0, "standard": 14.0, "strict": 18.0}
+DEPTH_MM = {"light": 10.0, "standard": 12.0, "strict": 18.0}
 """Strength → depth in mm below the new skin.
 
 *Standard* is the least depth with which the emptied head is recognised no more often than one whose front is cut off,

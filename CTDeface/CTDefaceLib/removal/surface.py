@@ -69,8 +69,11 @@ A slope between brow and forehead says nothing of a chin: without it, some noses
 SLACK = 1e-6
 """Pull of the sheet to the usual level: for a part of it that is fixed nowhere."""
 
-EDGE_STEEP = 2.0
-"""From how many mm over a mm on, along a ray, skin is an edge: of a chin or an ear, and two of them never match."""
+EDGE_STEEP = 1.0
+"""From how many mm over a mm on, along a ray, skin is an edge (45°): of a chin or an ear, and two never match.
+
+With 2, where a jaw ends beside a narrower one, the skin beside the chin was drawn in by up to 30 mm. By eye.
+"""
 
 RIM_MM = 30.0
 """How wide around the outline, in mm, the usual level is taken."""
@@ -217,9 +220,9 @@ def face_surface(
     covered = np.any(cylinder.sample(face) > 0.5, axis=-1)
     if with_ears and face.any():
         covered |= ears(cylinder.landmarks)
-    outline = outline_of(_beyond_the_volume(covered, cylinder)) + margin_mm
-    inside = outline > 0
     own = own_skin(image, cylinder)
+    outline = outline_of(_under_the_chin(_beyond_the_volume(covered, cylinder), own)) + margin_mm
+    inside = outline > 0
     other = smooth_donor(cylinder) if donor is None else donor.skin
     stays = head.guard < 0
     if keep_bone:
@@ -370,3 +373,12 @@ def _beyond_the_volume(covered: np.ndarray, cylinder: Cylinder) -> np.ndarray:
     """The rays that meet the face, and those that would if the volume did not end below it."""
     nothing = (cylinder.skin == 0) & (HEIGHTS < 0.0)[:, None] & covered.any(axis=0)
     return ndimage.binary_propagation(covered, mask=covered | ndimage.binary_dilation(nothing, iterations=2))
+
+
+def _under_the_chin(covered: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The rays that meet the face, and those that meet an overhang that it ends in, down to the neck.
+
+    From the edge of a chin the new skin would go on as steeply as that edge: as a snout.
+    """
+    overhang = (np.gradient(own, HEIGHT_STEP_MM, axis=0) > EDGE_STEEP) & (HEIGHTS < 0.0)[:, None]
+    return ndimage.binary_propagation(covered, mask=covered | overhang)
