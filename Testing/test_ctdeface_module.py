@@ -836,6 +836,36 @@ def test_mask_on_the_grid_of_the_volume_is_what_resampling_gives(reach, moved):
     assert found.any() == (reach[0] < 13)
 
 
+def test_a_mask_that_was_made_as_a_surface_is_taken_and_left_as_it_is():
+    """As from an STL file: the surface is the original, and all there is of it."""
+    volume = nodes.addVolume(np.zeros((40, 40, 40), np.int16), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3), "CT")
+    ball = vtk.vtkSphereSource()
+    ball.SetCenter(-20.0, -20.0, 20.0)
+    ball.SetRadius(8.0)
+    ball.SetThetaResolution(40)
+    ball.SetPhiResolution(40)
+    ball.Update()
+    mask = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    surface = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
+    mask.GetSegmentation().SetSourceRepresentationName(surface)
+    segmentID = mask.AddSegmentFromClosedSurfaceRepresentation(ball.GetOutput(), nodes.FACE_NAME)
+    for _ in range(2):
+        nodes.updateFaceSurface(mask, volume)
+        drawn = mask.GetSegmentation().GetSegment(segmentID).GetRepresentation(surface)
+        assert drawn.GetNumberOfPoints() == ball.GetOutput().GetNumberOfPoints()
+        assert nodes.faceMask(mask, volume).sum() == pytest.approx(4 / 3 * np.pi * 8.0**3, rel=0.1)
+    assert nodes.faceFingerprint(mask) != 0
+
+
+def test_a_segment_without_any_voxels_is_empty():
+    volume = nodes.addVolume(np.zeros((2, 3, 4), np.int16), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3), "CT")
+    mask = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    mask.AddSegmentFromBinaryLabelmapRepresentation(slicer.vtkOrientedImageData(), nodes.FACE_NAME)
+    assert nodes.faceFingerprint(mask) == 0
+    assert not nodes.faceMask(mask, volume).any()
+    assert not nodes.segmentVoxels(mask, nodes.faceSegmentID(mask), volume)[0].any()
+
+
 def test_oblique_and_transformed_volumes_keep_their_place(panel, phantom):
     plain = gui.volume(phantom, "plain")
     turned = sitk.Image(phantom)
