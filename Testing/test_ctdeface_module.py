@@ -857,6 +857,22 @@ def test_a_mask_that_was_made_as_a_surface_is_taken_and_left_as_it_is():
     assert nodes.faceFingerprint(mask) != 0
 
 
+def test_a_new_mask_takes_the_place_of_the_face_alone():
+    """What the user has drawn beside the face, such as what must stay, is in no other place."""
+    volume = nodes.addVolume(np.zeros((9, 9, 9), np.int16), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3), "CT")
+    mask = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    array = np.zeros((9, 9, 9), np.uint8)
+    array[2:5, 2:5, 2:5] = 1
+    nodes.setFaceMask(mask, array, volume)
+    drawn = mask.GetSegmentation().AddEmptySegment("", "lymph node")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array[::-1].copy(), mask, drawn, volume)
+    nodes.setFaceMask(mask, np.roll(array, 1, axis=2), volume)
+    assert mask.GetSegmentation().GetNumberOfSegments() == 2
+    assert np.array_equal(nodes.faceMask(mask, volume), np.roll(array, 1, axis=2))
+    kept = slicer.util.arrayFromSegmentBinaryLabelmap(mask, drawn, volume)
+    assert np.array_equal(kept > 0, array[::-1] > 0)
+
+
 def test_a_segment_without_any_voxels_is_empty():
     volume = nodes.addVolume(np.zeros((2, 3, 4), np.int16), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3), "CT")
     mask = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")

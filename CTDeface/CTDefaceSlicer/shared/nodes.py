@@ -283,9 +283,11 @@ def segmentVoxels(segmentationNode, segmentID, volumeNode):
 
 
 def setFaceMask(segmentationNode, array, volumeNode):
-    """Make the segmentation hold the mask ``array`` (grid of the volume) as its one segment, Face."""
+    """Make the segment Face of a segmentation the mask ``array`` (grid of the volume); all others stay."""
     segmentation = segmentationNode.GetSegmentation()
-    segmentation.RemoveAllSegments()
+    former = segmentation.GetSegmentIdBySegmentName(FACE_NAME)
+    if former:
+        segmentation.RemoveSegment(former)
     segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
     segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     segmentID = segmentationNode.AddSegmentFromBinaryLabelmapRepresentation(
