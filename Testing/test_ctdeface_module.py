@@ -624,6 +624,25 @@ def test_a_greeting_of_the_launcher_is_no_answer(tmp_path, monkeypatch):
     assert not gui.pythonqt.problems
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(MemoryError(), "MemoryError"), (PermissionError(13, "Permission denied"), "Permission denied")],
+)
+def test_whatever_goes_wrong_with_a_result_ends_its_task(error, reason, caplog):
+    def finish(report, path):
+        raise error
+
+    process, failed = BackgroundProcess(), []
+    process.start(
+        tasks.MakePhantom({"matrix": (16, 16), "spacing": (20.0, 20.0, 20.0)}), finish=finish, failed=failed.append
+    )
+    wait(lambda: not process.busy)
+    process.stop()
+    assert len(failed) == 1 and isinstance(failed[0], CTDefaceError) and reason in str(failed[0])
+    assert "could not be read" in caplog.text
+    assert not gui.pythonqt.problems
+
+
 class Nap:
     """A task that a worker of the next test does."""
 
