@@ -392,7 +392,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                     with written_folder(folder) as part:
                         shutil.copytree(written, part, dirs_exist_ok=True)
                     return str(folder)
-                database.add(written)
+                database.add(written, report["instances"])
                 if slicer.mrmlScene.GetNodeByID(volumeNode.GetID()) is volumeNode:
                     database.link(volumeNode, report)
                 return report["series"]
