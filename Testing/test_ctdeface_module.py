@@ -732,6 +732,13 @@ def test_export_asks_before_it_replaces_a_file(panel, phantom, tmp_path):
     result = deface(panel)
     path = tmp_path / "out.nrrd"
     path.write_text("precious")
+    panel.ui.exportPathLineEdit.currentPath = str(tmp_path / "long.nrrd")
+    panel.ui.exportButton.click()
+    assert panel.ui.exportButton.text == "Cancel" and panel.ui.exportButton.enabled
+    panel.ui.exportButton.click()
+    assert not panel.busy and panel.ui.exportButton.text == "E&xport" and not panel.exportPanel.isDone
+    run_for(0.05)
+    assert os.listdir(tmp_path) == ["out.nrrd"]
     panel.ui.exportPathLineEdit.currentPath = str(path)
     dialogs.answers.append(NO)
     panel.ui.exportButton.click()

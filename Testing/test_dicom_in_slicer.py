@@ -158,7 +158,9 @@ def test_what_cannot_be_exported_is_said(panel, loaded, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="not empty"):
         logic.exportSeries(result, tmp_path / "in")
     with monkeypatch.context() as full:
-        full.setattr(ctk.ctkDICOMIndexer, "addDirectory", lambda *_arguments: None)  # as on a full disk: it says nothing
+        full.setattr(
+            ctk.ctkDICOMIndexer, "addDirectory", lambda *_arguments: None
+        )  # as on a full disk: it says nothing
         with pytest.raises(OutputError, match="did not take all images"):
             logic.exportSeries(result)
     assert not result.GetAttribute(database.INSTANCES)
