@@ -192,6 +192,27 @@ def test_steps_that_cannot_run_are_folded_and_the_next_button_is_highlighted(qui
     assert unfolded(quick) == ["input", "export"], "a result without its original can still be written"
 
 
+def test_a_mask_that_is_corrected_while_another_one_is_found_stays(loaded, monkeypatch):
+    """A model can take minutes, and the Segment Editor is a click away."""
+    ui, run = loaded.ui, loaded.logic.process.run
+    ui.segmentButton.click()
+    mask, volume = ui.maskSelector.currentNode(), ui.inputSelector.currentNode()
+    ui.segmentButton.click()
+    assert ui.maskSelector.currentNode() is mask, "nobody has worked on it"
+    corrected = nodes.faceMask(mask, volume)
+    corrected[:, :3] = 0
+
+    def meanwhile(*arguments, **keywords):
+        slicer.util.updateSegmentBinaryLabelmapFromArray(corrected, mask, nodes.faceSegmentID(mask), volume)
+        monkeypatch.setattr(loaded.logic.process, "run", run)
+        return run(*arguments, **keywords)
+
+    monkeypatch.setattr(loaded.logic.process, "run", meanwhile)
+    ui.segmentButton.click()
+    assert ui.maskSelector.currentNode() not in (mask, None)
+    assert np.array_equal(nodes.faceMask(mask, volume), corrected)
+
+
 def test_what_the_user_folds_stays_so(loaded):
     box(loaded, "segment").collapsed = True
     box(loaded, "batch").collapsed = False

@@ -81,17 +81,20 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         """Find the face. Returns a segmentation node with one segment, Face.
 
         :param segmenter: one of ``CTDefaceLib.segmenters.names()``.
-        :param maskNode: segmentation node to write into; a new one is made when it is None.
+        :param maskNode: segmentation node to write into; a new one is made when it is None, or when somebody has changed
+            its face meanwhile.
         :param choice: dict with any of weights (a folder), label and device, see ``CTDefaceLib.segmenters.Choice``.
         """
         nodes.checkCT(volumeNode)
         choice = dict(choice or {})
         segmenters.check_ready(segmenter, segmenters.Choice(**choice))
+        before = nodes.faceFingerprint(maskNode) if maskNode is not None else None
 
         def finish(report, path):
             nodes.checkPresent(volumeNode)
             node = maskNode
-            if node is None or slicer.mrmlScene.GetNodeByID(node.GetID()) is None:
+            isGone = node is None or slicer.mrmlScene.GetNodeByID(node.GetID()) is None
+            if isGone or nodes.faceFingerprint(node) != before:
                 name = slicer.mrmlScene.GetUniqueNameByString(_("{name} face mask").format(name=volumeNode.GetName()))
                 node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
             nodes.setFaceMask(node, np.load(path), volumeNode)
