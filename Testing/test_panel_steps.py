@@ -213,6 +213,23 @@ def test_a_mask_that_is_corrected_while_another_one_is_found_stays(loaded, monke
     assert np.array_equal(nodes.faceMask(mask, volume), corrected)
 
 
+def test_a_report_tells_of_the_mask_that_was_used(loaded, monkeypatch):
+    ui, run = loaded.ui, loaded.logic.process.run
+    ui.segmentButton.click()
+    mask, volume = ui.maskSelector.currentNode(), ui.inputSelector.currentNode()
+
+    def meanwhile(*arguments, **keywords):
+        smaller = nodes.faceMask(mask, volume)
+        smaller[:, :3] = 0
+        slicer.util.updateSegmentBinaryLabelmapFromArray(smaller, mask, nodes.faceSegmentID(mask), volume)
+        return run(*arguments, **keywords)
+
+    monkeypatch.setattr(loaded.logic.process, "run", meanwhile)
+    result = loaded.logic.deface(volume, mask)
+    assert loaded.logic.report(result)["mask"] == "as segmented"
+    assert loaded.logic.maskMethod(mask) == "corrected by hand"
+
+
 def test_what_the_user_folds_stays_so(loaded):
     box(loaded, "segment").collapsed = True
     box(loaded, "batch").collapsed = False
