@@ -230,6 +230,29 @@ def test_a_report_tells_of_the_mask_that_was_used(loaded, monkeypatch):
     assert loaded.logic.maskMethod(mask) == "corrected by hand"
 
 
+def test_what_is_hidden_moves_with_the_volume(loaded):
+    """A transform that is applied, or an origin that is set, after the face was found."""
+    ui, panel = loaded.ui, loaded
+    ui.segmentButton.click()
+    wait(lambda: panel.currentResult() is not None)
+    volume, preview = ui.inputSelector.currentNode(), panel.currentResult()
+    ui.afterRadioButton.click()
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    for node in (volume, ui.maskSelector.currentNode()):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    for radioButton, shown in ((ui.afterRadioButton, preview), (ui.beforeRadioButton, volume)):
+        radioButton.click()
+        assert preview.GetTransformNodeID() == views.rendering(shown).GetTransformNodeID() == transform.GetID()
+    volume.SetOrigin(np.add(volume.GetOrigin(), 5.0))
+    ui.beforeRadioButton.click()
+    bounds = np.zeros((2, 6))
+    volume.GetRASBounds(bounds[0])
+    views.rendering(volume).GetRASBounds(bounds[1])
+    assert np.allclose(*bounds, atol=1.0)
+    again = panel.logic.preview(volume, ui.maskSelector.currentNode(), {"fill": "air"})
+    assert again is preview and np.allclose(preview.GetOrigin(), volume.GetOrigin())
+
+
 def test_what_the_user_folds_stays_so(loaded):
     box(loaded, "segment").collapsed = True
     box(loaded, "batch").collapsed = False

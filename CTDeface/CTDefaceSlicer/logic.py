@@ -148,6 +148,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                 node.SetNodeReferenceID(PROVENANCE + "original", volumeNode.GetID())
             else:
                 slicer.util.updateVolumeFromArray(node, array)
+                node.CopyOrientation(volumeNode)
             self._setReport(node, _withMask(report, mask))
             node.SetAttribute(MADE_FROM, task.key)
             return node

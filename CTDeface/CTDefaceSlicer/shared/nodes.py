@@ -61,12 +61,9 @@ def addVolume(array, spacing, origin, direction, name, isHelper=False, attribute
     :param isHelper: it only serves the display: no selector offers it and no scene file keeps it.
     :param attributes: texts by name, which the node has before any selector sees it.
     """
-    ijkToRAS = np.eye(4)
-    ijkToRAS[:3, :3] = FLIP @ np.reshape(direction, (3, 3)) * spacing
-    ijkToRAS[:3, 3] = FLIP @ np.array(origin)
     volumeNode = slicer.vtkMRMLScalarVolumeNode()
     volumeNode.SetName(name)
-    volumeNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRAS))
+    setGeometry(volumeNode, spacing, origin, direction)
     volumeNode.SetHideFromEditors(isHelper)
     for attribute, value in (attributes or {}).items():
         volumeNode.SetAttribute(attribute, value)
@@ -82,6 +79,14 @@ def addVolume(array, spacing, origin, direction, name, isHelper=False, attribute
     if array is not None:
         slicer.util.updateVolumeFromArray(volumeNode, array)
     return volumeNode
+
+
+def setGeometry(volumeNode, spacing, origin, direction):
+    """Give a volume node another geometry, in LPS as :func:`volumeGeometry` gives it."""
+    ijkToRAS = np.eye(4)
+    ijkToRAS[:3, :3] = FLIP @ np.reshape(direction, (3, 3)) * spacing
+    ijkToRAS[:3, 3] = FLIP @ np.array(origin)
+    volumeNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRAS))
 
 
 def addVolumeLike(volumeNode, array, name, isHelper=False, attributes=None):
