@@ -624,6 +624,25 @@ def test_a_greeting_of_the_launcher_is_no_answer(tmp_path, monkeypatch):
     assert not gui.pythonqt.problems
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(MemoryError(), "MemoryError"), (PermissionError(13, "Permission denied"), "Permission denied")],
+)
+def test_whatever_goes_wrong_with_a_result_ends_its_task(error, reason, caplog):
+    def finish(report, path):
+        raise error
+
+    process, failed = BackgroundProcess(), []
+    process.start(
+        tasks.MakePhantom({"matrix": (16, 16), "spacing": (20.0, 20.0, 20.0)}), finish=finish, failed=failed.append
+    )
+    wait(lambda: not process.busy)
+    process.stop()
+    assert len(failed) == 1 and isinstance(failed[0], CTDefaceError) and reason in str(failed[0])
+    assert "could not be read" in caplog.text
+    assert not gui.pythonqt.problems
+
+
 class Nap:
     """A task that a worker of the next test does."""
 
@@ -713,6 +732,13 @@ def test_export_asks_before_it_replaces_a_file(panel, phantom, tmp_path):
     result = deface(panel)
     path = tmp_path / "out.nrrd"
     path.write_text("precious")
+    panel.ui.exportPathLineEdit.currentPath = str(tmp_path / "long.nrrd")
+    panel.ui.exportButton.click()
+    assert panel.ui.exportButton.text == "Cancel" and panel.ui.exportButton.enabled
+    panel.ui.exportButton.click()
+    assert not panel.busy and panel.ui.exportButton.text == "E&xport" and not panel.exportPanel.isDone
+    run_for(0.05)
+    assert os.listdir(tmp_path) == ["out.nrrd"]
     panel.ui.exportPathLineEdit.currentPath = str(path)
     dialogs.answers.append(NO)
     panel.ui.exportButton.click()
@@ -834,6 +860,52 @@ def test_mask_on_the_grid_of_the_volume_is_what_resampling_gives(reach, moved):
     found = nodes.faceMask(mask, volume)
     assert found.shape == shape and np.array_equal(found, expected > 0)
     assert found.any() == (reach[0] < 13)
+
+
+def test_a_mask_that_was_made_as_a_surface_is_taken_and_left_as_it_is():
+    """As from an STL file: the surface is the original, and all there is of it."""
+    volume = nodes.addVolume(np.zeros((40, 40, 40), np.int16), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3), "CT")
+    ball = vtk.vtkSphereSource()
+    ball.SetCenter(-20.0, -20.0, 20.0)
+    ball.SetRadius(8.0)
+    ball.SetThetaResolution(40)
+    ball.SetPhiResolution(40)
+    ball.Update()
+    mask = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    surface = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
+    mask.GetSegmentation().SetSourceRepresentationName(surface)
+    segmentID = mask.AddSegmentFromClosedSurfaceRepresentation(ball.GetOutput(), nodes.FACE_NAME)
+    for _ in range(2):
+        nodes.updateFaceSurface(mask, volume)
+        drawn = mask.GetSegmentation().GetSegment(segmentID).GetRepresentation(surface)
+        assert drawn.GetNumberOfPoints() == ball.GetOutput().GetNumberOfPoints()
+        assert nodes.faceMask(mask, volume).sum() == pytest.approx(4 / 3 * np.pi * 8.0**3, rel=0.1)
+    assert nodes.faceFingerprint(mask) != 0
+
+
+def test_a_new_mask_takes_the_place_of_the_face_alone():
+    """What the user has drawn beside the face, such as what must stay, is in no other place."""
+    volume = nodes.addVolume(np.zeros((9, 9, 9), np.int16), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3), "CT")
+    mask = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    array = np.zeros((9, 9, 9), np.uint8)
+    array[2:5, 2:5, 2:5] = 1
+    nodes.setFaceMask(mask, array, volume)
+    drawn = mask.GetSegmentation().AddEmptySegment("", "lymph node")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array[::-1].copy(), mask, drawn, volume)
+    nodes.setFaceMask(mask, np.roll(array, 1, axis=2), volume)
+    assert mask.GetSegmentation().GetNumberOfSegments() == 2
+    assert np.array_equal(nodes.faceMask(mask, volume), np.roll(array, 1, axis=2))
+    kept = slicer.util.arrayFromSegmentBinaryLabelmap(mask, drawn, volume)
+    assert np.array_equal(kept > 0, array[::-1] > 0)
+
+
+def test_a_segment_without_any_voxels_is_empty():
+    volume = nodes.addVolume(np.zeros((2, 3, 4), np.int16), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3), "CT")
+    mask = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    mask.AddSegmentFromBinaryLabelmapRepresentation(slicer.vtkOrientedImageData(), nodes.FACE_NAME)
+    assert nodes.faceFingerprint(mask) == 0
+    assert not nodes.faceMask(mask, volume).any()
+    assert not nodes.segmentVoxels(mask, nodes.faceSegmentID(mask), volume)[0].any()
 
 
 def test_oblique_and_transformed_volumes_keep_their_place(panel, phantom):

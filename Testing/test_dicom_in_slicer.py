@@ -148,7 +148,7 @@ def test_cleaned_series_in_the_database(panel, loaded, tmp_path):
     assert os.path.dirname(database.privateFolder()) == str(tmp_path / "database")
 
 
-def test_what_cannot_be_exported_is_said(panel, loaded, tmp_path):
+def test_what_cannot_be_exported_is_said(panel, loaded, tmp_path, monkeypatch):
     volume, _ = loaded
     segment(panel)
     result = deface(panel)
@@ -157,6 +157,13 @@ def test_what_cannot_be_exported_is_said(panel, loaded, tmp_path):
         logic.exportSeries(volume, tmp_path / "out")
     with pytest.raises(OutputError, match="not empty"):
         logic.exportSeries(result, tmp_path / "in")
+    with monkeypatch.context() as full:
+        full.setattr(
+            ctk.ctkDICOMIndexer, "addDirectory", lambda *_arguments: None
+        )  # as on a full disk: it says nothing
+        with pytest.raises(OutputError, match="did not take all images"):
+            logic.exportSeries(result)
+    assert not result.GetAttribute(database.INSTANCES)
     voxels = slicer.util.arrayFromVolume(volume)
     voxels[3, 4, 5] += 7
     slicer.util.arrayFromVolumeModified(volume)

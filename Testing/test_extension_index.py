@@ -168,3 +168,17 @@ def test_the_whole_checklist_is_answered():
     }
     paths = set(re.findall(r"`((?:CTDeface|CTDefaceEval|Testing|docs|packaging|\.github)/[\w./-]+)`", page))
     assert paths and not [path for path in paths if not Path(CHECKOUT, path).exists()]
+
+
+@pytest.mark.parametrize("path", UI_FILES, ids=lambda path: path.stem)
+def test_screen_readers_have_a_name_for_everything_that_holds_a_value(path):
+    """A label that is its buddy, or an accessible name: what a widget shows is no name of it."""
+    root, named = ElementTree.parse(path).getroot(), set()
+    for found in root.iter("property"):
+        if found.get("name") == "buddy":
+            named.add(found.findtext("cstring"))
+    silent = ("Button", "Label", "CheckBox", "Frame", "ProgressBar", "QWidget", "qMRMLWidget")
+    for widget in root.iter("widget"):
+        own = {one.get("name") for one in widget.findall("property")}
+        if not widget.get("class").endswith(silent):
+            assert widget.get("name") in named or "accessibleName" in own, widget.get("name")

@@ -192,6 +192,67 @@ def test_steps_that_cannot_run_are_folded_and_the_next_button_is_highlighted(qui
     assert unfolded(quick) == ["input", "export"], "a result without its original can still be written"
 
 
+def test_a_mask_that_is_corrected_while_another_one_is_found_stays(loaded, monkeypatch):
+    """A model can take minutes, and the Segment Editor is a click away."""
+    ui, run = loaded.ui, loaded.logic.process.run
+    ui.segmentButton.click()
+    mask, volume = ui.maskSelector.currentNode(), ui.inputSelector.currentNode()
+    ui.segmentButton.click()
+    assert ui.maskSelector.currentNode() is mask, "nobody has worked on it"
+    corrected = nodes.faceMask(mask, volume)
+    corrected[:, :3] = 0
+
+    def meanwhile(*arguments, **keywords):
+        slicer.util.updateSegmentBinaryLabelmapFromArray(corrected, mask, nodes.faceSegmentID(mask), volume)
+        monkeypatch.setattr(loaded.logic.process, "run", run)
+        return run(*arguments, **keywords)
+
+    monkeypatch.setattr(loaded.logic.process, "run", meanwhile)
+    ui.segmentButton.click()
+    assert ui.maskSelector.currentNode() not in (mask, None)
+    assert np.array_equal(nodes.faceMask(mask, volume), corrected)
+
+
+def test_a_report_tells_of_the_mask_that_was_used(loaded, monkeypatch):
+    ui, run = loaded.ui, loaded.logic.process.run
+    ui.segmentButton.click()
+    mask, volume = ui.maskSelector.currentNode(), ui.inputSelector.currentNode()
+
+    def meanwhile(*arguments, **keywords):
+        smaller = nodes.faceMask(mask, volume)
+        smaller[:, :3] = 0
+        slicer.util.updateSegmentBinaryLabelmapFromArray(smaller, mask, nodes.faceSegmentID(mask), volume)
+        return run(*arguments, **keywords)
+
+    monkeypatch.setattr(loaded.logic.process, "run", meanwhile)
+    result = loaded.logic.deface(volume, mask)
+    assert loaded.logic.report(result)["mask"] == "as segmented"
+    assert loaded.logic.maskMethod(mask) == "corrected by hand"
+
+
+def test_what_is_hidden_moves_with_the_volume(loaded):
+    """A transform that is applied, or an origin that is set, after the face was found."""
+    ui, panel = loaded.ui, loaded
+    ui.segmentButton.click()
+    wait(lambda: panel.currentResult() is not None)
+    volume, preview = ui.inputSelector.currentNode(), panel.currentResult()
+    ui.afterRadioButton.click()
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    for node in (volume, ui.maskSelector.currentNode()):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    for radioButton, shown in ((ui.afterRadioButton, preview), (ui.beforeRadioButton, volume)):
+        radioButton.click()
+        assert preview.GetTransformNodeID() == views.rendering(shown).GetTransformNodeID() == transform.GetID()
+    volume.SetOrigin(np.add(volume.GetOrigin(), 5.0))
+    ui.beforeRadioButton.click()
+    bounds = np.zeros((2, 6))
+    volume.GetRASBounds(bounds[0])
+    views.rendering(volume).GetRASBounds(bounds[1])
+    assert np.allclose(*bounds, atol=1.0)
+    again = panel.logic.preview(volume, ui.maskSelector.currentNode(), {"fill": "air"})
+    assert again is preview and np.allclose(preview.GetOrigin(), volume.GetOrigin())
+
+
 def test_what_the_user_folds_stays_so(loaded):
     box(loaded, "segment").collapsed = True
     box(loaded, "batch").collapsed = False

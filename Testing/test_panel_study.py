@@ -348,8 +348,14 @@ def test_all_time_points_of_a_sequence_get_the_face(quick, head, tmp_path):
     everything = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     assert len([node for node in everything if not node.GetHideFromEditors()]) == 5
     browser.SetSelectedItemNumber(0)
+    mine, sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode"), browser.GetSequenceNode(own)
+    mine.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(mine)
     slicer.mrmlScene.RemoveNode(further)
-    wait(lambda: len(slicer.util.getNodesByClass("vtkMRMLSequenceNode")) == 3)
+    wait(lambda: len(slicer.util.getNodesByClass("vtkMRMLSequenceNode")) <= 3)
+    assert sequence.GetScene() and mine.GetProxyNode(sequence) not in (None, own), "shown a second time by the user"
+    for node in (mine.GetProxyNode(sequence), mine):
+        slicer.mrmlScene.RemoveNode(node)
     second.SetSelectedItemNumber(0)
     assert [row[2].startswith("Done") for row in rows(ui.furtherTable)] == [True, False], "it does not come back"
     ui.exportKindComboBox.currentIndex = 0

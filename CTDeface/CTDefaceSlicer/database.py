@@ -56,14 +56,22 @@ def privateFolder():
     return os.path.join(os.path.dirname(database.databaseFilename), PRIVATE)
 
 
-def add(folder):
-    """Copy the DICOM files of a folder into the database."""
+def add(folder, instances):
+    """Copy the DICOM files of a folder into the database.
+
+    :param instances: UIDs of the images in it.
+    :raises OutputError: if they are not all there afterwards: the indexer says nothing of what it could not copy.
+    """
     database = _openDatabase()
     if database is None:
         raise OutputError(_("Slicer has no DICOM database: open the DICOM module once."))
     indexer = ctk.ctkDICOMIndexer()
     indexer.addDirectory(database, str(folder), True)
     indexer.waitForImportFinished()
+    if not all(os.path.isfile(database.fileForInstance(uid)) for uid in instances):
+        raise OutputError(
+            _("The DICOM database did not take all images: make room on its disk, and see that it can be written to.")
+        )
 
 
 def link(volumeNode, written):

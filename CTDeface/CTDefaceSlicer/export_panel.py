@@ -65,9 +65,10 @@ class ExportPanel(StepPanel):
         ui.evaluateButton.enabled = self.panel.hasResult
         missing = self._missing(problem)
         hints.show(ui.resultLabel, "" if problem else self._origin())
-        ui.exportButton.text = _("Exporting…") if self.panel.task is Task.EXPORT else _("E&xport")
-        ui.exportButton.enabled = not missing and self.panel.isFree
-        ui.exportProgressBar.visible = self.panel.task is Task.EXPORT
+        isRunning = self.panel.task is Task.EXPORT
+        ui.exportButton.text = _("Cancel") if isRunning else _("E&xport")
+        ui.exportButton.enabled = isRunning or (not missing and self.panel.isFree)
+        ui.exportProgressBar.visible = isRunning
         isFile = parameters.exportKind is ExportKind.FILE
         isFolder = parameters.exportKind is ExportKind.FOLDER
         further = self.logic.furtherResults(parameters.defacedVolume)
@@ -159,6 +160,9 @@ class ExportPanel(StepPanel):
         self.panel.updateGUI()
 
     def onExport(self):
+        if self.panel.task is Task.EXPORT:
+            self.panel.cancel()
+            return
         if self.parameters.exportKind is ExportKind.FILE:
             self._exportVolume()
         else:

@@ -44,6 +44,12 @@ def reportOf(path):
     return path[: len(path) - len(suffix(path))] + ".json"
 
 
+def _withMask(report, mask):
+    """The report of a defacing, with what there is to say of how its mask was made."""
+    of = {name: mask[name] for name in ("method", "model", "mask") if name in mask}
+    return {**report, **of, "warnings": mask.get("warnings", []) + report["warnings"]}
+
+
 class CTDefaceLogic(ScriptedLoadableModuleLogic):
     """Everything the panel does, with nodes as arguments and without any window.
 
@@ -81,17 +87,20 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         """Find the face. Returns a segmentation node with one segment, Face.
 
         :param segmenter: one of ``CTDefaceLib.segmenters.names()``.
-        :param maskNode: segmentation node to write into; a new one is made when it is None.
+        :param maskNode: segmentation node to write into; a new one is made when it is None, or when somebody
+            has changed its face meanwhile.
         :param choice: dict with any of weights (a folder), label and device, see ``CTDefaceLib.segmenters.Choice``.
         """
         nodes.checkCT(volumeNode)
         choice = dict(choice or {})
         segmenters.check_ready(segmenter, segmenters.Choice(**choice))
+        before = nodes.faceFingerprint(maskNode) if maskNode is not None else None
 
         def finish(report, path):
             nodes.checkPresent(volumeNode)
             node = maskNode
-            if node is None or slicer.mrmlScene.GetNodeByID(node.GetID()) is None:
+            isGone = node is None or slicer.mrmlScene.GetNodeByID(node.GetID()) is None
+            if isGone or nodes.faceFingerprint(node) != before:
                 name = slicer.mrmlScene.GetUniqueNameByString(_("{name} face mask").format(name=volumeNode.GetName()))
                 node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
             nodes.setFaceMask(node, np.load(path), volumeNode)
@@ -127,6 +136,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
     def preview(self, volumeNode, maskNode, parameters=None, kept=None, **callbacks):
         """As :meth:`deface`, into a hidden volume node; :meth:`publish` makes it a result without further work."""
         task = self._defaceTask(volumeNode, maskNode, parameters, kept)
+        mask = self._aboutMask(maskNode)
 
         def finish(report, path):
             nodes.checkPresent(volumeNode)
@@ -138,7 +148,8 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                 node.SetNodeReferenceID(PROVENANCE + "original", volumeNode.GetID())
             else:
                 slicer.util.updateVolumeFromArray(node, array)
-            self._setReport(node, self._withMask(report, maskNode))
+                node.CopyOrientation(volumeNode)
+            self._setReport(node, _withMask(report, mask))
             node.SetAttribute(MADE_FROM, task.key)
             return node
 
@@ -156,6 +167,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
         if other.GetImageData() is None or study.wayTo(volumeNode, other) is study.Way.NOT_TAKEN:
             raise InputError(study.Way.NOT_TAKEN.explanation())
         face = self._defaceTask(volumeNode, maskNode, parameters, kept)
+        mask = self._aboutMask(maskNode)
         source = self.findResult(volumeNode, maskNode, parameters, kept)
         sequence = sequences.sequenceOf(other)
         if sequence is None:
@@ -172,7 +184,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             else:
                 name = _("{name} defaced, all times") if other is volumeNode else ""
                 node = self._addResult(other, {**made, TIMES: str(len(arrays))}, arrays[0], name)
-            self._setReport(node, self._withMask(report, maskNode))
+            self._setReport(node, _withMask(report, mask))
             if source is not None:
                 node.SetNodeReferenceID(FACE_FROM, source.GetID())
             if sequence is not None:
@@ -201,12 +213,9 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
             self._key(volumeNode, maskNode, parameters, kept),
         )
 
-    def _withMask(self, report, maskNode):
-        """The report of a defacing, with what there is to say of how its mask was made."""
-        made = {"method": "made elsewhere", **self.report(maskNode)}
-        warnings = made.get("warnings", []) + report["warnings"]
-        of = {name: made[name] for name in ("method", "model") if name in made}
-        return {**report, **of, "warnings": warnings, "mask": self.maskMethod(maskNode)}
+    def _aboutMask(self, maskNode):
+        """What there is to say of how a mask was made, for :func:`_withMask`, before anybody changes it."""
+        return {"method": "made elsewhere", **self.report(maskNode), "mask": self.maskMethod(maskNode)}
 
     def publish(self, resultNode):
         """Make a preview the result: a volume node like any other, beside its original. Deleting it undoes this.
@@ -392,7 +401,7 @@ class CTDefaceLogic(ScriptedLoadableModuleLogic):
                     with written_folder(folder) as part:
                         shutil.copytree(written, part, dirs_exist_ok=True)
                     return str(folder)
-                database.add(written)
+                database.add(written, report["instances"])
                 if slicer.mrmlScene.GetNodeByID(volumeNode.GetID()) is volumeNode:
                     database.link(volumeNode, report)
                 return report["series"]

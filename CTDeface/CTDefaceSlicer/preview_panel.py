@@ -130,6 +130,8 @@ class PreviewPanel(StepPanel):
         after = self.afterVolume() if isCT and mask is not None else None
         isAfter = parameters.showAfter and after is not None
         shown = after if isAfter else before
+        if after is not None and after.GetHideFromEditors():  # nobody but the panel can move it along
+            after.SetAndObserveTransformNodeID(before.GetTransformNodeID())
         if isCT and mask is not None:
             nodes.updateFaceSurface(mask, before)
         with slicer.util.RenderBlocker():

@@ -96,12 +96,13 @@ def removeUnseen(isResult):
     for sequence in slicer.util.getNodesByClass("vtkMRMLSequenceNode"):
         if not sequence.GetNumberOfDataNodes() or not isResult(sequence.GetNthDataNode(0)):
             continue
-        for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
-            shown = browser.GetProxyNode(sequence)
-            if browser.IsSynchronizedSequenceNode(sequence, True) and (
-                shown is None or shown.GetNodeReference(SHOWS) is not sequence
-            ):
-                browser.RemoveSynchronizedSequenceNode(sequence.GetID())
-                for node in (shown, sequence):
-                    if node is not None:
-                        slicer.mrmlScene.RemoveNode(node)
+        everyone = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode")
+        browsers = [browser for browser in everyone if browser.IsSynchronizedSequenceNode(sequence, True)]
+        shown = [browser.GetProxyNode(sequence) for browser in browsers]
+        if not browsers or any(node is not None and node.GetNodeReference(SHOWS) is sequence for node in shown):
+            continue  # the result is there; whoever shows its time points a second time may go on
+        for browser in browsers:
+            browser.RemoveSynchronizedSequenceNode(sequence.GetID())
+        for node in (*shown, sequence):
+            if node is not None:
+                slicer.mrmlScene.RemoveNode(node)

@@ -61,12 +61,9 @@ def addVolume(array, spacing, origin, direction, name, isHelper=False, attribute
     :param isHelper: it only serves the display: no selector offers it and no scene file keeps it.
     :param attributes: texts by name, which the node has before any selector sees it.
     """
-    ijkToRAS = np.eye(4)
-    ijkToRAS[:3, :3] = FLIP @ np.reshape(direction, (3, 3)) * spacing
-    ijkToRAS[:3, 3] = FLIP @ np.array(origin)
     volumeNode = slicer.vtkMRMLScalarVolumeNode()
     volumeNode.SetName(name)
-    volumeNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRAS))
+    setGeometry(volumeNode, spacing, origin, direction)
     volumeNode.SetHideFromEditors(isHelper)
     for attribute, value in (attributes or {}).items():
         volumeNode.SetAttribute(attribute, value)
@@ -82,6 +79,14 @@ def addVolume(array, spacing, origin, direction, name, isHelper=False, attribute
     if array is not None:
         slicer.util.updateVolumeFromArray(volumeNode, array)
     return volumeNode
+
+
+def setGeometry(volumeNode, spacing, origin, direction):
+    """Give a volume node another geometry, in LPS as :func:`volumeGeometry` gives it."""
+    ijkToRAS = np.eye(4)
+    ijkToRAS[:3, :3] = FLIP @ np.reshape(direction, (3, 3)) * spacing
+    ijkToRAS[:3, 3] = FLIP @ np.array(origin)
+    volumeNode.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijkToRAS))
 
 
 def addVolumeLike(volumeNode, array, name, isHelper=False, attributes=None):
@@ -112,7 +117,7 @@ def faceFingerprint(segmentationNode):
 
 def segmentFingerprint(segmentationNode, segmentID):
     """As :func:`faceFingerprint`, of any segment; 0 where it has no voxels."""
-    labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentID) if segmentID else None
+    labelmap = _labelmapOf(segmentationNode, segmentID)
     if labelmap is None:
         return 0
 
@@ -126,6 +131,18 @@ def segmentFingerprint(segmentationNode, segmentID):
         return np.concatenate([position.view(np.uint8), np.packbits(array)])
 
     return _crc(segmentationNode, labelmap, segment, segmentID)
+
+
+def _labelmapOf(segmentationNode, segmentID, make=False):
+    """The vtkOrientedImageData that a segment lies in; None where there is none, or it has no voxels.
+
+    :param make: make it where the segmentation has surfaces or contours only.
+    """
+    binary = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
+    if make and not segmentationNode.GetSegmentation().ContainsRepresentation(binary):
+        segmentationNode.CreateBinaryLabelmapRepresentation()
+    labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentID) if segmentID else None
+    return labelmap if labelmap is not None and labelmap.GetPointData().GetScalars() is not None else None
 
 
 def _filled(segmentationNode, segmentID, labelmap):
@@ -220,7 +237,7 @@ def faceMask(segmentationNode, volumeNode):
     """The face mask on the grid of the volume, uint8 0 or 1, axis order (slices, rows, columns)."""
     segmentID = faceSegmentID(segmentationNode)
     shape = slicer.util.arrayFromVolume(volumeNode).shape
-    labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentID) if segmentID else None
+    labelmap = _labelmapOf(segmentationNode, segmentID, make=True)
     if labelmap is None:
         return np.zeros(shape, np.uint8)
     if _isOnGrid(labelmap, segmentationNode, volumeNode):
@@ -256,10 +273,7 @@ def segmentVoxels(segmentationNode, segmentID, volumeNode):
 
     :return: uint8 0 or 1, axis order (slices, rows, columns), and their geometry as :func:`volumeGeometry` has it.
     """
-    binary = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
-    if not segmentationNode.GetSegmentation().ContainsRepresentation(binary):
-        segmentationNode.CreateBinaryLabelmapRepresentation()
-    labelmap = segmentationNode.GetBinaryLabelmapInternalRepresentation(segmentID)
+    labelmap = _labelmapOf(segmentationNode, segmentID, make=True)
     if labelmap is None:
         return np.zeros((1, 1, 1), np.uint8), volumeGeometry(volumeNode)
     if segmentationNode.GetTransformNodeID() != volumeNode.GetTransformNodeID():
@@ -274,9 +288,11 @@ def segmentVoxels(segmentationNode, segmentID, volumeNode):
 
 
 def setFaceMask(segmentationNode, array, volumeNode):
-    """Make the segmentation hold the mask ``array`` (grid of the volume) as its one segment, Face."""
+    """Make the segment Face of a segmentation the mask ``array`` (grid of the volume); all others stay."""
     segmentation = segmentationNode.GetSegmentation()
-    segmentation.RemoveAllSegments()
+    former = segmentation.GetSegmentIdBySegmentName(FACE_NAME)
+    if former:
+        segmentation.RemoveSegment(former)
     segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
     segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     segmentID = segmentationNode.AddSegmentFromBinaryLabelmapRepresentation(
@@ -288,9 +304,14 @@ def setFaceMask(segmentationNode, array, volumeNode):
 
 
 def updateFaceSurface(segmentationNode, volumeNode):
-    """Bring the surface of the Face segment up to date where it is missing or the mask has changed."""
+    """Bring the surface of the Face segment up to date where it is missing or the mask has changed.
+
+    Where the segmentation was made as surfaces, as from an STL file, they are the original, and stay as they are.
+    """
     segment = segmentationNode.GetSegmentation().GetSegment(faceSegmentID(segmentationNode))
     surfaceName = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
+    if segmentationNode.GetSegmentation().GetSourceRepresentationName() == surfaceName:
+        return
     isThere = segment is not None and segment.GetRepresentation(surfaceName) is not None
     if not isThere or segmentationNode.GetAttribute(SURFACE_OF) != str(faceFingerprint(segmentationNode)):
         _makeSurface(segmentationNode, faceMask(segmentationNode, volumeNode), volumeNode)

@@ -274,10 +274,10 @@ class BackgroundProcess:
             result = running.finish(report, running.job.result)
         except errors.CTDefaceError as error:
             self._call(running.failed, error)
-        except OSError as error:
+        except Exception as error:  # whatever it is, as want of memory: a task that never ends would block the panel
             logging.exception("A result of the background process could not be read.")
             sentence = _("The result could not be read ({reason}). Please try again.")
-            reason = error.strerror or type(error).__name__
+            reason = getattr(error, "strerror", None) or type(error).__name__
             self._call(running.failed, errors.CTDefaceError(sentence.format(reason=reason)))
         else:
             self._call(running.done, result)

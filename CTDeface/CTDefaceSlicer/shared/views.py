@@ -89,25 +89,26 @@ def rendering(volumeNode):
 def _makeRendering(volumeNode):
     """As :func:`rendering`, made or brought up to date; no larger than what the machine draws fluidly."""
     node = rendering(volumeNode)
-    content = str(nodes.fingerprint(volumeNode))
-    if node is not None and node.GetAttribute(RENDERING_OF) == content:
-        return node
-    image = nodes.imageFromVolume(volumeNode)
-    limit = SOFTWARE_VOXELS if isSoftwareOpenGL() else HARDWARE_VOXELS
-    factors = np.ones(3, int)
-    while np.prod(np.array(image.GetSize()) / factors) > limit:
-        factors[np.argmin(np.array(image.GetSpacing()) * factors)] += 1
-    image = sitk.BinShrink(image, factors.tolist())
-    array = sitk.GetArrayViewFromImage(image)
-    if node is None:
+    place = np.round(np.concatenate(nodes.volumeGeometry(volumeNode)), 4).tolist()
+    content = f"{nodes.fingerprint(volumeNode)} {place}"
+    if node is None or node.GetAttribute(RENDERING_OF) != content:
+        image = nodes.imageFromVolume(volumeNode)
+        limit = SOFTWARE_VOXELS if isSoftwareOpenGL() else HARDWARE_VOXELS
+        factors = np.ones(3, int)
+        while np.prod(np.array(image.GetSize()) / factors) > limit:
+            factors[np.argmin(np.array(image.GetSpacing()) * factors)] += 1
+        image = sitk.BinShrink(image, factors.tolist())
+        array = sitk.GetArrayViewFromImage(image)
         geometry = image.GetSpacing(), image.GetOrigin(), image.GetDirection()
-        node = nodes.addVolume(array, *geometry, name=f"{volumeNode.GetName()} rendering", isHelper=True)
-        node.SetNodeReferenceID(RENDERING_OF, volumeNode.GetID())
-        node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-        _addDisplay(node)
-    else:
-        slicer.util.updateVolumeFromArray(node, array)
-    node.SetAttribute(RENDERING_OF, content)
+        if node is None:
+            node = nodes.addVolume(array, *geometry, name=f"{volumeNode.GetName()} rendering", isHelper=True)
+            node.SetNodeReferenceID(RENDERING_OF, volumeNode.GetID())
+            _addDisplay(node)
+        else:
+            nodes.setGeometry(node, *geometry)
+            slicer.util.updateVolumeFromArray(node, array)
+        node.SetAttribute(RENDERING_OF, content)
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     return node
 
 
