@@ -24,7 +24,7 @@ from ..anatomy.work_grid import WORK_SPACING_MM, distance_to
 from .donors import Donor, smooth_donor
 from .keep import Kept
 
-STIFF_MM = 50.0
+STIFF_MM = 40.0
 """How far within the outline the new skin keeps the slope that it has there.
 
 By eye: with 12 a crease runs along the brow, with 30 a faint one; with 80 a chin comes to stand out.
@@ -60,8 +60,8 @@ SKIN_SEARCH_MM = np.arange(6.0, -6.1, -0.5)
 NODE_MM = (HEIGHT_STEP_MM, 5.0)
 """Distance in mm of the nodes of a map over heights and over angles, about."""
 
-FACE_STIFF_MM, FACE_LEVEL_MM = 30.0, 60.0
-"""The same for a synthetic face, and how far within the outline the difference of both heads is back at its level.
+LEVEL_MM = 60.0
+"""How far within the outline, in mm, the difference of both heads is back at its level.
 
 A slope between brow and forehead says nothing of a chin: without it, some noses lie 30 mm too deep. Chosen by eye.
 """
@@ -229,15 +229,14 @@ def face_surface(
         stays |= head.solid & (sitk.GetArrayViewFromImage(head.volume) > SKULL_HU)
     over = _over(stays, cylinder)
     if donor is None:
-        over = np.maximum(over, cylinder.landmarks.smooth_skin - depth_mm * cylinder.scale)
+        deepest = cylinder.landmarks.smooth_skin - depth_mm * cylinder.scale
+        over = np.where(cylinder.skin > 0, np.maximum(over, deepest), over)
     floor = over - other - FAR_MM * (1.0 - ramp(outline, 0.5 * EDGE_MM))
     known = cylinder.skin_in_view & ~inside
-    if donor is None:
-        sheet = membrane(own - other, known, inside, floor)
-    else:
-        level = float(np.median((own - other)[known & (outline > -RIM_MM)]))
-        edges = known & (np.maximum(_steepness(own), _steepness(other)) > EDGE_STEEP)
-        sheet = membrane(own - other, known & ~edges, inside | edges, floor, FACE_STIFF_MM, level, FACE_LEVEL_MM)
+    edges = known & (np.maximum(_steepness(own), _steepness(other)) > EDGE_STEEP)
+    rim = known & (outline > -RIM_MM)
+    level = float(np.median((own - other)[rim])) if rim.any() else None
+    sheet = membrane(own - other, known & ~edges, inside | edges, floor, STIFF_MM, level, LEVEL_MM)
     if kept:
         over = _over_kept(kept, cylinder) - FAR_MM * (1.0 - ramp(outline, 0.5 * EDGE_MM))
         sheet = sheet + _bump(over - other - sheet, known, inside)
