@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from coarse_phantoms import case, mask_of, voxels
+from coarse_phantoms import case, mask_of, scan, voxels
 from CTDefaceLib.anatomy.face_map import head_cylinder
 from CTDefaceLib.anatomy.grids import values_at
 from CTDefaceLib.anatomy.hounsfield import HALFWAY_HU
@@ -165,6 +165,16 @@ def test_any_mask_outlines_a_new_skin():
         far = np.abs(surface.skin - s.cylinder.skin)[kept & s.cylinder.skin_in_view]
         assert np.median(far) < 2.0, "the own one outside"
         assert (surface.outline > 0).any()
+
+
+def test_below_a_chin_the_new_skin_goes_on_to_the_neck():
+    """As steep as the edge of a chin is, it would go on as a snout."""
+    s = scan(person=300, yaw=2.0, pitch=1.0, roll=-1.0)
+    surface = face_surface(s.image, s.face, s.cylinder, depth_mm=DEPTH_MM["standard"])
+    inside, skin = surface.outline > 0, s.cylinder.skin
+    middle = skin.shape[1] // 2
+    assert skin[inside[:, middle].argmax(), middle] < skin[:, middle].max() - 40.0, "it ends at the neck"
+    assert (surface.skin - skin)[inside & s.cylinder.skin_in_view].max() < 20.0
 
 
 def test_a_brain_that_bulges_through_the_skull_stays():
