@@ -48,7 +48,7 @@ what takes the face's place:
 strengths:
   light       soft tissue, down to the facial bones, which stay, for work on head and
               neck, injuries or teeth; weaker: a face can be estimated from its bones.
-  standard    14 mm below the new skin, bone in it included (default).
+  standard    12 mm below the new skin, bone in it included (default).
   strict      18 mm, the ears as well, and the front wall of the frontal sinus as far
               as the space inside the skull allows.
 
