@@ -180,6 +180,14 @@ def test_a_field_of_view_that_cuts_deep_into_the_skull_is_warned_of(radius_mm, f
     assert report["facial_skin_covered"] > 0.9
 
 
+@pytest.mark.parametrize("missing, deep", [(0.25, False), (0.5, True)])
+def test_a_volume_that_ends_within_the_skull_is_warned_of(missing, deep):
+    image = case("frontal").image
+    cut = image[round(missing * image.GetWidth()) :, :, :]
+    report = deface(cut, DefaceParameters(seed=1)).report
+    assert deep == any("cuts deep into the skull" in warning for warning in report["warnings"])
+
+
 def test_a_mask_that_takes_half_the_head_is_warned_of():
     s = case("frontal")
     report = deface(s.image, DefaceParameters(as_is=True), mask=mask_of(s.hu > -2000, s.image)).report

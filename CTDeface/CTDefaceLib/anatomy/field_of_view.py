@@ -83,7 +83,7 @@ def well_in_view(hu: np.ndarray) -> np.ndarray:
 
 
 def hidden_share(space: np.ndarray, unseen: np.ndarray) -> float:
-    """Share, 0 to 1, of what surrounds a space on its level that lies outside the field of view.
+    """Share, 0 to 1, of what surrounds a space on its level that lies outside the field of view or the volume.
 
     Ends of the volume above and below do not count: they do not cut the head's sides.
 
@@ -92,6 +92,8 @@ def hidden_share(space: np.ndarray, unseen: np.ndarray) -> float:
     space, unseen: numpy.ndarray
         Bool, shape (z, y, x) of the work grid.
     """
+    beyond = ((0, 0), (1, 1), (1, 1))
+    space, unseen = np.pad(space, beyond), np.pad(unseen, beyond, constant_values=True)
     box = box_of(space, 1)
     unseen = unseen[box]
     seen = space[box] & ~unseen
