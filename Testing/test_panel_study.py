@@ -411,7 +411,7 @@ def test_with_the_real_worker(panel, head):
     own = panel.logic.report(made)
     assert own["modality"] == "MR" and own["strength"] == "standard" and own["mask"] == "as segmented"
     changed = slicer.util.arrayFromVolume(t1) != slicer.util.arrayFromVolume(made)
-    assert 0.005 < changed.mean() < 0.2
+    assert 0.005 < changed.mean() < 0.25
     stays = sitk.Resample(mask_of(inside, image), mr(), sitk.Transform(), sitk.sitkNearestNeighbor, 0)
     assert not changed[voxels(stays) > 0].any(), "it stays in the MR as well"
 
