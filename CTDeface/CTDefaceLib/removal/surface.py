@@ -221,7 +221,10 @@ def face_surface(
     if with_ears and face.any():
         covered |= ears(cylinder.landmarks)
     own = own_skin(image, cylinder)
-    outline = outline_of(_under_the_chin(_beyond_the_volume(covered, cylinder), own)) + margin_mm
+    covered = _beyond_the_volume(covered, cylinder)
+    if donor is None:
+        covered = _under_the_chin(covered, own)
+    outline = outline_of(covered) + margin_mm
     inside = outline > 0
     other = smooth_donor(cylinder) if donor is None else donor.skin
     stays = head.guard < 0
@@ -377,7 +380,7 @@ def _beyond_the_volume(covered: np.ndarray, cylinder: Cylinder) -> np.ndarray:
 def _under_the_chin(covered: np.ndarray, own: np.ndarray) -> np.ndarray:
     """The rays that meet the face, and those that meet an overhang that it ends in, down to the neck.
 
-    From the edge of a chin the new skin would go on as steeply as that edge: as a snout.
+    From the edge of a chin a smooth skin would go on as steeply as that edge, as a snout. A face has a chin of its own.
     """
     overhang = (np.gradient(own, HEIGHT_STEP_MM, axis=0) > EDGE_STEEP) & (HEIGHTS < 0.0)[:, None]
     return ndimage.binary_propagation(covered, mask=covered | overhang)
