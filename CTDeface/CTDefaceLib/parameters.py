@@ -21,7 +21,8 @@ DEPTH_MM = {"light": 10.0, "standard": 12.0, "strict": 18.0}
 """Strength → depth in mm below the new skin.
 
 With *standard* the emptied head is recognised no more often than one whose front is cut off, with a margin, as
-``Testing/benchmarks/bench_strength.py`` measures (docs/strength.md). *Light*, whose bones stay, and *strict* are choices.
+``Testing/benchmarks/bench_strength.py`` measures (docs/strength.md). *Light*, whose bones stay, and *strict* are
+choices.
 """
 
 KEEP_MARGIN_MM = 2.0
