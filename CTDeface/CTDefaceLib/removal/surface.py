@@ -239,7 +239,7 @@ def face_surface(
     edges = known & (np.maximum(_steepness(own), _steepness(other)) > EDGE_STEEP)
     rim = known & (outline > -RIM_MM)
     level = float(np.median((own - other)[rim])) if rim.any() else None
-    sheet = membrane(own - other, known & ~edges, inside | edges, floor, STIFF_MM, level, LEVEL_MM)
+    sheet = membrane(own - other, known & ~edges, inside | edges, floor, level=level, level_mm=LEVEL_MM)
     if kept:
         over = _over_kept(kept, cylinder) - FAR_MM * (1.0 - ramp(outline, 0.5 * EDGE_MM))
         sheet = sheet + _bump(over - other - sheet, known, inside)
