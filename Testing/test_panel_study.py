@@ -352,7 +352,7 @@ def test_all_time_points_of_a_sequence_get_the_face(quick, head, tmp_path):
     mine.SetAndObserveMasterSequenceNodeID(sequence.GetID())
     slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(mine)
     slicer.mrmlScene.RemoveNode(further)
-    wait(lambda: len(slicer.util.getNodesByClass("vtkMRMLSequenceNode")) <= 3)
+    wait(lambda: len(slicer.util.getNodesByClass("vtkMRMLSequenceNode")) == 3)
     assert sequence.GetScene() and mine.GetProxyNode(sequence) not in (None, own), "shown a second time by the user"
     for node in (mine.GetProxyNode(sequence), mine):
         slicer.mrmlScene.RemoveNode(node)
@@ -411,7 +411,7 @@ def test_with_the_real_worker(panel, head):
     own = panel.logic.report(made)
     assert own["modality"] == "MR" and own["strength"] == "standard" and own["mask"] == "as segmented"
     changed = slicer.util.arrayFromVolume(t1) != slicer.util.arrayFromVolume(made)
-    assert 0.005 < changed.mean() < 0.25
+    assert 0.005 < changed.mean() < 0.22
     stays = sitk.Resample(mask_of(inside, image), mr(), sitk.Transform(), sitk.sitkNearestNeighbor, 0)
     assert not changed[voxels(stays) > 0].any(), "it stays in the MR as well"
 
